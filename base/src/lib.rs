@@ -1,0 +1,1 @@
+//! What std lacks: properties and option tables, logs, disk, listeners, metrics.

@@ -1,0 +1,1 @@
+//! What a Kafka broker decides, without I/O.

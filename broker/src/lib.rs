@@ -1,0 +1,1 @@
+//! The Kafka broker: sockets, logs, ZooKeeper and the loop round broker-core.

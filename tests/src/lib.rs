@@ -1,0 +1,1 @@
+//! Simulated time, network and disk; checkers; end-to-end tests.

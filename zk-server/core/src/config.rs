@@ -1,0 +1,60 @@
+//! What the core needs to know of zoo.cfg. Addresses are the shell's; here servers are ids.
+
+use std::collections::BTreeMap;
+use wire::Str;
+use wire::zk::Sid;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoreConfig {
+    /// `myid`; 1 for a standalone server, as its session ids show.
+    pub myid: Sid,
+    /// `None`: standalone.
+    pub ensemble: Option<Ensemble>,
+    /// Milliseconds.
+    pub tick_ms: u64,
+    /// Ticks.
+    pub init_limit: u64,
+    /// Ticks.
+    pub sync_limit: u64,
+    pub session_ms_min: i32,
+    pub session_ms_max: i32,
+    /// `zookeeper.DigestAuthenticationProvider.superDigest`: `super:<base64 of SHA1>`.
+    pub super_digest: Option<Str>,
+    pub skip_acl: bool,
+    /// TTL nodes are allowed (`extendedTypesEnabled`).
+    pub extended_types: bool,
+    /// Committed transactions kept in memory for DIFF (`commitLogCount`).
+    pub commit_log_count: usize,
+    /// Longest ustring or buffer of a request (`jute.maxbuffer` + its extra).
+    pub jute_max: usize,
+}
+
+/// The members, and the text by which servers tell each other of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ensemble {
+    pub members: BTreeMap<Sid, Role>,
+    /// Canonical `server.N=...` lines and `version=<hex>`: votes and NEWLEADER carry it.
+    pub text: Str,
+    pub version: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Participant,
+    Observer,
+}
+
+impl Ensemble {
+    pub fn is_voter(&self, sid: Sid) -> bool {
+        self.members.get(&sid) == Some(&Role::Participant)
+    }
+
+    pub fn voters(&self) -> impl Iterator<Item = Sid> + '_ {
+        self.members.iter().filter(|(_, role)| **role == Role::Participant).map(|(sid, _)| *sid)
+    }
+
+    /// More than half of the voters are among `sids`.
+    pub fn is_quorum(&self, sids: impl Iterator<Item = Sid>) -> bool {
+        sids.filter(|sid| self.is_voter(*sid)).count() > self.voters().count() / 2
+    }
+}

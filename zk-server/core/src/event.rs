@@ -1,0 +1,162 @@
+//! What reaches a server's core, and what it asks for in return.
+
+use crate::database::Database;
+use bytes::Bytes;
+use std::net::IpAddr;
+use wire::zk::quorum::{Notification, QuorumPacket};
+use wire::zk::{Sid, Zxid};
+
+/// The time of one step. The core never asks for it by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Milliseconds on a clock that never goes back: time-outs.
+    pub mono: u64,
+    /// Milliseconds since 1970: `ctime`, `mtime`, session ids.
+    pub wall: i64,
+}
+
+/// A client's connection, numbered by the shell and never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// A connection of the quorum port, either direction, numbered by the shell and never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+#[derive(Debug)]
+pub enum Event {
+    /// Time has passed. The shell sends it at [`crate::Peer::deadline`] at the latest.
+    Tick,
+
+    /// A client's connection was accepted (limits and four-letter words are the shell's).
+    ClientOpened {
+        conn: ConnId,
+        peer: IpAddr,
+    },
+    /// One frame's payload, its length already checked against `jute.maxbuffer`.
+    ClientFrame {
+        conn: ConnId,
+        frame: Bytes,
+    },
+    /// The connection is gone, by the client's doing or by [`Effect::CloseClient`].
+    ClientClosed {
+        conn: ConnId,
+    },
+
+    /// A vote arrived on the election port.
+    Vote {
+        from: Sid,
+        vote: Notification,
+    },
+
+    /// A connection of the quorum port is open: `leader` is set where it answers [`Effect::DialLeader`],
+    /// `None` where a learner dialled us.
+    LinkOpened {
+        link: LinkId,
+        leader: Option<Sid>,
+    },
+    /// [`Effect::DialLeader`] came to nothing (one attempt; the core decides on the next).
+    DialFailed {
+        leader: Sid,
+    },
+    LinkPacket {
+        link: LinkId,
+        packet: QuorumPacket,
+    },
+    /// The stream that follows a SNAP packet, decoded by the link's reader, up to and including its signature.
+    LinkSnapshot {
+        link: LinkId,
+        database: Box<Database>,
+    },
+    LinkClosed {
+        link: LinkId,
+    },
+
+    /// Every [`Effect::Append`] up to this zxid is on stable storage.
+    Durable {
+        zxid: Zxid,
+    },
+    /// Answers [`Effect::Truncate`]: the state as of the log's new end.
+    Truncated {
+        database: Box<Database>,
+    },
+}
+
+/// What the shell does, in the order in which they stand. Everything but `Append` is done before what follows it
+/// (a store of an epoch is on disk before a later packet leaves); `Append` is queued, and `Durable` tells its end.
+/// Anything that replaces the log or the state waits for the queue first.
+#[derive(Debug)]
+pub enum Effect {
+    /// Whole frames with their lengths.
+    ToClient {
+        conn: ConnId,
+        bytes: Bytes,
+    },
+    /// Close after what was sent. Answered by [`Event::ClientClosed`] unless that came before.
+    CloseClient {
+        conn: ConnId,
+    },
+
+    /// To one other server; the newest vote replaces one that is still unsent.
+    SendVote {
+        to: Sid,
+        vote: Notification,
+    },
+
+    /// Connect to this server's quorum port, names resolved anew.
+    DialLeader {
+        leader: Sid,
+    },
+    SendPacket {
+        link: LinkId,
+        packet: QuorumPacket,
+    },
+    /// The current database as a snapshot stream ([`Database::encode_stream`]), behind the SNAP packet just sent.
+    SendSnapshot {
+        link: LinkId,
+    },
+    CloseLink {
+        link: LinkId,
+    },
+
+    /// One transaction's bytes to the log's end.
+    Append {
+        zxid: Zxid,
+        txn: Bytes,
+    },
+    /// Begin a new log file with the next append: a new term, or the start.
+    RollLog,
+    /// Cut the log behind this zxid, load what is left, answer with [`Event::Truncated`].
+    Truncate {
+        zxid: Zxid,
+    },
+    /// Write [`crate::Peer::database`] as a snapshot, synced, before what follows.
+    SaveSnapshot,
+    /// `acceptedEpoch`, synced.
+    StoreAcceptedEpoch {
+        epoch: i64,
+    },
+    /// `currentEpoch`, synced.
+    StoreCurrentEpoch {
+        epoch: i64,
+    },
+
+    /// A line for the log, in ZooKeeper's words where operators look for them.
+    Log {
+        level: LogLevel,
+        line: String,
+    },
+    /// The process cannot go on. `code` as ZooKeeper's exit codes.
+    Exit {
+        code: i32,
+        why: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}

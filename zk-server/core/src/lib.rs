@@ -1,0 +1,20 @@
+//! What a ZooKeeper server decides, without I/O: no clock, thread, socket, file, or global randomness.
+//!
+//! [`Peer::step`] takes one [`Event`] and says what is to be done as [`Effect`]s; `zk-server` and the simulator
+//! in `tests` are loops round it. Inside:
+//!
+//! * `election`, `zab`: who leads, and the one order of transactions (leader, learner, sync).
+//! * `front`: what a server owes its own clients: handshakes, requests in order, watches.
+//! * `prepare`: request -> transaction, on the leader. `database` (`tree`, `session`, `acl`): transaction -> state.
+
+pub mod config;
+pub mod database;
+pub mod event;
+pub mod front;
+pub mod peer;
+pub mod prepare;
+
+pub use config::{CoreConfig, Ensemble};
+pub use database::Database;
+pub use event::{ConnId, Effect, Event, LinkId, LogLevel, Now};
+pub use peer::Peer;

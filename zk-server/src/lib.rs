@@ -1,0 +1,1 @@
+//! The ZooKeeper server: sockets, files and the loop round zk-core.
