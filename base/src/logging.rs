@@ -1,0 +1,127 @@
+//! Log lines in the layouts that operators know, through `tracing`.
+//!
+//! The level is `info`, or what `RUST_LOG` says (`debug`, `zk_server=debug`, ...).
+
+use jiff::Zoned;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use tracing::{Event, Subscriber};
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, Layer};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `[2026-11-21 09:27:11,057] INFO message (target)`
+    Kafka,
+    /// `2026-11-21 09:27:11,057 [myid:1] - INFO  [target] - message`
+    ZooKeeper,
+}
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    Stdout,
+    Stderr,
+    /// `DIR/NAME`, a link to the current hour's `DIR/NAME.yyyy-MM-dd-HH`; hours in UTC.
+    Hourly {
+        dir: PathBuf,
+        name: String,
+    },
+}
+
+static MYID: OnceLock<String> = OnceLock::new();
+
+/// What stands in `[myid:]` from now on; the first call counts.
+pub fn set_myid(myid: i64) {
+    let _ = MYID.set(myid.to_string());
+}
+
+/// Why logging cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    #[error("cannot open log file {}: {source}", path.display())]
+    File { path: PathBuf, source: tracing_appender::rolling::InitError },
+    #[error("logging is already set up")]
+    Twice,
+}
+
+/// Sets the process's logging up, once, before any thread starts.
+pub fn init(layout: Layout, outputs: &[Output]) -> Result<(), LoggingError> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut layers = Vec::new();
+    for output in outputs {
+        let layer = Layer::new().event_format(Lines(layout)).with_ansi(false);
+        layers.push(match output {
+            Output::Stdout => Box::new(layer.with_writer(std::io::stdout)) as BoxedLayer,
+            Output::Stderr => Box::new(layer.with_writer(std::io::stderr)),
+            Output::Hourly { dir, name } => {
+                let file = RollingFileAppender::builder()
+                    .rotation(Rotation::HOURLY)
+                    .filename_prefix(name)
+                    .latest_symlink(name)
+                    .build(dir)
+                    .map_err(|source| LoggingError::File { path: dir.join(name), source })?;
+                Box::new(layer.with_writer(file))
+            }
+        });
+    }
+    tracing_subscriber::registry().with(layers).with(filter).try_init().map_err(|_| LoggingError::Twice)
+}
+
+type BoxedLayer = Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry> + Send + Sync>;
+
+struct Lines(Layout);
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let level = event.metadata().level().as_str();
+        let target = event.metadata().target();
+        prefix(self.0, &mut to, &Zoned::now(), level, target)?;
+        context.field_format().format_fields(to.by_ref(), event)?;
+        match self.0 {
+            Layout::Kafka => writeln!(to, " ({target})"),
+            Layout::ZooKeeper => writeln!(to),
+        }
+    }
+}
+
+fn prefix(layout: Layout, to: &mut impl fmt::Write, now: &Zoned, level: &str, target: &str) -> fmt::Result {
+    let millis = now.millisecond();
+    let seconds = now.strftime("%Y-%m-%d %H:%M:%S");
+    match layout {
+        Layout::Kafka => write!(to, "[{seconds},{millis:03}] {level} "),
+        Layout::ZooKeeper => {
+            let myid = MYID.get().map_or("", String::as_str);
+            write!(to, "{seconds},{millis:03} [myid:{myid}] - {level:<5} [{target}] - ")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+    use jiff::tz::TimeZone;
+
+    #[test]
+    fn lines_begin_as_log4j_begins_them() {
+        let now = date(2026, 11, 21).at(9, 27, 11, 57_000_000).to_zoned(TimeZone::UTC).unwrap();
+        let mut line = String::new();
+        prefix(Layout::Kafka, &mut line, &now, "INFO", "broker").unwrap();
+        assert_eq!(line, "[2026-11-21 09:27:11,057] INFO ");
+        line.clear();
+        prefix(Layout::ZooKeeper, &mut line, &now, "WARN", "zk_server::disk").unwrap();
+        assert_eq!(line, "2026-11-21 09:27:11,057 [myid:] - WARN  [zk_server::disk] - ");
+    }
+}
