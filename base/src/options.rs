@@ -21,9 +21,15 @@ pub enum Kind {
     /// `true` or `false`, in any case.
     Bool,
     /// A whole number, both ends included.
-    Int { min: i64, max: i64 },
+    Int {
+        min: i64,
+        max: i64,
+    },
     /// A decimal number, both ends included.
-    Float { min: f64, max: f64 },
+    Float {
+        min: f64,
+        max: f64,
+    },
     Text,
     /// As [`Kind::Text`], but never shown.
     Password,
@@ -53,7 +59,13 @@ impl Opt {
     pub const fn int_opt(key: &'static str, min: i64, max: i64, doc: &'static str) -> Opt {
         Opt { key, kind: Kind::Int { min, max }, default: None, doc }
     }
-    pub const fn float(key: &'static str, default: &'static str, min: f64, max: f64, doc: &'static str) -> Opt {
+    pub const fn float(
+        key: &'static str,
+        default: &'static str,
+        min: f64,
+        max: f64,
+        doc: &'static str,
+    ) -> Opt {
         Opt { key, kind: Kind::Float { min, max }, default: Some(default), doc }
     }
     pub const fn text(key: &'static str, doc: &'static str) -> Opt {
@@ -85,9 +97,7 @@ impl Opt {
         match self.kind {
             Kind::Bool if value.eq_ignore_ascii_case("true") => Ok(Value::Bool(true)),
             Kind::Bool if value.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),
-            Kind::Bool => {
-                Err(format!("Invalid option {value} for {}. Choose 'true' or 'false.'", self.key))
-            }
+            Kind::Bool => Err(format!("Invalid option {value} for {}. Choose 'true' or 'false.'", self.key)),
             Kind::Int { min, max } => match value.parse::<i64>() {
                 Ok(number) if (min..=max).contains(&number) => Ok(Value::Int(number)),
                 _ => Err(format!("`{value}` is not a whole number {}", range(min, max))),
@@ -304,7 +314,10 @@ mod tests {
     #[test]
     fn help_names_every_key_with_its_default() {
         let help = TABLE.help();
-        assert!(help.contains("port (whole number from 1 to 65535; default 2181)\n    The port.\n"), "{help}");
+        assert!(
+            help.contains("port (whole number from 1 to 65535; default 2181)\n    The port.\n"),
+            "{help}"
+        );
         assert!(help.contains("dir (text; default unset)"), "{help}");
     }
 }
