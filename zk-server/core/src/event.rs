@@ -111,9 +111,11 @@ pub enum Effect {
         link: LinkId,
         packet: QuorumPacket,
     },
-    /// The current database as a snapshot stream ([`Database::encode_stream`]), behind the SNAP packet just sent.
+    /// The snapshot stream behind the SNAP packet just sent, signature included: bytes to write as they are.
+    /// Encoded by the core, so that it is the state of this very step even where the shell performs late.
     SendSnapshot {
         link: LinkId,
+        stream: Bytes,
     },
     CloseLink {
         link: LinkId,
@@ -126,11 +128,12 @@ pub enum Effect {
     },
     /// Begin a new log file with the next append: a new term, or the start.
     RollLog,
-    /// Cut the log behind this zxid, load what is left, answer with [`Event::Truncated`].
+    /// Cut the log behind this zxid, remove the snapshots that are newer (they hold what is cut off), load what is
+    /// left, answer with [`Event::Truncated`], after the `Durable` of everything that was queued before.
     Truncate {
         zxid: Zxid,
     },
-    /// Write [`crate::Peer::database`] as a snapshot, synced, before what follows.
+    /// Write [`crate::Peer::database`] as a snapshot named by its last zxid, synced, before what follows.
     SaveSnapshot,
     /// `acceptedEpoch`, synced.
     StoreAcceptedEpoch {

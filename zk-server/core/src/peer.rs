@@ -4,6 +4,7 @@ use crate::config::CoreConfig;
 use crate::database::Database;
 use crate::event::{Effect, Event, Now};
 use crate::front::Front;
+use wire::zk::txn::Txn;
 use wire::zk::{Sid, Zxid};
 
 /// What was found on disk at the start.
@@ -12,6 +13,9 @@ pub struct Recovered {
     pub database: Database,
     /// Last zxid in the log (or of the snapshot, where the log ends before it).
     pub last_logged: Zxid,
+    /// The last transactions of the log in its order, [`CoreConfig::commit_log_count`] at most; empty is correct,
+    /// but costs learners that lag a whole snapshot.
+    pub recent: Vec<Txn>,
     pub accepted_epoch: i64,
     pub current_epoch: i64,
 }
