@@ -24,6 +24,8 @@ pub enum DecodeError {
     Null { at: usize },
     #[error("the text at byte {at} is not UTF-8")]
     Utf8 { at: usize },
+    #[error("the variable-length integer at byte {at} is too long")]
+    Varint { at: usize },
     #[error("unknown type {kind} at byte {at}")]
     Kind { at: usize, kind: i32 },
 }
@@ -71,7 +73,8 @@ impl Reader {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    /// The next `N` bytes.
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         match self.bytes[self.at..].first_chunk::<N>() {
             Some(chunk) => {
                 self.at += N;

@@ -1,0 +1,22 @@
+//! AddOffsetsToTxn, API key 25.
+
+use crate::Str;
+use crate::kafka::{ErrorCode, codec::message};
+
+message! { flexible 3..;
+    /// Versions 0-3.
+    pub struct AddOffsetsToTxnRequest {
+        transactional_id: Str [0..],
+        producer_id: i64 [0..],
+        producer_epoch: i16 [0..],
+        group_id: Str [0..],
+    }
+}
+
+message! { flexible 3..;
+    /// Versions 0-3.
+    pub struct AddOffsetsToTxnResponse {
+        throttle_time_ms: i32 [0..],
+        error_code: ErrorCode [0..],
+    }
+}

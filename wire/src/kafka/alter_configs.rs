@@ -1,0 +1,38 @@
+//! AlterConfigs, API key 33.
+
+use crate::Str;
+use crate::kafka::{ErrorCode, codec::message};
+
+message! { flexible 2..;
+    /// Versions 0-2.
+    pub struct AlterConfigsRequest {
+        resources: Vec<AlterConfigsResource> [0..],
+        validate_only: bool [0..],
+    }
+
+    pub struct AlterConfigsResource {
+        resource_type: i8 [0..],
+        resource_name: Str [0..],
+        configs: Vec<AlterableConfig> [0..],
+    }
+
+    pub struct AlterableConfig {
+        name: Str [0..],
+        value: Option<Str> [0..],
+    }
+}
+
+message! { flexible 2..;
+    /// Versions 0-2.
+    pub struct AlterConfigsResponse {
+        throttle_time_ms: i32 [0..],
+        responses: Vec<AlterConfigsResourceResponse> [0..],
+    }
+
+    pub struct AlterConfigsResourceResponse {
+        error_code: ErrorCode [0..],
+        error_message: Option<Str> [0..],
+        resource_type: i8 [0..],
+        resource_name: Str [0..],
+    }
+}

@@ -1,0 +1,448 @@
+//! How Kafka's protocol encodes values, and [`message!`], the macro that declares a message at all its versions.
+//!
+//! | type | bytes; in a flexible version |
+//! |---|---|
+//! | `bool`, `i8`, `i16`, `u16`, `i32`, `i64`, `f64` | big-endian; the same |
+//! | [`Uuid`] | 16; the same |
+//! | [`Str`] | `i16` length + UTF-8, -1 = null; unsigned varint of length + 1, 0 = null |
+//! | [`Bytes`] | `i32` length + bytes, -1 = null; unsigned varint of length + 1, 0 = null |
+//! | `Vec<T>` | `i32` count + items, -1 = null; unsigned varint of count + 1, 0 = null |
+//! | nested struct | its fields; its fields + tagged fields |
+//! | `Option<struct>` | `i8`, -1 = null, else the struct; the same |
+//! | tagged fields | only in flexible versions: count, then (tag, size, value), all three varints, tags ascending |
+//!
+//! Tagged fields that are not declared are skipped, and not written back.
+//! Strings and byte fields are slices of what was read.
+
+use super::Uuid;
+use crate::Str;
+use crate::jute::{DecodeError, Reader};
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// A message, or a struct inside one, at all its versions. A field that the version lacks reads as its default and is
+/// not written.
+pub trait Message: Sized + Default {
+    /// First version with compact lengths and tagged fields; `i16::MAX` where there is none.
+    const FLEXIBLE_FROM: i16;
+
+    fn read(from: &mut Reader, version: i16) -> Result<Self, DecodeError>;
+    fn write(&self, to: &mut BytesMut, version: i16);
+
+    fn encode(&self, version: i16) -> Bytes {
+        let mut to = BytesMut::new();
+        self.write(&mut to, version);
+        to.freeze()
+    }
+
+    /// Decodes the start of `bytes`; trailing bytes are ignored.
+    fn decode(bytes: &Bytes, version: i16) -> Result<Self, DecodeError> {
+        Self::read(&mut Reader::new(bytes.clone()), version)
+    }
+}
+
+/// A value that a field can hold.
+pub trait Field: Sized {
+    fn read(from: &mut Reader, version: i16, flexible: bool) -> Result<Self, DecodeError>;
+    fn write(&self, to: &mut BytesMut, version: i16, flexible: bool);
+
+    fn is_null(&self) -> bool {
+        false
+    }
+    /// Writes null as the type's empty value, for versions where null has no encoding.
+    fn write_present(&self, to: &mut BytesMut, version: i16, flexible: bool) {
+        self.write(to, version, flexible);
+    }
+}
+
+/// A type whose encoding has a place for null.
+pub trait Nullable: Sized + Default {
+    fn read_nullable(from: &mut Reader, version: i16, flexible: bool) -> Result<Option<Self>, DecodeError>;
+    fn write_some(&self, to: &mut BytesMut, version: i16, flexible: bool);
+    fn write_null(to: &mut BytesMut, flexible: bool);
+}
+
+impl<T: Nullable> Field for Option<T> {
+    fn read(from: &mut Reader, version: i16, flexible: bool) -> Result<Option<T>, DecodeError> {
+        T::read_nullable(from, version, flexible)
+    }
+    fn write(&self, to: &mut BytesMut, version: i16, flexible: bool) {
+        match self {
+            Some(value) => value.write_some(to, version, flexible),
+            None => T::write_null(to, flexible),
+        }
+    }
+    fn is_null(&self) -> bool {
+        self.is_none()
+    }
+    fn write_present(&self, to: &mut BytesMut, version: i16, flexible: bool) {
+        match self {
+            Some(value) => value.write_some(to, version, flexible),
+            None => T::default().write_some(to, version, flexible),
+        }
+    }
+}
+
+macro_rules! fixed_size {
+    ($($type:ty, $put:ident;)+) => {$(
+        impl Field for $type {
+            fn read(from: &mut Reader, _: i16, _: bool) -> Result<$type, DecodeError> {
+                from.array().map(<$type>::from_be_bytes)
+            }
+            fn write(&self, to: &mut BytesMut, _: i16, _: bool) {
+                to.$put(*self);
+            }
+        }
+    )+};
+}
+
+fixed_size! {
+    i8, put_i8;
+    i16, put_i16;
+    u16, put_u16;
+    i32, put_i32;
+    i64, put_i64;
+    f64, put_f64;
+}
+
+impl Field for bool {
+    fn read(from: &mut Reader, _: i16, _: bool) -> Result<bool, DecodeError> {
+        Ok(from.array::<1>()?[0] != 0)
+    }
+    fn write(&self, to: &mut BytesMut, _: i16, _: bool) {
+        to.put_u8(*self as u8);
+    }
+}
+
+impl Field for Uuid {
+    fn read(from: &mut Reader, _: i16, _: bool) -> Result<Uuid, DecodeError> {
+        from.array().map(Uuid)
+    }
+    fn write(&self, to: &mut BytesMut, _: i16, _: bool) {
+        to.put_slice(&self.0);
+    }
+}
+
+impl Field for super::ErrorCode {
+    fn read(from: &mut Reader, _: i16, _: bool) -> Result<Self, DecodeError> {
+        from.array().map(|bytes| super::ErrorCode(i16::from_be_bytes(bytes)))
+    }
+    fn write(&self, to: &mut BytesMut, _: i16, _: bool) {
+        to.put_i16(self.0);
+    }
+}
+
+macro_rules! never_null {
+    () => {
+        fn read(from: &mut Reader, version: i16, flexible: bool) -> Result<Self, DecodeError> {
+            let at = from.position();
+            Self::read_nullable(from, version, flexible)?.ok_or(DecodeError::Null { at })
+        }
+        fn write(&self, to: &mut BytesMut, version: i16, flexible: bool) {
+            self.write_some(to, version, flexible);
+        }
+    };
+}
+
+impl Field for Str {
+    never_null!();
+}
+impl Field for Bytes {
+    never_null!();
+}
+impl<T: Field> Field for Vec<T> {
+    never_null!();
+}
+
+impl Nullable for Str {
+    fn read_nullable(from: &mut Reader, _: i16, flexible: bool) -> Result<Option<Str>, DecodeError> {
+        let at = from.position();
+        let len = match flexible {
+            true => read_compact_len(from)?,
+            false => read_len(at, i32::from(i16::from_be_bytes(from.array()?)))?,
+        };
+        match len {
+            None => Ok(None),
+            Some(len) => {
+                let at = from.position();
+                Str::try_from(from.take(len)?).map(Some).map_err(|_| DecodeError::Utf8 { at })
+            }
+        }
+    }
+    fn write_some(&self, to: &mut BytesMut, _: i16, flexible: bool) {
+        match flexible {
+            true => write_uvarint(to, self.len() as u32 + 1),
+            false => to.put_i16(self.len() as i16),
+        }
+        to.put_slice(self.as_bytes());
+    }
+    fn write_null(to: &mut BytesMut, flexible: bool) {
+        match flexible {
+            true => to.put_u8(0),
+            false => to.put_i16(-1),
+        }
+    }
+}
+
+impl Nullable for Bytes {
+    fn read_nullable(from: &mut Reader, _: i16, flexible: bool) -> Result<Option<Bytes>, DecodeError> {
+        read_count(from, flexible)?.map(|len| from.take(len)).transpose()
+    }
+    fn write_some(&self, to: &mut BytesMut, _: i16, flexible: bool) {
+        write_count(to, flexible, self.len());
+        to.put_slice(self);
+    }
+    fn write_null(to: &mut BytesMut, flexible: bool) {
+        write_null_count(to, flexible);
+    }
+}
+
+impl<T: Field> Nullable for Vec<T> {
+    fn read_nullable(from: &mut Reader, version: i16, flexible: bool) -> Result<Option<Vec<T>>, DecodeError> {
+        let Some(count) = read_count(from, flexible)? else { return Ok(None) };
+        // No item is shorter than a byte, so a lying count is found out before anything is reserved; an honest one
+        // reserves no more than was received, and grows from there.
+        if count > from.remaining() {
+            let at = from.position() + from.remaining();
+            return Err(DecodeError::Short { at, wanted: count - from.remaining() });
+        }
+        let mut items = Vec::with_capacity(count.min(from.remaining() / size_of::<T>().max(1) + 1));
+        for _ in 0..count {
+            items.push(T::read(from, version, flexible)?);
+        }
+        Ok(Some(items))
+    }
+    fn write_some(&self, to: &mut BytesMut, version: i16, flexible: bool) {
+        write_count(to, flexible, self.len());
+        for item in self {
+            item.write(to, version, flexible);
+        }
+    }
+    fn write_null(to: &mut BytesMut, flexible: bool) {
+        write_null_count(to, flexible);
+    }
+}
+
+fn read_len(at: usize, len: i32) -> Result<Option<usize>, DecodeError> {
+    match len {
+        -1 => Ok(None),
+        len if len < 0 => Err(DecodeError::Length { at, len }),
+        len => Ok(Some(len as usize)),
+    }
+}
+
+fn read_compact_len(from: &mut Reader) -> Result<Option<usize>, DecodeError> {
+    let at = from.position();
+    let len = read_uvarint(from)?.wrapping_sub(1) as i32;
+    read_len(at, len)
+}
+
+fn read_count(from: &mut Reader, flexible: bool) -> Result<Option<usize>, DecodeError> {
+    let at = from.position();
+    match flexible {
+        true => read_compact_len(from),
+        false => read_len(at, i32::from_be_bytes(from.array()?)),
+    }
+}
+
+fn write_count(to: &mut BytesMut, flexible: bool, count: usize) {
+    match flexible {
+        true => write_uvarint(to, count as u32 + 1),
+        false => to.put_i32(count as i32),
+    }
+}
+
+fn write_null_count(to: &mut BytesMut, flexible: bool) {
+    match flexible {
+        true => to.put_u8(0),
+        false => to.put_i32(-1),
+    }
+}
+
+/// Seven bits a byte, lowest first, at most five bytes.
+pub fn read_uvarint(from: &mut Reader) -> Result<u32, DecodeError> {
+    let at = from.position();
+    let mut value = 0;
+    for shift in [0, 7, 14, 21, 28] {
+        let [byte] = from.array()?;
+        value |= u32::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(DecodeError::Varint { at })
+}
+
+pub fn write_uvarint(to: &mut BytesMut, mut value: u32) {
+    while value >= 0x80 {
+        to.put_u8(value as u8 | 0x80);
+        value >>= 7;
+    }
+    to.put_u8(value as u8);
+}
+
+/// Reads a tagged-field section; `field` reads a value it knows from exactly its bytes and skips others.
+pub fn read_tagged(
+    from: &mut Reader,
+    field: &mut dyn FnMut(u32, &mut Reader) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    for _ in 0..read_uvarint(from)? {
+        let tag = read_uvarint(from)?;
+        let size = read_uvarint(from)?;
+        let bytes = from.take(size as usize)?;
+        field(tag, &mut Reader::new(bytes))?;
+    }
+    Ok(())
+}
+
+/// Collects the tagged fields of one struct; [`TaggedFields::finish`] writes the section.
+#[derive(Default)]
+pub struct TaggedFields {
+    count: u32,
+    bytes: BytesMut,
+}
+
+impl TaggedFields {
+    /// Tags have to come in ascending order.
+    pub fn push(&mut self, tag: u32, value: &impl Field, version: i16) {
+        let mut encoded = BytesMut::new();
+        value.write(&mut encoded, version, true);
+        self.count += 1;
+        write_uvarint(&mut self.bytes, tag);
+        write_uvarint(&mut self.bytes, encoded.len() as u32);
+        self.bytes.put_slice(&encoded);
+    }
+
+    pub fn finish(self, to: &mut BytesMut) {
+        write_uvarint(to, self.count);
+        to.put_slice(&self.bytes);
+    }
+}
+
+/// Declares the structs of one message:
+///
+/// ```text
+/// message! { flexible 12..;                      // or: flexible none;
+///     pub struct FetchRequest {
+///         cluster_id: Option<Str> [12.., tag 0], // in these versions, as tagged field 0
+///         replica_id: i32 [0..=14] = -1,         // default, where a version lacks it
+///         topics: Option<Vec<Topic>> [0.., null 1..], // null has an encoding from version 1; without `null`, in all
+///     }
+/// }
+/// ```
+macro_rules! message {
+    (flexible none; $($rest:tt)*) => { message! { @structs (i16::MAX) $($rest)* } };
+    (flexible $flexible:literal..; $($rest:tt)*) => { message! { @structs ($flexible) $($rest)* } };
+
+    (@structs ($flexible:expr) $($(#[$meta:meta])* pub struct $name:ident { $(
+        $(#[$fmeta:meta])* $field:ident: $type:ty
+            [$versions:expr $(, null $nullable:expr)? $(, tag $tag:literal)?] $(= $default:expr)?,
+    )* })+) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $name { $($(#[$fmeta])* pub $field: $type,)* }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name { $($field: message!(@default $($default)?),)* }
+            }
+        }
+
+        impl $crate::kafka::Message for $name {
+            const FLEXIBLE_FROM: i16 = $flexible;
+
+            #[allow(unused_mut, unused_variables, clippy::absurd_extreme_comparisons, clippy::manual_range_contains)]
+            fn read(
+                from: &mut $crate::jute::Reader,
+                version: i16,
+            ) -> Result<$name, $crate::jute::DecodeError> {
+                let flexible = version >= Self::FLEXIBLE_FROM;
+                let mut message = $name::default();
+                $(message!(@untagged ($($tag)?) {
+                    if ($versions).contains(&version) {
+                        let at = from.position();
+                        message.$field = $crate::kafka::codec::Field::read(from, version, flexible)?;
+                        $(if !($nullable).contains(&version) && message.$field.is_none() {
+                            return Err($crate::jute::DecodeError::Null { at });
+                        })?
+                    }
+                });)*
+                if flexible {
+                    $crate::kafka::codec::read_tagged(from, &mut |tag, from| {
+                        $($(if tag == $tag && ($versions).contains(&version) {
+                            message.$field = $crate::kafka::codec::Field::read(from, version, true)?;
+                        })?)*
+                        Ok(())
+                    })?;
+                }
+                Ok(message)
+            }
+
+            #[allow(unused_mut, unused_variables, clippy::absurd_extreme_comparisons, clippy::manual_range_contains)]
+            fn write(&self, to: &mut ::bytes::BytesMut, version: i16) {
+                let flexible = version >= Self::FLEXIBLE_FROM;
+                $(message!(@untagged ($($tag)?) {
+                    if ($versions).contains(&version) {
+                        if true $(&& ($nullable).contains(&version))? {
+                            $crate::kafka::codec::Field::write(&self.$field, to, version, flexible);
+                        } else {
+                            $crate::kafka::codec::Field::write_present(&self.$field, to, version, flexible);
+                        }
+                    }
+                });)*
+                if flexible {
+                    let mut tagged = $crate::kafka::codec::TaggedFields::default();
+                    $(message!(@push (self, tagged, version) $field: $type [$versions] ($($tag)?) ($($default)?));)*
+                    tagged.finish(to);
+                }
+            }
+        }
+
+        impl $crate::kafka::codec::Field for $name {
+            fn read(
+                from: &mut $crate::jute::Reader,
+                version: i16,
+                _: bool,
+            ) -> Result<$name, $crate::jute::DecodeError> {
+                $crate::kafka::Message::read(from, version)
+            }
+            fn write(&self, to: &mut ::bytes::BytesMut, version: i16, _: bool) {
+                $crate::kafka::Message::write(self, to, version);
+            }
+        }
+
+        impl $crate::kafka::codec::Nullable for $name {
+            fn read_nullable(
+                from: &mut $crate::jute::Reader,
+                version: i16,
+                flexible: bool,
+            ) -> Result<Option<$name>, $crate::jute::DecodeError> {
+                match <i8 as $crate::kafka::codec::Field>::read(from, version, flexible)? {
+                    present if present < 0 => Ok(None),
+                    _ => $crate::kafka::Message::read(from, version).map(Some),
+                }
+            }
+            fn write_some(&self, to: &mut ::bytes::BytesMut, version: i16, _: bool) {
+                ::bytes::BufMut::put_i8(to, 1);
+                $crate::kafka::Message::write(self, to, version);
+            }
+            fn write_null(to: &mut ::bytes::BytesMut, _: bool) {
+                ::bytes::BufMut::put_i8(to, -1);
+            }
+        }
+    )+};
+
+    (@push ($self:ident, $to:ident, $version:ident) $field:ident: $type:ty [$versions:expr] () $default:tt) => {};
+    (@push ($self:ident, $to:ident, $version:ident) $field:ident: $type:ty [$versions:expr] ($tag:literal) ($($default:expr)?)) => {
+        if ($versions).contains(&$version) && $self.$field != message!(@default_of $type, $($default)?) {
+            $to.push($tag, &$self.$field, $version);
+        }
+    };
+    (@untagged () $body:block) => { $body };
+    (@untagged ($tag:literal) $body:block) => {};
+
+    (@default) => { Default::default() };
+    (@default $value:expr) => { $value };
+    (@default_of $type:ty,) => { <$type>::default() };
+    (@default_of $type:ty, $value:expr) => { $value };
+}
+pub(crate) use message;

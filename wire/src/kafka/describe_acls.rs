@@ -1,0 +1,41 @@
+//! DescribeAcls, API key 29.
+
+use crate::Str;
+use crate::kafka::{ErrorCode, codec::message};
+
+message! { flexible 2..;
+    /// Versions 0-3.
+    pub struct DescribeAclsRequest {
+        resource_type_filter: i8 [0..],
+        resource_name_filter: Option<Str> [0..],
+        pattern_type_filter: i8 [1..] = 3,
+        principal_filter: Option<Str> [0..],
+        host_filter: Option<Str> [0..],
+        operation: i8 [0..],
+        permission_type: i8 [0..],
+    }
+}
+
+message! { flexible 2..;
+    /// Versions 0-3.
+    pub struct DescribeAclsResponse {
+        throttle_time_ms: i32 [0..],
+        error_code: ErrorCode [0..],
+        error_message: Option<Str> [0..],
+        resources: Vec<DescribeAclsResource> [0..],
+    }
+
+    pub struct DescribeAclsResource {
+        resource_type: i8 [0..],
+        resource_name: Str [0..],
+        pattern_type: i8 [1..] = 3,
+        acls: Vec<AclDescription> [0..],
+    }
+
+    pub struct AclDescription {
+        principal: Str [0..],
+        host: Str [0..],
+        operation: i8 [0..],
+        permission_type: i8 [0..],
+    }
+}

@@ -1,0 +1,21 @@
+//! RenewDelegationToken, API key 39.
+
+use crate::kafka::{ErrorCode, codec::message};
+use bytes::Bytes;
+
+message! { flexible 2..;
+    /// Versions 0-2.
+    pub struct RenewDelegationTokenRequest {
+        hmac: Bytes [0..],
+        renew_period_ms: i64 [0..],
+    }
+}
+
+message! { flexible 2..;
+    /// Versions 0-2.
+    pub struct RenewDelegationTokenResponse {
+        error_code: ErrorCode [0..],
+        expiry_timestamp_ms: i64 [0..],
+        throttle_time_ms: i32 [0..],
+    }
+}

@@ -1,0 +1,46 @@
+//! Vote, API key 52.
+
+use crate::Str;
+use crate::kafka::{ErrorCode, codec::message};
+
+message! { flexible 0..;
+    /// Versions 0.
+    pub struct VoteRequest {
+        cluster_id: Option<Str> [0..],
+        topics: Vec<RequestTopicData> [0..],
+    }
+
+    pub struct RequestTopicData {
+        topic_name: Str [0..],
+        partitions: Vec<RequestPartitionData> [0..],
+    }
+
+    pub struct RequestPartitionData {
+        partition_index: i32 [0..],
+        candidate_epoch: i32 [0..],
+        candidate_id: i32 [0..],
+        last_offset_epoch: i32 [0..],
+        last_offset: i64 [0..],
+    }
+}
+
+message! { flexible 0..;
+    /// Versions 0.
+    pub struct VoteResponse {
+        error_code: ErrorCode [0..],
+        topics: Vec<ResponseTopicData> [0..],
+    }
+
+    pub struct ResponseTopicData {
+        topic_name: Str [0..],
+        partitions: Vec<ResponsePartitionData> [0..],
+    }
+
+    pub struct ResponsePartitionData {
+        partition_index: i32 [0..],
+        error_code: ErrorCode [0..],
+        leader_id: i32 [0..],
+        leader_epoch: i32 [0..],
+        vote_granted: bool [0..],
+    }
+}
