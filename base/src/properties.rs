@@ -112,6 +112,11 @@ impl Properties {
         self.entries.push(Entry { key: key.into(), value: value.into(), origin });
     }
 
+    /// Adds one entry with its place.
+    pub fn push(&mut self, entry: Entry) {
+        self.entries.push(entry);
+    }
+
     /// Lays `over` on top: its entries count over those that are here.
     pub fn overlay(&mut self, over: Properties) {
         self.entries.extend(over.entries);

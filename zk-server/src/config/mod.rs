@@ -1,14 +1,20 @@
 //! zoo.cfg and myid as a typed [`Config`]: all of it valid before a port is bound or a file is opened.
 
+mod flags;
+mod keys;
 pub mod member;
+#[cfg(test)]
+mod tests;
 
-use base::ConfigError;
+use base::{ConfigError, Entry, Properties, Settings};
 pub use member::{HostPort, Member};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tracing::{error, info, warn};
 use wire::zk::Sid;
 use zk_core::CoreConfig;
+use zk_core::config::Role;
 
 /// Everything that a server is told by its operator.
 #[derive(Debug, Clone)]
@@ -108,11 +114,357 @@ pub struct DiskConfig {
 impl Config {
     /// Reads the file and `myid`. `jvm_flags` are the words of `JVMFLAGS`/`SERVER_JVMFLAGS`: `-Dzookeeper.K=V` counts
     /// where the file does not say K.
-    pub fn load(_file: &Path, _jvm_flags: &str) -> Result<Config, ConfigError> {
-        unimplemented!()
+    ///
+    /// The order of checks and the texts are ZooKeeper's where it has them.
+    pub fn load(file: &Path, jvm_flags: &str) -> Result<Config, ConfigError> {
+        info!("Reading configuration from: {}", file.display());
+        if !file.exists() {
+            return Err(ConfigError::new(format!("{} file is missing", file.display())));
+        }
+        let text = std::fs::read(file)
+            .map_err(|error| ConfigError::new(format!("cannot read {}: {error}", file.display())))?;
+        let written = Properties::parse(&file.display().to_string(), &text)?;
+        let settings = settings(&written, jvm_flags)?;
+        let mut config = typed(file, &settings)?;
+        config.text = String::from_utf8_lossy(&text).into_owned();
+        config.join_ensemble(&written, &settings)?;
+        Ok(config)
     }
 
     pub fn is_standalone(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// The `server.N` lines, `myid`, and what has to hold between them.
+    fn join_ensemble(&mut self, written: &Properties, settings: &Settings) -> Result<(), ConfigError> {
+        let mut members = read_members(written)?;
+        let version = match written.get("version") {
+            Some(entry) => i64::from_str_radix(entry.value.trim(), 16)
+                .map_err(|_| entry.error(format!("`{}` is not a hexadecimal number", entry.value)))?,
+            None => 0,
+        };
+        let distributed = is_distributed(&members, settings.bool("standaloneEnabled"))?;
+        let myid = read_myid(&self.data_dir)?;
+        if let Some(myid) = myid {
+            base::logging::set_myid(myid);
+            if let Some(me) = members.get_mut(&myid) {
+                self.agree_on_client(myid, me)?;
+                check_peer_type(settings, me.role);
+            }
+        }
+        if !distributed {
+            return Ok(());
+        }
+        if self.core.init_limit == 0 {
+            return Err(ConfigError::new("initLimit is not set"));
+        }
+        if self.core.sync_limit == 0 {
+            return Err(ConfigError::new("syncLimit is not set"));
+        }
+        let Some(myid) = myid else {
+            return Err(ConfigError::new(format!("{} file is missing", self.data_dir.join("myid").display())));
+        };
+        if !members.contains_key(&myid) {
+            return Err(ConfigError::new(format!(
+                "My id {myid} not in the peer list: {} says {myid}, but there is no server.{myid} line",
+                self.data_dir.join("myid").display()
+            )));
+        }
+        if self.core.extended_types && myid > 254 {
+            return Err(settings.error("extendedTypesEnabled", "server ids above 254 cannot have TTL nodes"));
+        }
+        self.core.myid = myid;
+        self.core.ensemble = Some(member::ensemble(&members, version));
+        self.members = members;
+        Ok(())
+    }
+
+    /// The client address of this server's line and the one of `clientPort` must not contradict each other.
+    fn agree_on_client(&mut self, myid: Sid, me: &mut Member) -> Result<(), ConfigError> {
+        match (&self.client, &me.client) {
+            (Some(here), Some(there)) => {
+                let any = here.host == "0.0.0.0" || here.host == "::";
+                if here.port != there.port || (!any && here.host != there.host) {
+                    return Err(ConfigError::new(format!(
+                        "client address for this server (id = {myid}) in static config file is {here} is different \
+                         from client address found in dynamic file: {there}"
+                    )));
+                }
+                self.client = me.client.clone();
+            }
+            (None, Some(_)) => self.client = me.client.clone(),
+            (Some(_), None) => me.client = self.client.clone(),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+}
+
+/// The file over the flags, with everything refused that this server cannot keep.
+fn settings(written: &Properties, jvm_flags: &str) -> Result<Settings, ConfigError> {
+    let mut effective = flags::read(jvm_flags);
+    if let Some(refused) = effective.iter().chain(written.iter()).find_map(keys::refusal) {
+        return Err(refused);
+    }
+    let mut file = Properties::new();
+    for entry in written.iter() {
+        match keys::FLAGS.iter().any(|opt| opt.key == entry.key) {
+            true => warn!("{}: {} has no effect in this file; set -D{0} in JVMFLAGS", entry.origin, entry.key),
+            false => file.push(entry.clone()),
+        }
+    }
+    check_metrics_provider(&file)?;
+    effective.overlay(file);
+    let settings = keys::table().read(&effective)?;
+    for entry in &settings.unknown {
+        tell_unused(entry);
+    }
+    if settings.bool("readonlymode.enabled") {
+        warn!("readonlymode.enabled: read-only mode is not supported yet; without a quorum, nobody is served");
+    }
+    Ok(settings)
+}
+
+fn tell_unused(entry: &Entry) {
+    let Entry { key, origin, .. } = entry;
+    if key.starts_with("server.") || key == "version" {
+        return;
+    }
+    match keys::suggestion(key) {
+        _ if keys::is_without_effect(key) => info!("{origin}: {key} has no effect on this server"),
+        Some(known) => warn!("{origin}: {key} is not known and has no effect; did you mean {known}?"),
+        None => warn!("{origin}: {key} is not known and has no effect"),
+    }
+}
+
+fn check_metrics_provider(file: &Properties) -> Result<(), ConfigError> {
+    let Some(entry) = file.get("metricsProvider.className") else { return Ok(()) };
+    info!("metricsProvider.className is {}", entry.value);
+    match entry.value.trim() {
+        "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"
+        | "org.apache.zookeeper.metrics.impl.NullMetricsProvider" => Ok(()),
+        "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider" => {
+            Err(entry.error("the Prometheus endpoint is not supported yet: remove this line; `mntr` has the metrics"))
+        }
+        other => Err(entry.error(format!("metrics provider class was not found: {other}"))),
+    }
+}
+
+/// Everything but the ensemble, in ZooKeeper's order of checks.
+fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
+    if settings.int("electionAlg") != 3 {
+        return Err(settings.error("electionAlg", "Invalid electionAlg value. Only 3 is supported."));
+    }
+    let peer_type = settings.text("peerType");
+    if !["participant", "observer"].contains(&peer_type.to_ascii_lowercase().as_str()) {
+        return Err(settings.error("peerType", format!("Unrecognised peertype: {peer_type}")));
+    }
+    let Some(data_dir) = settings.text_opt("dataDir").map(PathBuf::from) else {
+        return Err(ConfigError::new("dataDir is not set"));
+    };
+    let client = client_address(settings)?;
+    let (tick, session_min, session_max) = times(settings)?;
+    let sync_limit = settings.int("syncLimit");
+    let hello_timeout = match settings.int("quorumCnxnTimeoutMs") {
+        -1 => tick * sync_limit.max(0),
+        given => given,
+    };
+    let frame_max = settings.int("jute.maxbuffer");
+    let extra = match settings.int("jute.maxbuffer.extrasize") {
+        -1 => frame_max,
+        given => given,
+    };
+    let core = CoreConfig {
+        // A standalone server's session ids begin with 1, whatever its myid.
+        myid: 1,
+        ensemble: None,
+        tick_ms: tick as u64,
+        init_limit: settings.int("initLimit").max(0) as u64,
+        sync_limit: sync_limit.max(0) as u64,
+        session_ms_min: session_min,
+        session_ms_max: session_max,
+        super_digest: settings.text_opt("DigestAuthenticationProvider.superDigest").map(Into::into),
+        skip_acl: settings.text("skipACL") == "yes",
+        extended_types: settings.bool("extendedTypesEnabled"),
+        commit_log_count: settings.int("commitLogCount").max(500) as usize,
+        jute_max: (frame_max + extra.max(1024)) as usize,
+    };
+    Ok(Config {
+        file: file.into(),
+        text: String::new(),
+        data_log_dir: settings.text_opt("dataLogDir").map_or_else(|| data_dir.clone(), PathBuf::from),
+        data_dir,
+        client,
+        client_backlog: i32::try_from(settings.int("clientPortListenBacklog")).ok().filter(|backlog| *backlog > 0),
+        client_cnxns_max: settings.int("maxClientCnxns").max(0) as usize,
+        cnxns_max: settings.int("maxCnxns") as usize,
+        client_keep_alive: settings.bool("clientTcpKeepAlive"),
+        sessionless_timeout: millis(settings, "nio.sessionlessCnxnTimeout"),
+        outstanding_max: settings.int("globalOutstandingLimit") as usize,
+        frame_max: frame_max as usize,
+        members: BTreeMap::new(),
+        quorum_listen_on_all_ips: settings.bool("quorumListenOnAllIPs"),
+        connect_timeout: millis(settings, "cnxTimeout"),
+        hello_timeout: Duration::from_millis(hello_timeout as u64),
+        election_bind_retries: settings.int("electionPortBindRetry") as u32,
+        election_keep_alive: settings.bool("tcpKeepAlive"),
+        words: words(settings),
+        admin: settings.bool("admin.enableServer").then(|| Admin {
+            listen: HostPort::new(settings.text("admin.serverAddress"), settings.int("admin.serverPort") as u16),
+            url: settings.text("admin.commandURL").into(),
+        }),
+        disk: disk(settings),
+        core,
+    })
+}
+
+fn millis(settings: &Settings, key: &str) -> Duration {
+    Duration::from_millis(settings.int(key) as u64)
+}
+
+fn client_address(settings: &Settings) -> Result<Option<HostPort>, ConfigError> {
+    let address = settings.text_opt("clientPortAddress");
+    let client = match (settings.int_opt("clientPort"), address) {
+        (None, None) => None,
+        (None, Some(_)) => {
+            return Err(settings.error("clientPortAddress", "clientPortAddress is set but clientPort is not set"));
+        }
+        (Some(port), address) => {
+            let host = address.unwrap_or("0.0.0.0");
+            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            Some(HostPort::new(bare, port as u16))
+        }
+    };
+    match &client {
+        Some(client) => info!("clientPortAddress is {client}"),
+        None => info!("clientPort is not set"),
+    }
+    info!("secureClientPort is not set");
+    Ok(client)
+}
+
+/// The tick, and the shortest and longest session, in milliseconds.
+fn times(settings: &Settings) -> Result<(i64, i32, i32), ConfigError> {
+    let tick = settings.int("tickTime");
+    if tick <= 0 {
+        return Err(settings.error("tickTime", "tickTime is not set: write milliseconds, such as 2000"));
+    }
+    let or_ticks = |key: &str, ticks: i64| match settings.int(key) {
+        -1 => (tick * ticks).min(i32::MAX as i64) as i32,
+        given => given as i32,
+    };
+    let (min, max) = (or_ticks("minSessionTimeout", 2), or_ticks("maxSessionTimeout", 20));
+    if min > max {
+        let message = format!("minSessionTimeout must not be larger than maxSessionTimeout ({min} > {max})");
+        return Err(settings.error("minSessionTimeout", message));
+    }
+    Ok((tick, min, max))
+}
+
+/// `srvr` is always among them, because `zkServer status` asks it; `isro` with read-only mode.
+fn words(settings: &Settings) -> Vec<String> {
+    let mut words = settings.list("4lw.commands.whitelist").to_vec();
+    if settings.bool("readonlymode.enabled") {
+        words.push("isro".into());
+    }
+    words.push("srvr".into());
+    words
+}
+
+fn disk(settings: &Settings) -> DiskConfig {
+    let mut kept = settings.int("autopurge.snapRetainCount");
+    if kept < 3 {
+        warn!("Invalid autopurge.snapRetainCount: {kept}. Defaulting to 3");
+        kept = 3;
+    }
+    let hours = settings.int("autopurge.purgeInterval");
+    info!("autopurge.snapRetainCount set to {kept}");
+    info!("autopurge.purgeInterval set to {hours}");
+    let kib = |key: &str| settings.int(key).max(0) as u64 * 1024;
+    DiskConfig {
+        autocreate: settings.bool("datadir.autocreate"),
+        trust_empty: settings.bool("db.autocreate"),
+        trust_logs_alone: settings.bool("snapshot.trust.empty"),
+        preallocate: kib("preAllocSize"),
+        sync: settings.text("forceSync") == "yes",
+        sync_warning: millis(settings, "fsync.warningthresholdms"),
+        flush_delay: millis(settings, "flushDelay"),
+        batch_max: match settings.int("maxBatchSize") {
+            0 => usize::MAX,
+            given => given as usize,
+        },
+        snap_count: settings.int("snapCount").max(2) as u64,
+        snap_bytes: kib("snapSizeLimitInKb"),
+        log_bytes: Some(kib("txnLogSizeLimitInKb")).filter(|bytes| *bytes > 0),
+        digest: settings.bool("digest.enabled"),
+        last_zxid_trailer: settings.bool("serializeLastProcessedZxid.enabled"),
+        gzip: settings.text("snapshot.compression.method") == "gz",
+        snapshots_kept: kept as usize,
+        purge_interval: (hours > 0).then(|| Duration::from_secs(hours as u64 * 3600)),
+    }
+}
+
+fn read_members(written: &Properties) -> Result<BTreeMap<Sid, Member>, ConfigError> {
+    let mut members = BTreeMap::new();
+    for entry in written.iter() {
+        let Some(sid) = entry.key.strip_prefix("server.") else { continue };
+        let sid: Sid =
+            sid.parse().map_err(|_| entry.error(format!("`{sid}` is not a number: write server.N=...")))?;
+        members.insert(sid, Member::parse(sid, entry.value.trim()).map_err(|wrong| entry.error(wrong))?);
+    }
+    Ok(members)
+}
+
+/// Whether the list makes an ensemble, and not one server that runs by itself.
+fn is_distributed(members: &BTreeMap<Sid, Member>, standalone: bool) -> Result<bool, ConfigError> {
+    let voters = members.values().filter(|member| member.role == Role::Participant).count();
+    let observers = members.len() - voters;
+    match voters {
+        0 if !standalone => {
+            Err(ConfigError::new("standaloneEnabled = false then number of participants should be >0"))
+        }
+        0 if observers > 0 => Err(ConfigError::new("Observers w/o participants is an invalid configuration")),
+        0 => Ok(false),
+        1 if standalone && observers > 0 => {
+            Err(ConfigError::new("Observers w/o quorum is an invalid configuration"))
+        }
+        1 if standalone => {
+            error!("Invalid configuration, only one server specified (ignoring)");
+            Ok(false)
+        }
+        _ => {
+            if voters <= 2 {
+                warn!("No server failure will be tolerated. You need at least 3 servers.");
+            } else if voters.is_multiple_of(2) {
+                warn!("Non-optimal configuration, consider an odd number of servers.");
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// `dataDir/myid`: its first line. `None` where there is no such file.
+fn read_myid(data_dir: &Path) -> Result<Option<Sid>, ConfigError> {
+    let path = data_dir.join("myid");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| ConfigError::new(format!("cannot read {}: {error}", path.display())))?;
+    let first = text.lines().next().unwrap_or_default();
+    // Java refuses blanks round the number; they are forgiven here, as `echo 1 > myid` variants leave them.
+    first
+        .trim()
+        .parse()
+        .map(Some)
+        .map_err(|_| ConfigError::new(format!("{}:1: serverid {first} is not a number", path.display())))
+}
+
+fn check_peer_type(settings: &Settings, by_list: Role) {
+    let (said, listed) = (settings.text("peerType").to_ascii_uppercase(), format!("{by_list:?}").to_uppercase());
+    if said != listed {
+        warn!(
+            "Peer type from servers list ({listed}) doesn't match peerType ({said}). Defaulting to servers list."
+        );
     }
 }

@@ -1,0 +1,284 @@
+//! The keys of zoo.cfg: one table for those that count here, and what becomes of the others.
+//!
+//! Java hands every key that it does not know to `System.setProperty("zookeeper." + key)`; such keys are marked
+//! [`PROPERTIES`] here, and `-Dzookeeper.KEY=VALUE` sets them too. A value that does not fit is refused, where Java
+//! falls back to the default in silence.
+
+use base::{ConfigError, Entry, Kind, Opt, Table};
+
+const INT_MAX: i64 = i32::MAX as i64;
+
+const fn count(key: &'static str, default: &'static str, doc: &'static str) -> Opt {
+    Opt::int(key, default, i32::MIN as i64, INT_MAX, doc)
+}
+
+const fn port(key: &'static str, doc: &'static str) -> Opt {
+    Opt::int_opt(key, 0, 65535, doc)
+}
+
+/// Read from the file only.
+pub static TYPED: &[Opt] = &[
+    count("tickTime", "3000", "Milliseconds of a tick, the unit of heartbeats and time-outs."),
+    count("initLimit", "0", "Ticks in which a learner has to connect and catch up."),
+    count("syncLimit", "0", "Ticks by which a learner may lag."),
+    Opt::text("dataDir", "Folder of snapshots, myid and epochs (in version-2)."),
+    Opt::text("dataLogDir", "Folder of transaction logs (in version-2); dataDir where it is not set."),
+    port("clientPort", "Port for plain clients."),
+    Opt::text("clientPortAddress", "Address that clientPort is bound to; all where it is not set."),
+    count("clientPortListenBacklog", "-1", "Connections waiting to be accepted; -1: the system's default."),
+    count("maxClientCnxns", "60", "Connections of one client address; 0: unlimited."),
+    count("minSessionTimeout", "-1", "Shortest session time-out in milliseconds; -1: two ticks."),
+    count("maxSessionTimeout", "-1", "Longest session time-out in milliseconds; -1: twenty ticks."),
+    count("electionAlg", "3", "Only 3."),
+    Opt::bool("quorumListenOnAllIPs", "false", "Quorum and election ports listen on all addresses."),
+    Opt::text("peerType", "participant or observer; the server lines decide.").or("participant"),
+    count("autopurge.snapRetainCount", "3", "Snapshots that a purge leaves, 3 or more."),
+    count("autopurge.purgeInterval", "0", "Hours between purges; 0: never."),
+    Opt::bool("standaloneEnabled", "true", "A list of one server runs standalone."),
+];
+
+/// Read from the file, else from `-Dzookeeper.KEY`.
+pub static PROPERTIES: &[Opt] = &[
+    Opt::int("maxCnxns", "0", 0, INT_MAX, "Connections of the server; 0: unlimited."),
+    Opt::list("4lw.commands.whitelist", "srvr", "Four-letter words that are answered; * allows all."),
+    Opt::bool("admin.enableServer", "true", "HTTP admin server."),
+    Opt::text("admin.serverAddress", "Address of the admin server.").or("0.0.0.0"),
+    Opt::int("admin.serverPort", "8080", 0, 65535, "Port of the admin server."),
+    Opt::text("admin.commandURL", "Path of the admin server's commands.").or("/commands"),
+    Opt::int("globalOutstandingLimit", "1000", 1, INT_MAX, "Requests under way above which reading pauses."),
+    Opt::int("preAllocSize", "65536", 1, INT_MAX, "KiB by which a log grows ahead."),
+    Opt::int("snapCount", "100000", 0, INT_MAX, "Transactions between snapshots, 2 or more."),
+    Opt::int("snapSizeLimitInKb", "4194304", i64::MIN, i64::MAX, "KiB of log between snapshots; 0: no limit."),
+    Opt::int("txnLogSizeLimitInKb", "-1", i64::MIN, i64::MAX, "KiB at which a log rolls; -1: no limit."),
+    Opt::int("commitLogCount", "500", i32::MIN as i64, INT_MAX, "Transactions kept for learners, 500 or more."),
+    Opt::choice("snapshot.compression.method", "", &["", "gz"], "Compression of snapshots: none or gz."),
+    Opt::bool("snapshot.trust.empty", "false", "Logs without any snapshot are replayed from nothing."),
+    Opt::bool("serializeLastProcessedZxid.enabled", "true", "Snapshots end in their last zxid."),
+    Opt::bool("digest.enabled", "true", "The tree's digest stands in transactions and snapshots."),
+    Opt::bool("datadir.autocreate", "true", "Missing folders are created."),
+    Opt::bool("db.autocreate", "true", "An empty database may vote."),
+    Opt::choice("forceSync", "yes", &["yes", "no"], "Commits are synced to the disk."),
+    Opt::int("fsync.warningthresholdms", "1000", 0, i64::MAX, "Milliseconds of a sync that get a warning."),
+    Opt::int("flushDelay", "0", 0, i64::MAX, "Milliseconds by which a batch of the log may wait for more."),
+    Opt::int("maxBatchSize", "1000", 0, INT_MAX, "Transactions of a batch of the log; 0: no limit."),
+    Opt::bool("extendedTypesEnabled", "false", "TTL nodes are allowed; server ids are at most 254."),
+    Opt::choice("skipACL", "no", &["yes", "no"], "ACLs are not checked."),
+    Opt::text("DigestAuthenticationProvider.superDigest", "super:<base64 of SHA1>: the identity that may do all."),
+    Opt::bool("clientTcpKeepAlive", "false", "SO_KEEPALIVE on clients' sockets."),
+    Opt::bool("tcpKeepAlive", "false", "SO_KEEPALIVE on election sockets."),
+    Opt::int("nio.sessionlessCnxnTimeout", "10000", 0, INT_MAX, "Milliseconds of life without a session."),
+    Opt::int("cnxTimeout", "5000", 0, INT_MAX, "Milliseconds for dialling an election port."),
+    Opt::int("quorumCnxnTimeoutMs", "-1", -1, INT_MAX, "Milliseconds for an election hello; -1: syncLimit."),
+    Opt::int("electionPortBindRetry", "3", 0, INT_MAX, "Attempts to bind the election port; 0: without end."),
+    Opt::int("jute.maxbuffer.extrasize", "-1", -1, INT_MAX, "Added to jute.maxbuffer for one field."),
+];
+
+/// Read from `-DKEY` only: in zoo.cfg they have no effect, in Java neither.
+pub static FLAGS: &[Opt] = &[
+    Opt::int("jute.maxbuffer", "1048575", 0, INT_MAX, "Longest frame of a client in bytes."),
+    Opt::bool("readonlymode.enabled", "false", "Read-only clients are served without a quorum."),
+];
+
+/// A key that needs what is not built: accepted only with a value that asks for nothing.
+pub struct Refused {
+    pub key: &'static str,
+    pub harmless: &'static [&'static str],
+    pub why: &'static str,
+}
+
+const fn refused(key: &'static str, harmless: &'static [&'static str], why: &'static str) -> Refused {
+    Refused { key, harmless, why }
+}
+
+const OFF: &[&str] = &["false"];
+const TLS: &str = "TLS is not supported yet: remove this line, and let only trusted networks reach the plain ports";
+const SASL: &str = "SASL between servers is not supported yet: remove this line, or set it to false";
+const CLIENT_SASL: &str = "SASL for clients is not supported yet: remove this line to serve clients without it";
+const RECONFIG: &str =
+    "dynamic reconfiguration is not supported yet: write the server.N lines into this file and remove this line";
+
+/// With another value than those, the server would be less safe or other than its operator thinks.
+pub static REFUSED: &[Refused] = &[
+    refused("secureClientPort", &[], TLS),
+    refused("secureClientPortAddress", &[], TLS),
+    refused("sslQuorum", OFF, TLS),
+    refused("portUnification", OFF, TLS),
+    refused("client.portUnification", OFF, TLS),
+    refused("admin.portUnification", OFF, TLS),
+    refused("admin.forceHttps", OFF, TLS),
+    refused("admin.needClientAuth", OFF, TLS),
+    refused("dynamicConfigFile", &[], RECONFIG),
+    refused("reconfigEnabled", OFF, "dynamic reconfiguration is not supported yet: remove this line or set it to false"),
+    refused("quorum.auth.enableSasl", OFF, SASL),
+    refused("quorum.auth.serverRequireSasl", OFF, SASL),
+    refused("quorum.auth.learnerRequireSasl", OFF, SASL),
+    refused("sessionRequireClientSASLAuth", OFF, CLIENT_SASL),
+    refused("enforce.auth.enabled", OFF, "enforced authentication is not supported yet: remove this line"),
+    refused("ensembleAuthName", &[""], "the ensemble scheme is not supported yet: remove this line"),
+    refused("observerMasterPort", &["0", "-1"], "observer masters are not supported yet: remove this line; observers use the leader"),
+    refused("oraclePath", &[], "oracle quorums are not supported yet: remove this line and use three servers"),
+    refused("enforceQuota", OFF, "hard quotas are not enforced yet: remove this line or set it to false"),
+    refused("emulate353TTLNodes", OFF, "the TTL encoding of 3.5.3 is not supported: remove this line"),
+    refused("DigestAuthenticationProvider.enabled", &["true"], "the digest scheme cannot be switched off yet: remove this line"),
+    refused("DigestAuthenticationProvider.digestAlg", &["SHA1", "SHA-1"], "only SHA1 is supported yet: remove this line"),
+    refused("audit.enable", OFF, "the audit log is not supported yet: remove this line or set it to false"),
+    refused("leaderServes", &["yes"], "a leader always serves clients here: remove this line"),
+    refused(
+        "serverCnxnFactory",
+        &["org.apache.zookeeper.server.NIOServerCnxnFactory", "org.apache.zookeeper.server.NettyServerCnxnFactory"],
+        "classes cannot be loaded here: remove this line",
+    ),
+];
+
+/// Prefixes of keys that load classes or split the ensemble.
+pub static REFUSED_PREFIXES: &[(&str, &str)] = &[
+    ("authProvider.", "authentication providers cannot be loaded as classes: remove this line"),
+    ("group.", "hierarchical quorums are not supported yet: remove the group and weight lines"),
+    ("weight.", "hierarchical quorums are not supported yet: remove the group and weight lines"),
+];
+
+/// Keys of ZooKeeper that change nothing that this server promises; each given one is told in the log.
+pub static WITHOUT_EFFECT: &[&str] = &[
+    "syncEnabled",
+    "connectToLearnerMasterLimit",
+    "localSessionsEnabled",
+    "localSessionsUpgradingEnabled",
+    "sslQuorumReloadCertFiles",
+    "multiAddress.enabled",
+    "requireKerberosConfig",
+    "allowSaslFailedClients",
+    "letAnySaslUserDoX",
+    "superUser",
+    "ensembleAuthName",
+    "enableEagerACLCheck",
+    "fips-mode",
+    "watchManagerName",
+    "maxResponseCacheSize",
+    "maxGetChildrenResponseCacheSize",
+    "intBufferStartingSizeBytes",
+    "bitHashCacheSize",
+    "maxInProcessingDeadWatchers",
+    "largeRequestMaxBytes",
+    "largeRequestThreshold",
+    "throttled_op_wait_time",
+    "maxWriteQueuePollTime",
+    "snapshotSizeFactor",
+    "forceSnapshotSync",
+    "closeSessionTxn.enabled",
+    "leaderConnectDelayDuringRetryMs",
+    "forward_learner_requests_to_commit_processor_disabled",
+];
+
+/// The same for whole families.
+pub static WITHOUT_EFFECT_PREFIXES: &[&str] = &[
+    "quorum.auth.",
+    "quorum.cnxn.",
+    "jvm.pause.",
+    "metricsProvider.",
+    "multiAddress.",
+    "admin.",
+    "IPAuthenticationProvider.",
+    "X509AuthenticationProvider.",
+    "SASLAuthenticationProvider.",
+    "superUser.",
+    "enforce.auth.",
+    "kerberos.",
+    "security.",
+    "client.",
+    "nio.",
+    "netty.",
+    "request_",
+    "connection_throttle_",
+    "watcherClean",
+    "fastleader.",
+    "leader.",
+    "learner.",
+    "follower.",
+    "observer.",
+    "observerMaster.",
+    "commitProcessor.",
+    "messageTracker.",
+    "pathStats.",
+    "audit.",
+    "ssl.",
+    "sasl.",
+    "jmx.",
+    "testingonly.",
+];
+
+/// Why an entry cannot be accepted, if so.
+pub fn refusal(entry: &Entry) -> Option<ConfigError> {
+    let value = entry.value.trim();
+    let by_key = REFUSED.iter().find(|refused| refused.key == entry.key);
+    if let Some(refused) = by_key {
+        let harmless = refused.harmless.iter().any(|word| word.eq_ignore_ascii_case(value));
+        return (!harmless).then(|| entry.error(format!("`{value}`: {}", refused.why)));
+    }
+    let by_prefix = REFUSED_PREFIXES.iter().find(|(prefix, _)| entry.key.starts_with(prefix));
+    by_prefix.map(|(_, why)| entry.error(*why))
+}
+
+/// A key that ZooKeeper knows and this server does not need.
+pub fn is_without_effect(key: &str) -> bool {
+    WITHOUT_EFFECT.contains(&key) || WITHOUT_EFFECT_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// All keys that count, in one table.
+pub fn table() -> Table {
+    static ALL: std::sync::OnceLock<Vec<Opt>> = std::sync::OnceLock::new();
+    Table(ALL.get_or_init(|| [TYPED, PROPERTIES, FLAGS].concat()))
+}
+
+/// The key nearest to a mistyped one, if one is near.
+pub fn suggestion(key: &str) -> Option<&'static str> {
+    let known = table().0.iter().map(|opt| opt.key).chain(REFUSED.iter().map(|refused| refused.key));
+    known.map(|known| (distance(key, known), known)).filter(|(far, _)| *far <= 2).min().map(|(_, known)| known)
+}
+
+/// Letters to change, add or drop, ignoring case.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (before + (x != y) as usize).min(above + 1).min(row[j] + 1);
+            before = above;
+        }
+    }
+    row[b.len()]
+}
+
+/// A value of a flag as `Integer.getInteger` reads it: also hexadecimal.
+pub fn decoded(opt: &Opt, value: &str) -> String {
+    let hex = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")).or_else(|| value.strip_prefix('#'));
+    match (opt.kind, hex.and_then(|digits| i64::from_str_radix(digits, 16).ok())) {
+        (Kind::Int { .. }, Some(number)) => number.to_string(),
+        _ => value.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_stands_in_one_list_only() {
+        let mut keys: Vec<&str> = table().0.iter().map(|opt| opt.key).collect();
+        keys.extend(REFUSED.iter().map(|refused| refused.key));
+        let count = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), count);
+        assert!(table().read(&base::Properties::new()).is_ok(), "a default does not fit its own row");
+    }
+
+    #[test]
+    fn a_near_miss_is_told_and_a_stranger_is_not() {
+        assert_eq!(suggestion("ticktime"), Some("tickTime"));
+        assert_eq!(suggestion("dataDirr"), Some("dataDir"));
+        assert_eq!(suggestion("somethingElse"), None);
+    }
+}

@@ -1,0 +1,129 @@
+use super::*;
+
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new(myid: &str) -> Home {
+        let home = Home(tempfile::tempdir().unwrap());
+        if !myid.is_empty() {
+            std::fs::write(home.0.path().join("myid"), myid).unwrap();
+        }
+        home
+    }
+
+    /// `@` stands for the data folder.
+    fn load(&self, text: &str, flags: &str) -> Result<Config, String> {
+        let file = self.0.path().join("zoo.cfg");
+        std::fs::write(&file, text.replace('@', &self.0.path().display().to_string())).unwrap();
+        let place = format!("{}/", self.0.path().display());
+        Config::load(&file, flags).map_err(|error| error.to_string().replace(&place, ""))
+    }
+}
+
+fn load(text: &str) -> Result<Config, String> {
+    Home::new("1\n").load(text, "")
+}
+
+const THREE: &str = "dataDir=@\nclientPort=2181\ninitLimit=20\nsyncLimit=5\ntickTime=2000\n\
+    server.1=test-broker01:2888:3888\nserver.2=test-broker03:2888:3888\nserver.3=test-broker02:2888:3888\n";
+
+#[test]
+fn the_tutorial_s_file_makes_an_ensemble_of_three() {
+    let config = load(THREE).unwrap();
+    assert!(!config.is_standalone());
+    assert_eq!(config.core.myid, 1);
+    assert_eq!((config.core.session_ms_min, config.core.session_ms_max), (4000, 40000));
+    assert_eq!(config.client, Some(HostPort::new("0.0.0.0", 2181)));
+    assert_eq!(config.members[&1].client, config.client);
+    assert!(!config.core.ensemble.unwrap().text.contains(";0.0.0.0:2181"));
+    assert_eq!(config.hello_timeout, Duration::from_secs(10));
+    assert_eq!(config.data_log_dir, config.data_dir);
+    assert_eq!(config.words, ["srvr", "srvr"]);
+}
+
+#[test]
+fn one_server_or_none_in_the_list_runs_standalone() {
+    assert!(load("dataDir=@\nclientPort=1\n").unwrap().is_standalone());
+    let one = load("dataDir=@\nserver.1=h:1:2;2182\n").unwrap();
+    assert!(one.is_standalone());
+    assert_eq!(one.client, Some(HostPort::new("0.0.0.0", 2182)));
+    let alone = "dataDir=@\nstandaloneEnabled=false\ninitLimit=1\nsyncLimit=1\nserver.1=h:1:2\n";
+    assert_eq!(load(alone).unwrap().members.len(), 1);
+}
+
+#[test]
+fn mistakes_are_told_in_zookeeper_s_words() {
+    let check = |text: &str, message: &str| assert_eq!(load(text).unwrap_err(), message);
+    check("clientPort=1\n", "dataDir is not set");
+    check("dataDir=@\nclientPortAddress=h\n", "zoo.cfg:2: clientPortAddress: clientPortAddress is set but clientPort is not set");
+    check("dataDir=@\ntickTime=0\n", "zoo.cfg:2: tickTime: tickTime is not set: write milliseconds, such as 2000");
+    check(
+        "dataDir=@\nminSessionTimeout=9\nmaxSessionTimeout=8\n",
+        "zoo.cfg:2: minSessionTimeout: minSessionTimeout must not be larger than maxSessionTimeout (9 > 8)",
+    );
+    check(&THREE.replace("initLimit=20", ""), "initLimit is not set");
+    check(&THREE.replace("syncLimit=5", ""), "syncLimit is not set");
+    check("dataDir=@\nelectionAlg=1\n", "zoo.cfg:2: electionAlg: Invalid electionAlg value. Only 3 is supported.");
+    check("dataDir=@\npeerType=boss\n", "zoo.cfg:2: peerType: Unrecognised peertype: boss");
+    check("dataDir=@\nclientPort=x\n", "zoo.cfg:2: clientPort: `x` is not a whole number from 0 to 65535");
+    check(
+        "dataDir=@\nquorumListenOnAllIPs=yes\n",
+        "zoo.cfg:2: quorumListenOnAllIPs: Invalid option yes for quorumListenOnAllIPs. Choose 'true' or 'false.'",
+    );
+    check(
+        "dataDir=@\nserver.1=h:1:2:observer\n",
+        "Observers w/o participants is an invalid configuration",
+    );
+    check("dataDir=@\nmetricsProvider.className=no.Such\n", "zoo.cfg:2: metricsProvider.className: metrics provider class was not found: no.Such");
+    let missing = Home::new("").load(THREE, "").unwrap_err();
+    assert_eq!(missing, "myid file is missing");
+    assert_eq!(Home::new("one\n").load(THREE, "").unwrap_err(), "myid:1: serverid one is not a number");
+    assert!(Home::new("7").load(THREE, "").unwrap_err().starts_with("My id 7 not in the peer list"));
+    let nowhere = Config::load(Path::new("/no/such/zoo.cfg"), "").unwrap_err().to_string();
+    assert_eq!(nowhere, "/no/such/zoo.cfg file is missing");
+}
+
+#[test]
+fn what_would_silently_be_less_safe_is_refused() {
+    for line in [
+        "secureClientPort=2281",
+        "sslQuorum=true",
+        "reconfigEnabled=true",
+        "dynamicConfigFile=/x",
+        "quorum.auth.enableSasl=true",
+        "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
+        "group.1=1:2",
+        "audit.enable=true",
+        "snapshot.compression.method=snappy",
+    ] {
+        let message = load(&format!("dataDir=@\n{line}\n")).unwrap_err();
+        assert!(message.starts_with(&format!("zoo.cfg:2: {}", line.split('=').next().unwrap())), "{message}");
+    }
+    load("dataDir=@\nsslQuorum=false\nreconfigEnabled=False\nobserverMasterPort=0\nnio.numWorkerThreads=4\n").unwrap();
+    let flagged = Home::new("1").load("dataDir=@\n", "-Dzookeeper.audit.enable=true").unwrap_err();
+    assert!(flagged.starts_with("JVMFLAGS: audit.enable: "), "{flagged}");
+}
+
+#[test]
+fn flags_set_properties_where_the_file_does_not() {
+    let flags = "-Xmx512m -Dzookeeper.snapCount=50 -Dzookeeper.skipACL=yes -Djute.maxbuffer=0x1000 -Dx=y -server";
+    let config = Home::new("1").load("dataDir=@\nskipACL=no\njute.maxbuffer=9\n", flags).unwrap();
+    assert_eq!(config.disk.snap_count, 50);
+    assert!(!config.core.skip_acl);
+    assert_eq!((config.frame_max, config.core.jute_max), (0x1000, 0x2000));
+}
+
+#[test]
+fn a_line_s_client_address_must_not_contradict_client_port() {
+    let text = "dataDir=@\ninitLimit=1\nsyncLimit=1\nclientPort=2181\nserver.1=h:1:2;2182\nserver.2=i:1:2;2182\n";
+    assert!(load(text).unwrap_err().contains("is different from client address found in dynamic file: 0.0.0.0:2182"));
+    let agreed = load(&text.replace("2182", "2181")).unwrap();
+    assert!(agreed.core.ensemble.unwrap().text.contains("server.1=h:1:2:participant;0.0.0.0:2181\n"));
+}
+
+#[test]
+fn purges_keep_three_snapshots_at_least() {
+    let config = load("dataDir=@\nautopurge.snapRetainCount=1\nautopurge.purgeInterval=2\n").unwrap();
+    assert_eq!(config.disk.snapshots_kept, 3);
+    assert_eq!(config.disk.purge_interval, Some(Duration::from_secs(7200)));
+}
