@@ -8,7 +8,8 @@ use base::Properties;
 pub fn read(jvm_flags: &str) -> Properties {
     let mut properties = Properties::new();
     for word in jvm_flags.split_whitespace() {
-        let Some((name, value)) = word.strip_prefix("-D").map(|word| word.split_once('=').unwrap_or((word, "")))
+        let Some((name, value)) =
+            word.strip_prefix("-D").map(|word| word.split_once('=').unwrap_or((word, "")))
         else {
             continue;
         };

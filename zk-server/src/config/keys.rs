@@ -48,9 +48,21 @@ pub static PROPERTIES: &[Opt] = &[
     Opt::int("globalOutstandingLimit", "1000", 1, INT_MAX, "Requests under way above which reading pauses."),
     Opt::int("preAllocSize", "65536", 1, INT_MAX, "KiB by which a log grows ahead."),
     Opt::int("snapCount", "100000", 0, INT_MAX, "Transactions between snapshots, 2 or more."),
-    Opt::int("snapSizeLimitInKb", "4194304", i64::MIN, i64::MAX, "KiB of log between snapshots; 0: no limit."),
+    Opt::int(
+        "snapSizeLimitInKb",
+        "4194304",
+        i64::MIN,
+        i64::MAX,
+        "KiB of log between snapshots; 0: no limit.",
+    ),
     Opt::int("txnLogSizeLimitInKb", "-1", i64::MIN, i64::MAX, "KiB at which a log rolls; -1: no limit."),
-    Opt::int("commitLogCount", "500", i32::MIN as i64, INT_MAX, "Transactions kept for learners, 500 or more."),
+    Opt::int(
+        "commitLogCount",
+        "500",
+        i32::MIN as i64,
+        INT_MAX,
+        "Transactions kept for learners, 500 or more.",
+    ),
     Opt::choice("snapshot.compression.method", "", &["", "gz"], "Compression of snapshots: none or gz."),
     Opt::bool("snapshot.trust.empty", "false", "Logs without any snapshot are replayed from nothing."),
     Opt::bool("serializeLastProcessedZxid.enabled", "true", "Snapshots end in their last zxid."),
@@ -63,7 +75,10 @@ pub static PROPERTIES: &[Opt] = &[
     Opt::int("maxBatchSize", "1000", 0, INT_MAX, "Transactions of a batch of the log; 0: no limit."),
     Opt::bool("extendedTypesEnabled", "false", "TTL nodes are allowed; server ids are at most 254."),
     Opt::choice("skipACL", "no", &["yes", "no"], "ACLs are not checked."),
-    Opt::text("DigestAuthenticationProvider.superDigest", "super:<base64 of SHA1>: the identity that may do all."),
+    Opt::text(
+        "DigestAuthenticationProvider.superDigest",
+        "super:<base64 of SHA1>: the identity that may do all.",
+    ),
     Opt::bool("clientTcpKeepAlive", "false", "SO_KEEPALIVE on clients' sockets."),
     Opt::bool("tcpKeepAlive", "false", "SO_KEEPALIVE on election sockets."),
     Opt::int("nio.sessionlessCnxnTimeout", "10000", 0, INT_MAX, "Milliseconds of life without a session."),
@@ -91,11 +106,12 @@ const fn refused(key: &'static str, harmless: &'static [&'static str], why: &'st
 }
 
 const OFF: &[&str] = &["false"];
-const TLS: &str = "TLS is not supported yet: remove this line, and let only trusted networks reach the plain ports";
+const TLS: &str =
+    "TLS is not supported yet: remove this line, and let only trusted networks reach the plain ports";
 const SASL: &str = "SASL between servers is not supported yet: remove this line, or set it to false";
-const CLIENT_SASL: &str = "SASL for clients is not supported yet: remove this line to serve clients without it";
-const RECONFIG: &str =
-    "dynamic reconfiguration is not supported yet: write the server.N lines into this file and remove this line";
+const CLIENT_SASL: &str =
+    "SASL for clients is not supported yet: remove this line to serve clients without it";
+const RECONFIG: &str = "dynamic reconfiguration is not supported yet: write the server.N lines into this file and remove this line";
 
 /// With another value than those, the server would be less safe or other than its operator thinks.
 pub static REFUSED: &[Refused] = &[
@@ -108,24 +124,47 @@ pub static REFUSED: &[Refused] = &[
     refused("admin.forceHttps", OFF, TLS),
     refused("admin.needClientAuth", OFF, TLS),
     refused("dynamicConfigFile", &[], RECONFIG),
-    refused("reconfigEnabled", OFF, "dynamic reconfiguration is not supported yet: remove this line or set it to false"),
+    refused(
+        "reconfigEnabled",
+        OFF,
+        "dynamic reconfiguration is not supported yet: remove this line or set it to false",
+    ),
     refused("quorum.auth.enableSasl", OFF, SASL),
     refused("quorum.auth.serverRequireSasl", OFF, SASL),
     refused("quorum.auth.learnerRequireSasl", OFF, SASL),
     refused("sessionRequireClientSASLAuth", OFF, CLIENT_SASL),
     refused("enforce.auth.enabled", OFF, "enforced authentication is not supported yet: remove this line"),
     refused("ensembleAuthName", &[""], "the ensemble scheme is not supported yet: remove this line"),
-    refused("observerMasterPort", &["0", "-1"], "observer masters are not supported yet: remove this line; observers use the leader"),
-    refused("oraclePath", &[], "oracle quorums are not supported yet: remove this line and use three servers"),
+    refused(
+        "observerMasterPort",
+        &["0", "-1"],
+        "observer masters are not supported yet: remove this line; observers use the leader",
+    ),
+    refused(
+        "oraclePath",
+        &[],
+        "oracle quorums are not supported yet: remove this line and use three servers",
+    ),
     refused("enforceQuota", OFF, "hard quotas are not enforced yet: remove this line or set it to false"),
     refused("emulate353TTLNodes", OFF, "the TTL encoding of 3.5.3 is not supported: remove this line"),
-    refused("DigestAuthenticationProvider.enabled", &["true"], "the digest scheme cannot be switched off yet: remove this line"),
-    refused("DigestAuthenticationProvider.digestAlg", &["SHA1", "SHA-1"], "only SHA1 is supported yet: remove this line"),
+    refused(
+        "DigestAuthenticationProvider.enabled",
+        &["true"],
+        "the digest scheme cannot be switched off yet: remove this line",
+    ),
+    refused(
+        "DigestAuthenticationProvider.digestAlg",
+        &["SHA1", "SHA-1"],
+        "only SHA1 is supported yet: remove this line",
+    ),
     refused("audit.enable", OFF, "the audit log is not supported yet: remove this line or set it to false"),
     refused("leaderServes", &["yes"], "a leader always serves clients here: remove this line"),
     refused(
         "serverCnxnFactory",
-        &["org.apache.zookeeper.server.NIOServerCnxnFactory", "org.apache.zookeeper.server.NettyServerCnxnFactory"],
+        &[
+            "org.apache.zookeeper.server.NIOServerCnxnFactory",
+            "org.apache.zookeeper.server.NettyServerCnxnFactory",
+        ],
         "classes cannot be loaded here: remove this line",
     ),
 ];
@@ -232,7 +271,11 @@ pub fn table() -> Table {
 /// The key nearest to a mistyped one, if one is near.
 pub fn suggestion(key: &str) -> Option<&'static str> {
     let known = table().0.iter().map(|opt| opt.key).chain(REFUSED.iter().map(|refused| refused.key));
-    known.map(|known| (distance(key, known), known)).filter(|(far, _)| *far <= 2).min().map(|(_, known)| known)
+    known
+        .map(|known| (distance(key, known), known))
+        .filter(|(far, _)| *far <= 2)
+        .min()
+        .map(|(_, known)| known)
 }
 
 /// Letters to change, add or drop, ignoring case.
@@ -253,7 +296,8 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// A value of a flag as `Integer.getInteger` reads it: also hexadecimal.
 pub fn decoded(opt: &Opt, value: &str) -> String {
-    let hex = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")).or_else(|| value.strip_prefix('#'));
+    let hex =
+        value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")).or_else(|| value.strip_prefix('#'));
     match (opt.kind, hex.and_then(|digits| i64::from_str_radix(digits, 16).ok())) {
         (Kind::Int { .. }, Some(number)) => number.to_string(),
         _ => value.into(),

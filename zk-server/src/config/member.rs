@@ -97,7 +97,8 @@ fn parse_client(client: &str, spec: &str) -> Result<HostPort, String> {
 }
 
 fn parse_port(host: &str, port: &str) -> Result<u16, String> {
-    port.parse().map_err(|_| format!("Address unresolved: {host}:{port} (a port is a number from 0 to 65535)"))
+    port.parse()
+        .map_err(|_| format!("Address unresolved: {host}:{port} (a port is a number from 0 to 65535)"))
 }
 
 /// Splits at colons, except inside the brackets of a leading IPv6 address.

@@ -162,7 +162,10 @@ impl Config {
             return Err(ConfigError::new("syncLimit is not set"));
         }
         let Some(myid) = myid else {
-            return Err(ConfigError::new(format!("{} file is missing", self.data_dir.join("myid").display())));
+            return Err(ConfigError::new(format!(
+                "{} file is missing",
+                self.data_dir.join("myid").display()
+            )));
         };
         if !members.contains_key(&myid) {
             return Err(ConfigError::new(format!(
@@ -209,7 +212,9 @@ fn settings(written: &Properties, jvm_flags: &str) -> Result<Settings, ConfigErr
     let mut file = Properties::new();
     for entry in written.iter() {
         match keys::FLAGS.iter().any(|opt| opt.key == entry.key) {
-            true => warn!("{}: {} has no effect in this file; set -D{0} in JVMFLAGS", entry.origin, entry.key),
+            true => {
+                warn!("{}: {} has no effect in this file; set -D{0} in JVMFLAGS", entry.origin, entry.key)
+            }
             false => file.push(entry.clone()),
         }
     }
@@ -220,7 +225,9 @@ fn settings(written: &Properties, jvm_flags: &str) -> Result<Settings, ConfigErr
         tell_unused(entry);
     }
     if settings.bool("readonlymode.enabled") {
-        warn!("readonlymode.enabled: read-only mode is not supported yet; without a quorum, nobody is served");
+        warn!(
+            "readonlymode.enabled: read-only mode is not supported yet; without a quorum, nobody is served"
+        );
     }
     Ok(settings)
 }
@@ -243,9 +250,8 @@ fn check_metrics_provider(file: &Properties) -> Result<(), ConfigError> {
     match entry.value.trim() {
         "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"
         | "org.apache.zookeeper.metrics.impl.NullMetricsProvider" => Ok(()),
-        "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider" => {
-            Err(entry.error("the Prometheus endpoint is not supported yet: remove this line; `mntr` has the metrics"))
-        }
+        "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider" => Err(entry
+            .error("the Prometheus endpoint is not supported yet: remove this line; `mntr` has the metrics")),
         other => Err(entry.error(format!("metrics provider class was not found: {other}"))),
     }
 }
@@ -295,7 +301,9 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         data_log_dir: settings.text_opt("dataLogDir").map_or_else(|| data_dir.clone(), PathBuf::from),
         data_dir,
         client,
-        client_backlog: i32::try_from(settings.int("clientPortListenBacklog")).ok().filter(|backlog| *backlog > 0),
+        client_backlog: i32::try_from(settings.int("clientPortListenBacklog"))
+            .ok()
+            .filter(|backlog| *backlog > 0),
         client_cnxns_max: settings.int("maxClientCnxns").max(0) as usize,
         cnxns_max: settings.int("maxCnxns") as usize,
         client_keep_alive: settings.bool("clientTcpKeepAlive"),
@@ -310,7 +318,10 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         election_keep_alive: settings.bool("tcpKeepAlive"),
         words: words(settings),
         admin: settings.bool("admin.enableServer").then(|| Admin {
-            listen: HostPort::new(settings.text("admin.serverAddress"), settings.int("admin.serverPort") as u16),
+            listen: HostPort::new(
+                settings.text("admin.serverAddress"),
+                settings.int("admin.serverPort") as u16,
+            ),
             url: settings.text("admin.commandURL").into(),
         }),
         disk: disk(settings),
@@ -327,7 +338,9 @@ fn client_address(settings: &Settings) -> Result<Option<HostPort>, ConfigError> 
     let client = match (settings.int_opt("clientPort"), address) {
         (None, None) => None,
         (None, Some(_)) => {
-            return Err(settings.error("clientPortAddress", "clientPortAddress is set but clientPort is not set"));
+            return Err(
+                settings.error("clientPortAddress", "clientPortAddress is set but clientPort is not set")
+            );
         }
         (Some(port), address) => {
             let host = address.unwrap_or("0.0.0.0");
@@ -461,7 +474,8 @@ fn read_myid(data_dir: &Path) -> Result<Option<Sid>, ConfigError> {
 }
 
 fn check_peer_type(settings: &Settings, by_list: Role) {
-    let (said, listed) = (settings.text("peerType").to_ascii_uppercase(), format!("{by_list:?}").to_uppercase());
+    let (said, listed) =
+        (settings.text("peerType").to_ascii_uppercase(), format!("{by_list:?}").to_uppercase());
     if said != listed {
         warn!(
             "Peer type from servers list ({listed}) doesn't match peerType ({said}). Defaulting to servers list."

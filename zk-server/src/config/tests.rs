@@ -55,26 +55,35 @@ fn one_server_or_none_in_the_list_runs_standalone() {
 fn mistakes_are_told_in_zookeeper_s_words() {
     let check = |text: &str, message: &str| assert_eq!(load(text).unwrap_err(), message);
     check("clientPort=1\n", "dataDir is not set");
-    check("dataDir=@\nclientPortAddress=h\n", "zoo.cfg:2: clientPortAddress: clientPortAddress is set but clientPort is not set");
-    check("dataDir=@\ntickTime=0\n", "zoo.cfg:2: tickTime: tickTime is not set: write milliseconds, such as 2000");
+    check(
+        "dataDir=@\nclientPortAddress=h\n",
+        "zoo.cfg:2: clientPortAddress: clientPortAddress is set but clientPort is not set",
+    );
+    check(
+        "dataDir=@\ntickTime=0\n",
+        "zoo.cfg:2: tickTime: tickTime is not set: write milliseconds, such as 2000",
+    );
     check(
         "dataDir=@\nminSessionTimeout=9\nmaxSessionTimeout=8\n",
         "zoo.cfg:2: minSessionTimeout: minSessionTimeout must not be larger than maxSessionTimeout (9 > 8)",
     );
     check(&THREE.replace("initLimit=20", ""), "initLimit is not set");
     check(&THREE.replace("syncLimit=5", ""), "syncLimit is not set");
-    check("dataDir=@\nelectionAlg=1\n", "zoo.cfg:2: electionAlg: Invalid electionAlg value. Only 3 is supported.");
+    check(
+        "dataDir=@\nelectionAlg=1\n",
+        "zoo.cfg:2: electionAlg: Invalid electionAlg value. Only 3 is supported.",
+    );
     check("dataDir=@\npeerType=boss\n", "zoo.cfg:2: peerType: Unrecognised peertype: boss");
     check("dataDir=@\nclientPort=x\n", "zoo.cfg:2: clientPort: `x` is not a whole number from 0 to 65535");
     check(
         "dataDir=@\nquorumListenOnAllIPs=yes\n",
         "zoo.cfg:2: quorumListenOnAllIPs: Invalid option yes for quorumListenOnAllIPs. Choose 'true' or 'false.'",
     );
+    check("dataDir=@\nserver.1=h:1:2:observer\n", "Observers w/o participants is an invalid configuration");
     check(
-        "dataDir=@\nserver.1=h:1:2:observer\n",
-        "Observers w/o participants is an invalid configuration",
+        "dataDir=@\nmetricsProvider.className=no.Such\n",
+        "zoo.cfg:2: metricsProvider.className: metrics provider class was not found: no.Such",
     );
-    check("dataDir=@\nmetricsProvider.className=no.Such\n", "zoo.cfg:2: metricsProvider.className: metrics provider class was not found: no.Such");
     let missing = Home::new("").load(THREE, "").unwrap_err();
     assert_eq!(missing, "myid file is missing");
     assert_eq!(Home::new("one\n").load(THREE, "").unwrap_err(), "myid:1: serverid one is not a number");
@@ -99,14 +108,16 @@ fn what_would_silently_be_less_safe_is_refused() {
         let message = load(&format!("dataDir=@\n{line}\n")).unwrap_err();
         assert!(message.starts_with(&format!("zoo.cfg:2: {}", line.split('=').next().unwrap())), "{message}");
     }
-    load("dataDir=@\nsslQuorum=false\nreconfigEnabled=False\nobserverMasterPort=0\nnio.numWorkerThreads=4\n").unwrap();
+    load("dataDir=@\nsslQuorum=false\nreconfigEnabled=False\nobserverMasterPort=0\nnio.numWorkerThreads=4\n")
+        .unwrap();
     let flagged = Home::new("1").load("dataDir=@\n", "-Dzookeeper.audit.enable=true").unwrap_err();
     assert!(flagged.starts_with("JVMFLAGS: audit.enable: "), "{flagged}");
 }
 
 #[test]
 fn flags_set_properties_where_the_file_does_not() {
-    let flags = "-Xmx512m -Dzookeeper.snapCount=50 -Dzookeeper.skipACL=yes -Djute.maxbuffer=0x1000 -Dx=y -server";
+    let flags =
+        "-Xmx512m -Dzookeeper.snapCount=50 -Dzookeeper.skipACL=yes -Djute.maxbuffer=0x1000 -Dx=y -server";
     let config = Home::new("1").load("dataDir=@\nskipACL=no\njute.maxbuffer=9\n", flags).unwrap();
     assert_eq!(config.disk.snap_count, 50);
     assert!(!config.core.skip_acl);
@@ -115,8 +126,13 @@ fn flags_set_properties_where_the_file_does_not() {
 
 #[test]
 fn a_line_s_client_address_must_not_contradict_client_port() {
-    let text = "dataDir=@\ninitLimit=1\nsyncLimit=1\nclientPort=2181\nserver.1=h:1:2;2182\nserver.2=i:1:2;2182\n";
-    assert!(load(text).unwrap_err().contains("is different from client address found in dynamic file: 0.0.0.0:2182"));
+    let text =
+        "dataDir=@\ninitLimit=1\nsyncLimit=1\nclientPort=2181\nserver.1=h:1:2;2182\nserver.2=i:1:2;2182\n";
+    assert!(
+        load(text)
+            .unwrap_err()
+            .contains("is different from client address found in dynamic file: 0.0.0.0:2182")
+    );
     let agreed = load(&text.replace("2182", "2181")).unwrap();
     assert!(agreed.core.ensemble.unwrap().text.contains("server.1=h:1:2:participant;0.0.0.0:2181\n"));
 }
