@@ -1,1 +1,13 @@
-//! What a Kafka broker decides, without I/O.
+//! What a Kafka broker decides, without I/O: no clock, thread, socket, file, or global randomness.
+//!
+//! * `partition`: one replica of one partition, as leader or follower. `producer`: idempotence.
+//! * `fetch_session`: what a fetch response may leave out. `assignment`: where new replicas go.
+//! * `controller`: what the elected controller decides for the whole cluster. `znode`: the JSON it keeps.
+
+pub mod assignment;
+pub mod error;
+pub mod fetch_session;
+pub mod partition;
+pub mod producer;
+
+pub use error::ErrorCode;

@@ -1,0 +1,1 @@
+//! Which brokers get the replicas of new partitions.
