@@ -2,8 +2,8 @@
 
 use super::isr::Isr;
 use super::{
-    AlterPartition, Altered, Effect, Fetcher, LeaderAndIsr, Partition, Produce, ProduceResult, Role, RoleChange,
-    Token,
+    AlterPartition, Altered, Effect, Fetcher, LeaderAndIsr, Partition, Produce, ProduceResult, Role,
+    RoleChange, Token,
 };
 use crate::error::ErrorCode;
 use crate::producer::Verdict;
@@ -144,8 +144,9 @@ impl Partition {
                 false
             }
             _ => {
-                let replicas =
-                    followers.map(|id| Replica { caught_up_ms: in_sync_since(id), ..Replica::new(id) }).collect();
+                let replicas = followers
+                    .map(|id| Replica { caught_up_ms: in_sync_since(id), ..Replica::new(id) })
+                    .collect();
                 self.role = Role::Leader(Leader {
                     isr: Isr::new(state.isr.clone()),
                     replicas,
@@ -170,10 +171,12 @@ impl Partition {
     pub(super) fn leave_leadership(&mut self, error: ErrorCode, out: &mut Vec<Effect>) {
         let Some(leader) = self.leader_mut() else { return };
         let produces = std::mem::take(&mut leader.produces);
-        out.extend(produces.into_values().map(|wait| Effect::Reply {
-            token: wait.token,
-            result: ProduceResult { error, ..wait.result },
-        }));
+        out.extend(
+            produces.into_values().map(|wait| Effect::Reply {
+                token: wait.token,
+                result: ProduceResult { error, ..wait.result },
+            }),
+        );
         let deletes = std::mem::take(&mut leader.deletes);
         out.extend(
             deletes.into_iter().map(|wait| Effect::RecordsDeleted { token: wait.token, result: Err(error) }),
@@ -358,7 +361,10 @@ impl Partition {
         }
         let replicas = &leader.replicas;
         let lags = |id: i32| {
-            replicas.iter().find(|replica| replica.id == id).is_none_or(|r| !r.is_caught_up(log_end, now_ms, lag))
+            replicas
+                .iter()
+                .find(|replica| replica.id == id)
+                .is_none_or(|r| !r.is_caught_up(log_end, now_ms, lag))
         };
         let out_of_sync: Vec<i32> =
             leader.isr.committed().iter().copied().filter(|&id| id != local_id && lags(id)).collect();
@@ -498,7 +504,8 @@ impl Partition {
         if leader.deletes.is_empty() {
             return;
         }
-        let followers = leader.replicas.iter().filter(|replica| replica.alive).map(|replica| replica.log_start);
+        let followers =
+            leader.replicas.iter().filter(|replica| replica.alive).map(|replica| replica.log_start);
         let low_watermark = followers.min().map_or(log_start, |slowest| slowest.min(log_start));
         leader.deletes.retain(|wait| {
             let done = wait.offset <= low_watermark;
