@@ -1,0 +1,137 @@
+//! Requests: one file per API, and here the way from a frame to its answer.
+
+mod api_versions;
+mod metadata;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use wire::Str;
+use wire::jute::Reader;
+use wire::kafka::{Api, ApiKey, Message, Request, RequestHeader, ResponseHeader};
+
+use crate::broker::Broker;
+use crate::net::{Answer, Peer, Service};
+
+/// The APIs that are answered, by key; all others close the connection, as a version out of range does.
+pub const IMPLEMENTED: &[ApiKey] = &[ApiKey::Metadata, ApiKey::ApiVersions];
+
+/// Bits of the operations that are allowed on the cluster where there is no authorizer: all that it has.
+pub const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+/// Likewise on a topic.
+pub const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+/// Likewise on a group.
+pub const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
+
+/// One request on its way.
+pub struct Call<'a> {
+    pub broker: &'a Arc<Broker>,
+    pub peer: &'a Peer,
+    pub header: &'a RequestHeader,
+}
+
+impl Call<'_> {
+    /// The request's version; for the few answers that differ by more than fields.
+    pub fn version(&self) -> i16 {
+        self.header.request_api_version
+    }
+
+    /// What the client calls itself, or nothing.
+    pub fn client_id(&self) -> &str {
+        self.header.client_id.as_deref().unwrap_or("")
+    }
+}
+
+/// What is left of a request when its header has been read.
+struct Body<'a, 'b> {
+    call: &'a Call<'b>,
+    api: &'static Api,
+    reader: Reader,
+}
+
+impl Body<'_, '_> {
+    fn read<R: Request>(&mut self) -> Option<R> {
+        match R::read(&mut self.reader, self.call.version()) {
+            Ok(request) => Some(request),
+            Err(error) => {
+                tracing::warn!(
+                    "Closing connection from {}: {} v{} cannot be read: {error}",
+                    self.call.peer.address,
+                    self.api.name,
+                    self.call.version()
+                );
+                None
+            }
+        }
+    }
+
+    fn send(&self, response: &impl Message) -> Answer {
+        Answer::Send(vec![encode(self.api, self.call.header, response)])
+    }
+}
+
+/// Header and body of an answer.
+fn encode(api: &Api, header: &RequestHeader, response: &impl Message) -> Bytes {
+    let version = header.request_api_version;
+    let mut bytes = BytesMut::with_capacity(256);
+    let head = ResponseHeader { correlation_id: header.correlation_id };
+    head.write(&mut bytes, api.response_header_version(version));
+    response.write(&mut bytes, version);
+    bytes.freeze()
+}
+
+/// Reads the body, has it answered, sends the answer.
+macro_rules! answer {
+    ($body:ident, $handler:path) => {
+        match $body.read() {
+            Some(request) => {
+                let response = $handler($body.call, request).await;
+                $body.send(&response)
+            }
+            None => Answer::Close,
+        }
+    };
+}
+
+/// The frame's first bytes, for the log.
+fn unreadable(peer: &Peer, reason: &dyn std::fmt::Display) -> Answer {
+    tracing::warn!("Closing connection from {}: {reason}", peer.address);
+    Answer::Close
+}
+
+/// A broker that answers frames.
+pub struct Answerer(pub Arc<Broker>);
+
+impl Service for Answerer {
+    async fn answer(&self, peer: &Arc<Peer>, frame: Bytes) -> Answer {
+        let mut reader = Reader::new(frame);
+        let header = match RequestHeader::read(&mut reader) {
+            Ok(header) => header,
+            Err(error) => return unreadable(peer, &format_args!("request header: {error}")),
+        };
+        let version = header.request_api_version;
+        let known = header.api().filter(|api| IMPLEMENTED.contains(&api.key));
+        let Some(api) = known else {
+            return unreadable(peer, &format_args!("API key {} is not supported", header.request_api_key));
+        };
+        let in_range = api.broker_versions.is_some_and(|(low, high)| (low..=high).contains(&version));
+        if api.key == ApiKey::ApiVersions && !in_range {
+            return Answer::Send(vec![api_versions::downgrade(&header)]);
+        }
+        if !in_range {
+            return unreadable(peer, &format_args!("{} version {version} is not supported", api.name));
+        }
+        let call = Call { broker: &self.0, peer, header: &header };
+        let mut body = Body { call: &call, api, reader };
+        match api.key {
+            ApiKey::ApiVersions => answer!(body, api_versions::answer),
+            ApiKey::Metadata => answer!(body, metadata::answer),
+            _ => unreadable(peer, &format_args!("{} is not supported", api.name)),
+        }
+    }
+}
+
+/// An optional error text.
+fn text(message: impl Into<String>) -> Option<Str> {
+    Some(Str::from(message.into()))
+}

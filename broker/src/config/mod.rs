@@ -1,0 +1,234 @@
+//! `server.properties`: every key of 3.5.1 is known, checked in Kafka's words with file and line, and what is not
+//! there yet is refused rather than ignored.
+
+mod broker_keys;
+mod keys;
+mod listeners;
+mod topic;
+mod topic_keys;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base::{ConfigError, Properties};
+
+pub use broker_keys::BROKER_KEYS;
+pub use keys::{Key, Kind, Update, Valid, find, split_list};
+pub use listeners::{Endpoint, Listeners};
+pub use topic::{Dynamic, TopicConfig};
+pub use topic_keys::TOPIC_KEYS;
+
+/// A checked configuration. Values that only some places need are read by key.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// What the file (and overrides) say.
+    given: BTreeMap<String, String>,
+    /// `broker.id`; `None`: ask ZooKeeper for one.
+    pub broker_id: Option<i32>,
+    pub listeners: Listeners,
+    pub log_dirs: Vec<PathBuf>,
+    /// `host:port,…[/chroot]`
+    pub zookeeper_connect: String,
+    /// Keys that Kafka does not know, to be warned of.
+    pub unknown: Vec<String>,
+}
+
+/// Keys that ask for a feature this broker does not have: (key, values that do not ask for it).
+const NOT_YET: &[(&str, &[&str])] = &[
+    ("alter.config.policy.class.name", &[""]),
+    ("authorizer.class.name", &[""]),
+    ("client.quota.callback.class", &[""]),
+    ("control.plane.listener.name", &[""]),
+    ("create.topic.policy.class.name", &[""]),
+    ("delegation.token.master.key", &[""]),
+    ("delegation.token.secret.key", &[""]),
+    ("log.message.downconversion.enable", &["true", "false"]),
+    ("process.roles", &[""]),
+    ("remote.log.storage.system.enable", &["false"]),
+    ("replica.selector.class", &["", "org.apache.kafka.common.replica.LeaderSelector"]),
+    ("security.inter.broker.protocol", &["PLAINTEXT"]),
+    ("zookeeper.metadata.migration.enable", &["false"]),
+    ("zookeeper.set.acl", &["false"]),
+    ("zookeeper.ssl.client.enable", &["false"]),
+];
+
+impl BrokerConfig {
+    /// Checks `properties`; the first mistake is the error.
+    pub fn read(properties: &Properties) -> Result<BrokerConfig, ConfigError> {
+        let mut given = BTreeMap::new();
+        let mut unknown = Vec::new();
+        for entry in properties.iter() {
+            match find(BROKER_KEYS, &entry.key) {
+                Some(key) => key.check(&entry.value).map_err(|problem| at(properties, &entry.key, problem))?,
+                None if is_prefixed(&entry.key) => {}
+                None => unknown.push(entry.key.clone()),
+            }
+            given.insert(entry.key.clone(), entry.value.trim().to_owned());
+        }
+        for (key, harmless) in NOT_YET {
+            if let Some(value) = given.get(*key)
+                && !harmless.contains(&value.as_str())
+            {
+                let problem = format!("{key}={value} asks for a feature that this broker does not have yet; remove it");
+                return Err(at(properties, key, problem));
+            }
+        }
+        if let Some(version) = given.get("inter.broker.protocol.version")
+            && !"3.5-IV2".starts_with(version.as_str())
+        {
+            let problem = format!("inter.broker.protocol.version={version}: this broker speaks only 3.5-IV2");
+            return Err(at(properties, "inter.broker.protocol.version", problem));
+        }
+        let text = |key: &str| given.get(key).map(String::as_str).filter(|value| !value.is_empty());
+        let listeners = Listeners::read(&listeners::Given {
+            listeners: text("listeners").unwrap_or("PLAINTEXT://:9092"),
+            advertised: text("advertised.listeners"),
+            protocol_map: text("listener.security.protocol.map")
+                .unwrap_or("PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL"),
+            inter_broker_name: text("inter.broker.listener.name"),
+            inter_broker_protocol: text("security.inter.broker.protocol"),
+            error: &|key, message| at(properties, key, message),
+        })?;
+        let zookeeper_connect = text("zookeeper.connect").map(str::to_owned).ok_or_else(|| {
+            ConfigError::new(
+                "Missing required configuration `zookeeper.connect` which has no default value. \
+                 Write for example zookeeper.connect=localhost:2181",
+            )
+        })?;
+        let log_dirs: Vec<PathBuf> =
+            split_list(text("log.dirs").or(text("log.dir")).unwrap_or("/tmp/kafka-logs")).map(PathBuf::from).collect();
+        if log_dirs.is_empty() {
+            return Err(at(properties, "log.dirs", "At least one log directory must be defined via log.dirs or log.dir.".into()));
+        }
+        let mut config =
+            BrokerConfig { given, broker_id: None, listeners, log_dirs, zookeeper_connect, unknown };
+        config.broker_id = config.read_broker_id().map_err(|problem| at(properties, "broker.id", problem))?;
+        Ok(config)
+    }
+
+    fn read_broker_id(&self) -> Result<Option<i32>, String> {
+        let (id, node_id) = (self.int("broker.id"), self.int("node.id"));
+        let id = match (self.is_given("broker.id"), self.is_given("node.id")) {
+            (true, true) if id != node_id => {
+                return Err("You must set `node.id` to the same value as `broker.id`.".into());
+            }
+            (false, true) => node_id,
+            _ => id,
+        };
+        let generate = self.bool("broker.id.generation.enable");
+        let reserved_max = self.int("reserved.broker.max.id");
+        match i32::try_from(id).unwrap_or(-1) {
+            -1 if generate => Ok(None),
+            id if id < 0 => Err(format!("Invalid value {id} for configuration broker.id: it must be at least 0")),
+            id if generate && i64::from(id) > reserved_max => {
+                Err(format!("broker.id must be greater than or equal to -1 and not greater than reserved.broker.max.id ({reserved_max})"))
+            }
+            id => Ok(Some(id)),
+        }
+    }
+
+    /// Whether the file says anything of `key`.
+    pub fn is_given(&self, key: &str) -> bool {
+        self.given.contains_key(key)
+    }
+
+    /// The keys that the file gives, with their values.
+    pub fn given(&self) -> &BTreeMap<String, String> {
+        &self.given
+    }
+
+    /// The value of a key as text: the file's, or the default. Panics on a key that is not in the table, as the typed
+    /// readers do, and they also on another type: mistakes of the program, for the file is checked.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        let row = find(BROKER_KEYS, key).unwrap_or_else(|| panic!("no broker config {key}"));
+        self.given.get(key).map(String::as_str).or(row.default)
+    }
+
+    /// A whole number, if it has a value.
+    pub fn int_opt(&self, key: &str) -> Option<i64> {
+        self.text(key).map(|value| value.parse().unwrap_or_else(|_| panic!("{key} is not a number")))
+    }
+
+    /// A whole number that has a default.
+    pub fn int(&self, key: &str) -> i64 {
+        self.int_opt(key).unwrap_or_else(|| panic!("{key} is unset"))
+    }
+
+    /// A switch.
+    pub fn bool(&self, key: &str) -> bool {
+        self.text(key).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// Milliseconds, negative ones as zero.
+    pub fn millis(&self, key: &str) -> Duration {
+        Duration::from_millis(u64::try_from(self.int(key)).unwrap_or(0))
+    }
+
+    /// `zookeeper.connection.timeout.ms`, which defaults to the session's.
+    pub fn zookeeper_connection_timeout(&self) -> Duration {
+        let given = self.int_opt("zookeeper.connection.timeout.ms");
+        given.map_or(self.millis("zookeeper.session.timeout.ms"), |ms| Duration::from_millis(ms.max(0) as u64))
+    }
+}
+
+/// Prefixed keys belong to a listener, and are judged with it.
+fn is_prefixed(key: &str) -> bool {
+    key.starts_with("listener.name.")
+}
+
+fn at(properties: &Properties, key: &str, problem: String) -> ConfigError {
+    match properties.get(key) {
+        Some(entry) => {
+            ConfigError { origin: Some(entry.origin.clone()), key: Some(key.into()), message: problem }
+        }
+        None => ConfigError { origin: None, key: Some(key.into()), message: problem },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<BrokerConfig, String> {
+        let properties = Properties::parse("server.properties", text.as_bytes()).unwrap();
+        BrokerConfig::read(&properties).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_small_file_fills_up_with_defaults() {
+        let config = read("broker.id=3\nzookeeper.connect=h1:2181,h2:2181/test\nlog.dirs=/a, /b\nfoo=1\n").unwrap();
+        assert_eq!(config.broker_id, Some(3));
+        assert_eq!(config.log_dirs, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(config.int("replica.lag.time.max.ms"), 30_000);
+        assert!(config.bool("auto.create.topics.enable"));
+        assert_eq!(config.unknown, ["foo"]);
+        assert_eq!(config.zookeeper_connection_timeout(), Duration::from_millis(18_000));
+    }
+
+    #[test]
+    fn an_invalid_value_is_told_with_file_and_line() {
+        assert_eq!(
+            read("zookeeper.connect=h\nnum.partitions=none\n").unwrap_err(),
+            "server.properties:2: num.partitions: Invalid value none for configuration num.partitions: \
+             Not a number of type INT"
+        );
+    }
+
+    #[test]
+    fn features_that_are_not_there_are_refused() {
+        let error = read("zookeeper.connect=h\nauthorizer.class.name=kafka.security.authorizer.AclAuthorizer\n");
+        assert!(error.unwrap_err().starts_with("server.properties:2: authorizer.class.name: "));
+        assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=2.8\n").is_err());
+        assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=3.5\n").is_ok());
+    }
+
+    #[test]
+    fn a_broker_id_is_given_in_range_or_generated() {
+        assert_eq!(read("zookeeper.connect=h\n").unwrap().broker_id, None);
+        assert!(read("zookeeper.connect=h\nbroker.id=1001\n").is_err());
+        assert!(read("zookeeper.connect=h\nbroker.id=1001\nbroker.id.generation.enable=false\n").is_ok());
+        assert!(read("zookeeper.connect=h\nbroker.id.generation.enable=false\n").is_err());
+        assert!(read("broker.id=1\n").unwrap_err().contains("zookeeper.connect"));
+    }
+}

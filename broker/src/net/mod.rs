@@ -1,0 +1,277 @@
+//! Sockets: listeners, connection limits, one task per connection that frames requests, has them
+//! answered one at a time and writes the answers in order.
+
+mod frame;
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+
+pub use frame::{FrameError, FrameReader};
+
+/// What becomes of a request.
+pub enum Answer {
+    /// Bytes behind the frame length, in pieces.
+    Send(Vec<Bytes>),
+    /// Nothing is sent (acks=0), the connection goes on.
+    Silence,
+    /// The connection is closed without an answer.
+    Close,
+}
+
+/// A connection, as requests see it.
+#[derive(Debug)]
+pub struct Peer {
+    /// Name of the listener that it came in by.
+    pub listener: Arc<str>,
+    pub address: SocketAddr,
+}
+
+/// Answers requests; one call at a time per connection.
+pub trait Service: Send + Sync + 'static {
+    /// Answers one frame.
+    fn answer(&self, peer: &Arc<Peer>, frame: Bytes) -> impl Future<Output = Answer> + Send;
+}
+
+/// Limits that hold for all listeners together.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `socket.request.max.bytes`.
+    pub request_bytes_max: usize,
+    /// `connections.max.idle.ms`; none when not positive.
+    pub idle_max: Option<Duration>,
+    /// `max.connections`.
+    pub connections_max: usize,
+    /// `max.connections.per.ip` and its overrides.
+    pub per_ip_max: usize,
+    pub per_ip_overrides: HashMap<IpAddr, usize>,
+}
+
+/// Open connections by address.
+#[derive(Default)]
+struct Census {
+    by_ip: HashMap<IpAddr, usize>,
+    total: usize,
+}
+
+/// A place in the census, given back when the connection ends.
+struct Seat {
+    census: Arc<Mutex<Census>>,
+    ip: IpAddr,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut census = self.census.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        census.total -= 1;
+        if let Some(count) = census.by_ip.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                census.by_ip.remove(&self.ip);
+            }
+        }
+    }
+}
+
+/// Binds a listening socket with Kafka's options.
+pub fn bind(address: SocketAddr, backlog: u32, receive_buffer: Option<u32>) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind(address)?;
+    socket.listen(backlog)
+}
+
+/// Accepts on every listener until `stop` turns true, then ends all connections.
+pub async fn serve<S: Service>(
+    listeners: Vec<(Arc<str>, TcpListener)>,
+    limits: Limits,
+    service: Arc<S>,
+    stop: watch::Receiver<bool>,
+) {
+    let census = Arc::new(Mutex::new(Census::default()));
+    let limits = Arc::new(limits);
+    let mut tasks = tokio::task::JoinSet::new();
+    for (name, listener) in listeners {
+        let (census, limits, service, stop) = (census.clone(), limits.clone(), service.clone(), stop.clone());
+        tasks.spawn(accept(name, listener, limits, census, service, stop));
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn accept<S: Service>(
+    name: Arc<str>,
+    listener: TcpListener,
+    limits: Arc<Limits>,
+    census: Arc<Mutex<Census>>,
+    service: Arc<S>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        let (socket, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, mostly: try again when some have been closed.
+                tracing::error!("Error accepting on listener {name}: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Some(seat) = take_seat(&census, &limits, address.ip()) else {
+            tracing::info!("Rejected connection from {address}: connection limit reached");
+            continue;
+        };
+        let _ = socket.set_nodelay(true);
+        let peer = Arc::new(Peer { listener: name.clone(), address });
+        let (limits, service, stop) = (limits.clone(), service.clone(), stop.clone());
+        connections.spawn(async move {
+            let _seat = seat;
+            if let Err(error) = converse(socket, &peer, &limits, &*service, stop).await {
+                match error {
+                    FrameError::Size { .. } => tracing::warn!("Closing connection from {}: {error}", peer.address),
+                    FrameError::Io(_) => tracing::debug!("Connection from {}: {error}", peer.address),
+                }
+            }
+        });
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+fn take_seat(census: &Arc<Mutex<Census>>, limits: &Limits, ip: IpAddr) -> Option<Seat> {
+    let mut open = census.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let per_ip = limits.per_ip_overrides.get(&ip).copied().unwrap_or(limits.per_ip_max);
+    if open.total >= limits.connections_max || open.by_ip.get(&ip).copied().unwrap_or(0) >= per_ip {
+        return None;
+    }
+    open.total += 1;
+    *open.by_ip.entry(ip).or_default() += 1;
+    Some(Seat { census: census.clone(), ip })
+}
+
+/// One connection: a frame, its answer, the next frame.
+async fn converse<S: Service>(
+    socket: TcpStream,
+    peer: &Arc<Peer>,
+    limits: &Limits,
+    service: &S,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), FrameError> {
+    let (read, mut write) = socket.into_split();
+    let mut frames = FrameReader::new(read, limits.request_bytes_max);
+    let idle_max = limits.idle_max.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
+    loop {
+        let frame = tokio::select! {
+            frame = frames.next() => frame?,
+            () = tokio::time::sleep(idle_max) => return Ok(()),
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let Some(frame) = frame else { return Ok(()) };
+        let answer = tokio::select! {
+            answer = service.answer(peer, frame) => answer,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        match answer {
+            Answer::Send(pieces) => send(&mut write, pieces).await?,
+            Answer::Silence => {}
+            Answer::Close => return Ok(()),
+        }
+    }
+}
+
+/// Writes the frame length and the pieces, gathered into as few system calls as the socket takes.
+async fn send(write: &mut OwnedWriteHalf, mut pieces: Vec<Bytes>) -> std::io::Result<()> {
+    let length: usize = pieces.iter().map(Bytes::len).sum();
+    pieces.insert(0, Bytes::copy_from_slice(&(length as i32).to_be_bytes()));
+    let mut first = 0;
+    while first < pieces.len() {
+        let slices: Vec<IoSlice<'_>> = pieces[first..].iter().take(64).map(|piece| IoSlice::new(piece)).collect();
+        let mut written = write.write_vectored(&slices).await?;
+        if written == 0 && pieces[first..].iter().any(|piece| !piece.is_empty()) {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        while first < pieces.len() && written >= pieces[first].len() {
+            written -= pieces[first].len();
+            first += 1;
+        }
+        if first < pieces.len() {
+            pieces[first].advance(written);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    struct Echo;
+    impl Service for Echo {
+        async fn answer(&self, _: &Arc<Peer>, frame: Bytes) -> Answer {
+            match &frame[..] {
+                b"quiet" => Answer::Silence,
+                b"close" => Answer::Close,
+                _ => Answer::Send(vec![Bytes::from_static(b"<"), Bytes::new(), frame, Bytes::from_static(b">")]),
+            }
+        }
+    }
+
+    async fn start(per_ip_max: usize) -> (SocketAddr, watch::Sender<bool>) {
+        let listener = bind("127.0.0.1:0".parse().unwrap(), 50, None).unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = Limits {
+            request_bytes_max: 100,
+            idle_max: None,
+            connections_max: 10,
+            per_ip_max,
+            per_ip_overrides: HashMap::new(),
+        };
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(serve(vec![("PLAINTEXT".into(), listener)], limits, Arc::new(Echo), stopped));
+        (address, stop)
+    }
+
+    #[tokio::test]
+    async fn answers_come_in_request_order_and_silence_sends_nothing() {
+        let (address, _stop) = start(10).await;
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(b"\0\0\0\x01a\0\0\0\x05quiet\0\0\0\x01b\0\0\0\x05close").await.unwrap();
+        let mut all = Vec::new();
+        socket.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"\0\0\0\x03<a>\0\0\0\x03<b>");
+    }
+
+    #[tokio::test]
+    async fn a_connection_above_the_per_ip_limit_is_closed_and_its_place_comes_back() {
+        let (address, _stop) = start(1).await;
+        let first = TcpStream::connect(address).await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert_eq!(second.read(&mut [0; 1]).await.unwrap(), 0);
+        drop(first);
+        for _ in 0..100 {
+            let mut third = TcpStream::connect(address).await.unwrap();
+            if third.write_all(b"\0\0\0\x01a").await.is_ok() && third.read(&mut [0; 1]).await.unwrap_or(0) == 1 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the place never came back");
+    }
+}

@@ -1,0 +1,180 @@
+//! Dynamic configuration: `/config/TYPE/NAME`, and the change notes that tell every broker.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Zk, ZkError, retry};
+
+/// Change notes older than this are deleted by whoever reads the list next.
+const CHANGE_EXPIRATION: Duration = Duration::from_secs(15 * 60);
+const CHANGES: &str = "/config/changes";
+const CHANGE_PREFIX: &str = "config_change_";
+
+/// What a configuration belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConfigEntity {
+    Topic(String),
+    Broker(i32),
+    /// The defaults of all brokers.
+    BrokerDefault,
+    /// Users, clients and IPs, as they stand in the change note (`clients/c1`).
+    Other(String),
+}
+
+impl ConfigEntity {
+    /// The path below `/config`, as change notes write it.
+    pub fn path(&self) -> String {
+        match self {
+            ConfigEntity::Topic(name) => format!("topics/{name}"),
+            ConfigEntity::Broker(id) => format!("brokers/{id}"),
+            ConfigEntity::BrokerDefault => "brokers/<default>".to_owned(),
+            ConfigEntity::Other(path) => path.clone(),
+        }
+    }
+
+    /// Reads the path of a change note.
+    pub fn parse(path: &str) -> ConfigEntity {
+        match path.split_once('/') {
+            Some(("topics", name)) => ConfigEntity::Topic(name.to_owned()),
+            Some(("brokers", "<default>")) => ConfigEntity::BrokerDefault,
+            Some(("brokers", id)) if id.parse::<i32>().is_ok() => ConfigEntity::Broker(id.parse().unwrap_or_default()),
+            _ => ConfigEntity::Other(path.to_owned()),
+        }
+    }
+}
+
+impl Zk {
+    /// The entity's overrides; none when it has no node.
+    pub async fn config(&self, entity: &ConfigEntity) -> Result<BTreeMap<String, String>, ZkError> {
+        let path = format!("/config/{}", entity.path());
+        let Some((data, _)) = self.get(&path).await? else { return Ok(BTreeMap::new()) };
+        if data.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let node = Self::json(&path, &data)?;
+        let entries = node["config"]
+            .as_object()
+            .ok_or_else(|| ZkError::BadData { path: path.clone(), problem: "no \"config\" object".into() })?;
+        Ok(entries
+            .iter()
+            .map(|(key, value)| (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+            .collect())
+    }
+
+    /// Replaces the entity's overrides without telling anybody (topics that are being created).
+    pub async fn write_config(
+        &self,
+        entity: &ConfigEntity,
+        config: &BTreeMap<String, String>,
+    ) -> Result<(), ZkError> {
+        let node = json!({ "version": 1, "config": config }).to_string();
+        self.put(&format!("/config/{}", entity.path()), node.as_bytes()).await
+    }
+
+    /// Replaces the entity's overrides and leaves a change note for every broker.
+    pub async fn change_config(
+        &self,
+        entity: &ConfigEntity,
+        config: &BTreeMap<String, String>,
+    ) -> Result<(), ZkError> {
+        self.write_config(entity, config).await?;
+        let note = json!({ "version": 2, "entity_path": entity.path() }).to_string();
+        self.create_sequential(&format!("{CHANGES}/{CHANGE_PREFIX}"), note.as_bytes()).await
+    }
+}
+
+/// Follows `/config/changes` and calls `changed` for each entity noted from now on; `armed` once
+/// nothing can be missed any more. Ends with the session.
+pub async fn watch_changes<F, Fut>(zk: Zk, armed: tokio::sync::oneshot::Sender<()>, mut changed: F) -> ZkError
+where
+    F: FnMut(ConfigEntity) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let mut armed = Some(armed);
+    let mut seen: Option<i64> = None;
+    loop {
+        let listed = retry("getChildren", CHANGES, || zk.client.get_and_watch_children(CHANGES)).await;
+        let (mut names, _, watcher) = match listed {
+            Ok(listed) => listed,
+            Err(error) => return error,
+        };
+        names.sort();
+        let newest = names.last().and_then(|name| sequence(name));
+        match seen {
+            None => seen = Some(newest.unwrap_or(-1)),
+            Some(last) => {
+                for name in names.iter().filter(|name| sequence(name).is_some_and(|number| number > last)) {
+                    match read_note(&zk, name).await {
+                        Ok(Some(entity)) => changed(entity).await,
+                        Ok(None) => {}
+                        Err(error) if error.session_over() => return error,
+                        Err(error) => tracing::warn!("{error}"),
+                    }
+                }
+                seen = newest.or(seen).max(Some(last));
+                if let Err(error) = purge(&zk, &names).await {
+                    return error;
+                }
+            }
+        }
+        if let Some(armed) = armed.take() {
+            let _ = armed.send(());
+        }
+        let event = watcher.changed().await;
+        if event.event_type == zookeeper_client::EventType::Session && event.session_state.is_terminated() {
+            let source = zookeeper_client::Error::SessionExpired;
+            return ZkError::Operation { operation: "watch", path: CHANGES.into(), source };
+        }
+    }
+}
+
+fn sequence(name: &str) -> Option<i64> {
+    name.strip_prefix(CHANGE_PREFIX)?.parse().ok()
+}
+
+async fn read_note(zk: &Zk, name: &str) -> Result<Option<ConfigEntity>, ZkError> {
+    let path = format!("{CHANGES}/{name}");
+    let Some((data, _)) = zk.get(&path).await? else { return Ok(None) };
+    let note = Zk::json(&path, &data)?;
+    // Version 1 notes name type and entity apart.
+    if let (Some(kind), Some(name)) = (note["entity_type"].as_str(), note["entity_name"].as_str()) {
+        return Ok(Some(ConfigEntity::parse(&format!("{kind}/{name}"))));
+    }
+    let entity = note["entity_path"].as_str();
+    entity
+        .map(|entity| Some(ConfigEntity::parse(entity)))
+        .ok_or_else(|| ZkError::BadData { path, problem: "no entity_path".into() })
+}
+
+/// Deletes notes that every broker has had time to read.
+async fn purge(zk: &Zk, names: &[String]) -> Result<(), ZkError> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    for name in names {
+        let path = format!("{CHANGES}/{name}");
+        let Some(stat) = zk.stat(&path).await? else { continue };
+        if (stat.ctime as u128) + CHANGE_EXPIRATION.as_millis() < now.as_millis() {
+            zk.delete(&path).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entity_paths_read_back_as_written() {
+        let all = [
+            ConfigEntity::Topic("t1".into()),
+            ConfigEntity::Broker(3),
+            ConfigEntity::BrokerDefault,
+            ConfigEntity::Other("users/u1/clients/c1".into()),
+        ];
+        for entity in all {
+            assert_eq!(ConfigEntity::parse(&entity.path()), entity);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The broker's ZooKeeper session: one connection, every path relative to the chroot of
+//! `zookeeper.connect`. Operations wait out a lost connection (the session survives it) and fail
+//! only for answers and for the end of the session.
+
+mod configs;
+mod registration;
+mod topics;
+
+use std::future::Future;
+use std::time::Duration;
+
+use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error, Stat};
+
+pub use configs::{ConfigEntity, watch_changes};
+pub use registration::Registration;
+pub use topics::{Assignment, TopicNode};
+
+/// What ZooKeeper could not do for us, with the path or ensemble it was asked of.
+#[derive(Debug, thiserror::Error)]
+pub enum ZkError {
+    /// No session could be had in time.
+    #[error("ZooKeeper at {connect}: {source}")]
+    Connect { connect: String, source: Error },
+    /// An operation failed for another reason than a lost connection.
+    #[error("ZooKeeper {operation} {path}: {source}")]
+    Operation { operation: &'static str, path: String, source: Error },
+    /// A node holds something this version cannot read.
+    #[error("ZooKeeper node {path} holds invalid data: {problem}")]
+    BadData { path: String, problem: String },
+    /// The registration node belongs to another live session.
+    #[error(
+        "NodeExists: /brokers/ids/{id} belongs to session 0x{owner:x}: another broker with broker.id={id} is running, \
+         or this broker died less than zookeeper.session.timeout.ms ago"
+    )]
+    AlreadyRegistered { id: i32, owner: i64 },
+}
+
+impl ZkError {
+    /// Whether the session is over, so that only a new one helps.
+    pub fn session_over(&self) -> bool {
+        let source = match self {
+            ZkError::Connect { source, .. } | ZkError::Operation { source, .. } => source,
+            _ => return false,
+        };
+        matches!(source, Error::SessionExpired | Error::ClientClosed | Error::AuthFailed)
+    }
+
+    /// Whether the answer was "no such node".
+    pub fn no_node(&self) -> bool {
+        matches!(self, ZkError::Operation { source: Error::NoNode, .. })
+    }
+
+    /// Whether the answer was "node exists".
+    pub fn node_exists(&self) -> bool {
+        matches!(self, ZkError::Operation { source: Error::NodeExists, .. })
+    }
+}
+
+/// A session; clones share it.
+#[derive(Clone, Debug)]
+pub struct Zk {
+    client: Client,
+}
+
+const PERSISTENT: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
+const SEQUENTIAL: CreateOptions<'static> = CreateMode::PersistentSequential.with_acls(Acls::anyone_all());
+const EPHEMERAL: CreateOptions<'static> = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
+
+/// Pause before an operation is sent again after the connection was lost.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+impl Zk {
+    /// Opens a session on `connect` (`host:port,…[/chroot]`), making the chroot when it is missing
+    /// (as Kafka, over a short session of its own).
+    pub async fn connect(
+        connect: &str,
+        session_timeout: Duration,
+        connection_timeout: Duration,
+    ) -> Result<Zk, ZkError> {
+        let failed = |source| ZkError::Connect { connect: connect.to_owned(), source };
+        let open = |target: String| async move {
+            let connecting = Client::connector().with_session_timeout(session_timeout).connect(&target);
+            match tokio::time::timeout(connection_timeout, connecting).await {
+                Ok(result) => result,
+                Err(_) => Err(Error::Timeout),
+            }
+        };
+        if let Some(slash) = connect.find('/') {
+            let (hosts, chroot) = connect.split_at(slash);
+            let chroot = chroot.trim_end_matches('/');
+            if !chroot.is_empty() {
+                let bare = Zk { client: open(hosts.to_owned()).await.map_err(failed)? };
+                if bare.stat(chroot).await?.is_none() {
+                    bare.make_path(chroot).await?;
+                }
+                return Ok(Zk { client: open(format!("{hosts}{chroot}")).await.map_err(failed)? });
+            }
+            return Ok(Zk { client: open(hosts.to_owned()).await.map_err(failed)? });
+        }
+        Ok(Zk { client: open(connect.to_owned()).await.map_err(failed)? })
+    }
+
+    /// The client underneath, for watches and transactions.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The node's data, or `None` when there is no such node.
+    pub async fn get(&self, path: &str) -> Result<Option<(Vec<u8>, Stat)>, ZkError> {
+        match retry("get", path, || self.client.get_data(path)).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.no_node() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The node's stat, or `None` when there is no such node.
+    pub async fn stat(&self, path: &str) -> Result<Option<Stat>, ZkError> {
+        retry("exists", path, || self.client.check_stat(path)).await
+    }
+
+    /// The node's children; none when there is no such node.
+    pub async fn children(&self, path: &str) -> Result<Vec<String>, ZkError> {
+        match retry("getChildren", path, || self.client.get_children(path)).await {
+            Ok((names, _)) => Ok(names),
+            Err(error) if error.no_node() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates a persistent node.
+    pub async fn create(&self, path: &str, data: &[u8]) -> Result<(), ZkError> {
+        retry("create", path, || self.client.create(path, data, &PERSISTENT)).await.map(drop)
+    }
+
+    /// Creates a persistent node with the next sequence number behind `prefix`.
+    pub async fn create_sequential(&self, prefix: &str, data: &[u8]) -> Result<(), ZkError> {
+        retry("create", prefix, || self.client.create(prefix, data, &SEQUENTIAL)).await.map(drop)
+    }
+
+    /// Replaces a node's data whatever its version; creates it, and its parents, when missing.
+    pub async fn put(&self, path: &str, data: &[u8]) -> Result<(), ZkError> {
+        match self.set(path, data, None).await {
+            Err(error) if error.no_node() => {}
+            done => return done.map(drop),
+        }
+        if let Some(parent) = path.rfind('/').filter(|at| *at > 0) {
+            self.make_path(&path[..parent]).await?;
+        }
+        match self.create(path, data).await {
+            Err(error) if error.node_exists() => self.set(path, data, None).await.map(drop),
+            done => done,
+        }
+    }
+
+    /// Replaces a node's data, if `version` is given only at that version.
+    pub async fn set(&self, path: &str, data: &[u8], version: Option<i32>) -> Result<Stat, ZkError> {
+        retry("setData", path, || self.client.set_data(path, data, version)).await
+    }
+
+    /// Deletes a node at any version.
+    pub async fn delete(&self, path: &str) -> Result<(), ZkError> {
+        match retry("delete", path, || self.client.delete(path, None)).await {
+            Err(error) if error.no_node() => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Creates every missing level of `path`, the last too.
+    pub async fn make_path(&self, path: &str) -> Result<(), ZkError> {
+        let ends = path.match_indices('/').map(|(at, _)| at).skip(1).chain([path.len()]);
+        for end in ends {
+            match self.create(&path[..end], b"").await {
+                Err(error) if !error.node_exists() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Parses a node's JSON.
+    fn json(path: &str, data: &[u8]) -> Result<serde_json::Value, ZkError> {
+        serde_json::from_slice(data)
+            .map_err(|error| ZkError::BadData { path: path.to_owned(), problem: error.to_string() })
+    }
+}
+
+/// Runs one operation until something other than a lost connection comes of it.
+pub(crate) async fn retry<T, F, Fut>(operation: &'static str, path: &str, mut run: F) -> Result<T, ZkError>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, Error>>,
+{
+    loop {
+        match run().await {
+            Err(Error::ConnectionLoss) => tokio::time::sleep(RETRY_PAUSE).await,
+            Ok(value) => return Ok(value),
+            Err(source) => return Err(ZkError::Operation { operation, path: path.to_owned(), source }),
+        }
+    }
+}

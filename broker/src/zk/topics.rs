@@ -1,0 +1,138 @@
+//! Topics as znodes: `/brokers/topics/T` and the deletion requests under `/admin/delete_topics`.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::{ConfigEntity, Zk, ZkError};
+
+/// Replicas of each partition.
+pub type Assignment = BTreeMap<i32, Vec<i32>>;
+
+/// The contents of `/brokers/topics/T`, version 3.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TopicNode {
+    pub id: uuid::Uuid,
+    pub partitions: Assignment,
+    pub adding: Assignment,
+    pub removing: Assignment,
+}
+
+impl TopicNode {
+    /// The node's JSON, keys in Kafka's order.
+    pub fn json(&self) -> Vec<u8> {
+        let lists = |map: &Assignment| -> Value {
+            map.iter().map(|(partition, ids)| (partition.to_string(), json!(ids))).collect::<serde_json::Map<_, _>>().into()
+        };
+        let node = json!({
+            "removing_replicas": lists(&self.removing),
+            "partitions": lists(&self.partitions),
+            "topic_id": URL_SAFE_NO_PAD.encode(self.id.as_bytes()),
+            "adding_replicas": lists(&self.adding),
+            "version": 3,
+        });
+        node.to_string().into_bytes()
+    }
+
+    /// Reads versions 1 to 3; a topic without id has the nil uuid.
+    pub fn parse(path: &str, data: &[u8]) -> Result<TopicNode, ZkError> {
+        let bad = |problem: &str| ZkError::BadData { path: path.to_owned(), problem: problem.to_owned() };
+        let node = Zk::json(path, data)?;
+        let lists = |key: &str| -> Result<Assignment, ZkError> {
+            let Some(map) = node[key].as_object() else { return Ok(Assignment::new()) };
+            let ids = |value: &Value| -> Option<Vec<i32>> {
+                value.as_array()?.iter().map(|id| id.as_i64().and_then(|id| i32::try_from(id).ok())).collect()
+            };
+            map.iter()
+                .map(|(partition, value)| Some((partition.parse().ok()?, ids(value)?)))
+                .collect::<Option<_>>()
+                .ok_or_else(|| bad(&format!("unreadable {key}")))
+        };
+        let id = match node["topic_id"].as_str() {
+            None => uuid::Uuid::nil(),
+            Some(text) => URL_SAFE_NO_PAD
+                .decode(text)
+                .ok()
+                .and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok())
+                .ok_or_else(|| bad("unreadable topic_id"))?,
+        };
+        Ok(TopicNode { id, partitions: lists("partitions")?, adding: lists("adding_replicas")?, removing: lists("removing_replicas")? })
+    }
+}
+
+impl Zk {
+    /// Names of all topics.
+    pub async fn topics(&self) -> Result<Vec<String>, ZkError> {
+        self.children("/brokers/topics").await
+    }
+
+    /// The topic's node and its version.
+    pub async fn topic(&self, name: &str) -> Result<Option<TopicNode>, ZkError> {
+        let path = format!("/brokers/topics/{name}");
+        match self.get(&path).await? {
+            Some((data, _)) => TopicNode::parse(&path, &data).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a deletion of the topic is under way.
+    pub async fn topic_is_being_deleted(&self, name: &str) -> Result<bool, ZkError> {
+        Ok(self.stat(&format!("/admin/delete_topics/{name}")).await?.is_some())
+    }
+
+    /// Writes the topic's config and then its node, which is what the controller acts on. Fails with
+    /// NodeExists when the topic is there already.
+    pub async fn create_topic(
+        &self,
+        name: &str,
+        node: &TopicNode,
+        config: &BTreeMap<String, String>,
+    ) -> Result<(), ZkError> {
+        let path = format!("/brokers/topics/{name}");
+        self.write_config(&ConfigEntity::Topic(name.to_owned()), config).await?;
+        match self.create(&path, &node.json()).await {
+            Err(error) if error.no_node() => {
+                self.make_path("/brokers/topics").await?;
+                self.create(&path, &node.json()).await
+            }
+            done => done,
+        }
+    }
+
+    /// Replaces the topic's node (more partitions).
+    pub async fn set_topic(&self, name: &str, node: &TopicNode) -> Result<(), ZkError> {
+        self.set(&format!("/brokers/topics/{name}"), &node.json(), None).await.map(drop)
+    }
+
+    /// Asks the controller to delete the topic.
+    pub async fn request_topic_deletion(&self, name: &str) -> Result<(), ZkError> {
+        match self.create(&format!("/admin/delete_topics/{name}"), b"").await {
+            Err(error) if error.node_exists() => Ok(()),
+            done => done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorded_topic_node_reads_and_writes_back() {
+        let recorded = concat!(
+            r#"{"removing_replicas":{},"partitions":{"0":[3,1,2],"1":[1,2,3]},"#,
+            r#""topic_id":"L4TXRCAySCGe7LmWsDch3w","adding_replicas":{},"version":3}"#
+        );
+        let node = TopicNode::parse("/brokers/topics/t", recorded.as_bytes()).unwrap();
+        assert_eq!(node.partitions[&0], [3, 1, 2]);
+        assert_eq!(String::from_utf8(node.json()).unwrap(), recorded);
+    }
+
+    #[test]
+    fn garbage_names_the_node() {
+        let error = TopicNode::parse("/brokers/topics/t", b"{\"partitions\":{\"x\":1}}").unwrap_err();
+        assert!(error.to_string().contains("/brokers/topics/t"), "{error}");
+    }
+}
