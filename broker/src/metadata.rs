@@ -102,7 +102,13 @@ impl Snapshot {
         (next, gone)
     }
 
-    fn set_partition(&mut self, topic: &Str, id: Uuid, state: &UpdateMetadataPartitionState, gone: &mut Vec<Str>) {
+    fn set_partition(
+        &mut self,
+        topic: &Str,
+        id: Uuid,
+        state: &UpdateMetadataPartitionState,
+        gone: &mut Vec<Str>,
+    ) {
         if state.leader == LEADER_DURING_DELETE {
             let Some(info) = self.topics.get_mut(topic) else { return };
             let left = Arc::make_mut(info);
@@ -184,7 +190,9 @@ impl MetadataCache {
 
 #[cfg(test)]
 mod tests {
-    use wire::kafka::update_metadata::{UpdateMetadataBroker, UpdateMetadataEndpoint, UpdateMetadataTopicState};
+    use wire::kafka::update_metadata::{
+        UpdateMetadataBroker, UpdateMetadataEndpoint, UpdateMetadataTopicState,
+    };
 
     use super::*;
 
@@ -196,8 +204,12 @@ mod tests {
             isr: vec![1],
             ..Default::default()
         };
-        let endpoint =
-            UpdateMetadataEndpoint { port: 9092, host: "h".into(), listener: "OUT".into(), security_protocol: 0 };
+        let endpoint = UpdateMetadataEndpoint {
+            port: 9092,
+            host: "h".into(),
+            listener: "OUT".into(),
+            security_protocol: 0,
+        };
         UpdateMetadataRequest {
             controller_id: 1,
             topic_states: vec![UpdateMetadataTopicState {
@@ -205,7 +217,11 @@ mod tests {
                 topic_id: Uuid([id; 16]),
                 partition_states: vec![state],
             }],
-            live_brokers: vec![UpdateMetadataBroker { id: 1, endpoints: vec![endpoint], ..Default::default() }],
+            live_brokers: vec![UpdateMetadataBroker {
+                id: 1,
+                endpoints: vec![endpoint],
+                ..Default::default()
+            }],
             ..Default::default()
         }
     }
@@ -243,7 +259,8 @@ mod tests {
     async fn waiters_see_the_change_they_wait_for() {
         let cache = Arc::new(MetadataCache::default());
         let waiting = cache.clone();
-        let waiter = tokio::spawn(async move { waiting.wait_until(|now| now.partition("a", 0).is_some()).await });
+        let waiter =
+            tokio::spawn(async move { waiting.wait_until(|now| now.partition("a", 0).is_some()).await });
         tokio::task::yield_now().await;
         cache.update(&request("a", 1, 0, 1));
         waiter.await.unwrap();

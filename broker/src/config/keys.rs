@@ -106,7 +106,8 @@ impl Key {
             // Versions may be written short: 3.5 for 3.5-IV2.
             Valid::OneOf(words)
                 if !words.iter().any(|valid| {
-                    *valid == word || (words.len() > 20 && !word.is_empty() && valid.starts_with(&format!("{word}-")))
+                    *valid == word
+                        || (words.len() > 20 && !word.is_empty() && valid.starts_with(&format!("{word}-")))
                 }) =>
             {
                 Some(format!("String must be one of: {}", words.join(", ")))
@@ -142,7 +143,11 @@ mod tests {
             assert!(table.is_sorted_by(|a, b| a.name < b.name));
             for key in table {
                 let default = key.default.unwrap_or_default();
-                assert!(key.default.is_none() || default.is_empty() || key.check(default).is_ok(), "{}", key.name);
+                assert!(
+                    key.default.is_none() || default.is_empty() || key.check(default).is_ok(),
+                    "{}",
+                    key.name
+                );
             }
         }
     }
@@ -150,7 +155,10 @@ mod tests {
     #[test]
     fn mistakes_are_told_in_kafkas_words() {
         let wrong = |name: &str, value: &str| find(BROKER_KEYS, name).unwrap().check(value).unwrap_err();
-        assert_eq!(wrong("broker.id", "x"), "Invalid value x for configuration broker.id: Not a number of type INT");
+        assert_eq!(
+            wrong("broker.id", "x"),
+            "Invalid value x for configuration broker.id: Not a number of type INT"
+        );
         assert_eq!(
             wrong("num.partitions", "0"),
             "Invalid value 0 for configuration num.partitions: Value must be at least 1"

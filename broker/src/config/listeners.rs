@@ -166,7 +166,9 @@ fn endpoints(
 ) -> Result<Vec<Endpoint>, ConfigError> {
     let mut all = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let bad = |problem: &str| (given.error)(key, format!("Unable to parse {part} to a broker endpoint{problem}"));
+        let bad = |problem: &str| {
+            (given.error)(key, format!("Unable to parse {part} to a broker endpoint{problem}"))
+        };
         let (name, address) = part.split_once("://").ok_or_else(|| bad(": write NAME://HOST:PORT"))?;
         let listener = name.to_uppercase();
         let protocol = protocols.get(&listener).cloned().ok_or_else(|| {
@@ -187,11 +189,13 @@ fn check_unique(bound: &[Endpoint], given: &Given<'_>) -> Result<(), ConfigError
     for (at, one) in bound.iter().enumerate() {
         for other in &bound[at + 1..] {
             if one.listener == other.listener {
-                let problem = format!("Each listener must have a different name, listeners: {}", given.listeners);
+                let problem =
+                    format!("Each listener must have a different name, listeners: {}", given.listeners);
                 return Err((given.error)("listeners", problem));
             }
             if one.port == other.port && one.port != 0 && one.host == other.host {
-                let problem = format!("Each listener must have a different port, listeners: {}", given.listeners);
+                let problem =
+                    format!("Each listener must have a different port, listeners: {}", given.listeners);
                 return Err((given.error)("listeners", problem));
             }
         }
@@ -212,7 +216,11 @@ fn own_host_name() -> String {
 mod tests {
     use super::*;
 
-    fn read(listeners: &str, advertised: Option<&str>, inter_broker: Option<&str>) -> Result<Listeners, String> {
+    fn read(
+        listeners: &str,
+        advertised: Option<&str>,
+        inter_broker: Option<&str>,
+    ) -> Result<Listeners, String> {
         Listeners::read(&Given {
             listeners,
             advertised,
@@ -234,10 +242,9 @@ mod tests {
 
     #[test]
     fn three_brokers_addresses_in_one_broker_are_refused_with_what_to_write() {
-        for mistake in [
-            "PLAINTEXT://a:9092,PLAINTEXT://b:9092,PLAINTEXT://c:9092",
-            "PLAINTEXT://a:9092,b:9092,c:9092",
-        ] {
+        for mistake in
+            ["PLAINTEXT://a:9092,PLAINTEXT://b:9092,PLAINTEXT://c:9092", "PLAINTEXT://a:9092,b:9092,c:9092"]
+        {
             let error = read("PLAINTEXT://:9092", Some(mistake), None).unwrap_err();
             assert!(error.contains("advertised.listeners=PLAINTEXT://a:9092"), "{error}");
             assert!(error.contains("its own server.properties"), "{error}");
@@ -249,7 +256,11 @@ mod tests {
         assert!(read("PLAINTEXT://:1,OUT://:1", None, None).unwrap_err().contains("different port"));
         assert!(read("PLAINTEXT://:1,PLAINTEXT://:2", None, None).unwrap_err().contains("different name"));
         assert!(read("SSL://:1", None, None).unwrap_err().contains("only PLAINTEXT"));
-        assert!(read("FOO://:1", None, None).unwrap_err().contains("No security protocol defined for listener FOO"));
+        assert!(
+            read("FOO://:1", None, None)
+                .unwrap_err()
+                .contains("No security protocol defined for listener FOO")
+        );
         assert!(read("PLAINTEXT:9092", None, None).unwrap_err().contains("Unable to parse"));
         assert!(read("PLAINTEXT://0.0.0.0:1", None, None).unwrap_err().contains("0.0.0.0"));
         let named = read("PLAINTEXT://:1,OUT://h:2", Some("PLAINTEXT://x:3,OUT://y:4"), Some("OUT")).unwrap();

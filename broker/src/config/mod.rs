@@ -60,7 +60,9 @@ impl BrokerConfig {
         let mut unknown = Vec::new();
         for entry in properties.iter() {
             match find(BROKER_KEYS, &entry.key) {
-                Some(key) => key.check(&entry.value).map_err(|problem| at(properties, &entry.key, problem))?,
+                Some(key) => {
+                    key.check(&entry.value).map_err(|problem| at(properties, &entry.key, problem))?
+                }
                 None if is_prefixed(&entry.key) => {}
                 None => unknown.push(entry.key.clone()),
             }
@@ -70,7 +72,8 @@ impl BrokerConfig {
             if let Some(value) = given.get(*key)
                 && !harmless.contains(&value.as_str())
             {
-                let problem = format!("{key}={value} asks for a feature that this broker does not have yet; remove it");
+                let problem =
+                    format!("{key}={value} asks for a feature that this broker does not have yet; remove it");
                 return Err(at(properties, key, problem));
             }
         }
@@ -97,9 +100,15 @@ impl BrokerConfig {
             )
         })?;
         let log_dirs: Vec<PathBuf> =
-            split_list(text("log.dirs").or(text("log.dir")).unwrap_or("/tmp/kafka-logs")).map(PathBuf::from).collect();
+            split_list(text("log.dirs").or(text("log.dir")).unwrap_or("/tmp/kafka-logs"))
+                .map(PathBuf::from)
+                .collect();
         if log_dirs.is_empty() {
-            return Err(at(properties, "log.dirs", "At least one log directory must be defined via log.dirs or log.dir.".into()));
+            return Err(at(
+                properties,
+                "log.dirs",
+                "At least one log directory must be defined via log.dirs or log.dir.".into(),
+            ));
         }
         let mut config =
             BrokerConfig { given, broker_id: None, listeners, log_dirs, zookeeper_connect, unknown };
@@ -120,10 +129,12 @@ impl BrokerConfig {
         let reserved_max = self.int("reserved.broker.max.id");
         match i32::try_from(id).unwrap_or(-1) {
             -1 if generate => Ok(None),
-            id if id < 0 => Err(format!("Invalid value {id} for configuration broker.id: it must be at least 0")),
-            id if generate && i64::from(id) > reserved_max => {
-                Err(format!("broker.id must be greater than or equal to -1 and not greater than reserved.broker.max.id ({reserved_max})"))
+            id if id < 0 => {
+                Err(format!("Invalid value {id} for configuration broker.id: it must be at least 0"))
             }
+            id if generate && i64::from(id) > reserved_max => Err(format!(
+                "broker.id must be greater than or equal to -1 and not greater than reserved.broker.max.id ({reserved_max})"
+            )),
             id => Ok(Some(id)),
         }
     }
@@ -168,7 +179,8 @@ impl BrokerConfig {
     /// `zookeeper.connection.timeout.ms`, which defaults to the session's.
     pub fn zookeeper_connection_timeout(&self) -> Duration {
         let given = self.int_opt("zookeeper.connection.timeout.ms");
-        given.map_or(self.millis("zookeeper.session.timeout.ms"), |ms| Duration::from_millis(ms.max(0) as u64))
+        given
+            .map_or(self.millis("zookeeper.session.timeout.ms"), |ms| Duration::from_millis(ms.max(0) as u64))
     }
 }
 
@@ -197,7 +209,8 @@ mod tests {
 
     #[test]
     fn a_small_file_fills_up_with_defaults() {
-        let config = read("broker.id=3\nzookeeper.connect=h1:2181,h2:2181/test\nlog.dirs=/a, /b\nfoo=1\n").unwrap();
+        let config =
+            read("broker.id=3\nzookeeper.connect=h1:2181,h2:2181/test\nlog.dirs=/a, /b\nfoo=1\n").unwrap();
         assert_eq!(config.broker_id, Some(3));
         assert_eq!(config.log_dirs, [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert_eq!(config.int("replica.lag.time.max.ms"), 30_000);
@@ -217,7 +230,8 @@ mod tests {
 
     #[test]
     fn features_that_are_not_there_are_refused() {
-        let error = read("zookeeper.connect=h\nauthorizer.class.name=kafka.security.authorizer.AclAuthorizer\n");
+        let error =
+            read("zookeeper.connect=h\nauthorizer.class.name=kafka.security.authorizer.AclAuthorizer\n");
         assert!(error.unwrap_err().starts_with("server.properties:2: authorizer.class.name: "));
         assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=2.8\n").is_err());
         assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=3.5\n").is_ok());

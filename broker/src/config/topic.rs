@@ -62,7 +62,11 @@ pub struct TopicConfig {
 
 impl TopicConfig {
     /// Resolves a topic's settings. Overrides that do not parse (written past the broker) count as absent.
-    pub fn resolve(broker: &BrokerConfig, dynamic: &Dynamic, overrides: &BTreeMap<String, String>) -> TopicConfig {
+    pub fn resolve(
+        broker: &BrokerConfig,
+        dynamic: &Dynamic,
+        overrides: &BTreeMap<String, String>,
+    ) -> TopicConfig {
         let value = |name: &str| effective(name, broker, dynamic, Some(overrides)).0.unwrap_or_default();
         let number = |name: &str| value(name).parse::<i64>().unwrap_or_default();
         let flag = |name: &str| value(name).eq_ignore_ascii_case("true");
@@ -106,8 +110,11 @@ pub fn effective(
     if let Some(value) = overrides.and_then(|all| all.get(name)).filter(|value| key.check(value).is_ok()) {
         return (Some(value.trim().to_owned()), Source::Topic);
     }
-    let layers =
-        [(&dynamic.broker, Source::Broker), (&dynamic.default, Source::DefaultBroker), (broker.given(), Source::Static)];
+    let layers = [
+        (&dynamic.broker, Source::Broker),
+        (&dynamic.default, Source::DefaultBroker),
+        (broker.given(), Source::Static),
+    ];
     for (layer, source) in layers {
         for (synonym, factor) in synonyms(key) {
             if let Some(value) = layer.get(synonym) {
@@ -157,7 +164,9 @@ mod tests {
 
     #[test]
     fn minutes_come_before_hours_and_no_limit_stays() {
-        let of = |text: &str| TopicConfig::resolve(&broker(text), &Dynamic::default(), &BTreeMap::new()).log.retention_ms;
+        let of = |text: &str| {
+            TopicConfig::resolve(&broker(text), &Dynamic::default(), &BTreeMap::new()).log.retention_ms
+        };
         assert_eq!(of("log.retention.hours=1\nlog.retention.minutes=1\n"), 60_000);
         assert_eq!(of("log.retention.hours=-1\n"), -1);
         assert_eq!(of(""), 604_800_000);

@@ -144,7 +144,9 @@ async fn accept<S: Service>(
             let _seat = seat;
             if let Err(error) = converse(socket, &peer, &limits, &*service, stop).await {
                 match error {
-                    FrameError::Size { .. } => tracing::warn!("Closing connection from {}: {error}", peer.address),
+                    FrameError::Size { .. } => {
+                        tracing::warn!("Closing connection from {}: {error}", peer.address)
+                    }
                     FrameError::Io(_) => tracing::debug!("Connection from {}: {error}", peer.address),
                 }
             }
@@ -200,7 +202,8 @@ async fn send(write: &mut OwnedWriteHalf, mut pieces: Vec<Bytes>) -> std::io::Re
     pieces.insert(0, Bytes::copy_from_slice(&(length as i32).to_be_bytes()));
     let mut first = 0;
     while first < pieces.len() {
-        let slices: Vec<IoSlice<'_>> = pieces[first..].iter().take(64).map(|piece| IoSlice::new(piece)).collect();
+        let slices: Vec<IoSlice<'_>> =
+            pieces[first..].iter().take(64).map(|piece| IoSlice::new(piece)).collect();
         let mut written = write.write_vectored(&slices).await?;
         if written == 0 && pieces[first..].iter().any(|piece| !piece.is_empty()) {
             return Err(std::io::ErrorKind::WriteZero.into());
@@ -228,7 +231,12 @@ mod tests {
             match &frame[..] {
                 b"quiet" => Answer::Silence,
                 b"close" => Answer::Close,
-                _ => Answer::Send(vec![Bytes::from_static(b"<"), Bytes::new(), frame, Bytes::from_static(b">")]),
+                _ => Answer::Send(vec![
+                    Bytes::from_static(b"<"),
+                    Bytes::new(),
+                    frame,
+                    Bytes::from_static(b">"),
+                ]),
             }
         }
     }
@@ -267,7 +275,9 @@ mod tests {
         drop(first);
         for _ in 0..100 {
             let mut third = TcpStream::connect(address).await.unwrap();
-            if third.write_all(b"\0\0\0\x01a").await.is_ok() && third.read(&mut [0; 1]).await.unwrap_or(0) == 1 {
+            if third.write_all(b"\0\0\0\x01a").await.is_ok()
+                && third.read(&mut [0; 1]).await.unwrap_or(0) == 1
+            {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -39,7 +39,9 @@ impl ConfigEntity {
         match path.split_once('/') {
             Some(("topics", name)) => ConfigEntity::Topic(name.to_owned()),
             Some(("brokers", "<default>")) => ConfigEntity::BrokerDefault,
-            Some(("brokers", id)) if id.parse::<i32>().is_ok() => ConfigEntity::Broker(id.parse().unwrap_or_default()),
+            Some(("brokers", id)) if id.parse::<i32>().is_ok() => {
+                ConfigEntity::Broker(id.parse().unwrap_or_default())
+            }
             _ => ConfigEntity::Other(path.to_owned()),
         }
     }
@@ -59,7 +61,9 @@ impl Zk {
             .ok_or_else(|| ZkError::BadData { path: path.clone(), problem: "no \"config\" object".into() })?;
         Ok(entries
             .iter()
-            .map(|(key, value)| (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+            .map(|(key, value)| {
+                (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            })
             .collect())
     }
 

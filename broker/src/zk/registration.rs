@@ -123,7 +123,6 @@ impl Zk {
     }
 }
 
-
 /// A random uuid whose text form does not begin with `-` (Kafka avoids those: tools would read an
 /// option).
 pub fn random_uuid() -> uuid::Uuid {

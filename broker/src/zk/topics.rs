@@ -24,7 +24,10 @@ impl TopicNode {
     /// The node's JSON, keys in Kafka's order.
     pub fn json(&self) -> Vec<u8> {
         let lists = |map: &Assignment| -> Value {
-            map.iter().map(|(partition, ids)| (partition.to_string(), json!(ids))).collect::<serde_json::Map<_, _>>().into()
+            map.iter()
+                .map(|(partition, ids)| (partition.to_string(), json!(ids)))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
         };
         let node = json!({
             "removing_replicas": lists(&self.removing),
@@ -58,7 +61,12 @@ impl TopicNode {
                 .and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok())
                 .ok_or_else(|| bad("unreadable topic_id"))?,
         };
-        Ok(TopicNode { id, partitions: lists("partitions")?, adding: lists("adding_replicas")?, removing: lists("removing_replicas")? })
+        Ok(TopicNode {
+            id,
+            partitions: lists("partitions")?,
+            adding: lists("adding_replicas")?,
+            removing: lists("removing_replicas")?,
+        })
     }
 }
 
