@@ -9,10 +9,12 @@
 
 pub mod config;
 pub mod database;
+pub mod election;
 pub mod event;
 pub mod front;
 pub mod peer;
 pub mod prepare;
+pub mod zab;
 
 pub use config::{CoreConfig, Ensemble};
 pub use database::Database;

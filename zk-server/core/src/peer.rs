@@ -2,16 +2,29 @@
 
 use crate::config::CoreConfig;
 use crate::database::Database;
-use crate::event::{Effect, Event, Now};
+use crate::election::Election;
+use crate::event::{Effect, Event, LinkId, LogLevel, Now};
 use crate::front::Front;
+use crate::zab::history::History;
+use crate::zab::leader::Leader;
+use crate::zab::learner::Learner;
+use crate::zab::links::Stage;
+use crate::zab::standalone::Standalone;
+use crate::zab::{Over, Server, log};
+use std::collections::BTreeMap;
+use wire::zk::quorum::QuorumPacket;
 use wire::zk::txn::Txn;
-use wire::zk::{Sid, Zxid};
+use wire::zk::{Sid, Zxid, epoch_of};
+
+/// Learners that dial before this server knows that it leads: how many, and how many packets of each, are kept.
+const EARLY_LINKS_MAX: usize = 64;
+const EARLY_PACKETS_MAX: usize = 4;
 
 /// What was found on disk at the start.
 #[derive(Debug)]
 pub struct Recovered {
     pub database: Database,
-    /// Last zxid in the log (or of the snapshot, where the log ends before it).
+    /// Last zxid in the log (or of the snapshot, where the log ends before it); -1: empty and not to be trusted.
     pub last_logged: Zxid,
     /// The last transactions of the log in its order, [`CoreConfig::commit_log_count`] at most; empty is correct,
     /// but costs learners that lag a whole snapshot.
@@ -46,34 +59,331 @@ pub struct Status {
 }
 
 #[derive(Debug)]
-pub struct Peer {}
+enum Role {
+    /// Before the first tick.
+    Starting,
+    /// Connections of learners that were faster than this server's own election wait for its end.
+    Looking {
+        since: u64,
+        early: BTreeMap<LinkId, Vec<QuorumPacket>>,
+    },
+    Leading(Box<Leader>),
+    Learning(Box<Learner>),
+    Standalone(Box<Standalone>),
+}
+
+#[derive(Debug)]
+pub struct Peer {
+    server: Server,
+    /// `None`: standalone.
+    election: Option<Election>,
+    role: Role,
+}
 
 impl Peer {
     /// The first [`Event::Tick`] starts the election, or the standalone server.
-    pub fn new(_config: CoreConfig, _recovered: Recovered) -> Peer {
-        todo!()
+    pub fn new(config: CoreConfig, recovered: Recovered) -> Peer {
+        let Recovered { database, last_logged, recent, accepted_epoch, current_epoch } = recovered;
+        Peer {
+            election: config.ensemble.is_some().then(|| Election::new(&config)),
+            server: Server {
+                front: Front::new(&config),
+                history: History::new(database, last_logged, recent, config.commit_log_count),
+                config,
+                accepted_epoch,
+                current_epoch,
+                up: vec![],
+            },
+            role: Role::Starting,
+        }
     }
 
-    pub fn step(&mut self, _now: Now, _event: Event, _out: &mut Vec<Effect>) {
-        todo!()
+    pub fn step(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
+        if let Err(Over(why)) = self.take(now, event, out) {
+            self.leave(&why, now, out);
+        }
+        let established = match &self.role {
+            Role::Leading(leader) => leader.established(),
+            Role::Learning(learner) => learner.established(),
+            _ => None,
+        };
+        if let (Some(epoch), Some(election)) = (established, &mut self.election) {
+            election.established(epoch);
+        }
+    }
+
+    fn take(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) -> Result<(), Over> {
+        let server = &mut self.server;
+        match event {
+            Event::Tick => return self.tick(now, out),
+            Event::ClientOpened { conn, peer } => server.front.opened(conn, peer, now, out),
+            Event::ClientFrame { conn, frame } => {
+                server.front.frame(conn, frame, now, &server.history.db, out, &mut server.up);
+            }
+            Event::ClientClosed { conn } => server.front.closed(conn),
+            Event::Vote { from, vote } => {
+                let elected =
+                    self.election.as_mut().and_then(|election| election.on_vote(from, &vote, now, out));
+                return self.elected(elected, now, out);
+            }
+            Event::LinkOpened { link, leader } => return self.on_link(link, leader, now, out),
+            Event::LinkClosed { link } => return self.on_link_closed(link),
+            Event::DialFailed { leader } => match &mut self.role {
+                Role::Learning(learner) if learner.leader() == leader => return learner.on_dial_failed(now),
+                _ => {}
+            },
+            Event::LinkPacket { link, packet } => return self.on_packet(link, packet, now, out),
+            Event::LinkSnapshot { link, database } => {
+                if let Role::Learning(learner) = &mut self.role {
+                    return learner.on_snapshot(link, *database, server, now, out);
+                }
+            }
+            Event::Durable { zxid } => {
+                server.history.on_durable(zxid);
+                return match &mut self.role {
+                    Role::Leading(leader) => leader.on_durable(server, now, out),
+                    Role::Learning(learner) => learner.on_durable(server, now, out),
+                    Role::Standalone(standalone) => standalone.on_durable(server, now, out),
+                    Role::Starting | Role::Looking { .. } => Ok(()),
+                };
+            }
+            Event::Truncated { database } => {
+                if let Role::Learning(learner) = &mut self.role {
+                    return learner.on_truncated(*database, server, now, out);
+                }
+            }
+        }
+        self.serve_front(now, out)
+    }
+
+    /// Hands what the front has asked for to whoever orders it.
+    fn serve_front(&mut self, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        match &mut self.role {
+            Role::Leading(leader) => leader.serve_front(&mut self.server, now, out),
+            Role::Standalone(standalone) => standalone.serve_front(&mut self.server, now, out),
+            Role::Learning(learner) => {
+                learner.serve_front(&mut self.server, out);
+                Ok(())
+            }
+            Role::Starting | Role::Looking { .. } => {
+                self.server.up.clear();
+                Ok(())
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        self.server.front.tick(now, out);
+        match &mut self.role {
+            Role::Starting => {
+                self.start(now, out);
+                Ok(())
+            }
+            Role::Looking { .. } => {
+                let elected = self.election.as_mut().and_then(|election| election.tick(now, out));
+                self.elected(elected, now, out)
+            }
+            Role::Leading(leader) => leader.tick(&mut self.server, now, out),
+            Role::Learning(learner) => learner.tick(&self.server, now, out),
+            Role::Standalone(standalone) => standalone.tick(&mut self.server, now, out),
+        }
+    }
+
+    fn start(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.election.is_none() {
+            self.role = Role::Standalone(Box::new(Standalone::new(&mut self.server, now, out)));
+            return;
+        }
+        // A history that reaches into an epoch has that epoch's beginning: only the note of it was lost.
+        let epoch = epoch_of(self.server.history.last_logged().max(0));
+        if self.server.current_epoch < epoch {
+            self.server.store_current_epoch(epoch, out);
+        }
+        if self.server.accepted_epoch < self.server.current_epoch {
+            let epoch = self.server.current_epoch;
+            self.server.store_accepted_epoch(epoch, out);
+        }
+        self.look(now, out);
+    }
+
+    fn look(&mut self, now: Now, out: &mut Vec<Effect>) {
+        log(out, LogLevel::Info, "LOOKING");
+        self.role = Role::Looking { since: now.mono, early: BTreeMap::new() };
+        let (last, epoch) = (self.server.history.last_logged(), self.server.current_epoch);
+        let elected = self.election.as_mut().and_then(|election| election.start(last, epoch, now, out));
+        if let Err(Over(why)) = self.elected(elected, now, out) {
+            self.leave(&why, now, out);
+        }
+    }
+
+    /// The role is over: nobody is served, the whole log counts, and the search for a leader starts again.
+    fn leave(&mut self, why: &str, now: Now, out: &mut Vec<Effect>) {
+        log(out, LogLevel::Warn, why);
+        match &mut self.role {
+            Role::Leading(leader) => leader.shutdown(out),
+            Role::Learning(learner) => learner.shutdown(out),
+            Role::Standalone(_) | Role::Starting | Role::Looking { .. } => {}
+        }
+        self.server.front.serve(false, now, out);
+        self.server.up.clear();
+        self.server.history.fast_forward();
+        log(out, LogLevel::Warn, "PeerState set to LOOKING");
+        self.look(now, out);
+    }
+
+    fn elected(&mut self, leader: Option<Sid>, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        let (Some(leader), Role::Looking { since, early }) = (leader, &mut self.role) else { return Ok(()) };
+        let (took, early) = (now.mono - *since, std::mem::take(early));
+        if leader == self.server.config.myid {
+            log(out, LogLevel::Info, "LEADING");
+            log(out, LogLevel::Info, format!("LEADING - LEADER ELECTION TOOK - {took} MS"));
+            self.role = Role::Leading(Box::new(Leader::new(&mut self.server, now, out)));
+            return self.admit(early, now, out);
+        }
+        out.extend(early.into_keys().map(|link| Effect::CloseLink { link }));
+        let learner = Learner::new(leader, &self.server, now, out);
+        let name = if learner.is_observer() { "OBSERVING" } else { "FOLLOWING" };
+        log(out, LogLevel::Info, name);
+        log(out, LogLevel::Info, format!("{name} - LEADER ELECTION TOOK - {took} MS"));
+        self.role = Role::Learning(Box::new(learner));
+        Ok(())
+    }
+
+    /// The new leader takes over the connections of learners that were there before it knew.
+    fn admit(
+        &mut self,
+        early: BTreeMap<LinkId, Vec<QuorumPacket>>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        let Role::Leading(leader) = &mut self.role else { return Ok(()) };
+        leader.start(&mut self.server, now, out)?;
+        for (link, packets) in early {
+            leader.on_link(link, now);
+            for packet in packets {
+                leader.on_packet(link, packet, &mut self.server, now, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_link(
+        &mut self,
+        link: LinkId,
+        leader: Option<Sid>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        let taken = match (&mut self.role, leader) {
+            (Role::Leading(leader), None) => {
+                leader.on_link(link, now);
+                true
+            }
+            (Role::Looking { early, .. }, None) if early.len() < EARLY_LINKS_MAX => {
+                early.insert(link, vec![]);
+                true
+            }
+            (Role::Learning(learner), Some(sid)) if learner.leader() == sid => {
+                learner.on_link(link, &self.server, now, out)
+            }
+            _ => false,
+        };
+        if !taken {
+            out.push(Effect::CloseLink { link });
+        }
+        Ok(())
+    }
+
+    fn on_link_closed(&mut self, link: LinkId) -> Result<(), Over> {
+        match &mut self.role {
+            Role::Leading(leader) => leader.on_closed(link),
+            Role::Learning(learner) => return learner.on_closed(link),
+            Role::Looking { early, .. } => drop(early.remove(&link)),
+            Role::Starting | Role::Standalone(_) => {}
+        }
+        Ok(())
+    }
+
+    fn on_packet(
+        &mut self,
+        link: LinkId,
+        packet: QuorumPacket,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        match &mut self.role {
+            Role::Leading(leader) => leader.on_packet(link, packet, &mut self.server, now, out),
+            Role::Learning(learner) => learner.on_packet(link, packet, &mut self.server, now, out),
+            Role::Looking { early, .. } => {
+                let Some(packets) = early.get_mut(&link) else { return Ok(()) };
+                packets.push(packet);
+                if packets.len() > EARLY_PACKETS_MAX {
+                    early.remove(&link);
+                    out.push(Effect::CloseLink { link });
+                }
+                Ok(())
+            }
+            Role::Starting | Role::Standalone(_) => Ok(()),
+        }
     }
 
     /// The moment (mono ms) at which [`Event::Tick`] is due at the latest.
     pub fn deadline(&self) -> Option<u64> {
-        todo!()
+        let role = match &self.role {
+            Role::Starting => Some(0),
+            Role::Looking { .. } => self.election.as_ref().and_then(Election::deadline),
+            Role::Leading(leader) => Some(leader.deadline()),
+            Role::Learning(learner) => Some(learner.deadline(&self.server)),
+            Role::Standalone(standalone) => Some(standalone.deadline()),
+        };
+        [role, self.server.front.deadline()].into_iter().flatten().min()
     }
 
     pub fn status(&self) -> Status {
-        todo!()
+        let mut status = Status {
+            mode: Mode::Looking,
+            serving: false,
+            last_zxid: self.server.history.db.last_zxid(),
+            learners: None,
+            synced_followers: None,
+            synced_observers: None,
+            proposal_sizes: None,
+        };
+        match &self.role {
+            Role::Starting | Role::Looking { .. } => {}
+            Role::Standalone(standalone) => {
+                (status.mode, status.serving) = (Mode::Standalone, true);
+                status.proposal_sizes = Some(standalone.pipeline.proposal_sizes());
+            }
+            Role::Learning(learner) => {
+                let leader = learner.leader();
+                let observes = learner.is_observer();
+                status.mode = if observes { Mode::Observing { leader } } else { Mode::Following { leader } };
+                status.serving = learner.established().is_some();
+            }
+            Role::Leading(leader) => {
+                (status.mode, status.serving) = (Mode::Leading, leader.established().is_some());
+                let in_sync = |observer| {
+                    let links = leader.links().values();
+                    links.filter(|link| link.stage == Stage::Active && link.observer == observer).count()
+                };
+                status.learners = Some(leader.links().len());
+                status.synced_followers = Some(in_sync(false));
+                status.synced_observers = Some(in_sync(true));
+                status.proposal_sizes =
+                    Some(leader.pipeline().map_or([-1; 3], |pipeline| pipeline.proposal_sizes()));
+            }
+        }
+        status
     }
 
     /// What has been applied: snapshots and `mntr` are made from it.
     pub fn database(&self) -> &Database {
-        todo!()
+        &self.server.history.db
     }
 
     /// The clients: `cons`, `dump`, `wchs` are made from it.
     pub fn front(&self) -> &Front {
-        todo!()
+        &self.server.front
     }
 }

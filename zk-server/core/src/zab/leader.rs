@@ -1,0 +1,584 @@
+//! The leader: a new epoch, everybody brought to its history, then proposals and commits.
+//!
+//! ```text
+//! learner                        leader
+//! FOLLOWERINFO accepted epoch ->             until a quorum is connected
+//!                             <- LEADERINFO  new epoch, stored first
+//! ACKEPOCH current epoch, end ->             until a quorum has promised
+//!                             <- DIFF | TRUNC | SNAP, transactions, NEWLEADER
+//! ACK of NEWLEADER            ->             until a quorum is in sync
+//!                             <- UPTODATE
+//! ```
+
+use super::links::{Link, Links, Stage};
+use super::pipeline::Pipeline;
+use super::{Over, Server, log, sync};
+use crate::config::Ensemble;
+use crate::event::{Effect, LinkId, LogLevel, Now};
+use crate::front::{Request, Upcall};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use wire::jute::{Reader, Record};
+use wire::zk::quorum::{LearnerInfo, PROTOCOL, QuorumPacket, SessionTouch, SessionVerdict, packet};
+use wire::zk::txn::Txn;
+use wire::zk::{Sid, Zxid, epoch_of, op, zxid};
+
+/// How far the leader itself has got, in this order.
+#[derive(Debug)]
+enum Phase {
+    /// Learns what epochs a quorum has promised to.
+    Discovery,
+    /// Waits until a quorum has promised to its own.
+    Promise,
+    /// Waits until a quorum has its history.
+    Synchronization,
+    Broadcast(Box<Pipeline>),
+}
+
+#[derive(Debug)]
+pub struct Leader {
+    me: Sid,
+    ensemble: Ensemble,
+    phase: Phase,
+    /// When the phase must be over; of no meaning in the last one.
+    phase_until: u64,
+    epoch: i64,
+    /// Its own history as learners' histories are compared with it: current epoch, last zxid.
+    summary: (i64, Zxid),
+    connected: BTreeSet<Sid>,
+    promised: BTreeSet<Sid>,
+    synced: BTreeSet<Sid>,
+    links: Links,
+    /// The id of the next learner that does not say its own.
+    nameless: Sid,
+    tick_at: u64,
+    /// Pings go out twice per tick, the quorum is checked once.
+    half_tick: bool,
+}
+
+impl Leader {
+    pub fn new(server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Leader {
+        let ensemble = server.config.ensemble.clone().expect("a leader needs an ensemble");
+        let me = server.config.myid;
+        out.push(Effect::RollLog);
+        Leader {
+            me,
+            ensemble,
+            phase: Phase::Discovery,
+            phase_until: now.mono + server.init_ms(),
+            epoch: server.accepted_epoch + 1,
+            summary: (server.current_epoch, server.history.last_logged()),
+            connected: BTreeSet::from([me]),
+            promised: BTreeSet::new(),
+            synced: BTreeSet::new(),
+            links: Links::new(),
+            nameless: -1,
+            tick_at: now.mono + server.config.tick_ms / 2,
+            half_tick: true,
+        }
+    }
+
+    /// Asks for an epoch at once where no learner is needed for it.
+    pub fn start(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        self.advance(server, now, out)
+    }
+
+    /// The epoch, once this leader serves.
+    pub fn established(&self) -> Option<i64> {
+        matches!(self.phase, Phase::Broadcast(_)).then_some(self.epoch)
+    }
+
+    pub fn pipeline(&self) -> Option<&Pipeline> {
+        match &self.phase {
+            Phase::Broadcast(pipeline) => Some(pipeline),
+            _ => None,
+        }
+    }
+
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
+    pub fn deadline(&self) -> u64 {
+        match &self.phase {
+            Phase::Broadcast(pipeline) => self.tick_at.min(pipeline.deadline()),
+            _ => self.tick_at.min(self.phase_until),
+        }
+    }
+
+    pub fn on_link(&mut self, link: LinkId, now: Now) {
+        self.links.insert(link, Link::new(now));
+    }
+
+    pub fn on_closed(&mut self, link: LinkId) {
+        self.links.remove(&link);
+    }
+
+    pub fn on_packet(
+        &mut self,
+        id: LinkId,
+        packet: QuorumPacket,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        link.heard_at = now.mono;
+        let taken = match link.stage {
+            Stage::Hello => self.on_hello(id, packet, out),
+            Stage::AckEpoch => self.on_ack_epoch(id, packet, server, now, out),
+            Stage::Syncing => self.on_newleader_ack(id, packet, out),
+            Stage::Synced | Stage::Active => return self.on_steady(id, packet, server, now, out),
+            Stage::Epoch | Stage::Acked { .. } => Err("it spoke out of turn".into()),
+        };
+        if let Err(why) = taken {
+            self.drop_link(id, &why, out);
+        }
+        self.advance(server, now, out)
+    }
+
+    fn drop_link(&mut self, id: LinkId, why: &str, out: &mut Vec<Effect>) {
+        if let Some(link) = self.links.remove(&id) {
+            log(out, LogLevel::Warn, format!("Closing the connection to learner {}: {why}", link.sid));
+            out.push(Effect::CloseLink { link: id });
+        }
+    }
+
+    fn on_hello(&mut self, id: LinkId, packet: QuorumPacket, out: &mut Vec<Effect>) -> Result<(), String> {
+        let observer = match packet.kind {
+            packet::FOLLOWER_INFO => false,
+            packet::OBSERVER_INFO => true,
+            kind => {
+                return Err(format!("its first packet has type {kind}, not FOLLOWERINFO or OBSERVERINFO"));
+            }
+        };
+        let info = self.read_info(packet.data)?;
+        if info.protocol < PROTOCOL {
+            return Err(format!("it speaks protocol 0x{:x}, from before 3.4", info.protocol));
+        }
+        if info.config_version > self.ensemble.version {
+            return Err("Follower is ahead of the leader (has a later activated configuration)".into());
+        }
+        // A learner has one connection: whatever an earlier one acknowledged may have been cut off since.
+        let earlier: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(at, link)| **at != id && link.sid == info.sid)
+            .map(|(at, _)| *at)
+            .collect();
+        earlier.into_iter().for_each(|at| self.drop_link(at, "it has connected anew", out));
+        let accepted = epoch_of(packet.zxid);
+        if matches!(self.phase, Phase::Discovery) {
+            self.epoch = self.epoch.max(accepted + 1);
+            if self.ensemble.is_voter(info.sid) {
+                self.connected.insert(info.sid);
+            }
+        }
+        let link = self.links.get_mut(&id).expect("its packet is being handled");
+        (link.sid, link.observer, link.stage) = (info.sid, observer, Stage::Epoch);
+        Ok(())
+    }
+
+    /// Older learners leave out the end, or everything.
+    fn read_info(&mut self, data: Option<Bytes>) -> Result<LearnerInfo, String> {
+        let mut from = Reader::new(data.unwrap_or_default());
+        let mut info = LearnerInfo { sid: self.nameless, protocol: 1, config_version: 0 };
+        let mut read = || {
+            match from.remaining() {
+                0..8 => {}
+                8..12 => info.sid = from.read()?,
+                12..20 => (info.sid, info.protocol) = (from.read()?, from.read()?),
+                _ => info = from.read()?,
+            }
+            Ok(info.clone())
+        };
+        let read: Result<LearnerInfo, wire::jute::DecodeError> = read();
+        let info = read.map_err(|error| error.to_string())?;
+        if info.sid == self.nameless {
+            self.nameless -= 1;
+        }
+        Ok(info)
+    }
+
+    fn on_ack_epoch(
+        &mut self,
+        id: LinkId,
+        packet: QuorumPacket,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), String> {
+        if packet.kind != packet::ACK_EPOCH {
+            return Err(format!("it answered LEADERINFO by a packet of type {}", packet.kind));
+        }
+        let current =
+            i32::decode(&packet.data.unwrap_or_default()).map_err(|error| error.to_string())? as i64;
+        let link = self.links.get_mut(&id).expect("its packet is being handled");
+        if matches!(self.phase, Phase::Promise) && current != -1 {
+            if (current, packet.zxid) > self.summary {
+                return Err(format!(
+                    "Follower is ahead of the leader, leader summary: {} (current epoch), {} (last zxid)",
+                    self.summary.0, self.summary.1
+                ));
+            }
+            if packet.zxid != -1 && self.ensemble.is_voter(link.sid) {
+                self.promised.insert(link.sid);
+            }
+        }
+        link.stage = Stage::Acked { last: packet.zxid };
+        if matches!(self.phase, Phase::Synchronization | Phase::Broadcast(_)) {
+            self.start_sync(id, server, now, out);
+        }
+        Ok(())
+    }
+
+    /// Sends a learner what it lacks. From here on it gets proposals and commits as they come.
+    fn start_sync(&mut self, id: LinkId, server: &Server, now: Now, out: &mut Vec<Effect>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let Stage::Acked { last } = link.stage else { return };
+        let (packets, stream) = sync::packets(link.sid, last, &server.history, out);
+        let mut send = |packet| out.push(Effect::SendPacket { link: id, packet });
+        packets.into_iter().for_each(&mut send);
+        if let Some(stream) = stream {
+            out.push(Effect::SendSnapshot { link: id, stream });
+        }
+        let mut send = |packet| out.push(Effect::SendPacket { link: id, packet });
+        if !link.observer {
+            server.history.pending().iter().map(proposal).for_each(&mut send);
+        }
+        let text = self.ensemble.text.clone().into_bytes();
+        send(QuorumPacket::new(packet::NEW_LEADER, zxid(self.epoch, 0), Some(text)));
+        (link.stage, link.heard_at) = (Stage::Syncing, now.mono);
+    }
+
+    fn on_newleader_ack(
+        &mut self,
+        id: LinkId,
+        packet: QuorumPacket,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), String> {
+        if packet.kind != packet::ACK {
+            return Err(format!("it answered NEWLEADER by a packet of type {}", packet.kind));
+        }
+        let link = self.links.get_mut(&id).expect("its packet is being handled");
+        link.stage = Stage::Synced;
+        if packet.zxid != zxid(self.epoch, 0) {
+            let line = format!(
+                "NEWLEADER ACK from sid: {} is from a different epoch - current 0x{:x} received 0x{:x}",
+                link.sid,
+                zxid(self.epoch, 0),
+                packet.zxid
+            );
+            log(out, LogLevel::Error, line);
+        } else if self.ensemble.is_voter(link.sid) {
+            self.synced.insert(link.sid);
+        }
+        Ok(())
+    }
+
+    /// Goes on as far as quorums allow.
+    fn advance(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        if matches!(self.phase, Phase::Discovery) && self.is_quorum(&self.connected) {
+            self.enter(Phase::Promise, server, now);
+            server.store_accepted_epoch(self.epoch, out);
+            self.promised.insert(self.me);
+        }
+        if matches!(self.phase, Phase::Promise) && self.is_quorum(&self.promised) {
+            self.enter(Phase::Synchronization, server, now);
+            server.store_current_epoch(self.epoch, out);
+            let ids: Vec<LinkId> = self.links.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.start_sync(id, server, now, out));
+        }
+        if matches!(self.phase, Phase::Synchronization) {
+            if server.history.is_durable() {
+                self.synced.insert(self.me);
+            }
+            if self.synced.contains(&self.me) && self.is_quorum(&self.synced) {
+                self.activate(server, now, out);
+            }
+        }
+        self.greet(now, out);
+        self.serve_front(server, now, out)
+    }
+
+    fn is_quorum(&self, sids: &BTreeSet<Sid>) -> bool {
+        self.ensemble.is_quorum(sids.iter().copied())
+    }
+
+    fn enter(&mut self, phase: Phase, server: &Server, now: Now) {
+        self.phase = phase;
+        self.phase_until = now.mono + server.init_ms();
+    }
+
+    /// The epoch to whoever waits for it, service to whoever is in sync.
+    fn greet(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let known = !matches!(self.phase, Phase::Discovery);
+        let active = matches!(self.phase, Phase::Broadcast(_));
+        for (id, link) in &mut self.links {
+            let packet = match link.stage {
+                Stage::Epoch if known => {
+                    link.stage = Stage::AckEpoch;
+                    QuorumPacket::new(packet::LEADER_INFO, zxid(self.epoch, 0), Some(PROTOCOL.encode()))
+                }
+                Stage::Synced if active => {
+                    link.stage = Stage::Active;
+                    QuorumPacket::new(packet::UP_TO_DATE, -1, None)
+                }
+                _ => continue,
+            };
+            link.heard_at = now.mono;
+            out.push(Effect::SendPacket { link: *id, packet });
+        }
+    }
+
+    fn activate(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
+        let start = zxid(self.epoch, 0);
+        let sids: Vec<String> = self.synced.iter().map(Sid::to_string).collect();
+        let line = format!(
+            "Have quorum of supporters, sids: [[{}]]; starting up and setting last processed zxid: 0x{start:x}",
+            sids.join(", ")
+        );
+        log(out, LogLevel::Info, line);
+        server.history.db.set_last_zxid(start);
+        self.phase = Phase::Broadcast(Box::new(Pipeline::new(server, start, now)));
+        server.front.serve(true, now, out);
+        self.tick_at = now.mono + server.config.tick_ms / 2;
+    }
+
+    fn on_steady(
+        &mut self,
+        id: LinkId,
+        packet: QuorumPacket,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        let Phase::Broadcast(pipeline) = &mut self.phase else { return Ok(()) };
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        let data = packet.data.clone().unwrap_or_default();
+        match packet.kind {
+            packet::ACK => {
+                let known = packet.zxid <= pipeline.last_proposed();
+                if known && epoch_of(packet.zxid) == self.epoch && !link.observer {
+                    link.note_acked(packet.zxid);
+                    self.commit(server, now, out);
+                }
+            }
+            packet::PING => {
+                let mut from = Reader::new(data);
+                while let Ok(SessionTouch { session, timeout }) = from.read() {
+                    pipeline.sessions.touch(session, timeout, now);
+                }
+            }
+            packet::REVALIDATE => match SessionTouch::decode(&data) {
+                Ok(SessionTouch { session, timeout }) => {
+                    let valid = pipeline.revalidate(session, timeout, Some(id), now);
+                    let verdict = SessionVerdict { session, valid }.encode();
+                    let packet = QuorumPacket::new(packet::REVALIDATE, packet.zxid, Some(verdict));
+                    out.push(Effect::SendPacket { link: id, packet });
+                }
+                Err(error) => self.drop_link(id, &error.to_string(), out),
+            },
+            packet::REQUEST => match read_request(packet, id) {
+                Ok(request) => self.on_request(request, server, now, out)?,
+                Err(error) => self.drop_link(id, &error.to_string(), out),
+            },
+            kind => log(out, LogLevel::Warn, format!("unexpected quorum packet, type: {kind}")),
+        }
+        self.serve_front(server, now, out)
+    }
+
+    fn on_request(
+        &mut self,
+        request: Request,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        if request.op != op::SYNC {
+            return self.propose(&request, server, now, out);
+        }
+        let Phase::Broadcast(pipeline) = &mut self.phase else { return Ok(()) };
+        if let Some(request) = pipeline.sync(request, server) {
+            self.answer_sync(&request, server, now, out);
+        }
+        Ok(())
+    }
+
+    fn answer_sync(&self, request: &Request, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
+        match request.origin {
+            Some(link) if self.links.contains_key(&link) => {
+                out.push(Effect::SendPacket { link, packet: QuorumPacket::new(packet::SYNC, 0, None) });
+            }
+            Some(_) => {}
+            None => server.front.synced(request, now, &server.history.db, out, &mut server.up),
+        }
+    }
+
+    fn propose(
+        &mut self,
+        request: &Request,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        let Phase::Broadcast(pipeline) = &mut self.phase else { return Ok(()) };
+        let txn = pipeline.order(request, server, now)?;
+        for (id, link) in self.links.iter_mut().filter(|(_, link)| link.is_forwarded() && !link.observer) {
+            link.note_sent(txn.zxid(), now);
+            out.push(Effect::SendPacket { link: *id, packet: proposal(&txn) });
+        }
+        server.history.propose(txn, out);
+        Ok(())
+    }
+
+    /// Commits what a quorum has on stable storage, oldest first.
+    fn commit(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
+        let target = self.logged_by_quorum(server);
+        while let Some(txn) = server.history.pending().front().filter(|txn| txn.zxid() <= target) {
+            let commit = QuorumPacket::new(packet::COMMIT, txn.zxid(), None);
+            let inform = QuorumPacket::new(packet::INFORM, txn.zxid(), Some(txn.bytes.clone()));
+            for (id, link) in self.links.iter().filter(|(_, link)| link.is_forwarded()) {
+                let packet = if link.observer { inform.clone() } else { commit.clone() };
+                out.push(Effect::SendPacket { link: *id, packet });
+            }
+            let Phase::Broadcast(pipeline) = &mut self.phase else { return };
+            for request in pipeline.commit(server, now, out) {
+                self.answer_sync(&request, server, now, out);
+            }
+        }
+    }
+
+    /// The last zxid that more than half of the voters have logged. Logs are in order: having one is having all before.
+    fn logged_by_quorum(&self, server: &Server) -> Zxid {
+        let mut logged: Vec<Zxid> = self
+            .ensemble
+            .voters()
+            .map(|sid| {
+                let acked =
+                    || self.links.values().filter(|link| link.sid == sid).map(|link| link.acked).max();
+                if sid == self.me { server.history.durable() } else { acked().unwrap_or(0) }
+            })
+            .collect();
+        logged.sort_unstable_by(|a, b| b.cmp(a));
+        logged.get(logged.len() / 2).copied().unwrap_or(0)
+    }
+
+    pub fn on_durable(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        if matches!(self.phase, Phase::Broadcast(_)) {
+            self.commit(server, now, out);
+        }
+        self.advance(server, now, out)
+    }
+
+    /// Takes what this server's own clients want.
+    pub fn serve_front(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        while !server.up.is_empty() {
+            for upcall in std::mem::take(&mut server.up) {
+                let Phase::Broadcast(pipeline) = &mut self.phase else { continue };
+                match upcall {
+                    Upcall::Write(request) => self.propose(&request, server, now, out)?,
+                    Upcall::Sync(request) => self.on_request(request, server, now, out)?,
+                    Upcall::Revalidate { session, timeout } => {
+                        let valid = pipeline.revalidate(session, timeout, None, now);
+                        let db = &server.history.db;
+                        server.front.revalidated(session, valid, now, db, out, &mut server.up);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn tick(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        if let Phase::Broadcast(pipeline) = &mut self.phase {
+            for request in pipeline.tick(server, now) {
+                self.propose(&request, server, now, out)?;
+            }
+        } else if self.phase_until <= now.mono {
+            return Err(Over(self.missed_phase()));
+        }
+        if self.tick_at <= now.mono {
+            self.tick_at = now.mono + server.config.tick_ms / 2;
+            self.half_tick = !self.half_tick;
+            self.drop_silent(server, now, out);
+            if self.established().is_some() {
+                self.ping(server, now, out)?;
+            }
+        }
+        self.serve_front(server, now, out)
+    }
+
+    fn missed_phase(&self) -> String {
+        let (what, sids) = match self.phase {
+            Phase::Discovery => ("Timeout while waiting for epoch from quorum", &self.connected),
+            Phase::Promise => ("Timeout while waiting for epoch to be acked by quorum", &self.promised),
+            _ => ("Waiting for a quorum of followers, only synced with sids", &self.synced),
+        };
+        let sids: Vec<String> = sids.iter().map(Sid::to_string).collect();
+        format!("{what}: [ [{}] ]", sids.join(", "))
+    }
+
+    /// Learners that owe a packet and have been silent for too long, and those that do not log in time.
+    fn drop_silent(&mut self, server: &Server, now: Now, out: &mut Vec<Effect>) {
+        let silent = |link: &Link| {
+            let limit = match link.stage {
+                Stage::Hello | Stage::AckEpoch | Stage::Syncing => server.init_ms(),
+                Stage::Active => server.sync_ms(),
+                // It waits for this server.
+                Stage::Epoch | Stage::Acked { .. } | Stage::Synced => return None,
+            };
+            if link.heard_at + limit <= now.mono {
+                return Some("Read timed out");
+            }
+            link.lags(server.sync_ms(), now).then_some("transaction timeout")
+        };
+        let gone: Vec<(LinkId, &str)> =
+            self.links.iter().filter_map(|(id, link)| Some((*id, silent(link)?))).collect();
+        gone.into_iter().for_each(|(id, why)| self.drop_link(id, why, out));
+    }
+
+    fn ping(&mut self, server: &Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        let Phase::Broadcast(pipeline) = &self.phase else { return Ok(()) };
+        for (id, _) in self.links.iter().filter(|(_, link)| link.is_forwarded()) {
+            let packet = QuorumPacket::new(packet::PING, pipeline.last_proposed(), None);
+            out.push(Effect::SendPacket { link: *id, packet });
+        }
+        let grace = |link: &Link| match link.stage {
+            Stage::Active => server.sync_ms(),
+            _ => server.init_ms() + server.sync_ms(),
+        };
+        let heard = |link: &&Link| now.mono <= link.heard_at + grace(link);
+        let mut sids: BTreeSet<Sid> = self.links.values().filter(heard).map(|link| link.sid).collect();
+        sids.insert(self.me);
+        if self.half_tick && !self.is_quorum(&sids) {
+            let sids: Vec<String> = sids.iter().map(Sid::to_string).collect();
+            let why =
+                format!("Not sufficient followers synced, only synced with sids: [ [{}] ]", sids.join(", "));
+            return Err(Over(why));
+        }
+        Ok(())
+    }
+
+    /// Closes every connection: the leadership is over.
+    pub fn shutdown(&mut self, out: &mut Vec<Effect>) {
+        out.extend(self.links.keys().map(|link| Effect::CloseLink { link: *link }));
+        self.links.clear();
+    }
+}
+
+fn proposal(txn: &Txn) -> QuorumPacket {
+    QuorumPacket::new(packet::PROPOSAL, txn.zxid(), Some(txn.bytes.clone()))
+}
+
+fn read_request(packet: QuorumPacket, link: LinkId) -> Result<Request, wire::jute::DecodeError> {
+    let mut from = Reader::new(packet.data.unwrap_or_default());
+    Ok(Request {
+        session: from.read()?,
+        cxid: from.read()?,
+        op: from.read()?,
+        body: from.rest(),
+        auth: packet.auth.unwrap_or_default(),
+        origin: Some(link),
+    })
+}

@@ -1,0 +1,522 @@
+//! A follower or an observer: finds its leader, takes its history over, then logs, acknowledges and applies.
+//!
+//! What a learner promises is on stable storage before it says so: the accepted epoch before ACKEPOCH; the history
+//! and the current epoch before the ACK of NEWLEADER; each proposal before its ACK.
+
+use super::{Over, Server, log};
+use crate::event::{Effect, LinkId, LogLevel, Now};
+use crate::front::{Request, Upcall};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use wire::jute::Record;
+use wire::zk::quorum::{LearnerInfo, PROTOCOL, QuorumPacket, SessionTouch, SessionVerdict, packet};
+use wire::zk::txn::Txn;
+use wire::zk::{Sid, Zxid, epoch_of, op, zxid};
+
+const DIAL_TRIES: u32 = 5;
+const DIAL_PAUSE_MS: u64 = 100;
+/// `UNMATCHED_TXN_COMMIT`: a commit that is not of the oldest proposal.
+const EXIT_UNMATCHED_COMMIT: i32 = 12;
+
+/// How far the bring-up has got, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// `again_at`: the next attempt, between two.
+    Dialing {
+        tries: u32,
+        again_at: Option<u64>,
+    },
+    /// Has said who it is; waits for LEADERINFO.
+    Registering,
+    /// Waits for DIFF, TRUNC or SNAP.
+    Choosing,
+    /// Waits for the stream behind SNAP.
+    Streaming {
+        zxid: Zxid,
+    },
+    /// Waits for its log to be cut.
+    Truncating {
+        zxid: Zxid,
+    },
+    /// Takes transactions until NEWLEADER.
+    Syncing,
+    /// Has the leader's history, but not yet all of it on stable storage.
+    Settling,
+    /// Has acknowledged NEWLEADER; waits for UPTODATE.
+    Synced,
+    Active,
+}
+
+#[derive(Debug)]
+pub struct Learner {
+    me: Sid,
+    leader: Sid,
+    observer: bool,
+    stage: Stage,
+    link: Option<LinkId>,
+    heard_at: u64,
+    dial_until: u64,
+    epoch: i64,
+    /// The state came as a snapshot: what follows goes into the next one, not into the log.
+    snapshot: bool,
+    /// Proposals of the synchronization that are not committed.
+    unlogged: VecDeque<Txn>,
+    /// Packets that came before their time.
+    held: VecDeque<QuorumPacket>,
+    /// Logged, not acknowledged.
+    unacked: VecDeque<Zxid>,
+    /// Syncs that the leader has not answered, in order.
+    syncs: VecDeque<Request>,
+}
+
+impl Learner {
+    pub fn new(leader: Sid, server: &Server, now: Now, out: &mut Vec<Effect>) -> Learner {
+        let me = server.config.myid;
+        out.push(Effect::DialLeader { leader });
+        Learner {
+            me,
+            leader,
+            observer: server.config.ensemble.as_ref().is_some_and(|ensemble| !ensemble.is_voter(me)),
+            stage: Stage::Dialing { tries: 1, again_at: None },
+            link: None,
+            heard_at: now.mono,
+            dial_until: now.mono + server.init_ms(),
+            epoch: 0,
+            snapshot: false,
+            unlogged: VecDeque::new(),
+            held: VecDeque::new(),
+            unacked: VecDeque::new(),
+            syncs: VecDeque::new(),
+        }
+    }
+
+    pub fn leader(&self) -> Sid {
+        self.leader
+    }
+
+    pub fn is_observer(&self) -> bool {
+        self.observer
+    }
+
+    /// The epoch, once this server serves.
+    pub fn established(&self) -> Option<i64> {
+        (self.stage == Stage::Active).then_some(self.epoch)
+    }
+
+    pub fn deadline(&self, server: &Server) -> u64 {
+        match self.stage {
+            Stage::Dialing { again_at, .. } => again_at.map_or(self.dial_until, |at| at.min(self.dial_until)),
+            _ => self.heard_at + self.patience_ms(server),
+        }
+    }
+
+    fn patience_ms(&self, server: &Server) -> u64 {
+        if self.stage >= Stage::Synced { server.sync_ms() } else { server.init_ms() }
+    }
+
+    pub fn tick(&mut self, server: &Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        if let Stage::Dialing { tries, again_at } = self.stage {
+            if self.dial_until <= now.mono {
+                return Err(Over(format!("connecting to leader {} took longer than initLimit", self.leader)));
+            }
+            if again_at.is_some_and(|at| at <= now.mono) {
+                self.stage = Stage::Dialing { tries: tries + 1, again_at: None };
+                out.push(Effect::DialLeader { leader: self.leader });
+            }
+        } else if self.deadline(server) <= now.mono {
+            return Err(Over(format!("Read timed out: leader {} is silent", self.leader)));
+        }
+        Ok(())
+    }
+
+    pub fn on_dial_failed(&mut self, now: Now) -> Result<(), Over> {
+        if let Stage::Dialing { tries, again_at: None } = self.stage {
+            if tries >= DIAL_TRIES {
+                return Err(Over(format!("Failed connect to leader {}", self.leader)));
+            }
+            self.stage = Stage::Dialing { tries, again_at: Some(now.mono + DIAL_PAUSE_MS) };
+        }
+        Ok(())
+    }
+
+    /// A connection that answers a dial: false where this learner has no use for it.
+    pub fn on_link(&mut self, link: LinkId, server: &Server, now: Now, out: &mut Vec<Effect>) -> bool {
+        if !matches!(self.stage, Stage::Dialing { .. }) {
+            return false;
+        }
+        self.link = Some(link);
+        self.stage = Stage::Registering;
+        self.heard_at = now.mono;
+        let config_version = server.config.ensemble.as_ref().map_or(0, |ensemble| ensemble.version);
+        let info = LearnerInfo { sid: self.me, protocol: PROTOCOL, config_version };
+        let kind = if self.observer { packet::OBSERVER_INFO } else { packet::FOLLOWER_INFO };
+        self.send(QuorumPacket::new(kind, zxid(server.accepted_epoch, 0), Some(info.encode())), out);
+        true
+    }
+
+    pub fn on_closed(&mut self, link: LinkId) -> Result<(), Over> {
+        if self.link == Some(link) {
+            self.link = None;
+            return Err(Over(format!("Disconnected from leader {}", self.leader)));
+        }
+        Ok(())
+    }
+
+    pub fn shutdown(&mut self, out: &mut Vec<Effect>) {
+        if let Some(link) = self.link.take() {
+            out.push(Effect::CloseLink { link });
+        }
+    }
+
+    fn send(&self, packet: QuorumPacket, out: &mut Vec<Effect>) {
+        if let Some(link) = self.link {
+            out.push(Effect::SendPacket { link, packet });
+        }
+    }
+
+    pub fn on_packet(
+        &mut self,
+        link: LinkId,
+        packet: QuorumPacket,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        if self.link != Some(link) {
+            return Ok(());
+        }
+        self.heard_at = now.mono;
+        match self.stage {
+            Stage::Dialing { .. } => Ok(()),
+            Stage::Registering => self.on_leader_info(packet, server, out),
+            Stage::Choosing => self.on_choice(packet, out),
+            Stage::Streaming { .. } | Stage::Truncating { .. } | Stage::Settling => {
+                self.held.push_back(packet);
+                Ok(())
+            }
+            Stage::Syncing => self.on_sync(packet, server, out),
+            Stage::Synced => self.on_synced(packet, server, now, out),
+            Stage::Active => self.on_active(packet, server, now, out),
+        }
+    }
+
+    fn on_leader_info(
+        &mut self,
+        packet: QuorumPacket,
+        server: &mut Server,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        if packet.kind != packet::LEADER_INFO {
+            let why = format!(
+                "leader {} answered by a packet of type {}: it is older than 3.4",
+                self.leader, packet.kind
+            );
+            return Err(Over(why));
+        }
+        self.epoch = epoch_of(packet.zxid);
+        let accepted = server.accepted_epoch;
+        if self.epoch < accepted {
+            let why = format!("Leaders epoch, {} is less than accepted epoch, {accepted}", self.epoch);
+            return Err(Over(why));
+        }
+        // A promise is made once: -1 says that this epoch was promised before.
+        let mut current = -1;
+        if self.epoch > accepted {
+            current = server.current_epoch as i32;
+            server.store_accepted_epoch(self.epoch, out);
+        }
+        let last = server.history.last_logged();
+        self.send(QuorumPacket::new(packet::ACK_EPOCH, last, Some(current.encode())), out);
+        self.stage = Stage::Choosing;
+        Ok(())
+    }
+
+    fn on_choice(&mut self, packet: QuorumPacket, out: &mut Vec<Effect>) -> Result<(), Over> {
+        let zxid = packet.zxid;
+        match packet.kind {
+            packet::DIFF => {
+                log(out, LogLevel::Info, format!("Getting a diff from the leader 0x{zxid:x}"));
+                self.stage = Stage::Syncing;
+            }
+            packet::SNAP => {
+                log(out, LogLevel::Info, format!("Getting a snapshot from leader 0x{zxid:x}"));
+                self.stage = Stage::Streaming { zxid };
+            }
+            packet::TRUNC => {
+                let line = format!("Truncating log to get in sync with the leader 0x{zxid:x}");
+                log(out, LogLevel::Warn, line);
+                out.push(Effect::Truncate { zxid });
+                self.stage = Stage::Truncating { zxid };
+            }
+            kind => return Err(Over(format!("Got unexpected packet from leader: type {kind}"))),
+        }
+        Ok(())
+    }
+
+    pub fn on_snapshot(
+        &mut self,
+        link: LinkId,
+        database: crate::Database,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        let Stage::Streaming { zxid } = self.stage else { return Ok(()) };
+        if self.link != Some(link) {
+            return Ok(());
+        }
+        self.heard_at = now.mono;
+        server.history.install(database, zxid);
+        self.snapshot = true;
+        self.stage = Stage::Syncing;
+        self.release(server, now, out)
+    }
+
+    pub fn on_truncated(
+        &mut self,
+        database: crate::Database,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        let Stage::Truncating { zxid } = self.stage else { return Ok(()) };
+        server.history.truncated(database, zxid);
+        self.stage = Stage::Syncing;
+        self.release(server, now, out)
+    }
+
+    /// Takes the packets that came before their time, as far as they can be taken now.
+    fn release(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        let Some(link) = self.link else { return Ok(()) };
+        for packet in std::mem::take(&mut self.held) {
+            self.on_packet(link, packet, server, now, out)?;
+        }
+        Ok(())
+    }
+
+    fn on_sync(
+        &mut self,
+        packet: QuorumPacket,
+        server: &mut Server,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        match packet.kind {
+            packet::PROPOSAL => self.unlogged.push_back(decode(packet)?),
+            packet::COMMIT | packet::COMMIT_AND_ACTIVATE => {
+                let next = self.unlogged.pop_front_if(|txn| txn.zxid() == packet.zxid);
+                let txn = next.ok_or_else(|| {
+                    Over(format!("Committing 0x{:x}, which is not the next proposal", packet.zxid))
+                })?;
+                self.take_committed(&txn, server, out);
+            }
+            packet::INFORM => self.take_committed(&decode(packet)?, server, out),
+            packet::INFORM_AND_ACTIVATE => {
+                self.take_committed(&decode(without_leader(packet)?)?, server, out);
+            }
+            packet::NEW_LEADER => self.on_new_leader(server, out),
+            // A ping is not answered here: the next packet has to be the ACK of NEWLEADER.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_committed(&mut self, txn: &Txn, server: &mut Server, out: &mut Vec<Effect>) {
+        if !self.snapshot {
+            server.history.log(txn, out);
+        }
+        server.history.replay(txn);
+    }
+
+    fn on_new_leader(&mut self, server: &mut Server, out: &mut Vec<Effect>) {
+        log(out, LogLevel::Info, "Learner received NEWLEADER message");
+        if self.snapshot {
+            out.push(Effect::SaveSnapshot);
+            server.history.snapshot_saved();
+        }
+        self.stage = Stage::Settling;
+        self.acknowledge_new_leader(server, out);
+    }
+
+    /// The ACK leaves when everything that it vouches for is on stable storage.
+    fn acknowledge_new_leader(&mut self, server: &mut Server, out: &mut Vec<Effect>) {
+        if self.stage != Stage::Settling || !server.history.is_durable() {
+            return;
+        }
+        if server.current_epoch != self.epoch {
+            server.store_current_epoch(self.epoch, out);
+        }
+        out.push(Effect::RollLog);
+        let start = zxid(self.epoch, 0);
+        self.send(QuorumPacket::new(packet::ACK, start, None), out);
+        log(out, LogLevel::Info, format!("Sent NEWLEADER ack to leader with zxid {start:x}"));
+        self.stage = Stage::Synced;
+    }
+
+    fn on_synced(
+        &mut self,
+        packet: QuorumPacket,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        match packet.kind {
+            packet::UP_TO_DATE => self.on_up_to_date(server, now, out),
+            packet::PING => {
+                self.pong(packet, server, out);
+                Ok(())
+            }
+            _ => {
+                self.held.push_back(packet);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_up_to_date(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        log(out, LogLevel::Info, "Learner received UPTODATE message");
+        self.send(QuorumPacket::new(packet::ACK, zxid(self.epoch, 0), None), out);
+        self.stage = Stage::Active;
+        server.front.serve(true, now, out);
+        for txn in std::mem::take(&mut self.unlogged) {
+            self.accept(txn, server, out);
+        }
+        self.release(server, now, out)
+    }
+
+    fn on_active(
+        &mut self,
+        packet: QuorumPacket,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        match packet.kind {
+            packet::PROPOSAL => self.accept(decode(packet)?, server, out),
+            packet::COMMIT => self.on_commit(packet.zxid, server, now, out),
+            packet::COMMIT_AND_ACTIVATE => {
+                warn_of_reconfig(out);
+                self.on_commit(packet.zxid, server, now, out);
+            }
+            packet::INFORM => self.on_inform(decode(packet)?, server, now, out),
+            packet::INFORM_AND_ACTIVATE => {
+                warn_of_reconfig(out);
+                self.on_inform(decode(without_leader(packet)?)?, server, now, out);
+            }
+            packet::PING => self.pong(packet, server, out),
+            packet::SYNC => {
+                if let Some(request) = self.syncs.pop_front() {
+                    server.front.synced(&request, now, &server.history.db, out, &mut server.up);
+                }
+            }
+            packet::REVALIDATE => {
+                let data = packet.data.unwrap_or_default();
+                let verdict = SessionVerdict::decode(&data).map_err(|error| Over(error.to_string()))?;
+                let SessionVerdict { session, valid } = verdict;
+                server.front.revalidated(session, valid, now, &server.history.db, out, &mut server.up);
+            }
+            packet::UP_TO_DATE => {
+                log(out, LogLevel::Error, "Received an UPTODATE message after Follower started")
+            }
+            kind => log(out, LogLevel::Warn, format!("Unknown packet type: {kind}")),
+        }
+        self.serve_front(server, out);
+        Ok(())
+    }
+
+    fn accept(&mut self, txn: Txn, server: &mut Server, out: &mut Vec<Effect>) {
+        self.unacked.push_back(txn.zxid());
+        server.history.propose(txn, out);
+    }
+
+    fn on_commit(&mut self, zxid: Zxid, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
+        let Some(next) = server.history.pending().front().map(Txn::zxid) else {
+            return log(out, LogLevel::Warn, format!("Committing 0x{zxid:x} without seeing txn"));
+        };
+        if next != zxid {
+            let why = format!("Committing zxid 0x{zxid:x} but next pending txn 0x{next:x}");
+            return out.push(Effect::Exit { code: EXIT_UNMATCHED_COMMIT, why });
+        }
+        if let Some(txn) = server.history.commit() {
+            server.front.committed(&txn, now, &mut server.history.db, out, &mut server.up);
+        }
+    }
+
+    fn on_inform(&mut self, txn: Txn, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
+        server.history.log(&txn, out);
+        server.history.remember(&txn);
+        server.front.committed(&txn, now, &mut server.history.db, out, &mut server.up);
+    }
+
+    fn pong(&mut self, ping: QuorumPacket, server: &mut Server, out: &mut Vec<Effect>) {
+        let mut touched = BytesMut::new();
+        for (session, timeout) in server.front.take_touched() {
+            SessionTouch { session, timeout }.write(&mut touched);
+        }
+        self.send(QuorumPacket { data: Some(touched.freeze()), ..ping }, out);
+    }
+
+    pub fn on_durable(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        let durable = server.history.durable();
+        while let Some(zxid) = self.unacked.pop_front_if(|zxid| *zxid <= durable) {
+            if !self.observer {
+                self.send(QuorumPacket::new(packet::ACK, zxid, None), out);
+            }
+        }
+        if self.stage == Stage::Settling {
+            self.acknowledge_new_leader(server, out);
+            if self.stage == Stage::Synced {
+                return self.release(server, now, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes on what this server's own clients want.
+    pub fn serve_front(&mut self, server: &mut Server, out: &mut Vec<Effect>) {
+        for upcall in std::mem::take(&mut server.up) {
+            if self.stage != Stage::Active {
+                continue;
+            }
+            match upcall {
+                Upcall::Write(request) => self.send(forward(&request), out),
+                Upcall::Sync(request) => {
+                    self.send(forward(&Request { op: op::SYNC, ..request.clone() }), out);
+                    self.syncs.push_back(request);
+                }
+                Upcall::Revalidate { session, timeout } => {
+                    let data = SessionTouch { session, timeout }.encode();
+                    self.send(QuorumPacket::new(packet::REVALIDATE, -1, Some(data)), out);
+                }
+            }
+        }
+    }
+}
+
+fn forward(request: &Request) -> QuorumPacket {
+    let mut data = BytesMut::with_capacity(16 + request.body.len());
+    request.session.write(&mut data);
+    request.cxid.write(&mut data);
+    request.op.write(&mut data);
+    data.extend_from_slice(&request.body);
+    let auth = (!request.auth.is_empty()).then(|| request.auth.clone());
+    QuorumPacket { kind: packet::REQUEST, zxid: -1, data: Some(data.freeze()), auth }
+}
+
+fn decode(packet: QuorumPacket) -> Result<Txn, Over> {
+    let zxid = packet.zxid;
+    Txn::decode(packet.data.unwrap_or_default())
+        .map_err(|error| Over(format!("transaction 0x{zxid:x} cannot be read: {error}")))
+}
+
+/// The `*_AND_ACTIVATE` packets start with the id of the leader of the new membership.
+fn without_leader(packet: QuorumPacket) -> Result<QuorumPacket, Over> {
+    let data: Bytes = packet.data.unwrap_or_default();
+    if data.len() < 8 {
+        return Err(Over(format!("transaction 0x{:x} is cut short", packet.zxid)));
+    }
+    Ok(QuorumPacket { data: Some(data.slice(8..)), ..packet })
+}
+
+fn warn_of_reconfig(out: &mut Vec<Effect>) {
+    log(out, LogLevel::Error, "The ensemble was reconfigured: this server keeps the members of its own file");
+}

@@ -1,0 +1,105 @@
+//! The leader's view of one learner: how far its bring-up has got, and whether it keeps up.
+
+use crate::event::{LinkId, Now};
+use std::collections::BTreeMap;
+use wire::zk::{Sid, Zxid};
+
+/// How far a learner has got, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Has not said who it is.
+    Hello,
+    /// Waits for the new epoch.
+    Epoch,
+    /// Has the epoch, and is to acknowledge it.
+    AckEpoch,
+    /// Has acknowledged; waits until a quorum has. The end of its history.
+    Acked { last: Zxid },
+    /// Gets the history it lacks, and is to acknowledge NEWLEADER.
+    Syncing,
+    /// Waits until a quorum is in sync.
+    Synced,
+    /// In service.
+    Active,
+}
+
+#[derive(Debug)]
+pub struct Link {
+    pub stage: Stage,
+    pub sid: Sid,
+    pub observer: bool,
+    pub heard_at: u64,
+    /// The last proposal that it has on stable storage.
+    pub acked: Zxid,
+    /// The proposal whose acknowledgement is awaited with the time at which it was sent, and the newest behind it.
+    awaited: Option<(Zxid, u64)>,
+    newest: Option<(Zxid, u64)>,
+}
+
+impl Link {
+    pub fn new(now: Now) -> Link {
+        Link {
+            stage: Stage::Hello,
+            sid: 0,
+            observer: false,
+            heard_at: now.mono,
+            acked: 0,
+            awaited: None,
+            newest: None,
+        }
+    }
+
+    /// Gets proposals and commits.
+    pub fn is_forwarded(&self) -> bool {
+        self.stage >= Stage::Syncing
+    }
+
+    pub fn note_sent(&mut self, zxid: Zxid, now: Now) {
+        if self.stage < Stage::Synced {
+            return;
+        }
+        match self.awaited {
+            None => self.awaited = Some((zxid, now.mono)),
+            Some(_) => self.newest = Some((zxid, now.mono)),
+        }
+    }
+
+    pub fn note_acked(&mut self, zxid: Zxid) {
+        self.acked = self.acked.max(zxid);
+        if self.awaited.is_some_and(|(awaited, _)| awaited <= zxid) {
+            self.awaited = self.newest.take().filter(|(newest, _)| *newest > zxid);
+        }
+    }
+
+    /// Its oldest proposal without an acknowledgement is older than `limit_ms`.
+    pub fn lags(&self, limit_ms: u64, now: Now) -> bool {
+        self.awaited.is_some_and(|(_, sent_at)| now.mono.saturating_sub(sent_at) >= limit_ms)
+    }
+}
+
+/// The learners, by connection.
+pub type Links = BTreeMap<LinkId, Link>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(mono: u64) -> Now {
+        Now { mono, wall: 0 }
+    }
+
+    #[test]
+    fn a_learner_lags_when_its_oldest_proposal_is_not_acknowledged_in_time() {
+        let mut link = Link { stage: Stage::Active, ..Link::new(at(0)) };
+        assert!(!link.lags(100, at(1000)));
+        link.note_sent(1, at(1000));
+        link.note_sent(2, at(1050));
+        assert!(!link.lags(100, at(1099)));
+        assert!(link.lags(100, at(1100)));
+        link.note_acked(1);
+        assert!(!link.lags(100, at(1149)));
+        assert!(link.lags(100, at(1150)));
+        link.note_acked(2);
+        assert!(!link.lags(100, at(9999)));
+    }
+}

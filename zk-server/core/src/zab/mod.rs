@@ -1,0 +1,86 @@
+//! ZAB: one order of transactions, the same on every server.
+//!
+//! A [`leader`] agrees with a quorum on a new epoch, brings every [`learner`] to its own history ([`sync`]), and from
+//! then on orders requests ([`pipeline`]), commits what a quorum has logged, and tells. [`standalone`] is a quorum of
+//! one. What a server has, whatever its role, is its [`history`].
+
+pub mod history;
+pub mod leader;
+pub mod learner;
+pub mod links;
+pub mod pipeline;
+pub mod standalone;
+pub mod sync;
+
+use crate::config::CoreConfig;
+use crate::event::{Effect, LogLevel};
+use crate::front::{Front, Upcall};
+use history::History;
+
+/// What a server keeps when its role changes.
+#[derive(Debug)]
+pub struct Server {
+    pub config: CoreConfig,
+    pub history: History,
+    pub front: Front,
+    /// The highest epoch that this server has promised to.
+    pub accepted_epoch: i64,
+    /// The epoch whose initial history this server has.
+    pub current_epoch: i64,
+    /// What the front has asked for and its role has not yet taken.
+    pub up: Vec<Upcall>,
+}
+
+impl Server {
+    pub fn store_accepted_epoch(&mut self, epoch: i64, out: &mut Vec<Effect>) {
+        self.accepted_epoch = epoch;
+        out.push(Effect::StoreAcceptedEpoch { epoch });
+    }
+
+    pub fn store_current_epoch(&mut self, epoch: i64, out: &mut Vec<Effect>) {
+        self.current_epoch = epoch;
+        out.push(Effect::StoreCurrentEpoch { epoch });
+    }
+
+    /// ms until a peer that is to be brought up must have moved.
+    pub fn init_ms(&self) -> u64 {
+        self.config.init_limit * self.config.tick_ms
+    }
+
+    /// ms until a silent peer that is in sync counts as gone.
+    pub fn sync_ms(&self) -> u64 {
+        self.config.sync_limit * self.config.tick_ms
+    }
+}
+
+/// Why a role ends; the server looks for a leader again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Over(pub String);
+
+pub(crate) fn log(out: &mut Vec<Effect>, level: LogLevel, line: impl Into<String>) {
+    out.push(Effect::Log { level, line: line.into() });
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use crate::config::{CoreConfig, Ensemble};
+    use wire::zk::Sid;
+
+    /// ZooKeeper's usual numbers: ticks of 2 s, initLimit 10, syncLimit 5.
+    pub fn config(myid: Sid, ensemble: Option<Ensemble>) -> CoreConfig {
+        CoreConfig {
+            myid,
+            ensemble,
+            tick_ms: 2000,
+            init_limit: 10,
+            sync_limit: 5,
+            session_ms_min: 4000,
+            session_ms_max: 40_000,
+            super_digest: None,
+            skip_acl: false,
+            extended_types: true,
+            commit_log_count: 500,
+            jute_max: 0xfffff,
+        }
+    }
+}

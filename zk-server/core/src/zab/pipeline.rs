@@ -1,0 +1,113 @@
+//! Requests into transactions, in the one order: the part that a leader and a standalone server share.
+
+use super::{Over, Server};
+use crate::event::{Effect, LinkId, Now};
+use crate::front::Request;
+use crate::prepare::{Prepare, SessionTracker};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use wire::zk::txn::{Txn, TxnRecord};
+use wire::zk::{SessionId, Zxid, counter_of, op};
+
+/// How often containers without children and TTL nodes past their time are looked for, ms.
+const REAP_MS: u64 = 60_000;
+/// The last counter of an epoch: reaching it ends the leadership.
+const COUNTER_END: i64 = 0xffff_ffff;
+
+#[derive(Debug)]
+pub struct Pipeline {
+    prepare: Prepare,
+    pub sessions: SessionTracker,
+    last_proposed: Zxid,
+    /// Syncs that wait until this zxid is committed, in order.
+    syncs: VecDeque<(Zxid, Request)>,
+    reap_at: u64,
+    /// Bytes of the last, smallest and largest proposal.
+    sizes: [i64; 3],
+}
+
+impl Pipeline {
+    /// The next transaction follows `last`.
+    pub fn new(server: &Server, last: Zxid, now: Now) -> Pipeline {
+        Pipeline {
+            prepare: Prepare::new(&server.config),
+            sessions: SessionTracker::new(&server.config, &server.history.db, now),
+            last_proposed: last,
+            syncs: VecDeque::new(),
+            reap_at: now.mono + REAP_MS,
+            sizes: [-1; 3],
+        }
+    }
+
+    pub fn last_proposed(&self) -> Zxid {
+        self.last_proposed
+    }
+
+    pub fn proposal_sizes(&self) -> [i64; 3] {
+        self.sizes
+    }
+
+    /// Gives a request its place in the order. The caller proposes the transaction.
+    pub fn order(&mut self, request: &Request, server: &Server, now: Now) -> Result<Txn, Over> {
+        let zxid = self.last_proposed + 1;
+        if server.config.ensemble.is_some() && counter_of(zxid) == COUNTER_END {
+            let why =
+                "zxid lower 32 bits have rolled over, forcing re-election, and therefore new epoch start";
+            return Err(Over(why.into()));
+        }
+        let txn = self.prepare.prepare(request, zxid, now, &server.history.db, &mut self.sessions);
+        self.last_proposed = zxid;
+        let size = txn.bytes.len() as i64;
+        let [_, min, max] = self.sizes;
+        self.sizes = [size, if min < 0 { size } else { min.min(size) }, max.max(size)];
+        Ok(txn)
+    }
+
+    /// Applies the oldest pending transaction, answers its client, and returns the syncs that waited for it.
+    pub fn commit(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Vec<Request> {
+        let Some(txn) = server.history.commit() else { return vec![] };
+        server.front.committed(&txn, now, &mut server.history.db, out, &mut server.up);
+        self.prepare.committed(txn.zxid());
+        if matches!(txn.record, TxnRecord::CloseSession { .. }) {
+            self.sessions.remove(txn.header.session);
+        }
+        let ready = self.syncs.partition_point(|(zxid, _)| *zxid <= txn.zxid());
+        self.syncs.drain(..ready).map(|(_, request)| request).collect()
+    }
+
+    /// `None`: the request waits for what is pending. Otherwise it is to be answered at once.
+    pub fn sync(&mut self, request: Request, server: &Server) -> Option<Request> {
+        if server.history.pending().is_empty() {
+            return Some(request);
+        }
+        self.syncs.push_back((self.last_proposed, request));
+        None
+    }
+
+    /// A client came back through `owner`: is its session alive?
+    pub fn revalidate(&mut self, session: SessionId, timeout: i32, owner: Option<LinkId>, now: Now) -> bool {
+        let valid = self.sessions.touch(session, timeout, now);
+        if valid {
+            self.sessions.set_owner(session, owner);
+        }
+        valid
+    }
+
+    pub fn deadline(&self) -> u64 {
+        self.sessions.deadline().map_or(self.reap_at, |at| at.min(self.reap_at))
+    }
+
+    /// Requests that time alone brings: sessions that have expired, nodes whose time is over.
+    pub fn tick(&mut self, server: &mut Server, now: Now) -> Vec<Request> {
+        for (session, timeout) in server.front.take_touched() {
+            self.sessions.touch(session, timeout, now);
+        }
+        let close = |session| own_request(session, op::CLOSE_SESSION, Bytes::new());
+        self.sessions.expire(now).into_iter().map(close).collect()
+    }
+}
+
+/// A request of the server itself.
+fn own_request(session: SessionId, op: i32, body: Bytes) -> Request {
+    Request { session, cxid: 0, op, body, auth: vec![], origin: None }
+}
