@@ -1,0 +1,89 @@
+//! `menagerie bench`: ours and the Java peer in turn, A B A B, driven by the same generator.
+//!
+//! Figures are ratios of what was measured in one run on one machine: operations a second, CPU of the servers for
+//! each, idle memory, and the time from start to the first answer.
+
+mod process;
+mod zk_bench;
+mod zk_load;
+
+use anyhow::{Context, Result, bail};
+use std::process::ExitCode;
+use std::time::Duration;
+
+const USAGE: &str = "\
+menagerie bench zookeeper [options]    three servers: reads, 90 % reads, writes
+  --java 'COMMAND'     the peer: COMMAND CFGFILE runs a Java ZooKeeper in the foreground; left out, only ours is measured
+  --rounds N           how often both are measured in turn (2)
+  --seconds N          how long each load runs (5)
+  --connections N      clients (100)
+  --outstanding N      requests that each keeps under way (50)
+  --size BYTES         of each node's data (1024)
+  --port PORT          first of 12 ports on this machine (24100)";
+
+/// Runs the benchmark that the arguments name.
+pub fn main(args: &[String]) -> ExitCode {
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("bench: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<()> {
+    let Some((what, rest)) = args.split_first() else { bail!("what is to be measured?\n{USAGE}") };
+    let options = Options::parse(rest)?;
+    match what.as_str() {
+        "zookeeper" => zk_bench::run(&options),
+        other => bail!("there is no benchmark {other}\n{USAGE}"),
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Options {
+    java: Option<String>,
+    rounds: usize,
+    run_time: Duration,
+    connections: usize,
+    outstanding: usize,
+    size: usize,
+    port: u16,
+}
+
+impl Options {
+    fn parse(args: &[String]) -> Result<Options> {
+        let mut options = Options {
+            java: None,
+            rounds: 2,
+            run_time: Duration::from_secs(5),
+            connections: 100,
+            outstanding: 50,
+            size: 1024,
+            port: 24100,
+        };
+        let mut args = args.iter();
+        while let Some(name) = args.next() {
+            let value = args.next().with_context(|| format!("{name} needs a value\n{USAGE}"))?;
+            let number = || value.parse::<u64>().with_context(|| format!("{name} {value}: a number is needed"));
+            match name.as_str() {
+                "--java" => options.java = Some(value.clone()),
+                "--rounds" => options.rounds = number()?.max(1) as usize,
+                "--seconds" => options.run_time = Duration::from_secs(number()?.max(1)),
+                "--connections" => options.connections = number()?.max(1) as usize,
+                "--outstanding" => options.outstanding = number()?.max(1) as usize,
+                "--size" => options.size = number()? as usize,
+                "--port" => options.port = u16::try_from(number()?).context("--port")?,
+                _ => bail!("there is no option {name}\n{USAGE}"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// The middle of a few measurements.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
