@@ -4,6 +4,7 @@
 """
 
 import harness
+from bad_input import bad_frames, wrong_configurations
 from kafka_on_ours import kafka_on_ours
 from kafka_clients import java_tools, kafka_python, killed_leader, librdkafka
 from mixed_ensemble import one_of_ours, two_of_ours
@@ -11,4 +12,4 @@ from zookeeper_clients import kazoo_recipes, real_zkcli
 
 harness.main({layer.__name__: layer for layer in (
     real_zkcli, kazoo_recipes, two_of_ours, one_of_ours, java_tools, librdkafka, kafka_python, killed_leader,
-    kafka_on_ours)})
+    kafka_on_ours, bad_frames, wrong_configurations)})
