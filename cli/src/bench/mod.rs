@@ -3,23 +3,27 @@
 //! Figures are ratios of what was measured in one run on one machine: operations a second, CPU of the servers for
 //! each, idle memory, and the time from start to the first answer.
 
+mod kafka_bench;
+mod kafka_load;
 mod process;
 mod zk_bench;
 mod zk_load;
 
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
 const USAGE: &str = "\
 menagerie bench zookeeper [options]    three servers: reads, 90 % reads, writes
-  --java 'COMMAND'     the peer: COMMAND CFGFILE runs a Java ZooKeeper in the foreground; left out, only ours is measured
+menagerie bench kafka [options]        three brokers, three replicas, acks=all: produce, then consume
+  --java 'COMMAND'     the peer: COMMAND FILE runs Java's server in the foreground; left out, only ours is measured
   --rounds N           how often both are measured in turn (2)
   --seconds N          how long each load runs (5)
   --connections N      clients (100)
   --outstanding N      requests that each keeps under way (50)
   --size BYTES         of each node's data (1024)
-  --port PORT          first of 12 ports on this machine (24100)";
+  --port PORT          first of 24 ports on this machine (24100)";
 
 /// Runs the benchmark that the arguments name.
 pub fn main(args: &[String]) -> ExitCode {
@@ -37,6 +41,7 @@ fn run(args: &[String]) -> Result<()> {
     let options = Options::parse(rest)?;
     match what.as_str() {
         "zookeeper" => zk_bench::run(&options),
+        "kafka" => kafka_bench::run(&options),
         other => bail!("there is no benchmark {other}\n{USAGE}"),
     }
 }
@@ -53,6 +58,10 @@ struct Options {
 }
 
 impl Options {
+    fn kinds(&self) -> Vec<Kind> {
+        if self.java.is_some() { vec![Kind::Ours, Kind::Java] } else { vec![Kind::Ours] }
+    }
+
     fn parse(args: &[String]) -> Result<Options> {
         let mut options = Options {
             java: None,
@@ -66,7 +75,8 @@ impl Options {
         let mut args = args.iter();
         while let Some(name) = args.next() {
             let value = args.next().with_context(|| format!("{name} needs a value\n{USAGE}"))?;
-            let number = || value.parse::<u64>().with_context(|| format!("{name} {value}: a number is needed"));
+            let number =
+                || value.parse::<u64>().with_context(|| format!("{name} {value}: a number is needed"));
             match name.as_str() {
                 "--java" => options.java = Some(value.clone()),
                 "--rounds" => options.rounds = number()?.max(1) as usize,
@@ -79,6 +89,28 @@ impl Options {
             }
         }
         Ok(options)
+    }
+}
+
+/// Whose server is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Ours,
+    Java,
+}
+
+/// Every figure that was measured, by its name and whose it is.
+type Figures = BTreeMap<(String, Kind), Vec<f64>>;
+
+fn report(figures: &Figures) {
+    println!("\n{:<42} {:>12} {:>12} {:>12}", "median", "ours", "Java", "ours / Java");
+    let names: std::collections::BTreeSet<&String> = figures.keys().map(|(name, _)| name).collect();
+    for name in names {
+        let of = |kind| figures.get(&(name.clone(), kind)).map(|values| median(values.clone()));
+        let (ours, java) = (of(Kind::Ours), of(Kind::Java));
+        let cell = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.2}"));
+        let ratio = ours.zip(java).map(|(ours, java)| ours / java);
+        println!("{name:<42} {:>12} {:>12} {:>12}", cell(ours), cell(java), cell(ratio));
     }
 }
 

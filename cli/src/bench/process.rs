@@ -47,7 +47,11 @@ impl Measured {
         if let Some(status) = self.child.try_wait()? {
             let log = fs::read_to_string(log).unwrap_or_default();
             let tail: Vec<&str> = log.lines().rev().take(15).collect();
-            bail!("{} ended with {status}:\n{}", self.name, tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            bail!(
+                "{} ended with {status}:\n{}",
+                self.name,
+                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
         }
         Ok(())
     }

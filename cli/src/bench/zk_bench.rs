@@ -2,37 +2,25 @@
 
 use super::process::{Measured, wait_for};
 use super::zk_load::{self, Load};
-use super::{Options, median};
+use super::{Figures, Kind, Options, report};
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 const SERVERS: u16 = 3;
 const LOADS: [(&str, u32); 3] = [("reads", 100), ("90 % reads", 90), ("writes", 0)];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Ours,
-    Java,
-}
-
-/// Every figure that was measured, by its name and whose it is.
-type Figures = BTreeMap<(String, Kind), Vec<f64>>;
-
 pub fn run(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let root = std::env::temp_dir().join(format!("menagerie-bench-{}", std::process::id()));
-    let kinds = if options.java.is_some() { vec![Kind::Ours, Kind::Java] } else { vec![Kind::Ours] };
     let mut figures = Figures::new();
     for round in 0..options.rounds {
-        for kind in &kinds {
+        for kind in options.kinds() {
             let dir = root.join(format!("{round}-{kind:?}"));
-            measure(options, *kind, &dir, &runtime, &mut figures)?;
+            measure(options, kind, &dir, &runtime, &mut figures)?;
             fs::remove_dir_all(&dir).ok();
         }
     }
@@ -63,7 +51,8 @@ fn measure(
             size: options.size,
         };
         let before = ensemble.cpu_seconds()?;
-        let mut outcome = runtime.block_on(zk_load::drive(&load)).with_context(|| format!("{kind:?}, {name}"))?;
+        let mut outcome =
+            runtime.block_on(zk_load::drive(&load)).with_context(|| format!("{kind:?}, {name}"))?;
         let cpu = (ensemble.cpu_seconds()? - before) / outcome.ops as f64 * 1e6;
         ensemble.alive()?;
         println!(
@@ -80,26 +69,15 @@ fn measure(
     Ok(())
 }
 
-fn report(figures: &Figures) {
-    println!("\n{:<42} {:>12} {:>12} {:>12}", "median", "ours", "Java", "ours / Java");
-    let names: std::collections::BTreeSet<&String> = figures.keys().map(|(name, _)| name).collect();
-    for name in names {
-        let of = |kind| figures.get(&(name.clone(), kind)).map(|values| median(values.clone()));
-        let (ours, java) = (of(Kind::Ours), of(Kind::Java));
-        let cell = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.2}"));
-        let ratio = ours.zip(java).map(|(ours, java)| ours / java);
-        println!("{name:<42} {:>12} {:>12} {:>12}", cell(ours), cell(java), cell(ratio));
-    }
-}
-
-struct Ensemble {
+/// Three servers on this machine, measured while this value lives.
+pub struct Ensemble {
     servers: Vec<(Measured, PathBuf)>,
-    addresses: Vec<SocketAddr>,
+    pub addresses: Vec<SocketAddr>,
     ready: Duration,
 }
 
 impl Ensemble {
-    fn start(options: &Options, kind: Kind, dir: &Path) -> Result<Ensemble> {
+    pub fn start(options: &Options, kind: Kind, dir: &Path) -> Result<Ensemble> {
         let lines: String = (1..=SERVERS)
             .map(|n| {
                 let port = options.port + 4 * (n - 1);
@@ -123,7 +101,8 @@ impl Ensemble {
                 ),
             )?;
             let log = dir.join(format!("{n}.log"));
-            let server = Measured::start(format!("{kind:?} {n}"), &mut command(options, kind, &config)?, &log)?;
+            let mut command = options.command(kind, "zkServer")?;
+            let server = Measured::start(format!("{kind:?} {n}"), command.arg(&config), &log)?;
             servers.push((server, log));
             addresses.push(SocketAddr::from(([127, 0, 0, 1], port)));
         }
@@ -147,25 +126,6 @@ impl Ensemble {
     fn rss(&self) -> Result<f64> {
         self.servers.iter().map(|(server, _)| Ok(server.rss()? as f64)).sum()
     }
-}
-
-fn command(options: &Options, kind: Kind, config: &Path) -> Result<Command> {
-    let mut words = match kind {
-        Kind::Ours => {
-            let menagerie = std::env::current_exe()?;
-            let mut command = Command::new(menagerie);
-            command.args(["zkServer", "start-foreground"]);
-            command
-        }
-        Kind::Java => {
-            let mut words = options.java.as_deref().unwrap_or_default().split_whitespace();
-            let mut command = Command::new(words.next().context("--java is empty")?);
-            command.args(words);
-            command
-        }
-    };
-    words.arg(config);
-    Ok(words)
 }
 
 /// The server answers `srvr` with a mode: it has found its place.

@@ -68,8 +68,7 @@ async fn client(load: Load, n: usize, end: Instant) -> Result<Outcome> {
     link.create(&path, load.size).await?;
     let read = request(op::GET_DATA, &zk::PathWatchRequest { path: path.as_str().into(), watch: false });
     let data = Some(Bytes::from(vec![b'x'; load.size]));
-    let write =
-        request(op::SET_DATA, &zk::SetDataRequest { path: path.as_str().into(), data, version: -1 });
+    let write = request(op::SET_DATA, &zk::SetDataRequest { path: path.as_str().into(), data, version: -1 });
     let mut outcome = Outcome::default();
     let mut begun: VecDeque<Instant> = VecDeque::with_capacity(load.outstanding);
     let mut sent = n as u32 * 37;
