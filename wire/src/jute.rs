@@ -28,6 +28,8 @@ pub enum DecodeError {
     Varint { at: usize },
     #[error("unknown type {kind} at byte {at}")]
     Kind { at: usize, kind: i32 },
+    #[error("the node {path:?} at byte {at} comes before its parent")]
+    Orphan { at: usize, path: String },
 }
 
 /// A cursor over one frame.

@@ -27,6 +27,7 @@ record! {
         pub pzxid: i64,
     }
 
+    #[derive(Copy)]
     pub struct RequestHeader { pub xid: i32, pub op: i32, }
 
     #[derive(Copy)]

@@ -58,3 +58,26 @@ impl Ensemble {
         sids.filter(|sid| self.is_voter(*sid)).count() > self.voters().count() / 2
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A standalone server with the defaults.
+    pub(crate) fn standalone() -> CoreConfig {
+        CoreConfig {
+            myid: 1,
+            ensemble: None,
+            tick_ms: 2000,
+            init_limit: 10,
+            sync_limit: 5,
+            session_ms_min: 4000,
+            session_ms_max: 40_000,
+            super_digest: Some(Str::from_static("super:YW0smZw1fP8Plz4LetS54OLjO/8=")),
+            skip_acl: false,
+            extended_types: true,
+            commit_log_count: 500,
+            jute_max: 2_097_150,
+        }
+    }
+}

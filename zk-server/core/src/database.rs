@@ -1,37 +1,228 @@
 //! The replicated state: the tree, the sessions, and how far the history has been applied.
 
-use bytes::BytesMut;
-use wire::jute::{DecodeError, Reader};
-use wire::zk::Zxid;
-use wire::zk::txn::Txn;
+mod apply;
+mod snapshot;
+
+pub use apply::Outcome;
+pub use snapshot::SnapshotCursor;
+
+use crate::acl::{AclList, AclTable};
+use crate::path;
+use crate::quota::{self, Figures, Quotas};
+use crate::tree::{Lifetime, Node, NodeStat, Tree};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use wire::Str;
+use wire::zk::txn::{Txn, TxnDigest};
+use wire::zk::{SessionId, Zxid, perm};
+
+/// Which way the digest is calculated.
+pub const DIGEST_VERSION: i32 = 2;
+/// Every how many transactions the digest is kept, and how many are kept (`hash`).
+const DIGEST_INTERVAL: i64 = 128;
+const DIGEST_LOG: usize = 1024;
+
+/// The digest of the tree once a transaction was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ZxidDigest {
+    pub zxid: Zxid,
+    pub digest: i64,
+}
+
+/// Who is told of each change while a transaction is applied. ACLs are those of the node and of its parent; `None`
+/// is the open one.
+pub trait Observer {
+    fn created(&mut self, path: &str, acl: &AclList, parent_acl: &AclList);
+    fn deleted(&mut self, path: &str, acl: &AclList, parent_acl: &AclList);
+    fn data_changed(&mut self, path: &str, acl: &AclList);
+}
+
+/// Nobody.
+impl Observer for () {
+    fn created(&mut self, _: &str, _: &AclList, _: &AclList) {}
+    fn deleted(&mut self, _: &str, _: &AclList, _: &AclList) {}
+    fn data_changed(&mut self, _: &str, _: &AclList) {}
+}
 
 /// What every server agrees on, and what a snapshot holds.
-#[derive(Debug, Default)]
-pub struct Database {}
+#[derive(Debug)]
+pub struct Database {
+    pub(crate) tree: Tree,
+    pub(crate) acls: AclTable,
+    /// Time-outs in milliseconds.
+    sessions: BTreeMap<SessionId, i32>,
+    ephemerals: BTreeMap<SessionId, BTreeSet<Box<str>>>,
+    containers: BTreeSet<Box<str>>,
+    ttls: BTreeSet<Box<str>>,
+    quotas: Quotas,
+    last_zxid: Zxid,
+    applied: Option<ZxidDigest>,
+    digest_log: VecDeque<ZxidDigest>,
+    digest_mismatches: u64,
+}
+
+impl Default for Database {
+    fn default() -> Database {
+        Database::new()
+    }
+}
 
 impl Database {
     /// An empty tree with ZooKeeper's own nodes.
     pub fn new() -> Database {
-        todo!()
+        let mut db = Database::bare();
+        for path in ["", path::ZOOKEEPER, path::CONFIG, path::QUOTA] {
+            db.tree.insert(path, Some(&[]), crate::acl::OPEN, NodeStat::default());
+        }
+        let acl = db.acls.acquire(&[crate::acl::world(perm::READ)]);
+        db.tree.set_acl(path::CONFIG, acl);
+        db.tree.update(path::CONFIG, |stat| stat.aversion = -1);
+        db
     }
+
+    /// Without even a root.
+    fn bare() -> Database {
+        Database {
+            tree: Tree::default(),
+            acls: AclTable::default(),
+            sessions: BTreeMap::new(),
+            ephemerals: BTreeMap::new(),
+            containers: BTreeSet::new(),
+            ttls: BTreeSet::new(),
+            quotas: Quotas::default(),
+            last_zxid: 0,
+            applied: None,
+            digest_log: VecDeque::new(),
+            digest_mismatches: 0,
+        }
+    }
+
     /// zxid of the last applied transaction.
     pub fn last_zxid(&self) -> Zxid {
-        todo!()
+        self.last_zxid
     }
-    pub fn set_last_zxid(&mut self, _zxid: Zxid) {
-        todo!()
+
+    pub fn set_last_zxid(&mut self, zxid: Zxid) {
+        self.last_zxid = zxid;
     }
+
     /// Replays one transaction while loading: as [`crate::front::Front::committed`], but nobody is told.
-    pub fn replay(&mut self, _txn: &Txn) {
-        todo!()
+    /// Repeating what a snapshot already holds does no harm.
+    pub fn replay(&mut self, txn: &Txn) {
+        self.apply(txn, &mut ());
     }
-    /// Sessions, ACLs, nodes, and the closing `/`: the body of a snapshot file and of a SNAP stream
-    /// (without header, checksums and signature).
-    pub fn encode_stream(&self, _to: &mut BytesMut) {
-        todo!()
+
+    /// Puts the membership's text into `/zookeeper/config`, outside of any transaction, as each member does when it
+    /// starts. `version` (the configuration's) becomes the node's mzxid.
+    pub fn set_config(&mut self, text: &[u8], version: i64, wall: i64) {
+        self.tree.set_data(path::CONFIG, Some(text), |stat| {
+            stat.version = -1;
+            stat.mzxid = version;
+            stat.mtime = wall;
+        });
     }
-    /// The reverse. `last_zxid` is 0: the caller knows it (file name, SNAP packet).
-    pub fn decode_stream(_from: &mut Reader) -> Result<Database, DecodeError> {
-        todo!()
+
+    /// Time-outs in milliseconds, by id.
+    pub fn sessions(&self) -> &BTreeMap<SessionId, i32> {
+        &self.sessions
+    }
+
+    /// Paths by owner.
+    pub fn ephemerals(&self) -> &BTreeMap<SessionId, BTreeSet<Box<str>>> {
+        &self.ephemerals
+    }
+
+    pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = &str> {
+        self.ephemerals.get(&session).into_iter().flatten().map(|path| &**path)
+    }
+
+    /// Sessions that own nodes but are not known: a standalone server closes them when it starts.
+    pub fn orphaned_sessions(&self) -> Vec<SessionId> {
+        self.ephemerals.keys().filter(|session| !self.sessions.contains_key(session)).copied().collect()
+    }
+
+    pub fn node(&self, path: &str) -> Option<&Node> {
+        self.tree.get(path)
+    }
+
+    /// `None` for the open ACL.
+    pub fn acl_of(&self, node: &Node) -> AclList {
+        self.acls.get(node.acl)
+    }
+
+    /// Containers and TTL nodes whose time has come (`wall`: ms since 1970): a leader proposes a deleteContainer for
+    /// each. Containers that never had a child stay unless they are older than `never_used_ms` (0: stay forever).
+    pub fn reapable(&self, wall: i64, never_used_ms: i64) -> Vec<Str> {
+        let childless = |path: &str| self.tree.get(path).filter(|node| node.children().is_empty());
+        let age = |node: &Node| wall - node.node_stat().mtime;
+        let containers = self.containers.iter().filter(|path| {
+            childless(path).is_some_and(|node| {
+                node.node_stat().cversion > 0 || (never_used_ms != 0 && age(node) > never_used_ms)
+            })
+        });
+        let ttls = self.ttls.iter().filter(|path| {
+            childless(path)
+                .is_some_and(|node| matches!(node.lifetime(), Lifetime::Ttl(ttl) if ttl != 0 && age(node) > ttl))
+        });
+        containers.chain(ttls).map(|path| Str::from(&**path)).collect()
+    }
+
+    /// Nodes as ZooKeeper counts them: the root twice, as `` and `/`.
+    pub fn node_count(&self) -> usize {
+        self.tree.len() + 1
+    }
+
+    /// Bytes of all paths and data (`zk_approximate_data_size`).
+    pub fn data_size(&self) -> u64 {
+        self.tree.bytes() + 1
+    }
+
+    pub fn ephemerals_count(&self) -> usize {
+        self.ephemerals.values().map(BTreeSet::len).sum()
+    }
+
+    /// The tree's digest, version 2.
+    pub fn digest(&self) -> TxnDigest {
+        TxnDigest { version: DIGEST_VERSION, digest: self.tree.digest() as i64 }
+    }
+
+    /// What a snapshot says of the digest: the last transaction and the digest after it; zeros before the first.
+    pub fn snapshot_digest(&self) -> ZxidDigest {
+        self.applied.unwrap_or_default()
+    }
+
+    /// The digests of every 128th zxid, oldest first.
+    pub fn digest_log(&self) -> impl Iterator<Item = &ZxidDigest> {
+        self.digest_log.iter()
+    }
+
+    /// How many transactions led to another digest here than on the leader.
+    pub fn digest_mismatches(&self) -> u64 {
+        self.digest_mismatches
+    }
+
+    /// Whether a change of this size below `path` breaks a hard limit, as far as usage is known by now.
+    pub fn breaks_quota(&self, path: &str, bytes: i64, count: i64) -> bool {
+        let Some(limited) = self.quotas.covering(path) else { return false };
+        let figures = |path: String| self.tree.get(&path).map(|node| Figures::parse(node.data().unwrap_or_default()));
+        match (figures(quota::limits_path(limited)), figures(quota::stats_path(limited))) {
+            (Some(limits), Some(usage)) => limits.refuses(&usage, bytes, count),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_tree_has_the_figures_of_the_real_server() {
+        let db = Database::new();
+        assert_eq!(db.digest().digest, 1_371_985_504);
+        assert_eq!((db.node_count(), db.data_size(), db.ephemerals_count()), (5, 44, 0));
+        assert_eq!(db.node("/").unwrap().stat().cversion, -1);
+        let config = db.node("/zookeeper/config").unwrap();
+        assert_eq!(config.stat().aversion, -1);
+        assert_eq!(db.acl_of(config).as_deref(), Some(&[crate::acl::world(perm::READ)][..]));
     }
 }

@@ -5,15 +5,24 @@
 //!
 //! * `election`, `zab`: who leads, and the one order of transactions (leader, learner, sync).
 //! * `front`: what a server owes its own clients: handshakes, requests in order, watches.
-//! * `prepare`: request -> transaction, on the leader. `database` (`tree`, `session`, `acl`): transaction -> state.
+//! * `prepare`: request -> transaction, on the leader; `session`: who is alive there.
+//! * `database` (`tree`, `acl`): transaction -> state, and the state as a snapshot.
 
+pub mod acl;
+mod auth;
 pub mod config;
 pub mod database;
 pub mod election;
 pub mod event;
 pub mod front;
+mod hash;
+mod path;
 pub mod peer;
 pub mod prepare;
+mod quota;
+pub mod session;
+pub mod tree;
+pub mod watch;
 pub mod zab;
 
 pub use config::{CoreConfig, Ensemble};

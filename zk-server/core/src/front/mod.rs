@@ -1,0 +1,239 @@
+//! What a server owes its own clients: handshakes, requests answered in order, watches.
+//!
+//! A connection's requests are served strictly in order. Reads are answered from the [`Database`] at once, unless a
+//! write of the same session is under way: then they wait behind it. Writes go up ([`Upcall::Write`]) and are
+//! answered when they come back as a committed transaction with the session's id and cxid. Events go out before the
+//! answer to any read that could see the change, because both happen on this one thread, in this order.
+
+mod figures;
+mod handshake;
+mod notify;
+mod pipeline;
+mod read;
+mod reply;
+mod watching;
+
+pub use figures::{ConnInfo, FrontFigures};
+
+use crate::auth;
+use crate::config::CoreConfig;
+use crate::database::Database;
+use crate::event::{ConnId, Effect, LinkId, Now};
+use crate::hash::Map;
+use crate::watch::Watches;
+use bytes::Bytes;
+use figures::Counters;
+use pipeline::Connection;
+use reply::Replies;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use wire::Str;
+use wire::zk::txn::Txn;
+use wire::zk::{Id, SessionId, Sid};
+
+/// A request that needs the leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub session: SessionId,
+    pub cxid: i32,
+    /// An opcode; createSession and closeSession travel here too.
+    pub op: i32,
+    /// As the client sent it, behind its header; `i32` time-out for createSession.
+    pub body: Bytes,
+    pub auth: Vec<Id>,
+    /// The learner that forwarded it; `None` for a client of this server.
+    pub origin: Option<LinkId>,
+}
+
+/// What the front asks of its place in the ensemble.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upcall {
+    /// Order it, commit it, and give it back by [`Front::committed`] (a refused one as an error transaction).
+    Write(Request),
+    /// Answer by [`Front::synced`] when everything that the leader has committed up to now is applied here.
+    Sync(Request),
+    /// A client came back with a session: is it alive, and does it now belong here? Answer: [`Front::revalidated`].
+    Revalidate { session: SessionId, timeout: i32 },
+}
+
+/// One server's clients.
+#[derive(Debug)]
+pub struct Front {
+    myid: Sid,
+    session_ms_min: i32,
+    session_ms_max: i32,
+    super_digest: Option<Str>,
+    skip_acl: bool,
+    serving: bool,
+    next_session: SessionId,
+    conns: Map<ConnId, Connection>,
+    by_session: Map<SessionId, ConnId>,
+    watches: Watches,
+    replies: Replies,
+    /// Connections by the moment (mono ms) at which they must have a session; some have one by now, or are gone.
+    sessionless: VecDeque<(u64, ConnId)>,
+    touched: Vec<(ConnId, SessionId, i32)>,
+    counters: Counters,
+}
+
+/// How long a connection may stay without a session.
+const SESSIONLESS_MS: u64 = 10_000;
+
+impl Front {
+    pub fn new(config: &CoreConfig) -> Front {
+        Front {
+            myid: config.myid,
+            session_ms_min: config.session_ms_min,
+            session_ms_max: config.session_ms_max,
+            super_digest: config.super_digest.clone(),
+            skip_acl: config.skip_acl,
+            serving: false,
+            next_session: 0,
+            conns: Map::default(),
+            by_session: Map::default(),
+            watches: Watches::default(),
+            replies: Replies::default(),
+            sessionless: VecDeque::new(),
+            touched: vec![],
+            counters: Counters::default(),
+        }
+    }
+
+    /// From now on clients are served (`true`), or everyone is sent away and newcomers are closed (`false`).
+    pub fn serve(&mut self, serving: bool, now: Now, out: &mut Vec<Effect>) {
+        if serving && !self.serving {
+            self.next_session = self.next_session.max(crate::session::first_id(self.myid, now.wall));
+        }
+        self.serving = serving;
+        if !serving {
+            let mut conns: Vec<ConnId> = self.conns.keys().copied().collect();
+            conns.sort_unstable();
+            conns.into_iter().for_each(|conn| self.close(conn, out));
+            self.sessionless.clear();
+            self.touched.clear();
+        }
+    }
+
+    pub fn opened(&mut self, conn: ConnId, peer: IpAddr, now: Now, out: &mut Vec<Effect>) {
+        if !self.serving {
+            out.push(Effect::CloseClient { conn });
+            return;
+        }
+        self.conns.insert(conn, Connection::new(conn, peer, auth::ip_id(peer), now));
+        self.sessionless.push_back((now.mono + SESSIONLESS_MS, conn));
+    }
+
+    pub fn frame(
+        &mut self,
+        conn: ConnId,
+        frame: Bytes,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+        up: &mut Vec<Upcall>,
+    ) {
+        self.take_frame(conn, frame, now, db, out, up);
+    }
+
+    pub fn closed(&mut self, conn: ConnId) {
+        self.forget(conn);
+    }
+
+    /// Applies a committed transaction, fires watches, answers whoever waits for it, and serves what waited behind.
+    pub fn committed(
+        &mut self,
+        txn: &Txn,
+        now: Now,
+        db: &mut Database,
+        out: &mut Vec<Effect>,
+        up: &mut Vec<Upcall>,
+    ) {
+        let outcome = {
+            let mut notifier = notify::Notifier {
+                zxid: txn.header.zxid,
+                skip_acl: self.skip_acl,
+                watches: &mut self.watches,
+                conns: &mut self.conns,
+                replies: &mut self.replies,
+                counters: &mut self.counters,
+                out,
+                hit: vec![],
+            };
+            db.apply(txn, &mut notifier)
+        };
+        self.answer(txn, &outcome, now, db, out, up);
+    }
+
+    pub fn synced(
+        &mut self,
+        request: &Request,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+        up: &mut Vec<Upcall>,
+    ) {
+        self.answer_sync(request, now, db, out, up);
+    }
+
+    pub fn revalidated(
+        &mut self,
+        session: SessionId,
+        valid: bool,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+        up: &mut Vec<Upcall>,
+    ) {
+        self.finish_reattach(session, valid, now, db, out, up);
+    }
+
+    /// The session belongs to another server now: its connection here is closed without a reply.
+    pub fn session_moved(&mut self, session: SessionId, out: &mut Vec<Effect>) {
+        if let Some(conn) = self.by_session.get(&session).copied() {
+            self.close(conn, out);
+        }
+    }
+
+    /// Sessions heard of since the last call, with their time-outs: a learner's PING reply, a leader's own touches.
+    pub fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
+        let touched = std::mem::take(&mut self.touched);
+        for (conn, ..) in &touched {
+            if let Some(conn) = self.conns.get_mut(conn) {
+                conn.touched = false;
+            }
+        }
+        touched.into_iter().map(|(_, session, timeout)| (session, timeout)).collect()
+    }
+
+    /// Next moment (mono ms) at which [`Front::tick`] has something to do.
+    pub fn deadline(&self) -> Option<u64> {
+        self.sessionless.front().map(|(deadline, _)| *deadline)
+    }
+
+    /// Connections without a session for too long, and the like.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
+        while let Some((_, conn)) = self.sessionless.pop_front_if(|(deadline, _)| *deadline <= now.mono) {
+            if self.conns.get(&conn).is_some_and(|conn| !conn.has_session()) {
+                self.close(conn, out);
+            }
+        }
+    }
+
+    /// Nothing more is served on this connection, and it is closed behind what was sent.
+    fn close(&mut self, conn: ConnId, out: &mut Vec<Effect>) {
+        self.forget(conn);
+        out.push(Effect::CloseClient { conn });
+    }
+
+    fn forget(&mut self, conn: ConnId) {
+        let Some(gone) = self.conns.remove(&conn) else { return };
+        self.watches.forget(conn);
+        self.counters.outstanding -= gone.outstanding();
+        if self.by_session.get(&gone.session) == Some(&conn) {
+            self.by_session.remove(&gone.session);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,419 @@
+//! The order of one connection's requests: what is served at once, what goes up, and what waits behind it.
+
+use super::reply::{put_path, put_written};
+use super::{Front, Request, Upcall, read};
+use crate::auth;
+use crate::database::{Database, Outcome};
+use crate::event::{ConnId, Effect, Now};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use wire::Str;
+use wire::jute::{Reader, Record};
+use wire::zk::txn::{Txn, TxnRecord};
+use wire::zk::{AuthRequest, Id, RequestHeader, SessionId, err, op};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing was received yet.
+    New,
+    /// A createSession is under way.
+    Creating,
+    /// Somebody is asked whether the session is alive.
+    Reattaching,
+    Open,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub id: ConnId,
+    pub peer: IpAddr,
+    pub stage: Stage,
+    /// 0 until a handshake began.
+    pub session: SessionId,
+    pub timeout: i32,
+    /// The connect request's last byte; answered in kind.
+    pub read_only: Option<bool>,
+    pub auth: Vec<Id>,
+    /// Frames that came before the session was there.
+    pub early: VecDeque<Bytes>,
+    /// From the oldest that went up to the newest.
+    pub waiting: VecDeque<Waiting>,
+    /// Is in the list of touched sessions.
+    pub touched: bool,
+    pub stats: super::figures::ConnStats,
+}
+
+/// A request that cannot be answered yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    xid: i32,
+    op: i32,
+    body: Bytes,
+    /// Mono ms.
+    since: u64,
+    state: WaitingFor,
+}
+
+#[derive(Debug)]
+enum WaitingFor {
+    /// Those before it.
+    Turn,
+    /// What went up.
+    Answer,
+    /// Those before it, with the answer at hand.
+    TurnWith(Bytes),
+}
+
+impl Connection {
+    pub fn new(id: ConnId, peer: IpAddr, ip: Id, now: Now) -> Connection {
+        Connection {
+            id,
+            peer,
+            stage: Stage::New,
+            session: 0,
+            timeout: 0,
+            read_only: None,
+            auth: vec![ip],
+            early: VecDeque::new(),
+            waiting: VecDeque::new(),
+            touched: false,
+            stats: super::figures::ConnStats::new(now),
+        }
+    }
+
+    pub fn has_session(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    pub fn outstanding(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+}
+
+/// How a request travels.
+enum Way {
+    Read,
+    Write,
+    Sync,
+    Auth,
+    Sasl,
+    /// Answered with this code, at once.
+    Refused(i32),
+    Unknown,
+}
+
+fn way(op: i32) -> Way {
+    match op {
+        op::EXISTS
+        | op::GET_DATA
+        | op::GET_ACL
+        | op::GET_CHILDREN
+        | op::GET_CHILDREN2
+        | op::PING
+        | op::CHECK_WATCHES
+        | op::REMOVE_WATCHES
+        | op::MULTI_READ
+        | op::SET_WATCHES
+        | op::SET_WATCHES2
+        | op::GET_EPHEMERALS
+        | op::GET_ALL_CHILDREN_NUMBER
+        | op::ADD_WATCH
+        | op::WHO_AM_I => Way::Read,
+        op::CREATE
+        | op::CREATE2
+        | op::CREATE_CONTAINER
+        | op::CREATE_TTL
+        | op::DELETE
+        | op::DELETE_CONTAINER
+        | op::SET_DATA
+        | op::SET_ACL
+        | op::MULTI
+        | op::RECONFIG
+        | op::CLOSE_SESSION => Way::Write,
+        op::SYNC => Way::Sync,
+        op::AUTH => Way::Auth,
+        op::SASL => Way::Sasl,
+        op::CREATE_SESSION => Way::Refused(err::MARSHALLING),
+        _ => Way::Unknown,
+    }
+}
+
+impl Front {
+    pub(super) fn take_frame(
+        &mut self,
+        id: ConnId,
+        frame: Bytes,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+        up: &mut Vec<Upcall>,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.stats.received += 1;
+        self.counters.received += 1;
+        match conn.stage {
+            Stage::New => self.connect(id, &frame, db, out, up),
+            Stage::Creating | Stage::Reattaching => conn.early.push_back(frame),
+            Stage::Open => self.request(id, frame, now, db, out, up),
+        }
+    }
+
+    fn request(
+        &mut self,
+        id: ConnId,
+        frame: Bytes,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+        up: &mut Vec<Upcall>,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some((head, _)) = frame.split_first_chunk::<8>() else { return self.close(id, out) };
+        let [a, b, c, d, e, f, g, h] = *head;
+        let header =
+            RequestHeader { xid: i32::from_be_bytes([a, b, c, d]), op: i32::from_be_bytes([e, f, g, h]) };
+        if !conn.touched {
+            conn.touched = true;
+            self.touched.push((id, conn.session, conn.timeout));
+        }
+        match way(header.op) {
+            Way::Read if conn.waiting.is_empty() => {
+                let reply = read::serve(
+                    &mut read::Context {
+                        conn,
+                        db,
+                        watches: &mut self.watches,
+                        replies: &mut self.replies,
+                        skip_acl: self.skip_acl,
+                        out,
+                    },
+                    header,
+                    &frame[8..],
+                );
+                conn.stats.answered(header.op, header.xid, db.last_zxid(), now.mono, now.mono);
+                self.counters.answered(0);
+                out.push(Effect::ToClient { conn: id, bytes: reply });
+            }
+            Way::Read => {
+                self.counters.outstanding += 1;
+                conn.wait(header, frame, WaitingFor::Turn, now);
+            }
+            Way::Write => {
+                up.push(Upcall::Write(conn.request(header, frame.slice(8..))));
+                self.counters.outstanding += 1;
+                conn.wait(header, frame, WaitingFor::Answer, now);
+            }
+            Way::Sync => {
+                up.push(Upcall::Sync(conn.request(header, frame.slice(8..))));
+                self.counters.outstanding += 1;
+                conn.wait(header, frame, WaitingFor::Answer, now);
+            }
+            Way::Auth => self.authenticate(id, header, &frame, now, out),
+            // A server without a SASL section: the client takes a null token for "not configured".
+            Way::Sasl => {
+                let bytes = self.replies.reply(header.xid, 0, 0, |to| Option::<Bytes>::None.write(to));
+                self.answer_now(id, header, bytes, now, 0, out);
+            }
+            Way::Refused(code) => {
+                let bytes = self.replies.reply(header.xid, db.last_zxid(), code, |_| {});
+                self.answer_now(id, header, bytes, now, db.last_zxid(), out);
+            }
+            Way::Unknown => {
+                let bytes = self.replies.reply(header.xid, -1, err::UNIMPLEMENTED, |_| {});
+                self.answer_now(id, header, bytes, now, -1, out);
+                self.close(id, out);
+            }
+        }
+    }
+
+    fn answer_now(
+        &mut self,
+        id: ConnId,
+        header: RequestHeader,
+        bytes: Bytes,
+        now: Now,
+        zxid: i64,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.stats.answered(header.op, header.xid, zxid, now.mono, now.mono);
+            self.counters.answered(0);
+        }
+        out.push(Effect::ToClient { conn: id, bytes });
+    }
+
+    /// Out of order, as the real server does it: the new ids count for whatever is looked at from now on.
+    fn authenticate(
+        &mut self,
+        id: ConnId,
+        header: RequestHeader,
+        frame: &Bytes,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Ok(request) = AuthRequest::decode(&frame.slice(8..)) else { return self.close(id, out) };
+        let ip = auth::ip_id(conn.peer);
+        let ids = auth::authenticate(&request.scheme, request.auth.as_deref(), &ip, self.super_digest.as_deref());
+        let code = if ids.is_some() { err::OK } else { err::AUTH_FAILED };
+        let refused = ids.is_none();
+        for new in ids.into_iter().flatten() {
+            if !conn.auth.contains(&new) {
+                conn.auth.push(new);
+            }
+        }
+        let bytes = self.replies.reply(header.xid, 0, code, |_| {});
+        self.answer_now(id, header, bytes, now, 0, out);
+        if refused {
+            self.close(id, out);
+        }
+    }
+
+    /// A committed transaction may answer the request of a client here, or end its session.
+    pub(super) fn answer(
+        &mut self,
+        txn: &Txn,
+        outcome: &Outcome,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+        up: &mut Vec<Upcall>,
+    ) {
+        let session = txn.header.session;
+        let Some(id) = self.by_session.get(&session).copied() else { return };
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.stage == Stage::Creating {
+            return match txn.record {
+                TxnRecord::CreateSession { .. } => self.finish(id, true, now, db, out, up),
+                TxnRecord::Error { .. } | TxnRecord::CloseSession { .. } => {
+                    self.finish(id, false, now, db, out, up)
+                }
+                _ => {}
+            };
+        }
+        let closed = matches!(txn.record, TxnRecord::CloseSession { .. });
+        let at = conn.waiting.iter().position(|waiting| {
+            matches!(waiting.state, WaitingFor::Answer)
+                && waiting.xid == txn.header.cxid
+                && waiting.op != op::SYNC
+                && (waiting.op == op::CLOSE_SESSION) == closed
+        });
+        if let Some(at) = at {
+            if matches!(txn.record, TxnRecord::Error { err: err::SESSION_MOVED }) {
+                return self.close(id, out);
+            }
+            let asked = conn.waiting[at].op;
+            let bytes = match txn.record {
+                TxnRecord::Error { err } => {
+                    self.replies.reply(txn.header.cxid, db.last_zxid(), err, |_| {})
+                }
+                _ => {
+                    // A multi that failed says so in its parts only.
+                    let err = if asked == op::MULTI { 0 } else { outcome.err };
+                    self.replies.reply(txn.header.cxid, db.last_zxid(), err, |to| put_written(to, asked, outcome))
+                }
+            };
+            self.settle(id, at, bytes, now, db, out);
+        }
+        if closed {
+            self.close(id, out);
+        }
+    }
+
+    pub(super) fn answer_sync(
+        &mut self,
+        request: &Request,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+        _up: &mut Vec<Upcall>,
+    ) {
+        let Some(id) = self.by_session.get(&request.session).copied() else { return };
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let at = conn.waiting.iter().position(|waiting| {
+            matches!(waiting.state, WaitingFor::Answer)
+                && waiting.xid == request.cxid
+                && waiting.op == op::SYNC
+        });
+        if let Some(at) = at {
+            let bytes = self.replies.try_reply(request.cxid, db.last_zxid(), |to| {
+                let mut body = Reader::new(request.body.clone());
+                let path: Option<Str> = body.read().map_err(|_| err::MARSHALLING)?;
+                put_path(to, &path);
+                Ok(())
+            });
+            self.settle(id, at, bytes, now, db, out);
+        }
+    }
+
+    /// The answer of the request at `at` is known: it leaves as soon as all before it have left, and so does what
+    /// only waited for its turn.
+    fn settle(
+        &mut self,
+        id: ConnId,
+        at: usize,
+        bytes: Bytes,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.waiting[at].state = WaitingFor::TurnWith(bytes);
+        while let Some(next) = conn.waiting.pop_front_if(|next| !matches!(next.state, WaitingFor::Answer)) {
+            let header = RequestHeader { xid: next.xid, op: next.op };
+            let bytes = match next.state {
+                WaitingFor::TurnWith(bytes) => bytes,
+                _ => read::serve(
+                    &mut read::Context {
+                        conn,
+                        db,
+                        watches: &mut self.watches,
+                        replies: &mut self.replies,
+                        skip_acl: self.skip_acl,
+                        out,
+                    },
+                    header,
+                    &next.body,
+                ),
+            };
+            self.counters.outstanding -= 1;
+            conn.stats.answered(header.op, header.xid, db.last_zxid(), next.since, now.mono);
+            self.counters.answered(now.mono.saturating_sub(next.since));
+            out.push(Effect::ToClient { conn: id, bytes });
+        }
+    }
+
+    /// The frames that came before the session was there.
+    pub(super) fn serve_early(
+        &mut self,
+        id: ConnId,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+        up: &mut Vec<Upcall>,
+    ) {
+        while let Some(frame) = self.conns.get_mut(&id).and_then(|conn| conn.early.pop_front()) {
+            self.request(id, frame, now, db, out, up);
+        }
+    }
+}
+
+impl Connection {
+    fn wait(&mut self, header: RequestHeader, frame: Bytes, state: WaitingFor, now: Now) {
+        // What went up took its body along.
+        let body = if matches!(state, WaitingFor::Turn) { frame.slice(8..) } else { Bytes::new() };
+        self.waiting.push_back(Waiting { xid: header.xid, op: header.op, body, since: now.mono, state });
+    }
+
+    fn request(&self, header: RequestHeader, body: Bytes) -> Request {
+        Request {
+            session: self.session,
+            cxid: header.xid,
+            op: header.op,
+            body,
+            auth: self.auth.clone(),
+            origin: None,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! On the leader: request -> transaction, checked against the tree and the changes still under way; and who is alive.
+
+mod create;
+mod multi;
+mod pending;
+
+pub use crate::session::SessionTracker;
+
+use crate::acl;
+use crate::config::CoreConfig;
+use crate::database::Database;
+use crate::event::Now;
+use crate::front::Request;
+use crate::path;
+use crate::tree::Lifetime;
+use pending::{Change, Pending};
+use wire::Str;
+use wire::jute::Record;
+use wire::zk::txn::{CheckVersionTxn, DeleteTxn, SetAclTxn, SetDataTxn, Txn, TxnHeader, TxnRecord};
+use wire::zk::{
+    CheckVersionRequest, DeleteRequest, Id, PathRequest, SetAclRequest, SetDataRequest, Zxid, err, op, perm,
+};
+
+/// The changes that are proposed and not yet applied.
+#[derive(Debug)]
+pub struct Prepare {
+    skip_acl: bool,
+    extended_types: bool,
+    pending: Pending,
+}
+
+/// One request on its way to becoming a transaction.
+struct Step<'a> {
+    prepare: &'a mut Prepare,
+    request: &'a Request,
+    zxid: Zxid,
+    now: Now,
+    db: &'a Database,
+    sessions: &'a mut SessionTracker,
+}
+
+impl Prepare {
+    pub fn new(config: &CoreConfig) -> Prepare {
+        Prepare {
+            skip_acl: config.skip_acl,
+            extended_types: config.extended_types,
+            pending: Pending::default(),
+        }
+    }
+
+    /// Always a transaction: a request that is refused becomes an error transaction.
+    pub fn prepare(
+        &mut self,
+        request: &Request,
+        zxid: Zxid,
+        now: Now,
+        db: &Database,
+        sessions: &mut SessionTracker,
+    ) -> Txn {
+        self.pending.begin(db);
+        let mut step = Step { prepare: self, request, zxid, now, db, sessions };
+        let record = step.record().unwrap_or_else(|err| TxnRecord::Error { err });
+        let kind = record.kind();
+        let header = TxnHeader { session: request.session, cxid: request.cxid, zxid, time: now.wall, kind };
+        let digest = (kind != op::ERROR).then(|| self.pending.digest());
+        Txn::new(header, record, digest)
+    }
+
+    /// Call after the database has applied everything up to `zxid`.
+    pub fn committed(&mut self, zxid: Zxid) {
+        self.pending.committed(zxid);
+    }
+
+    /// How many changes wait for their commit.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+impl Step<'_> {
+    fn record(&mut self) -> Result<TxnRecord, i32> {
+        match self.request.op {
+            op::CREATE_SESSION => self.create_session(),
+            op::CLOSE_SESSION => Ok(self.close_session()),
+            op::CREATE | op::CREATE2 | op::CREATE_CONTAINER => {
+                let request = self.body()?;
+                self.create(self.request.op, request, -1)
+            }
+            op::CREATE_TTL => self.create_ttl(),
+            op::DELETE => self.body().and_then(|request| self.delete(request)),
+            op::DELETE_CONTAINER => self.body().and_then(|request| self.delete_container(request)),
+            op::SET_DATA => self.body().and_then(|request| self.set_data(request)),
+            op::SET_ACL => self.body().and_then(|request| self.set_acl(request)),
+            op::MULTI => self.multi(),
+            op::RECONFIG => Err(err::RECONFIG_DISABLED),
+            _ => Err(err::UNIMPLEMENTED),
+        }
+    }
+
+    fn body<T: Record>(&self) -> Result<T, i32> {
+        T::decode(&self.request.body).map_err(|_| err::MARSHALLING)
+    }
+
+    fn check_session(&mut self) -> Result<(), i32> {
+        self.sessions.check(self.request.session, self.request.origin)
+    }
+
+    fn check_acl(&self, change: &Change, wanted: i32) -> Result<(), i32> {
+        let ids: &[Id] = &self.request.auth;
+        if self.prepare.skip_acl || acl::allows(change.acl.as_deref(), wanted, ids) {
+            Ok(())
+        } else {
+            Err(err::NO_AUTH)
+        }
+    }
+
+    /// The node as it will be once everything proposed before is applied.
+    fn node(&self, path: &str) -> Result<Change, i32> {
+        self.prepare.pending.get(self.db, path).ok_or(err::NO_NODE)
+    }
+
+    fn put(&mut self, path: &Str, change: Change) {
+        self.prepare.pending.put(self.db, self.zxid, path, Some(change));
+    }
+
+    /// The node is gone, and its parent has one child less.
+    fn take(&mut self, path: &Str, parent: &str) {
+        if let Ok(mut change) = self.node(parent) {
+            change.children -= 1;
+            change.stat.pzxid = self.zxid;
+            self.put(&path.slice_ref(parent), change);
+        }
+        self.prepare.pending.put(self.db, self.zxid, path, None);
+    }
+
+    fn create_session(&mut self) -> Result<TxnRecord, i32> {
+        let timeout = self.body()?;
+        self.sessions.add(self.request.session, timeout, self.request.origin, self.now);
+        Ok(TxnRecord::CreateSession { timeout })
+    }
+
+    /// Not checked for its owner: the leader's clock closes sessions that belong to others.
+    fn close_session(&mut self) -> TxnRecord {
+        let paths = self.prepare.pending.ephemerals_of(self.db, self.request.session);
+        for path in &paths {
+            let parent = path::split(path).map_or("", |(parent, _)| parent);
+            self.take(path, parent);
+        }
+        self.sessions.set_closing(self.request.session);
+        TxnRecord::CloseSession { paths: Some(paths) }
+    }
+
+    fn delete(&mut self, request: DeleteRequest) -> Result<TxnRecord, i32> {
+        self.check_session()?;
+        let parent = parent_of_deletable(&request.path)?;
+        self.check_acl(&self.node(parent)?, perm::DELETE)?;
+        let node = self.node(&request.path)?;
+        next_version(node.stat.version, request.version)?;
+        if node.children > 0 {
+            return Err(err::NOT_EMPTY);
+        }
+        self.take(&request.path, parent);
+        Ok(TxnRecord::Delete(DeleteTxn { path: request.path.clone() }))
+    }
+
+    /// The leader's own request, for what [`Database::reapable`] found; clients may send it too.
+    fn delete_container(&mut self, request: PathRequest) -> Result<TxnRecord, i32> {
+        let parent = parent_of_deletable(&request.path)?;
+        let node = self.node(&request.path)?;
+        if node.children > 0 {
+            return Err(err::NOT_EMPTY);
+        }
+        if matches!(Lifetime::of(node.stat.ephemeral_owner), Lifetime::Session(_)) {
+            return Err(err::BAD_VERSION);
+        }
+        self.node(parent)?;
+        self.take(&request.path, parent);
+        Ok(TxnRecord::DeleteContainer(DeleteTxn { path: request.path.clone() }))
+    }
+
+    fn set_data(&mut self, request: SetDataRequest) -> Result<TxnRecord, i32> {
+        self.check_session()?;
+        check_path(&request.path)?;
+        let mut node = self.node(&request.path)?;
+        self.check_acl(&node, perm::WRITE)?;
+        let version = next_version(node.stat.version, request.version)?;
+        node.stat.version = version;
+        node.stat.mtime = self.now.wall;
+        node.stat.mzxid = self.zxid;
+        node.set_data(&request.path, request.data.as_deref());
+        self.put(&request.path, node);
+        Ok(TxnRecord::SetData(SetDataTxn { path: request.path, data: request.data, version }))
+    }
+
+    fn set_acl(&mut self, request: SetAclRequest) -> Result<TxnRecord, i32> {
+        self.check_session()?;
+        check_path(&request.path)?;
+        let fixed = acl::fix_up(&request.acl, &self.request.auth)?;
+        let mut node = self.node(&request.path)?;
+        self.check_acl(&node, perm::ADMIN)?;
+        let version = next_version(node.stat.aversion, request.version)?;
+        node.stat.aversion = version;
+        node.acl = Some(fixed.as_slice().into());
+        self.put(&request.path, node);
+        Ok(TxnRecord::SetAcl(SetAclTxn { path: request.path, acl: fixed, version }))
+    }
+
+    /// Only within a multi.
+    fn check(&mut self, request: CheckVersionRequest) -> Result<TxnRecord, i32> {
+        self.check_session()?;
+        check_path(&request.path)?;
+        let node = self.node(&request.path)?;
+        self.check_acl(&node, perm::READ)?;
+        let version = next_version(node.stat.version, request.version)?;
+        Ok(TxnRecord::Check(CheckVersionTxn { path: request.path, version }))
+    }
+}
+
+fn check_path(path: &str) -> Result<(), i32> {
+    if path::is_valid(path) { Ok(()) } else { Err(err::BAD_ARGUMENTS) }
+}
+
+/// Parent's key. Only these rules hold for a path that is deleted: whatever else is wrong with it, it is not there.
+fn parent_of_deletable(path: &str) -> Result<&str, i32> {
+    match path::split(path) {
+        Some((parent, _)) if !path.contains('\0') && !path::is_special(path) => Ok(parent),
+        _ => Err(err::BAD_ARGUMENTS),
+    }
+}
+
+/// -1 matches any version.
+fn next_version(current: i32, expected: i32) -> Result<i32, i32> {
+    if expected != -1 && expected != current {
+        return Err(err::BAD_VERSION);
+    }
+    Ok(current.wrapping_add(1))
+}
+
+#[cfg(test)]
+mod tests;
