@@ -151,7 +151,9 @@ pub fn allows(acl: Option<&[Acl]>, wanted: i32, ids: &[Id]) -> bool {
     }
     acl.iter().filter(|entry| entry.perms & wanted != 0).any(|entry| {
         is_world(&entry.id)
-            || ids.iter().any(|id| id.scheme == entry.id.scheme && auth::matches(&id.scheme, &id.id, &entry.id.id))
+            || ids
+                .iter()
+                .any(|id| id.scheme == entry.id.scheme && auth::matches(&id.scheme, &id.id, &entry.id.id))
     })
 }
 

@@ -160,8 +160,9 @@ impl Database {
             })
         });
         let ttls = self.ttls.iter().filter(|path| {
-            childless(path)
-                .is_some_and(|node| matches!(node.lifetime(), Lifetime::Ttl(ttl) if ttl != 0 && age(node) > ttl))
+            childless(path).is_some_and(
+                |node| matches!(node.lifetime(), Lifetime::Ttl(ttl) if ttl != 0 && age(node) > ttl),
+            )
         });
         containers.chain(ttls).map(|path| Str::from(&**path)).collect()
     }
@@ -203,7 +204,8 @@ impl Database {
     /// Whether a change of this size below `path` breaks a hard limit, as far as usage is known by now.
     pub fn breaks_quota(&self, path: &str, bytes: i64, count: i64) -> bool {
         let Some(limited) = self.quotas.covering(path) else { return false };
-        let figures = |path: String| self.tree.get(&path).map(|node| Figures::parse(node.data().unwrap_or_default()));
+        let figures =
+            |path: String| self.tree.get(&path).map(|node| Figures::parse(node.data().unwrap_or_default()));
         match (figures(quota::limits_path(limited)), figures(quota::stats_path(limited))) {
             (Some(limits), Some(usage)) => limits.refuses(&usage, bytes, count),
             _ => false,

@@ -110,7 +110,9 @@ impl SessionTracker {
     /// False: no such session, or it is closing.
     pub fn touch(&mut self, session: SessionId, timeout: i32, now: Now) -> bool {
         let deadline = self.bucket(timeout, now);
-        let Some(known) = self.sessions.get_mut(&session).filter(|known| !known.closing) else { return false };
+        let Some(known) = self.sessions.get_mut(&session).filter(|known| !known.closing) else {
+            return false;
+        };
         let before = std::mem::replace(&mut known.deadline, deadline);
         if before != deadline {
             self.rebucket(session, before, deadline);
@@ -148,7 +150,8 @@ impl SessionTracker {
 
     /// As [`SessionTracker::check`]; what makes an ephemeral node also refuses a session that is not known.
     pub fn check_global(&mut self, session: SessionId, origin: Option<LinkId>) -> Result<(), i32> {
-        self.check(session, origin).map_err(|err| if err == self.unknown { err::SESSION_EXPIRED } else { err })
+        self.check(session, origin)
+            .map_err(|err| if err == self.unknown { err::SESSION_EXPIRED } else { err })
     }
 
     /// Sessions whose time is over, marked as closing: the caller proposes a closeSession (cxid 0) for each.

@@ -142,7 +142,9 @@ impl WatchTable {
         let own = hit.len();
         for above in path::ancestors(path).skip(1) {
             let watchers = self.by_path.get(above).map(Vec::as_slice).unwrap_or_default();
-            hit.extend(watchers.iter().filter(|(_, modes)| modes.has(Modes::RECURSIVE)).map(|(conn, _)| *conn));
+            hit.extend(
+                watchers.iter().filter(|(_, modes)| modes.has(Modes::RECURSIVE)).map(|(conn, _)| *conn),
+            );
         }
         if hit.len() > own {
             hit.sort_unstable();
@@ -226,7 +228,8 @@ impl Watches {
             2 => self.data.remove(path, conn, Modes::STANDARD),
             3 => self.child.remove(path, conn, Modes::ANY) | self.data.remove(path, conn, Modes::ANY),
             4 => {
-                self.child.remove(path, conn, Modes::PERSISTENT) | self.data.remove(path, conn, Modes::PERSISTENT)
+                self.child.remove(path, conn, Modes::PERSISTENT)
+                    | self.data.remove(path, conn, Modes::PERSISTENT)
             }
             5 => self.data.remove(path, conn, Modes::RECURSIVE),
             _ => return None,

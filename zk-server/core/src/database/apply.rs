@@ -58,7 +58,12 @@ impl Database {
         outcome
     }
 
-    fn apply_record(&mut self, header: &TxnHeader, record: &TxnRecord, observer: &mut impl Observer) -> Outcome {
+    fn apply_record(
+        &mut self,
+        header: &TxnHeader,
+        record: &TxnRecord,
+        observer: &mut impl Observer,
+    ) -> Outcome {
         let birth = |lifetime, parent_cversion| Birth {
             zxid: header.zxid,
             time: header.time,
@@ -72,7 +77,12 @@ impl Database {
                 Outcome::new(kind, 0)
             }
             TxnRecord::CloseSession { paths } => {
-                self.close_session(header.session, paths.as_deref().unwrap_or_default(), header.zxid, observer);
+                self.close_session(
+                    header.session,
+                    paths.as_deref().unwrap_or_default(),
+                    header.zxid,
+                    observer,
+                );
                 Outcome::new(kind, 0)
             }
             TxnRecord::Error { err } => Outcome::new(kind, *err),
@@ -93,14 +103,18 @@ impl Database {
                 let stat = self.create(&txn.path, txn.data.as_deref(), &txn.acl, &birth, observer);
                 outcome(kind, &txn.path, stat)
             }
-            TxnRecord::Delete(txn) | TxnRecord::DeleteContainer(txn) => {
-                outcome(kind, &txn.path, self.delete(&txn.path, header.zxid, observer).map(|()| Stat::default()))
-            }
+            TxnRecord::Delete(txn) | TxnRecord::DeleteContainer(txn) => outcome(
+                kind,
+                &txn.path,
+                self.delete(&txn.path, header.zxid, observer).map(|()| Stat::default()),
+            ),
             TxnRecord::SetData(txn) | TxnRecord::Reconfig(txn) => {
                 let stat = self.set_data(&txn.path, txn.data.as_deref(), txn.version, header, observer);
                 outcome(kind, &txn.path, stat)
             }
-            TxnRecord::SetAcl(txn) => outcome(kind, &txn.path, self.set_acl(&txn.path, &txn.acl, txn.version)),
+            TxnRecord::SetAcl(txn) => {
+                outcome(kind, &txn.path, self.set_acl(&txn.path, &txn.acl, txn.version))
+            }
             TxnRecord::Check(txn) => outcome(kind, &txn.path, Ok(Stat::default())),
             TxnRecord::Multi(parts) => self.apply_multi(header, parts, observer),
         }
@@ -118,9 +132,13 @@ impl Database {
                     behind = true;
                     Outcome::new(op::ERROR, err)
                 }
-                Ok(_) if failed => Outcome::new(op::ERROR, if behind { err::RUNTIME_INCONSISTENCY } else { 0 }),
+                Ok(_) if failed => {
+                    Outcome::new(op::ERROR, if behind { err::RUNTIME_INCONSISTENCY } else { 0 })
+                }
                 // A multi has no multis and no sessions in it: refusing them keeps a hostile log from recursing.
-                Ok(TxnRecord::Multi(_) | TxnRecord::CreateSession { .. } | TxnRecord::CloseSession { .. })
+                Ok(
+                    TxnRecord::Multi(_) | TxnRecord::CreateSession { .. } | TxnRecord::CloseSession { .. },
+                )
                 | Err(_) => Outcome::new(op::ERROR, err::MARSHALLING),
                 Ok(record) => self.apply_record(header, &record, observer),
             };

@@ -208,9 +208,7 @@ impl Front {
     /// Watched paths of each session (`wchc`; data table).
     pub fn watches_by_session(&self) -> BTreeMap<SessionId, Vec<&str>> {
         let sessions = self.watches.data.by_connection();
-        sessions
-            .filter_map(|(conn, paths)| Some((self.conns.get(&conn)?.session, paths.collect())))
-            .collect()
+        sessions.filter_map(|(conn, paths)| Some((self.conns.get(&conn)?.session, paths.collect()))).collect()
     }
 
     /// Watching sessions of each path (`wchp`; data table).

@@ -255,7 +255,8 @@ impl Front {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let Ok(request) = AuthRequest::decode(&frame.slice(8..)) else { return self.close(id, out) };
         let ip = auth::ip_id(conn.peer);
-        let ids = auth::authenticate(&request.scheme, request.auth.as_deref(), &ip, self.super_digest.as_deref());
+        let ids =
+            auth::authenticate(&request.scheme, request.auth.as_deref(), &ip, self.super_digest.as_deref());
         let code = if ids.is_some() { err::OK } else { err::AUTH_FAILED };
         let refused = ids.is_none();
         for new in ids.into_iter().flatten() {
@@ -305,13 +306,12 @@ impl Front {
             }
             let asked = conn.waiting[at].op;
             let bytes = match txn.record {
-                TxnRecord::Error { err } => {
-                    self.replies.reply(txn.header.cxid, db.last_zxid(), err, |_| {})
-                }
+                TxnRecord::Error { err } => self.replies.reply(txn.header.cxid, db.last_zxid(), err, |_| {}),
                 _ => {
                     // A multi that failed says so in its parts only.
                     let err = if asked == op::MULTI { 0 } else { outcome.err };
-                    self.replies.reply(txn.header.cxid, db.last_zxid(), err, |to| put_written(to, asked, outcome))
+                    self.replies
+                        .reply(txn.header.cxid, db.last_zxid(), err, |to| put_written(to, asked, outcome))
                 }
             };
             self.settle(id, at, bytes, now, db, out);

@@ -11,7 +11,9 @@ use crate::tree::Node;
 use crate::watch::{Modes, Watches};
 use bytes::{BufMut, Bytes, BytesMut};
 use wire::jute::{Reader, Record};
-use wire::zk::{Acl, Id, MultiHeader, NullablePathRequest, RequestHeader, WhoAmIResponse, err, op, perm, xid};
+use wire::zk::{
+    Acl, Id, MultiHeader, NullablePathRequest, RequestHeader, WhoAmIResponse, err, op, perm, xid,
+};
 
 pub(super) struct Context<'a> {
     pub conn: &'a mut Connection,
@@ -208,7 +210,8 @@ fn multi_read(context: &mut Context, header: RequestHeader, body: &[u8]) -> Byte
             return replies.reply(header.xid, db.last_zxid(), err::MARSHALLING, |_| {});
         }
         Err(PartsError::Write) => {
-            return replies.reply(header.xid, db.last_zxid(), err::MARSHALLING, |to| MultiHeader::END.write(to));
+            return replies
+                .reply(header.xid, db.last_zxid(), err::MARSHALLING, |to| MultiHeader::END.write(to));
         }
     };
     replies.reply(header.xid, db.last_zxid(), 0, |to| {

@@ -43,9 +43,8 @@ impl Step<'_> {
         } else {
             self.check_session()?;
         }
-        let (parent_path, _) = path::split(&request.path)
-            .filter(|_| !request.path.contains('\0'))
-            .ok_or(err::BAD_ARGUMENTS)?;
+        let (parent_path, _) =
+            path::split(&request.path).filter(|_| !request.path.contains('\0')).ok_or(err::BAD_ARGUMENTS)?;
         let fixed = acl::fix_up(&request.acl, &self.request.auth)?;
         let mut parent = self.node(parent_path)?;
         self.check_acl(&parent, perm::CREATE)?;
@@ -81,7 +80,9 @@ impl Step<'_> {
             (op::CREATE_CONTAINER, _) => {
                 TxnRecord::CreateContainer(CreateContainerTxn { path, data, acl, parent_cversion })
             }
-            (op::CREATE_TTL, _) => TxnRecord::CreateTtl(CreateTtlTxn { path, data, acl, parent_cversion, ttl }),
+            (op::CREATE_TTL, _) => {
+                TxnRecord::CreateTtl(CreateTtlTxn { path, data, acl, parent_cversion, ttl })
+            }
             (kind, lifetime) => {
                 let ephemeral = lifetime != Lifetime::Persistent;
                 let txn = CreateTxn { path, data, acl, ephemeral, parent_cversion };

@@ -23,11 +23,7 @@ impl Step<'_> {
         self.prepare.pending.begin_multi();
         let mut failed = false;
         for part in parts {
-            let record = if failed {
-                Err(err::RUNTIME_INCONSISTENCY)
-            } else {
-                self.part(part)
-            };
+            let record = if failed { Err(err::RUNTIME_INCONSISTENCY) } else { self.part(part) };
             failed |= record.is_err();
             let record = record.unwrap_or_else(|err| TxnRecord::Error { err });
             let mut data = BytesMut::new();

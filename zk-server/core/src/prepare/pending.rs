@@ -101,7 +101,9 @@ impl Pending {
         let key = path.slice_ref(path::key(path));
         let before = self.get(db, &key).map_or(0, |change| change.digest(&key));
         let after = change.as_ref().map_or(0, |change| change.digest(&key));
-        if let Some(Lifetime::Session(session)) = change.as_ref().map(|c| Lifetime::of(c.stat.ephemeral_owner)) {
+        if let Some(Lifetime::Session(session)) =
+            change.as_ref().map(|c| Lifetime::of(c.stat.ephemeral_owner))
+        {
             self.ephemerals.insert((session, key.clone()));
         }
         let previous = self.latest.insert(key.clone(), Latest { zxid, change });
