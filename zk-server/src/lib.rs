@@ -2,3 +2,8 @@
 
 pub mod config;
 pub mod disk;
+mod election_net;
+mod net;
+mod quorum_net;
+pub mod server;
+mod words;

@@ -1,0 +1,357 @@
+//! The election port (3888): one connection to every other server, over which votes travel.
+//!
+//! Of two servers the one with the larger id keeps the connection that it dialled: whoever dials a larger id introduces
+//! itself, hangs up, and is dialled back. One task owns all of this; every connection has a reader and a writer.
+
+mod hello;
+mod link;
+
+use crate::net::endpoint::Endpoint;
+use crate::net::listen;
+use crate::server::inbox::Inbox;
+use link::Link;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+use wire::jute::Record;
+use wire::zk::Sid;
+use wire::zk::quorum::{Notification, hello::OBSERVER_ID};
+
+/// The wait after the first failed attempt; doubled by each further one up to the last.
+const REDIAL_FIRST: Duration = Duration::from_millis(500);
+const REDIAL_LAST: Duration = Duration::from_secs(30);
+/// Hellos that are being read at a time; further connections wait in the listener's queue.
+const HELLOS_MAX: usize = 128;
+
+/// What the election port needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub myid: Sid,
+    /// Every member's election addresses, our own among them.
+    pub members: BTreeMap<Sid, Vec<Endpoint>>,
+    /// `quorumListenOnAllIPs`.
+    pub listen_on_all: bool,
+    /// `cnxTimeout`: of one attempt.
+    pub connect_within: Duration,
+    /// How long a dialler may take for its hello.
+    pub hello_within: Duration,
+    /// `electionPortBindRetry`; 0: without end.
+    pub bind_tries: u32,
+    pub keep_alive: bool,
+}
+
+/// The loop's handle.
+#[derive(Debug)]
+pub(crate) struct ElectionNet {
+    votes: UnboundedSender<Order>,
+    pub bound: Vec<SocketAddr>,
+}
+
+/// What the owning task is told.
+#[derive(Debug)]
+enum Order {
+    Vote(Sid, Notification),
+    /// A hello was read on an accepted connection.
+    Accepted(hello::Hello, TcpStream),
+    /// A dialled connection is open and introduced; `None`: it came to nothing, or was hung up as the rules want.
+    Dialled(Sid, Option<TcpStream>, DialEnd),
+    LinkEnded(Sid, u64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DialEnd {
+    Failed,
+    Introduced,
+}
+
+impl ElectionNet {
+    /// Binds our own election addresses and starts. Must be called on the runtime.
+    pub async fn start(settings: Settings, inbox: Inbox) -> io::Result<ElectionNet> {
+        let own = settings.members.get(&settings.myid).cloned().unwrap_or_default();
+        let mut listeners = Vec::new();
+        for endpoint in &own {
+            listeners.push(
+                listen::with_retries(endpoint, settings.listen_on_all, settings.bind_tries).await?,
+            );
+        }
+        let bound = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        for at in &bound {
+            info!("{} is accepting connections now, my election bind port: {at}", settings.myid);
+        }
+        let (votes, orders) = unbounded_channel();
+        let board = Board {
+            hello: hello::encode(settings.myid, &own),
+            settings,
+            inbox,
+            me: votes.downgrade(),
+            peers: BTreeMap::new(),
+            observers: 0,
+            links: 0,
+            tasks: JoinSet::new(),
+        };
+        tokio::spawn(board.run(listeners, orders));
+        Ok(ElectionNet { votes, bound })
+    }
+
+    /// Queues a vote; it replaces one to the same server that has not left yet.
+    pub fn send(&self, to: Sid, vote: Notification) {
+        // The task ends with this handle, not before.
+        let _ = self.votes.send(Order::Vote(to, vote));
+    }
+}
+
+/// One other server.
+#[derive(Debug, Default)]
+struct Peer {
+    /// The newest vote, encoded: sent, or waiting for a connection.
+    newest: Option<bytes::Bytes>,
+    /// `newest` was given to a connection.
+    sent: bool,
+    link: Option<Link>,
+    dialling: bool,
+    /// Where it wants to be dialled back, from its last hello.
+    told: Vec<Endpoint>,
+    /// The wait before the next attempt of our own, and when that is.
+    redial: Option<(Duration, Instant)>,
+}
+
+struct Board {
+    settings: Settings,
+    hello: bytes::Bytes,
+    inbox: Inbox,
+    /// Weak: the task ends when the loop's handle is gone.
+    me: tokio::sync::mpsc::WeakUnboundedSender<Order>,
+    peers: BTreeMap<Sid, Peer>,
+    /// Observers without an id get -1, -2, ...
+    observers: i64,
+    links: u64,
+    /// Dials, hellos, readers and writers: they end with this task.
+    tasks: JoinSet<()>,
+}
+
+impl Board {
+    async fn run(mut self, listeners: Vec<TcpListener>, mut orders: UnboundedReceiver<Order>) {
+        for listener in listeners {
+            let (me, within) = (self.me.clone(), self.settings.hello_within);
+            self.tasks.spawn(accept(listener, me, within));
+        }
+        loop {
+            let redial = self.peers.values().filter_map(|peer| peer.redial.map(|(_, at)| at)).min();
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => return,
+                },
+                Some(_) = self.tasks.join_next() => {}
+                () = sleep_until(redial.unwrap_or_else(Instant::now)), if redial.is_some() => self.redial_due(),
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Vote(to, vote) => self.vote(to, vote),
+            Order::Accepted(hello, stream) => self.accepted(hello, stream),
+            Order::Dialled(sid, stream, end) => self.dialled(sid, stream, end),
+            Order::LinkEnded(sid, number) => {
+                let peer = self.peers.entry(sid).or_default();
+                if peer.link.as_ref().is_some_and(|link| link.number == number) {
+                    debug!("Connection to server {sid} on the election port ended");
+                    peer.link = None;
+                }
+            }
+        }
+    }
+
+    fn vote(&mut self, to: Sid, vote: Notification) {
+        if to == self.settings.myid {
+            return self.inbox.vote(to, vote);
+        }
+        let peer = self.peers.entry(to).or_default();
+        let bytes = vote.encode();
+        peer.sent = peer.link.as_ref().is_some_and(|link| link.send(bytes.clone()));
+        peer.newest = Some(bytes);
+        if !peer.sent {
+            peer.link = None;
+            self.dial(to);
+        }
+    }
+
+    /// Where `sid` may be: what is configured, then what it said itself.
+    fn endpoints(&self, sid: Sid) -> Vec<Endpoint> {
+        let told = self.peers.get(&sid).map(|peer| peer.told.clone()).unwrap_or_default();
+        let mut all = self.settings.members.get(&sid).cloned().unwrap_or_default();
+        for at in told {
+            if !all.contains(&at) {
+                all.push(at);
+            }
+        }
+        all
+    }
+
+    fn dial(&mut self, sid: Sid) {
+        let endpoints = self.endpoints(sid);
+        let peer = self.peers.entry(sid).or_default();
+        if peer.dialling || endpoints.is_empty() {
+            return;
+        }
+        peer.dialling = true;
+        let (me, hello, within) = (self.me.clone(), self.hello.clone(), self.settings.connect_within);
+        let (myid, keep) = (self.settings.myid, sid < self.settings.myid);
+        self.tasks.spawn(async move {
+            let (stream, end) = match introduce(sid, &endpoints, &hello, within).await {
+                None => (None, DialEnd::Failed),
+                Some(stream) if keep => (Some(stream), DialEnd::Introduced),
+                Some(_) => {
+                    info!(
+                        "Have smaller server identifier, so dropping the connection: \
+                         (myId:{myid} --> sid:{sid})"
+                    );
+                    (None, DialEnd::Introduced)
+                }
+            };
+            if let Some(me) = me.upgrade() {
+                let _ = me.send(Order::Dialled(sid, stream, end));
+            }
+        });
+    }
+
+    fn dialled(&mut self, sid: Sid, stream: Option<TcpStream>, end: DialEnd) {
+        let peer = self.peers.entry(sid).or_default();
+        peer.dialling = false;
+        // A larger id dials back; should it not, the next attempt reminds it.
+        let wait = match (end, peer.redial) {
+            (DialEnd::Introduced, _) => REDIAL_FIRST * 4,
+            (DialEnd::Failed, None) => REDIAL_FIRST,
+            (DialEnd::Failed, Some((wait, _))) => (wait * 2).min(REDIAL_LAST),
+        };
+        peer.redial = peer.link.is_none().then(|| (wait, Instant::now() + wait));
+        if let Some(stream) = stream {
+            self.install(sid, stream);
+        }
+    }
+
+    fn redial_due(&mut self) {
+        let now = Instant::now();
+        let due = |peer: &Peer| peer.redial.is_some_and(|(_, at)| at <= now);
+        let sids: Vec<Sid> = self.peers.iter().filter(|(_, peer)| due(peer)).map(|(sid, _)| *sid).collect();
+        for sid in sids {
+            let peer = self.peers.get_mut(&sid).expect("just found");
+            if peer.link.is_some() || peer.sent || peer.dialling {
+                peer.redial = None;
+            } else {
+                // Keeps the wait for the back-off; the moment is set anew by the attempt's end.
+                peer.redial = peer.redial.map(|(wait, _)| (wait, now + REDIAL_LAST));
+                self.dial(sid);
+            }
+        }
+    }
+
+    fn accepted(&mut self, hello: hello::Hello, stream: TcpStream) {
+        let mut sid = hello.sid;
+        if sid == OBSERVER_ID {
+            self.observers -= 1;
+            sid = self.observers;
+            info!("Setting arbitrary identifier to observer: {sid}");
+            return self.install(sid, stream);
+        }
+        let known = self.settings.members.contains_key(&sid);
+        self.peers.entry(sid).or_default().told = hello.endpoints;
+        if sid == self.settings.myid {
+            warn!(
+                "We got a connection request from a server with our own ID. \
+                 This should be either a configuration error, or a bug."
+            );
+        } else if sid > self.settings.myid {
+            self.install(sid, stream);
+        } else {
+            debug!("Server {sid} (member: {known}) dialled: hanging up and dialling back");
+            drop(stream);
+            self.peers.entry(sid).or_default().link = None;
+            self.dial(sid);
+        }
+    }
+
+    /// The connection to `sid` from now on; an older one is closed. The newest vote is sent (again).
+    fn install(&mut self, sid: Sid, stream: TcpStream) {
+        self.links += 1;
+        if self.settings.keep_alive {
+            listen::keep_alive(&stream);
+        }
+        let me = self.me.clone();
+        let number = self.links;
+        let ended = move || {
+            if let Some(me) = me.upgrade() {
+                let _ = me.send(Order::LinkEnded(sid, number));
+            }
+        };
+        let link = Link::start(number, sid, stream, self.inbox.clone(), ended, &mut self.tasks);
+        let peer = self.peers.entry(sid).or_default();
+        if let Some(newest) = &peer.newest {
+            peer.sent = link.send(newest.clone());
+        }
+        peer.link = Some(link);
+        peer.redial = None;
+    }
+}
+
+/// Connects and sends our hello. Failures are warnings in the words that operators look for.
+async fn introduce(
+    sid: Sid,
+    endpoints: &[Endpoint],
+    hello: &bytes::Bytes,
+    within: Duration,
+) -> Option<TcpStream> {
+    use tokio::io::AsyncWriteExt;
+    for endpoint in endpoints {
+        match endpoint.connect(within).await {
+            Err((shown, error)) => {
+                warn!("Cannot open channel to {sid} at election address {shown}: {error}");
+            }
+            Ok(mut stream) => match timeout(within, stream.write_all(hello)).await {
+                Ok(Ok(())) => return Some(stream),
+                Ok(Err(error)) => warn!("Cannot introduce ourselves to {sid} at {endpoint}: {error}"),
+                Err(_) => warn!("Cannot introduce ourselves to {sid} at {endpoint}: it takes nothing"),
+            },
+        }
+    }
+    None
+}
+
+async fn accept(listener: TcpListener, me: tokio::sync::mpsc::WeakUnboundedSender<Order>, within: Duration) {
+    let mut hellos = JoinSet::new();
+    loop {
+        while hellos.try_join_next().is_some() {}
+        if hellos.len() >= HELLOS_MAX {
+            hellos.join_next().await;
+        }
+        let (mut stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!("Cannot accept a connection on the election port: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let me = me.clone();
+        hellos.spawn(async move {
+            debug!("Received connection request from {from}");
+            let _ = stream.set_nodelay(true);
+            match timeout(within, hello::read(&mut stream)).await {
+                Ok(Ok(hello)) => {
+                    if let Some(me) = me.upgrade() {
+                        let _ = me.send(Order::Accepted(hello, stream));
+                    }
+                }
+                Ok(Err(error)) => warn!("Exception reading or writing challenge from /{from}: {error}"),
+                Err(_) => warn!("Exception reading or writing challenge from /{from}: it says nothing"),
+            }
+        });
+    }
+}

@@ -1,0 +1,268 @@
+//! The client port (2181): accepting, four-letter words, frames, and holding back those who ask too much.
+
+use super::endpoint::Endpoint;
+use super::gate::Gate;
+use super::outlet::Outlet;
+use super::{frames, listen};
+use crate::server::inbox::{Inbox, Input};
+use crate::words;
+use bytes::{Bytes, BytesMut};
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+use zk_core::ConnId;
+
+/// What requests of one connection may weigh before it is read no further: [`request_weight`].
+pub(crate) const CONNECTION_LOAD_MAX: usize = 4 << 20;
+/// Unsent bytes above which a connection is not read, and above which it is given up.
+const UNSENT_PAUSE: usize = 1 << 20;
+pub(crate) const UNSENT_MAX: usize = 256 << 20;
+/// A read's buffer: at least, and at most however much a frame still lacks.
+const READ_MIN: usize = 4 << 10;
+const READ_MAX: usize = 64 << 10;
+/// How long a word's answer may take to be rendered.
+const WORD_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a request under way weighs: its bytes and what is kept about it.
+pub(crate) fn request_weight(frame: usize) -> usize {
+    frame + 1024
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub listen: Option<Endpoint>,
+    pub backlog: i32,
+    /// `maxClientCnxns`; 0: no limit.
+    pub of_one_address_max: usize,
+    /// `maxCnxns`; 0: no limit.
+    pub connections_max: usize,
+    pub keep_alive: bool,
+    pub sessionless: Duration,
+    /// `globalOutstandingLimit`
+    pub outstanding_max: usize,
+    /// `jute.maxbuffer`
+    pub frame_max: usize,
+    pub words: Vec<String>,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub settings: Settings,
+    inbox: Inbox,
+    next: AtomicU64,
+    /// Connections by the address that they come from.
+    from: Mutex<HashMap<IpAddr, usize>>,
+    pub connections: AtomicUsize,
+    /// Requests that are not answered yet.
+    pub outstanding: AtomicUsize,
+    pub rejected: AtomicUsize,
+}
+
+/// The open port. It closes with this value; connections do not.
+#[derive(Debug)]
+pub(crate) struct ClientPort {
+    pub bound: SocketAddr,
+    pub shared: Arc<Shared>,
+    task: tokio::task::AbortHandle,
+}
+
+impl Drop for ClientPort {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl ClientPort {
+    /// Binds and accepts; `Ok(None)`: no port is configured. Must be called on the runtime.
+    pub fn bind(settings: Settings, inbox: Inbox) -> Result<Option<ClientPort>, (String, io::Error)> {
+        let Some(at) = settings.listen.clone() else { return Ok(None) };
+        let failed = |error| (at.to_string(), error);
+        info!("binding to port {at}");
+        let address = (at.host.as_str(), at.port).to_socket_addrs().map_err(failed)?.next();
+        let address = address.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let listener = listen::bind(address, settings.backlog).map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        let shared = Arc::new(Shared {
+            settings,
+            inbox,
+            next: AtomicU64::new(1),
+            from: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            outstanding: AtomicUsize::new(0),
+            rejected: AtomicUsize::new(0),
+        });
+        let task = tokio::spawn(accept(listener, shared.clone())).abort_handle();
+        Ok(Some(ClientPort { bound, shared, task }))
+    }
+}
+
+/// One place among the connections, given back when dropped.
+struct Place {
+    shared: Arc<Shared>,
+    ip: IpAddr,
+}
+
+impl Place {
+    fn take(shared: &Arc<Shared>, ip: IpAddr) -> Option<Place> {
+        let Settings { of_one_address_max, connections_max, .. } = shared.settings;
+        let mut from = shared.from.lock().expect("nobody panics while counting");
+        let of_this = from.entry(ip).or_default();
+        if of_one_address_max > 0 && *of_this >= of_one_address_max {
+            warn!("Too many connections from /{ip} - max is {of_one_address_max}");
+            return None;
+        }
+        if connections_max > 0 && shared.connections.load(SeqCst) >= connections_max {
+            warn!("Too many connections - max is {connections_max}");
+            return None;
+        }
+        *of_this += 1;
+        shared.connections.fetch_add(1, SeqCst);
+        Some(Place { shared: shared.clone(), ip })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.connections.fetch_sub(1, SeqCst);
+        let mut from = self.shared.from.lock().expect("nobody panics while counting");
+        if let Some(count) = from.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                from.remove(&self.ip);
+            }
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => match Place::take(&shared, from.ip().to_canonical()) {
+                Some(place) => {
+                    tokio::spawn(serve(stream, from, place));
+                }
+                None => {
+                    shared.rejected.fetch_add(1, SeqCst);
+                }
+            },
+            Err(error) => {
+                // Out of file descriptors, most likely: others have to close first.
+                warn!("Error accepting new connection: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// One connection from its first byte to its last.
+async fn serve(stream: TcpStream, from: SocketAddr, place: Place) {
+    let shared = &place.shared;
+    let _ = stream.set_nodelay(true);
+    if shared.settings.keep_alive {
+        listen::keep_alive(&stream);
+    }
+    let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+    let mut buffer = BytesMut::with_capacity(READ_MIN);
+    let first = timeout(shared.settings.sessionless, async {
+        while buffer.len() < 4 {
+            if read(&stream, &mut buffer, 0).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok::<(), io::Error>(())
+    });
+    if !matches!(first.await, Ok(Ok(()))) {
+        return debug!("/{from} left without a request");
+    }
+    match buffer.first_chunk::<4>() {
+        Some(word) if words::is_word(word) => {
+            let word = *word;
+            answer(stream, word, buffer, from, shared).await
+        },
+        _ => session(stream, buffer, from, shared).await,
+    }
+}
+
+/// The next bytes, 0 at the end; `lacking`: how many the next frame still needs.
+async fn read(stream: &TcpStream, buffer: &mut BytesMut, lacking: usize) -> io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        buffer.reserve(lacking.clamp(READ_MIN, READ_MAX));
+        match stream.try_read_buf(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
+
+/// A four-letter word: its answer, and the end.
+async fn answer(mut stream: TcpStream, word: [u8; 4], mut rest: BytesMut, from: SocketAddr, shared: &Shared) {
+    let name = String::from_utf8_lossy(&word).into_owned();
+    info!("Processing {name} command from /{from}");
+    let argument = rest.split_off(4).freeze();
+    let text = if words::is_allowed(&name, &shared.settings.words) {
+        let (answer, rendered) = oneshot::channel();
+        shared.inbox.send(Input::Word { word, argument, from, answer });
+        match timeout(WORD_WITHIN, rendered).await {
+            Ok(Ok(text)) => text,
+            _ => return,
+        }
+    } else {
+        Bytes::from(format!("{name} is not executed because it is not in the whitelist.\n"))
+    };
+    // Whoever asks and does not listen gets what the socket took.
+    let _ = timeout(WORD_WITHIN, async {
+        stream.write_all(&text).await?;
+        stream.shutdown().await
+    })
+    .await;
+}
+
+async fn session(stream: TcpStream, mut buffer: BytesMut, from: SocketAddr, shared: &Shared) {
+    let conn = ConnId(shared.next.fetch_add(1, SeqCst));
+    let stream = Arc::new(stream);
+    let outlet = Outlet::new(stream.clone(), Handle::current());
+    let gate = Arc::new(Gate::default());
+    shared.inbox.send(Input::ClientOpened { conn, from, outlet: outlet.clone(), gate: gate.clone() });
+    if let Err(error) = requests(conn, &stream, &mut buffer, &outlet, &gate, shared).await {
+        debug!("Connection {conn:?} from /{from} ends: {error}");
+    }
+    shared.inbox.send(Input::ClientClosed { conn });
+}
+
+async fn requests(
+    conn: ConnId,
+    stream: &TcpStream,
+    buffer: &mut BytesMut,
+    outlet: &Outlet,
+    gate: &Gate,
+    shared: &Shared,
+) -> io::Result<()> {
+    let Settings { frame_max, outstanding_max, .. } = shared.settings;
+    loop {
+        let mut frames = Vec::new();
+        let lacking = frames::split(buffer, frame_max, &mut frames);
+        if !frames.is_empty() {
+            gate.add(frames.iter().map(|frame| request_weight(frame.len())).sum());
+            shared.outstanding.fetch_add(frames.len(), SeqCst);
+            shared.inbox.send(Input::ClientFrames { conn, frames });
+        }
+        let lacking = lacking.map_err(io::Error::other)?;
+        let crowded = || shared.outstanding.load(SeqCst) > outstanding_max;
+        gate.wait_while(|load| load > CONNECTION_LOAD_MAX || load > 0 && crowded()).await;
+        outlet.wait_until_below(UNSENT_PAUSE).await;
+        if read(stream, buffer, lacking).await? == 0 {
+            return Ok(());
+        }
+    }
+}

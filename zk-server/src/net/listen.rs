@@ -1,0 +1,58 @@
+//! Opening ports.
+
+use super::endpoint::Endpoint;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tracing::warn;
+
+/// The wait between attempts at a port that somebody may be about to leave.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Binds one address. A wildcard of IPv6 takes IPv4 too, as Java's does.
+pub(crate) fn bind(at: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if at.is_ipv6() && at.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&at.into())?;
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Binds what our own line of the configuration says, however our own name resolves: to the wildcard, too.
+/// `tries`: 0 for without end.
+pub(crate) async fn with_retries(own: &Endpoint, on_all: bool, tries: u32) -> io::Result<TcpListener> {
+    let mut attempt = 0;
+    loop {
+        let error = match once(own, on_all).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        attempt += 1;
+        warn!("Cannot listen on {own} (attempt {attempt}): {error}");
+        if attempt == tries {
+            return Err(io::Error::new(error.kind(), format!("cannot listen on {own}: {error}")));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// One attempt at it.
+pub(crate) async fn once(own: &Endpoint, on_all: bool) -> io::Result<TcpListener> {
+    let at = match on_all {
+        true => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), own.port),
+        false => own.resolve().await?[0],
+    };
+    bind(at, 128)
+}
+
+/// Detects peers that vanished without a word, on a connection that may be silent for long.
+pub(crate) fn keep_alive(stream: &tokio::net::TcpStream) {
+    // A socket that refuses is as good as before.
+    let _ = SockRef::from(stream).set_keepalive(true);
+}

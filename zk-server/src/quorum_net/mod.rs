@@ -1,0 +1,290 @@
+//! The quorum port (2888): learners dial the leader, and packets flow both ways.
+//!
+//! A server listens while it leads or looks for a leader (the learners may know before it does that it leads). While
+//! it follows, whoever takes it for the leader is refused at once, and tries again, as Java's learners do.
+
+mod codec;
+mod stream;
+
+use crate::net::endpoint::Endpoint;
+use crate::net::gate::Gate;
+use crate::net::listen;
+use crate::net::outlet::Outlet;
+use crate::server::inbox::{Inbox, Input};
+use bytes::BytesMut;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+use stream::StreamScan;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+use wire::jute::Reader;
+use wire::zk::Sid;
+use wire::zk::quorum::packet;
+use zk_core::{Database, Event, LinkId};
+
+/// Bytes of packets that may wait for the loop before a link is read no further.
+const LOAD_MAX: usize = 8 << 20;
+/// A read's buffer.
+const READ_MIN: usize = 64 << 10;
+/// Between attempts to bind the port: a listener of our own last term may be closing yet.
+const BIND_PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub myid: Sid,
+    /// Every member's quorum address, our own among them.
+    pub members: BTreeMap<Sid, Endpoint>,
+    pub listen_on_all: bool,
+    /// `initLimit`: the longest silence until a learner is in sync.
+    pub joining: Duration,
+    /// `syncLimit`: the longest silence after that.
+    pub serving: Duration,
+}
+
+/// The loop's handle on the quorum port.
+#[derive(Debug)]
+pub(crate) struct QuorumNet {
+    settings: Arc<Settings>,
+    inbox: Inbox,
+    next: Arc<AtomicU64>,
+    runtime: Handle,
+    listening: Option<AbortHandle>,
+}
+
+impl Drop for QuorumNet {
+    fn drop(&mut self) {
+        self.listen(false);
+    }
+}
+
+impl QuorumNet {
+    /// Must be called on the runtime.
+    pub fn new(settings: Settings, inbox: Inbox) -> QuorumNet {
+        QuorumNet {
+            settings: Arc::new(settings),
+            inbox,
+            next: Arc::new(AtomicU64::new(1)),
+            runtime: Handle::current(),
+            listening: None,
+        }
+    }
+
+    fn attachment(&self) -> Attachment {
+        Attachment { settings: self.settings.clone(), inbox: self.inbox.clone(), next: self.next.clone() }
+    }
+
+    /// Whether learners can connect.
+    pub fn listen(&mut self, wanted: bool) {
+        match wanted {
+            true if self.listening.is_none() => {
+                let task = self.runtime.spawn(accept(self.attachment()));
+                self.listening = Some(task.abort_handle());
+            }
+            false => {
+                if let Some(task) = self.listening.take() {
+                    task.abort();
+                }
+            }
+            true => {}
+        }
+    }
+
+    /// One attempt, answered by [`Input::LinkOpened`] or [`Event::DialFailed`].
+    pub fn dial(&self, leader: Sid) {
+        let attachment = self.attachment();
+        self.runtime.spawn(async move {
+            let Some(at) = attachment.settings.members.get(&leader) else {
+                warn!("Unexpected leader {leader}: it is no member of this ensemble");
+                return attachment.inbox.event(Event::DialFailed { leader });
+            };
+            match at.connect(attachment.settings.serving).await {
+                Ok(stream) => attachment.attach(stream, Some(leader)).await,
+                Err((shown, error)) => {
+                    warn!("Unexpected exception connecting to leader {leader} at {shown}: {error}");
+                    attachment.inbox.event(Event::DialFailed { leader });
+                }
+            }
+        });
+    }
+}
+
+async fn accept(attachment: Attachment) {
+    let settings = &attachment.settings;
+    let Some(own) = settings.members.get(&settings.myid) else { return };
+    let mut attempts = 0u32;
+    let listener = loop {
+        match listen::once(own, settings.listen_on_all).await {
+            Ok(listener) => break listener,
+            Err(error) if attempts % 50 == 5 => {
+                warn!("Couldn't bind to {own}, learners cannot connect: {error}")
+            }
+            Err(_) => {}
+        }
+        attempts += 1;
+        sleep(BIND_PAUSE).await;
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true);
+                tokio::spawn(attachment.clone().attach(stream, None));
+            }
+            Err(error) => {
+                warn!("Exception while accepting a learner: {error}");
+                sleep(BIND_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// What makes a connection a link.
+#[derive(Clone)]
+struct Attachment {
+    settings: Arc<Settings>,
+    inbox: Inbox,
+    next: Arc<AtomicU64>,
+}
+
+impl Attachment {
+    /// Announces the link, and reads it to its end.
+    async fn attach(self, stream: TcpStream, leader: Option<Sid>) {
+        let link = LinkId(self.next.fetch_add(1, SeqCst));
+        let peer = stream.peer_addr().map(|at| at.to_string()).unwrap_or_default();
+        let stream = Arc::new(stream);
+        let outlet = Outlet::new(stream.clone(), Handle::current());
+        let gate = Arc::new(Gate::default());
+        self.inbox.send(Input::LinkOpened { link, leader, outlet: outlet.clone(), gate: gate.clone() });
+        let mut reading = Reading {
+            link,
+            from_leader: leader.is_some(),
+            stream,
+            buffer: BytesMut::new(),
+            silence_max: self.settings.joining,
+            serving: self.settings.serving,
+            gate,
+            inbox: self.inbox.clone(),
+        };
+        let Err(why) = reading.run().await;
+        match leader {
+            Some(leader) => warn!("Connection to leader {leader} at /{peer} ended: {why}"),
+            None => info!("******* GOODBYE /{peer} ******** ({why})"),
+        }
+        outlet.abort();
+        self.inbox.event(Event::LinkClosed { link });
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("closed by the other side")]
+    End,
+    #[error("nothing came for {0:?}")]
+    Silence(Duration),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Packet(#[from] codec::PacketError),
+    #[error(transparent)]
+    Stream(#[from] stream::StreamError),
+    #[error("the leader's snapshot cannot be read: {0}")]
+    Snapshot(#[from] wire::jute::DecodeError),
+}
+
+struct Reading {
+    link: LinkId,
+    from_leader: bool,
+    stream: Arc<TcpStream>,
+    buffer: BytesMut,
+    silence_max: Duration,
+    serving: Duration,
+    gate: Arc<Gate>,
+    inbox: Inbox,
+}
+
+impl Reading {
+    async fn run(&mut self) -> Result<std::convert::Infallible, LinkError> {
+        loop {
+            if self.packets()? {
+                self.snapshot().await?;
+                continue;
+            }
+            self.gate.wait_while(|load| load > LOAD_MAX).await;
+            self.more().await?;
+        }
+    }
+
+    /// Hands over every packet that is there. True: the last one announces a snapshot.
+    fn packets(&mut self) -> Result<bool, LinkError> {
+        let before = self.buffer.len();
+        let mut packets = Vec::new();
+        let mut snapshot = false;
+        let mut failed = None;
+        while !snapshot {
+            match codec::next_packet(&mut self.buffer) {
+                Ok(Some(packet)) => {
+                    snapshot = self.from_leader && packet.kind == packet::SNAP;
+                    self.note(packet.kind);
+                    packets.push(packet);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if !packets.is_empty() {
+            let load = before - self.buffer.len();
+            self.gate.add(load);
+            self.inbox.send(Input::LinkPackets { link: self.link, packets, load });
+        }
+        failed.map_or(Ok(snapshot), |error| Err(error.into()))
+    }
+
+    /// A learner is in sync when it has acknowledged NEWLEADER, a leader's word for it is UPTODATE.
+    fn note(&mut self, kind: i32) {
+        let in_sync = if self.from_leader { packet::UP_TO_DATE } else { packet::ACK };
+        if kind == in_sync {
+            self.silence_max = self.serving;
+        }
+    }
+
+    async fn more(&mut self) -> Result<(), LinkError> {
+        loop {
+            match timeout(self.silence_max, self.stream.readable()).await {
+                Ok(ready) => ready?,
+                Err(_) => return Err(LinkError::Silence(self.silence_max)),
+            }
+            self.buffer.reserve(READ_MIN);
+            match self.stream.try_read_buf(&mut self.buffer) {
+                Ok(0) => return Err(LinkError::End),
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The stream behind a SNAP packet, to its signature.
+    async fn snapshot(&mut self) -> Result<(), LinkError> {
+        let mut scan = StreamScan::new();
+        let (len, end) = loop {
+            match scan.end(&self.buffer)? {
+                Some(found) => break found,
+                None => self.more().await?,
+            }
+        };
+        let bytes = self.buffer.split_to(end).freeze().slice(..len);
+        let decoding = tokio::task::spawn_blocking(move || Database::decode_stream(&mut Reader::new(bytes)));
+        let database = decoding.await.map_err(|panic| io::Error::other(panic.to_string()))??;
+        let database = Box::new(database);
+        self.inbox.event(Event::LinkSnapshot { link: self.link, database });
+        Ok(())
+    }
+}

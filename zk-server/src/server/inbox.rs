@@ -1,0 +1,71 @@
+//! The loop's inbox: what sockets, the log thread and the operator have to say.
+
+use crate::net::gate::Gate;
+use crate::net::outlet::Outlet;
+use bytes::Bytes;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
+use wire::zk::Sid;
+use wire::zk::quorum::{Notification, QuorumPacket};
+use zk_core::{ConnId, Event, LinkId};
+
+/// Votes that may wait for the loop; a server that sends faster is not read meanwhile.
+const VOTES_WAITING: usize = 100;
+
+#[derive(Debug)]
+pub(crate) enum Input {
+    ClientOpened { conn: ConnId, from: SocketAddr, outlet: Outlet, gate: Arc<Gate> },
+    /// What one read brought.
+    ClientFrames { conn: ConnId, frames: Vec<Bytes> },
+    ClientClosed { conn: ConnId },
+    /// A four-letter word; the answer is raw text.
+    Word { word: [u8; 4], argument: Bytes, from: SocketAddr, answer: oneshot::Sender<Bytes> },
+
+    Vote { from: Sid, vote: Notification },
+
+    LinkOpened { link: LinkId, leader: Option<Sid>, outlet: Outlet, gate: Arc<Gate> },
+    /// What one read brought, and its size.
+    LinkPackets { link: LinkId, packets: Vec<QuorumPacket>, load: usize },
+
+    /// Everything that needs no more than the core.
+    Core(Event),
+    /// The log or a snapshot cannot be written.
+    Broken { code: i32, why: String },
+    Stop,
+}
+
+/// The sending side: one for every task and thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbox {
+    to: Sender<Input>,
+    pub votes: Arc<Gate>,
+}
+
+impl Inbox {
+    pub fn new() -> (Inbox, Receiver<Input>) {
+        let (to, from) = channel();
+        (Inbox { to, votes: Arc::default() }, from)
+    }
+
+    /// A loop that has ended takes nothing more, and nobody minds.
+    pub fn send(&self, input: Input) {
+        let _ = self.to.send(input);
+    }
+
+    pub fn event(&self, event: Event) {
+        self.send(Input::Core(event));
+    }
+
+    pub fn vote(&self, from: Sid, vote: Notification) {
+        self.votes.add(1);
+        self.send(Input::Vote { from, vote });
+    }
+
+    /// As [`Inbox::vote`], once the loop has dealt with the most of those before.
+    pub async fn vote_in_turn(&self, from: Sid, vote: Notification) {
+        self.votes.wait_while(|waiting| waiting > VOTES_WAITING).await;
+        self.vote(from, vote);
+    }
+}

@@ -1,0 +1,474 @@
+//! The loop: the one thread that owns the [`Peer`]. A turn takes what is waiting, steps the core with each, performs
+//! its effects, and ends in one batch for the log and one write for each connection.
+
+use super::clients::Clients;
+use super::inbox::{Inbox, Input};
+use super::journal::Journal;
+use super::snapshots::{Trigger, Writing, random};
+use super::Exit;
+use crate::config::Config;
+use crate::disk::{Disk, DiskError};
+use crate::election_net::ElectionNet;
+use crate::net::client_port::ClientPort;
+use crate::net::gate::Gate;
+use crate::net::outlet::Outlet;
+use crate::quorum_net::QuorumNet;
+use crate::words;
+use bytes::{Bytes, BytesMut};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+use wire::jute::Record;
+use wire::zk::Zxid;
+use zk_core::database::SnapshotCursor;
+use zk_core::peer::{Mode, Recovered};
+use zk_core::{Effect, Event, LinkId, LogLevel, Now, Peer};
+
+/// Inputs of one turn, and its longest duration until what was decided leaves.
+const TURN_INPUTS: usize = 4096;
+const TURN_TIME: Duration = Duration::from_millis(5);
+/// Bytes of a snapshot that are encoded between two turns: about a millisecond's.
+const SNAPSHOT_SLICE: usize = 512 << 10;
+/// The wait for the snapshot's thread where it is behind.
+const SNAPSHOT_PAUSE: Duration = Duration::from_millis(2);
+/// The longest sleep: nothing is ever due later than this.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// What a loop is made of.
+pub(super) struct Parts {
+    pub config: Arc<Config>,
+    pub disk: Disk,
+    pub recovered: Recovered,
+    pub inbox: Inbox,
+    pub inputs: Receiver<Input>,
+    pub clients: Option<ClientPort>,
+    pub election: Option<ElectionNet>,
+    pub quorum: Option<QuorumNet>,
+    pub mode: watch::Sender<Mode>,
+    pub ended: watch::Sender<Option<Exit>>,
+    pub runtime: Handle,
+}
+
+/// Starts the thread; its end is told by `parts.ended`.
+pub(super) fn spawn(parts: Parts) -> io::Result<()> {
+    let disk_config = &parts.config.disk;
+    let journal = Journal::start(
+        parts.disk.clone(),
+        parts.inbox.clone(),
+        disk_config.batch_max,
+        disk_config.sync_warning,
+    )?;
+    let name = format!("QuorumPeer[myid={}]", parts.config.core.myid);
+    std::thread::Builder::new().name(name).spawn(move || {
+        let ended = parts.ended.clone();
+        let runtime = parts.runtime.clone();
+        let _guard = runtime.enter();
+        let exit = Loop::new(parts, journal).run();
+        ended.send_replace(Some(exit));
+    })?;
+    Ok(())
+}
+
+/// The loop's clock.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    fn now(self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { mono: self.start.elapsed().as_millis() as u64, wall: wall.as_millis() as i64 }
+    }
+}
+
+#[derive(Debug)]
+struct OutLink {
+    outlet: Outlet,
+    gate: Arc<Gate>,
+    out: BytesMut,
+    closing: bool,
+}
+
+/// A snapshot that is being encoded between the turns.
+struct Snapping {
+    writing: Writing,
+    cursor: SnapshotCursor,
+    digest: Option<(Zxid, i64)>,
+    /// A chunk that the thread had no room for.
+    held: Option<Bytes>,
+    last: bool,
+}
+
+struct Loop {
+    config: Arc<Config>,
+    disk: Disk,
+    peer: Peer,
+    clock: Clock,
+    inbox: Inbox,
+    inputs: Receiver<Input>,
+    client_port: Option<ClientPort>,
+    clients: Clients,
+    election: Option<ElectionNet>,
+    quorum: Option<QuorumNet>,
+    links: BTreeMap<LinkId, OutLink>,
+    dirty_links: Vec<LinkId>,
+    journal: Journal,
+    appends: Vec<(Zxid, Bytes)>,
+    trigger: Trigger,
+    snapping: Option<Snapping>,
+    mode: watch::Sender<Mode>,
+    effects: Vec<Effect>,
+    next_purge: Option<Instant>,
+    exit: Option<Exit>,
+}
+
+impl Loop {
+    fn new(parts: Parts, journal: Journal) -> Loop {
+        let Parts { config, disk, recovered, inbox, inputs, clients, election, quorum, mode, .. } = parts;
+        Loop {
+            peer: Peer::new(config.core.clone(), recovered),
+            clock: Clock { start: Instant::now() },
+            clients: Clients::new(clients.as_ref().map(|port| port.shared.clone())),
+            client_port: clients,
+            links: BTreeMap::new(),
+            dirty_links: Vec::new(),
+            appends: Vec::new(),
+            trigger: Trigger::new(config.disk.snap_count, config.disk.snap_bytes),
+            snapping: None,
+            effects: Vec::new(),
+            next_purge: config.disk.purge_interval.map(|_| Instant::now()),
+            exit: None,
+            config,
+            disk,
+            inbox,
+            inputs,
+            election,
+            quorum,
+            journal,
+            mode,
+        }
+    }
+
+    fn run(mut self) -> Exit {
+        self.step(Event::Tick);
+        self.end_turn();
+        while self.exit.is_none() {
+            match self.inputs.recv_timeout(self.wait()) {
+                Ok(first) => self.take_waiting(first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.peer.deadline().is_some_and(|at| at <= self.clock.now().mono) {
+                self.step(Event::Tick);
+            }
+            self.end_turn();
+            self.snapshot_slice();
+            self.purge_if_due();
+        }
+        self.finish()
+    }
+
+    /// How long nothing has to happen.
+    fn wait(&self) -> Duration {
+        match &self.snapping {
+            Some(Snapping { held: None, .. }) => return Duration::ZERO,
+            Some(_) => return SNAPSHOT_PAUSE,
+            None => {}
+        }
+        let now = self.clock.now().mono;
+        self.peer.deadline().map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now)).min(IDLE))
+    }
+
+    fn take_waiting(&mut self, first: Input) {
+        let begun = Instant::now();
+        self.take(first);
+        for count in 1..TURN_INPUTS {
+            if self.exit.is_some() || count % 64 == 0 && begun.elapsed() > TURN_TIME {
+                return;
+            }
+            match self.inputs.try_recv() {
+                Ok(input) => self.take(input),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.clock.now();
+        match input {
+            Input::ClientOpened { conn, from, outlet, gate } => {
+                self.clients.opened(conn, from, outlet, gate, now);
+                self.step_at(now, Event::ClientOpened { conn, peer: from.ip() });
+            }
+            Input::ClientFrames { conn, frames } => {
+                for frame in frames {
+                    if self.clients.received(conn, &frame, now) {
+                        self.step_at(now, Event::ClientFrame { conn, frame });
+                    }
+                }
+            }
+            Input::ClientClosed { conn } => {
+                self.clients.closed(conn);
+                self.step_at(now, Event::ClientClosed { conn });
+            }
+            Input::Word { word, argument, from, answer } => {
+                let text = self.word(word, &argument, from);
+                // Whoever asked may be gone.
+                let _ = answer.send(text);
+            }
+            Input::Vote { from, vote } => {
+                self.inbox.votes.take_off(1);
+                self.step_at(now, Event::Vote { from, vote });
+            }
+            Input::LinkOpened { link, leader, outlet, gate } => {
+                self.links.insert(link, OutLink { outlet, gate, out: BytesMut::new(), closing: false });
+                self.step_at(now, Event::LinkOpened { link, leader });
+            }
+            Input::LinkPackets { link, packets, load } => self.link_packets(now, link, packets, load),
+            Input::Core(Event::LinkClosed { link }) => {
+                self.links.remove(&link);
+                self.step_at(now, Event::LinkClosed { link });
+            }
+            Input::Core(event) => self.step_at(now, event),
+            Input::Broken { code, why } => self.exit = Some(Exit { code, why }),
+            Input::Stop => self.exit = Some(Exit { code: 0, why: "stopped".into() }),
+        }
+    }
+
+    fn link_packets(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        packets: Vec<wire::zk::quorum::QuorumPacket>,
+        load: usize,
+    ) {
+        for packet in packets {
+            if self.links.get(&link).is_some_and(|link| !link.closing) {
+                self.step_at(now, Event::LinkPacket { link, packet });
+            }
+        }
+        if let Some(link) = self.links.get(&link) {
+            link.gate.take_off(load);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        self.step_at(self.clock.now(), event);
+    }
+
+    fn step_at(&mut self, now: Now, event: Event) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.peer.step(now, event, &mut effects);
+        for effect in effects.drain(..) {
+            if let Err(error) = self.perform(now, effect) {
+                error!("{error}");
+                self.exit = Some(Exit { code: 1, why: error.to_string() });
+            }
+        }
+        self.effects = effects;
+    }
+
+    fn perform(&mut self, now: Now, effect: Effect) -> Result<(), DiskError> {
+        match effect {
+            Effect::ToClient { conn, bytes } => self.clients.send(conn, bytes, now),
+            Effect::CloseClient { conn } => self.clients.close(conn),
+            Effect::SendVote { to, vote } => {
+                if let Some(election) = &self.election {
+                    election.send(to, vote);
+                }
+            }
+            Effect::DialLeader { leader } => {
+                if let Some(quorum) = &self.quorum {
+                    quorum.dial(leader);
+                }
+            }
+            Effect::SendPacket { link, packet } => self.to_link(link, |out| packet.write(out)),
+            Effect::SendSnapshot { link, stream } => self.to_link(link, |out| out.extend_from_slice(&stream)),
+            Effect::CloseLink { link } => {
+                if let Some(out) = self.links.get_mut(&link) {
+                    out.closing = true;
+                    self.dirty_links.push(link);
+                }
+            }
+            Effect::Append { zxid, txn } => {
+                self.trigger.logged(txn.len());
+                self.appends.push((zxid, txn));
+            }
+            Effect::RollLog => {
+                self.hand_over_appends();
+                self.journal.roll();
+            }
+            Effect::Truncate { zxid } => {
+                self.hand_over_appends();
+                self.give_up_snapshot();
+                self.journal.truncate(zxid);
+            }
+            Effect::SaveSnapshot => self.save_snapshot()?,
+            Effect::StoreAcceptedEpoch { epoch } => self.disk.store_accepted_epoch(epoch)?,
+            Effect::StoreCurrentEpoch { epoch } => self.disk.store_current_epoch(epoch)?,
+            Effect::Log { level, line } => match level {
+                LogLevel::Debug => debug!("{line}"),
+                LogLevel::Info => info!("{line}"),
+                LogLevel::Warn => warn!("{line}"),
+                LogLevel::Error => error!("{line}"),
+            },
+            Effect::Exit { code, why } => self.exit = Some(Exit { code, why }),
+        }
+        Ok(())
+    }
+
+    fn to_link(&mut self, link: LinkId, write: impl FnOnce(&mut BytesMut)) {
+        let Some(out) = self.links.get_mut(&link).filter(|link| !link.closing) else { return };
+        if out.out.is_empty() {
+            self.dirty_links.push(link);
+        }
+        write(&mut out.out);
+    }
+
+    fn hand_over_appends(&mut self) {
+        if !self.appends.is_empty() {
+            self.journal.append(std::mem::take(&mut self.appends));
+        }
+    }
+
+    /// Everything that this turn decided leaves: the log's batch first, so that the disk works meanwhile.
+    fn end_turn(&mut self) {
+        self.hand_over_appends();
+        for link in std::mem::take(&mut self.dirty_links) {
+            let Some(out) = self.links.get_mut(&link) else { continue };
+            if !out.out.is_empty() {
+                out.outlet.send(out.out.split().freeze());
+            }
+            if out.closing {
+                out.outlet.close();
+                out.gate.open();
+            }
+        }
+        self.clients.flush();
+        self.note_mode();
+    }
+
+    /// Learners can connect while we lead, and while we do not know yet: the core keeps those waiting who knew before.
+    fn note_mode(&mut self) {
+        let mode = self.peer.status().mode;
+        if *self.mode.borrow() != mode {
+            self.mode.send_replace(mode);
+        }
+        if let Some(quorum) = &mut self.quorum {
+            quorum.listen(matches!(mode, Mode::Leading | Mode::Looking));
+        }
+    }
+
+    fn word(&mut self, word: [u8; 4], argument: &[u8], from: std::net::SocketAddr) -> Bytes {
+        self.clients.stats.received += 1;
+        let view = words::View {
+            peer: &self.peer,
+            clients: &mut self.clients,
+            config: &self.config,
+            disk: &self.disk,
+            journal: &self.journal.stats,
+            now: self.clock.now(),
+            from,
+        };
+        words::answer(word, argument, view)
+    }
+
+    fn save_snapshot(&mut self) -> Result<(), DiskError> {
+        self.hand_over_appends();
+        self.journal.wait();
+        self.give_up_snapshot();
+        let path = self.disk.save(self.peer.database(), true)?;
+        info!("Snapshot written: {}", path.display());
+        self.trigger.reset(random());
+        Ok(())
+    }
+
+    /// What it was taken of is no longer the state.
+    fn give_up_snapshot(&mut self) {
+        self.snapping = None;
+    }
+
+    fn snapshot_slice(&mut self) {
+        if self.snapping.is_none() && self.trigger.is_due() && self.exit.is_none() {
+            self.begin_snapshot();
+        }
+        let Some(snapping) = &mut self.snapping else { return };
+        if let Some(held) = snapping.held.take() {
+            snapping.held = snapping.writing.chunk(held);
+        }
+        if snapping.held.is_none() && !snapping.last {
+            let mut chunk = BytesMut::with_capacity(SNAPSHOT_SLICE);
+            snapping.last = snapping.cursor.next(self.peer.database(), SNAPSHOT_SLICE, &mut chunk);
+            snapping.held = snapping.writing.chunk(chunk.freeze());
+        }
+        if snapping.last
+            && snapping.held.is_none()
+            && let Some(done) = self.snapping.take()
+        {
+            done.writing.finish(done.digest, self.peer.database().last_zxid());
+        }
+    }
+
+    /// The log rolls first, so that files before the snapshot are not needed once it is there.
+    fn begin_snapshot(&mut self) {
+        self.trigger.reset(random());
+        self.hand_over_appends();
+        self.journal.roll();
+        let database = self.peer.database();
+        let digest = self.config.disk.digest.then(|| database.snapshot_digest());
+        match Writing::start(&self.disk, database.last_zxid(), self.inbox.clone()) {
+            Ok(writing) => {
+                self.snapping = Some(Snapping {
+                    writing,
+                    cursor: SnapshotCursor::new(),
+                    digest: digest.map(|digest| (digest.zxid, digest.digest)),
+                    held: None,
+                    last: false,
+                });
+            }
+            Err(error) => {
+                let why = format!("Severe unrecoverable error, exiting: {error}");
+                self.exit = Some(Exit { code: 10, why });
+            }
+        }
+    }
+
+    fn purge_if_due(&mut self) {
+        let now = Instant::now();
+        let (Some(due), Some(interval)) = (self.next_purge, self.config.disk.purge_interval) else { return };
+        if due > now {
+            return;
+        }
+        self.next_purge = Some(now + interval);
+        let (disk, keep) = (self.disk.clone(), self.config.disk.snapshots_kept);
+        let purge = std::thread::Builder::new().name("PurgeTask".into()).spawn(move || {
+            info!("Purge task started.");
+            match disk.purge(keep) {
+                Ok(removed) => removed.iter().for_each(|path| info!("Removing file: {}", path.display())),
+                Err(error) => error!("Error occurred while purging: {error}"),
+            }
+            info!("Purge task completed.");
+        });
+        if let Err(error) = purge {
+            error!("Error occurred while purging: {error}");
+        }
+    }
+
+    /// Ports closed, log synced, connections ended.
+    fn finish(mut self) -> Exit {
+        self.client_port = None;
+        self.quorum = None;
+        self.election = None;
+        self.hand_over_appends();
+        self.journal.close();
+        self.clients.abort_all();
+        self.links.values().for_each(|link| link.outlet.abort());
+        self.exit.take().unwrap_or_else(|| Exit { code: 1, why: "the inbox was closed".into() })
+    }
+}

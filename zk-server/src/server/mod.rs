@@ -1,0 +1,240 @@
+//! A running server: ports, files, and the loop between them and [`zk_core::Peer`].
+//!
+//! Nothing here is global: a process may hold any number of servers.
+
+pub(crate) mod clients;
+pub(crate) mod inbox;
+pub(crate) mod journal;
+mod main_loop;
+mod snapshots;
+pub(crate) mod stats;
+
+use crate::config::Config;
+use crate::disk::{Disk, DiskError};
+use crate::election_net::{self, ElectionNet};
+use crate::net::client_port::{self, ClientPort};
+use crate::net::endpoint::Endpoint;
+use crate::quorum_net::{self, QuorumNet};
+use inbox::{Inbox, Input};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+use zk_core::peer::Mode;
+
+/// How a server came to its end: `code` as the process would give it to its parent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    pub code: i32,
+    pub why: String,
+}
+
+impl Exit {
+    pub fn is_success(&self) -> bool {
+        self.code == 0
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Disk(#[from] DiskError),
+    #[error("cannot listen for clients on {at}: {source}")]
+    ClientPort { at: String, source: std::io::Error },
+    #[error("election port: {source}")]
+    ElectionPort { source: std::io::Error },
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+impl StartError {
+    /// As ZooKeeper's own process ends: 3 unusable data folder, 14 election port, 1 anything else.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            StartError::Disk(DiskError::Folder(_)) => 3,
+            StartError::ElectionPort { .. } => 14,
+            _ => 1,
+        }
+    }
+}
+
+/// A running server. Dropping it stops it, too, without waiting for the end.
+#[derive(Debug)]
+pub struct Server {
+    inbox: Inbox,
+    client_addr: Option<SocketAddr>,
+    election_addrs: Vec<SocketAddr>,
+    mode: watch::Receiver<Mode>,
+    ended: watch::Receiver<Option<Exit>>,
+}
+
+impl Server {
+    /// Recovers what is on disk, binds the ports and starts. Call it on a tokio runtime with I/O and time.
+    pub async fn start(config: Config) -> Result<Server, StartError> {
+        let config = Arc::new(config);
+        announce(&config);
+        let opened = {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || Disk::open(&config)).await
+        };
+        let (disk, recovered) =
+            opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let (inbox, inputs) = Inbox::new();
+        let clients = ClientPort::bind(client_port::Settings::from(&*config), inbox.clone())
+            .map_err(|(at, source)| StartError::ClientPort { at, source })?;
+        let (election, quorum) = match config.is_standalone() {
+            true => (None, None),
+            false => {
+                let election = ElectionNet::start(election_net::Settings::from(&*config), inbox.clone());
+                let election = election.await.map_err(|source| StartError::ElectionPort { source })?;
+                (Some(election), Some(QuorumNet::new(quorum_net::Settings::from(&*config), inbox.clone())))
+            }
+        };
+        let client_addr = clients.as_ref().map(|port| port.bound);
+        let election_addrs = election.as_ref().map(|net| net.bound.clone()).unwrap_or_default();
+        let (mode_out, mode) = watch::channel(Mode::Looking);
+        let (ended_out, ended) = watch::channel(None);
+        let parts = main_loop::Parts {
+            config,
+            disk,
+            recovered,
+            inbox: inbox.clone(),
+            inputs,
+            clients,
+            election,
+            quorum,
+            mode: mode_out,
+            ended: ended_out,
+            runtime: tokio::runtime::Handle::current(),
+        };
+        main_loop::spawn(parts).map_err(StartError::Thread)?;
+        Ok(Server { inbox, client_addr, election_addrs, mode, ended })
+    }
+
+    /// Where clients connect; `None`: no client port is configured.
+    pub fn client_addr(&self) -> Option<SocketAddr> {
+        self.client_addr
+    }
+
+    /// Where the election port listens; empty for a standalone server.
+    pub fn election_addrs(&self) -> &[SocketAddr] {
+        &self.election_addrs
+    }
+
+    /// The server's place in the ensemble, at the moment.
+    pub fn mode(&self) -> Mode {
+        *self.mode.borrow()
+    }
+
+    /// Changes of [`Server::mode`].
+    pub fn modes(&self) -> watch::Receiver<Mode> {
+        self.mode.clone()
+    }
+
+    /// Until the server ends by itself or by [`Server::stop`].
+    pub async fn ended(&self) -> Exit {
+        let mut ended = self.ended.clone();
+        let exit = ended.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
+        exit.unwrap_or_else(|| Exit { code: 1, why: "the server's loop ended without a word".into() })
+    }
+
+    /// Syncs the log, closes every connection, and returns when files and ports are free.
+    pub async fn stop(self) -> Exit {
+        self.inbox.send(Input::Stop);
+        self.ended().await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.inbox.send(Input::Stop);
+    }
+}
+
+/// Runs a server until it ends or `shutdown` does, and says how.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Exit {
+    let server = match Server::start(config).await {
+        Ok(server) => server,
+        Err(error) => {
+            error!("{error}");
+            let exit = Exit { code: error.exit_code(), why: error.to_string() };
+            error!("Exiting JVM with code {}", exit.code);
+            return exit;
+        }
+    };
+    let exit = tokio::select! {
+        exit = server.ended() => exit,
+        () = shutdown => server.stop().await,
+    };
+    match exit.code {
+        0 => info!("Exiting JVM with code 0"),
+        code => error!("{}: Exiting JVM with code {code}", exit.why),
+    }
+    exit
+}
+
+/// The lines by which operators know what was configured.
+fn announce(config: &Config) {
+    info!("Reading configuration from: {}", config.file.display());
+    match &config.client {
+        Some(at) => info!("clientPortAddress is {}:{}", at.host, at.port),
+        None => info!("clientPort is not set"),
+    }
+    if config.is_standalone() {
+        warn!("Either no config or no quorum defined in config, running in standalone mode");
+    } else {
+        info!("Starting quorum peer, myid={}", config.core.myid);
+    }
+    info!(
+        "Created server with tickTime {} ms minSessionTimeout {} ms maxSessionTimeout {} ms",
+        config.core.tick_ms, config.core.session_ms_min, config.core.session_ms_max
+    );
+}
+
+impl From<&Config> for client_port::Settings {
+    fn from(config: &Config) -> client_port::Settings {
+        client_port::Settings {
+            listen: config.client.as_ref().map(Endpoint::from),
+            backlog: config.client_backlog.filter(|backlog| *backlog > 0).unwrap_or(1024),
+            of_one_address_max: config.client_cnxns_max,
+            connections_max: config.cnxns_max,
+            keep_alive: config.client_keep_alive,
+            sessionless: config.sessionless_timeout,
+            outstanding_max: config.outstanding_max,
+            frame_max: config.frame_max,
+            words: config.words.clone(),
+        }
+    }
+}
+
+impl From<&Config> for election_net::Settings {
+    fn from(config: &Config) -> election_net::Settings {
+        let election = config.members.iter().map(|(sid, member)| (*sid, vec![(&member.election).into()]));
+        election_net::Settings {
+            myid: config.core.myid,
+            members: election.collect(),
+            listen_on_all: config.quorum_listen_on_all_ips,
+            connect_within: config.connect_timeout,
+            hello_within: config.hello_timeout,
+            bind_tries: config.election_bind_retries,
+            keep_alive: config.election_keep_alive,
+        }
+    }
+}
+
+impl From<&Config> for quorum_net::Settings {
+    fn from(config: &Config) -> quorum_net::Settings {
+        let ticks = |limit: u64| Duration::from_millis((config.core.tick_ms * limit).max(1));
+        let quorum = config.members.iter().map(|(sid, member)| (*sid, (&member.quorum).into()));
+        quorum_net::Settings {
+            myid: config.core.myid,
+            members: quorum.collect(),
+            listen_on_all: config.quorum_listen_on_all_ips,
+            joining: ticks(config.core.init_limit),
+            serving: ticks(config.core.sync_limit),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Four-letter words: the first four bytes of a connection, answered in text.
+//!
+//! Texts as ZooKeeper 3.9.3 prints them; monitoring scripts parse them.
+
+mod connections;
+mod mntr;
+mod serving;
+
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::server::clients::Clients;
+use crate::server::journal::JournalStats;
+use bytes::Bytes;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use zk_core::peer::{Mode, Status};
+use zk_core::{Now, Peer};
+
+/// What `srvr`, `stat`, `envi` and `mntr` call us: the release whose behaviour this is.
+pub(crate) const VERSION: &str =
+    "3.9.3-c26634f34490bb0ea7a09cc51e05ede3b4e320ee, built on 2024-10-17 23:21 UTC";
+
+const WORDS: [&[u8; 4]; 18] = [
+    b"conf", b"cons", b"crst", b"dirs", b"dump", b"envi", b"gtmk", b"hash", b"isro", b"mntr", b"ruok", b"srst",
+    b"srvr", b"stat", b"stmk", b"wchc", b"wchp", b"wchs",
+];
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
+/// What `gtmk` shows: the trace mask that Java starts with.
+const TRACE_MASK: i64 = 0b1_0011_0010;
+
+pub(crate) fn is_word(bytes: &[u8; 4]) -> bool {
+    WORDS.contains(&bytes)
+}
+
+/// `4lw.commands.whitelist`; `*` stands for all.
+pub(crate) fn is_allowed(word: &str, whitelist: &[String]) -> bool {
+    whitelist.iter().any(|allowed| allowed == "*" || allowed == word)
+}
+
+/// What the answers are made of.
+pub(crate) struct View<'a> {
+    pub peer: &'a Peer,
+    pub clients: &'a mut Clients,
+    pub config: &'a Config,
+    pub disk: &'a Disk,
+    pub journal: &'a JournalStats,
+    pub now: Now,
+    /// Who asks.
+    pub from: SocketAddr,
+}
+
+/// The whole answer. `argument`: what came behind the word in the same read.
+pub(crate) fn answer(word: [u8; 4], argument: &[u8], view: View) -> Bytes {
+    let mut to = String::new();
+    let status = view.peer.status();
+    match &word {
+        b"ruok" => to.push_str("imok"),
+        b"gtmk" => to.push_str(&TRACE_MASK.to_string()),
+        b"stmk" => set_trace_mask(argument, &mut to),
+        b"envi" => environment(&mut to),
+        b"isro" if !status.serving => to.push_str("null"),
+        b"isro" => to.push_str("rw"),
+        _ if !status.serving => to.push_str(NOT_SERVING),
+        b"srvr" => serving::srvr(&view, &status, &mut to),
+        b"stat" => connections::stat(&view, &status, &mut to),
+        b"mntr" => mntr::mntr(&view, &status, &mut to),
+        b"conf" => serving::conf(&view, &mut to),
+        b"dirs" => serving::dirs(&view, &mut to),
+        b"hash" => serving::hash(&view, &mut to),
+        b"srst" => {
+            view.clients.stats = Default::default();
+            to.push_str("Server stats reset.\n");
+        }
+        b"crst" => {
+            view.clients.reset();
+            to.push_str("Connection stats reset.\n");
+        }
+        b"cons" => connections::cons(&view, &mut to),
+        b"dump" => connections::dump(&view, &status, &mut to),
+        b"wchs" => connections::watch_summary(&view, &mut to),
+        b"wchc" => connections::watches_by_connection(&view, &mut to),
+        b"wchp" => connections::watches_by_path(&view, &mut to),
+        _ => {}
+    }
+    to.into()
+}
+
+/// `srvr`'s and `mntr`'s word for a mode.
+fn mode_name(status: &Status) -> &'static str {
+    match status.mode {
+        Mode::Looking => "looking",
+        Mode::Standalone => "standalone",
+        Mode::Following { .. } => "follower",
+        Mode::Observing { .. } => "observer",
+        Mode::Leading => "leader",
+    }
+}
+
+/// Eight bytes set a mask; there is nothing here that it would trace.
+fn set_trace_mask(argument: &[u8], to: &mut String) {
+    if let Some(mask) = argument.first_chunk() {
+        let _ = write!(to, "{}", i64::from_be_bytes(*mask));
+    }
+}
+
+/// The keys that Java prints; what only a JVM has stays empty.
+fn environment(to: &mut String) {
+    let var = |name: &str| std::env::var(name).unwrap_or_default();
+    let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let dir = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
+    let memory = |key: &str| {
+        let info = file("/proc/meminfo");
+        let line = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) / 1024
+    };
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        other => other,
+    };
+    let pairs = [
+        ("zookeeper.version", VERSION.to_owned()),
+        ("host.name", file("/proc/sys/kernel/hostname")),
+        ("java.version", String::new()),
+        ("java.vendor", String::new()),
+        ("java.home", String::new()),
+        ("java.class.path", String::new()),
+        ("java.library.path", String::new()),
+        ("java.io.tmpdir", std::env::temp_dir().display().to_string()),
+        ("java.compiler", "<NA>".to_owned()),
+        ("os.name", "Linux".to_owned()),
+        ("os.arch", arch.to_owned()),
+        ("os.version", file("/proc/sys/kernel/osrelease")),
+        ("user.name", var("USER")),
+        ("user.home", var("HOME")),
+        ("user.dir", dir),
+        ("os.memory.free", format!("{}MB", memory("MemAvailable"))),
+        ("os.memory.max", format!("{}MB", memory("MemTotal"))),
+        ("os.memory.total", format!("{}MB", memory("MemTotal"))),
+    ];
+    to.push_str("Environment:\n");
+    for (key, value) in pairs {
+        let _ = writeln!(to, "{key}={value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_listed_words_are_allowed_and_a_star_allows_all() {
+        let list = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+        assert!(is_allowed("srvr", &list(&["srvr"])));
+        assert!(!is_allowed("stat", &list(&["srvr", "ruok"])));
+        assert!(is_allowed("stat", &list(&["*"])));
+        assert!(is_word(b"ruok") && !is_word(b"\0\0\0\x2d"));
+    }
+
+    #[test]
+    fn the_trace_mask_is_answered_in_decimal() {
+        let mut to = String::new();
+        set_trace_mask(&[0, 0, 0, 0, 0, 0, 1, 0x32, 9], &mut to);
+        assert_eq!(to, "306");
+        assert_eq!(TRACE_MASK, 306);
+    }
+}
