@@ -5,8 +5,8 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use support::{Client, Ensemble, eventually, word};
-use wire::zk::op;
 use wire::zk::PathRequest;
+use wire::zk::op;
 
 /// What `addr` has at `path`, once it has caught up with the leader.
 fn get_synced(client: &mut Client, path: &str) -> Result<String, i32> {

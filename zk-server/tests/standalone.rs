@@ -39,7 +39,9 @@ fn what_was_acknowledged_is_there_after_a_restart() {
     assert_eq!(alone.stop().unwrap().code, 0);
     let snapshots = |alone: &Alone| {
         let files = std::fs::read_dir(alone.folder.path().join("data/version-2")).unwrap();
-        files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("snapshot.")).count()
+        files
+            .filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with("snapshot."))
+            .count()
     };
     assert!(snapshots(&alone) > 1, "snapshots are taken while it runs");
     alone.restart();
@@ -160,8 +162,12 @@ fn words_are_answered_as_the_whitelist_says() {
     assert_eq!(lines, names);
     assert!(srvr.contains("Mode: standalone\nNode count: 6\n"), "{srvr}");
     let mntr = word(addr, "mntr");
-    for line in ["zk_server_state\tstandalone", "zk_znode_count\t6", "zk_watch_count\t1", "zk_outstanding_requests\t0"]
-    {
+    for line in [
+        "zk_server_state\tstandalone",
+        "zk_znode_count\t6",
+        "zk_watch_count\t1",
+        "zk_outstanding_requests\t0",
+    ] {
         assert!(mntr.lines().any(|found| found == line), "{line} in\n{mntr}");
     }
     assert_eq!(word(addr, "isro"), "rw");

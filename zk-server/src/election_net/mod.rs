@@ -76,9 +76,8 @@ impl ElectionNet {
         let own = settings.members.get(&settings.myid).cloned().unwrap_or_default();
         let mut listeners = Vec::new();
         for endpoint in &own {
-            listeners.push(
-                listen::with_retries(endpoint, settings.listen_on_all, settings.bind_tries).await?,
-            );
+            listeners
+                .push(listen::with_retries(endpoint, settings.listen_on_all, settings.bind_tries).await?);
         }
         let bound = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         for at in &bound {

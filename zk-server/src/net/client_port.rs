@@ -188,7 +188,7 @@ async fn serve(stream: TcpStream, from: SocketAddr, place: Place) {
         Some(word) if words::is_word(word) => {
             let word = *word;
             answer(stream, word, buffer, from, shared).await
-        },
+        }
         _ => session(stream, buffer, from, shared).await,
     }
 }

@@ -39,7 +39,8 @@ impl Endpoint {
         if let Some(ip) = self.literal() {
             return Ok(vec![SocketAddr::new(ip, self.port)]);
         }
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect();
+        let found: Vec<SocketAddr> =
+            tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect();
         if found.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("{}: no address", self.host)));
         }

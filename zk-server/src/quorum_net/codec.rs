@@ -43,9 +43,7 @@ impl Walk<'_> {
     fn buffer(&mut self, max: usize) -> Option<Result<(), PacketError>> {
         match self.int()? {
             -1 => Some(Ok(())),
-            len if len < 0 || len as usize > max => {
-                Some(Err(PacketError::Length { kind: self.kind, len }))
-            }
+            len if len < 0 || len as usize > max => Some(Err(PacketError::Length { kind: self.kind, len })),
             len => self.skip(len as usize).map(Ok),
         }
     }

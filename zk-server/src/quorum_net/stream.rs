@@ -194,10 +194,7 @@ mod tests {
 
     #[test]
     fn a_wrong_signature_and_a_wild_length_are_refused() {
-        assert!(matches!(
-            StreamScan::new().end(&stream("BenWasNot!").0),
-            Err(StreamError::Signature { .. })
-        ));
+        assert!(matches!(StreamScan::new().end(&stream("BenWasNot!").0), Err(StreamError::Signature { .. })));
         let wild = [&[0; 8][..], &i32::MAX.to_be_bytes()].concat();
         assert_eq!(StreamScan::new().end(&wild), Err(StreamError::Length { at: 8, len: i32::MAX }));
     }

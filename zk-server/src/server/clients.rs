@@ -102,7 +102,8 @@ impl Clients {
         self.stats.received += 1;
         let Some(client) = self.table.get_mut(&conn) else { return false };
         client.stats.received += 1;
-        let int = |at: usize| frame.get(at..).and_then(<[u8]>::first_chunk).map(|int| i32::from_be_bytes(*int));
+        let int =
+            |at: usize| frame.get(at..).and_then(<[u8]>::first_chunk).map(|int| i32::from_be_bytes(*int));
         let (op, cxid) = match std::mem::replace(&mut client.asked, true) {
             false => (op::CREATE_SESSION, 0),
             true => (int(4).unwrap_or(0), int(0).unwrap_or(0)),
@@ -183,8 +184,10 @@ impl Clients {
 impl Client {
     /// A frame goes out: unless it is a watch's event, it answers the oldest request.
     fn answered_with(&mut self, frame: &[u8], now: Now, server: &mut ServerStats, port: Option<&Shared>) {
-        let int = |at: usize| frame.get(at..).and_then(<[u8]>::first_chunk).map(|int| i32::from_be_bytes(*int));
-        let long = |at: usize| frame.get(at..).and_then(<[u8]>::first_chunk).map(|int| i64::from_be_bytes(*int));
+        let int =
+            |at: usize| frame.get(at..).and_then(<[u8]>::first_chunk).map(|int| i32::from_be_bytes(*int));
+        let long =
+            |at: usize| frame.get(at..).and_then(<[u8]>::first_chunk).map(|int| i64::from_be_bytes(*int));
         if std::mem::replace(&mut self.answered, true) {
             if int(0) == Some(xid::WATCH_EVENT) && self.pending.front().is_none_or(|next| next.cxid != -1) {
                 return;

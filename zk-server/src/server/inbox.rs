@@ -16,23 +16,53 @@ const VOTES_WAITING: usize = 100;
 
 #[derive(Debug)]
 pub(crate) enum Input {
-    ClientOpened { conn: ConnId, from: SocketAddr, outlet: Outlet, gate: Arc<Gate> },
+    ClientOpened {
+        conn: ConnId,
+        from: SocketAddr,
+        outlet: Outlet,
+        gate: Arc<Gate>,
+    },
     /// What one read brought.
-    ClientFrames { conn: ConnId, frames: Vec<Bytes> },
-    ClientClosed { conn: ConnId },
+    ClientFrames {
+        conn: ConnId,
+        frames: Vec<Bytes>,
+    },
+    ClientClosed {
+        conn: ConnId,
+    },
     /// A four-letter word; the answer is raw text.
-    Word { word: [u8; 4], argument: Bytes, from: SocketAddr, answer: oneshot::Sender<Bytes> },
+    Word {
+        word: [u8; 4],
+        argument: Bytes,
+        from: SocketAddr,
+        answer: oneshot::Sender<Bytes>,
+    },
 
-    Vote { from: Sid, vote: Notification },
+    Vote {
+        from: Sid,
+        vote: Notification,
+    },
 
-    LinkOpened { link: LinkId, leader: Option<Sid>, outlet: Outlet, gate: Arc<Gate> },
+    LinkOpened {
+        link: LinkId,
+        leader: Option<Sid>,
+        outlet: Outlet,
+        gate: Arc<Gate>,
+    },
     /// What one read brought, and its size.
-    LinkPackets { link: LinkId, packets: Vec<QuorumPacket>, load: usize },
+    LinkPackets {
+        link: LinkId,
+        packets: Vec<QuorumPacket>,
+        load: usize,
+    },
 
     /// Everything that needs no more than the core.
     Core(Event),
     /// The log or a snapshot cannot be written.
-    Broken { code: i32, why: String },
+    Broken {
+        code: i32,
+        why: String,
+    },
     Stop,
 }
 

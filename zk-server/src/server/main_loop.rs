@@ -1,11 +1,11 @@
 //! The loop: the one thread that owns the [`Peer`]. A turn takes what is waiting, steps the core with each, performs
 //! its effects, and ends in one batch for the log and one write for each connection.
 
+use super::Exit;
 use super::clients::Clients;
 use super::inbox::{Inbox, Input};
 use super::journal::Journal;
 use super::snapshots::{Trigger, Writing, random};
-use super::Exit;
 use crate::config::Config;
 use crate::disk::{Disk, DiskError};
 use crate::election_net::ElectionNet;

@@ -27,8 +27,14 @@ pub(crate) struct Trigger {
 impl Trigger {
     /// `bytes_max`: 0 for no limit.
     pub fn new(count_max: u64, bytes_max: u64) -> Trigger {
-        let mut trigger =
-            Trigger { count_max: count_max.max(2), bytes_max, count: 0, bytes: 0, count_due: 0, bytes_due: 0 };
+        let mut trigger = Trigger {
+            count_max: count_max.max(2),
+            bytes_max,
+            count: 0,
+            bytes: 0,
+            count_due: 0,
+            bytes_due: 0,
+        };
         trigger.reset(random());
         trigger
     }
@@ -85,7 +91,8 @@ impl Writing {
                 inbox.send(Input::Broken { code: 10, why });
             }
         });
-        spawned.map_err(|source| DiskError::Broken(format!("cannot start the snapshot's thread: {source}")))?;
+        spawned
+            .map_err(|source| DiskError::Broken(format!("cannot start the snapshot's thread: {source}")))?;
         Ok(Writing { pieces })
     }
 
@@ -121,7 +128,12 @@ mod tests {
     fn a_snapshot_is_due_in_the_upper_half_of_its_count_or_bytes() {
         let mut trigger = Trigger::new(100, 0);
         trigger.reset(7);
-        let due_after = |trigger: &mut Trigger| (1..).find(|_| { trigger.logged(10); trigger.is_due() });
+        let due_after = |trigger: &mut Trigger| {
+            (1..).find(|_| {
+                trigger.logged(10);
+                trigger.is_due()
+            })
+        };
         assert_eq!(due_after(&mut trigger), Some(58));
         trigger.reset(49);
         assert_eq!(due_after(&mut trigger), Some(100));

@@ -39,11 +39,7 @@ fn asking(view: &View, to: &mut String) {
 
 /// `interest`: 1, the server waits for requests.
 fn brief(from: &std::net::SocketAddr, interest: u8, queued: usize, stats: &ConnectionStats, to: &mut String) {
-    let _ = write!(
-        to,
-        " /{from}[{interest}](queued={queued},recved={},sent={}",
-        stats.received, stats.sent
-    );
+    let _ = write!(to, " /{from}[{interest}](queued={queued},recved={},sent={}", stats.received, stats.sent);
 }
 
 fn session(stats: &ConnectionStats, to: &mut String) {

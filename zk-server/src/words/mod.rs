@@ -21,8 +21,8 @@ pub(crate) const VERSION: &str =
     "3.9.3-c26634f34490bb0ea7a09cc51e05ede3b4e320ee, built on 2024-10-17 23:21 UTC";
 
 const WORDS: [&[u8; 4]; 18] = [
-    b"conf", b"cons", b"crst", b"dirs", b"dump", b"envi", b"gtmk", b"hash", b"isro", b"mntr", b"ruok", b"srst",
-    b"srvr", b"stat", b"stmk", b"wchc", b"wchp", b"wchs",
+    b"conf", b"cons", b"crst", b"dirs", b"dump", b"envi", b"gtmk", b"hash", b"isro", b"mntr", b"ruok",
+    b"srst", b"srvr", b"stat", b"stmk", b"wchc", b"wchp", b"wchs",
 ];
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 /// What `gtmk` shows: the trace mask that Java starts with.
@@ -111,7 +111,8 @@ fn environment(to: &mut String) {
     let memory = |key: &str| {
         let info = file("/proc/meminfo");
         let line = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) / 1024
+        line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0)
+            / 1024
     };
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -252,7 +252,8 @@ impl Client {
     }
 
     pub fn get(&mut self, path: &str, watch: bool) -> io::Result<Result<String, i32>> {
-        let got = self.call::<GetDataResponse>(op::GET_DATA, &PathWatchRequest { path: path.into(), watch })?;
+        let got =
+            self.call::<GetDataResponse>(op::GET_DATA, &PathWatchRequest { path: path.into(), watch })?;
         Ok(got.map(|got| String::from_utf8(got.data.unwrap_or_default().to_vec()).unwrap()))
     }
 
