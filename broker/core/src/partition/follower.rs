@@ -123,6 +123,10 @@ impl Partition {
     /// The log ends at `to`, if it went further.
     fn truncate(&mut self, to: i64, out: &mut Vec<Effect>) {
         if to >= self.log_end {
+            // An epoch of our own leadership may stand at the very end, without data, and keep us diverging for ever.
+            if self.epochs.truncate_end(to) {
+                out.push(Effect::SaveEpochs);
+            }
             return;
         }
         if to < self.log_start {
