@@ -125,10 +125,8 @@ mod tests {
     use super::*;
 
     fn brokers(racks: &[Option<&str>]) -> Vec<Candidate> {
-        let candidate = |(id, rack): (usize, &Option<&str>)| Candidate {
-            id: id as i32,
-            rack: rack.map(str::to_string),
-        };
+        let candidate =
+            |(id, rack): (usize, &Option<&str>)| Candidate { id: id as i32, rack: rack.map(str::to_string) };
         racks.iter().enumerate().map(candidate).collect()
     }
 

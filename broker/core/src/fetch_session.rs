@@ -262,7 +262,8 @@ impl<K: Ord + Clone> FetchSessions<K> {
         let victim = if now_ms - session.used_ms > self.eviction_ms {
             Some(oldest)
         } else {
-            let evictable = |s: &Session<K>| if follower { s.evictable_by_followers } else { s.evictable_by_all };
+            let evictable =
+                |s: &Session<K>| if follower { s.evictable_by_followers } else { s.evictable_by_all };
             let candidates = self.sessions.iter().filter(|(_, session)| evictable(session));
             let least = candidates.map(|(&id, s)| (s.follower, s.size, id)).min();
             least.filter(|&least| (follower, size, 0) >= least).map(|(_, _, id)| id)

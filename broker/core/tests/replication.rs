@@ -170,7 +170,13 @@ impl World {
         if !reliable && !self.calm && self.chance(5) {
             return;
         }
-        let delay = if reliable { 5 } else if self.calm { 2 } else { self.rng.random_range(1..40) };
+        let delay = if reliable {
+            5
+        } else if self.calm {
+            2
+        } else {
+            self.rng.random_range(1..40)
+        };
         let epoch = self.nodes.get(&to).map_or(0, |node| node.broker_epoch);
         let sequence = self.next();
         self.wire.insert((self.now + delay, sequence), (to, epoch, message));
@@ -302,12 +308,8 @@ impl World {
         let log_end = node.disk.batches.last().map_or(0, |last| last.meta.next_offset());
         let mut epochs = LeaderEpochs::new(node.disk.epochs.iter().copied());
         epochs.truncate_end(log_end);
-        let log = LogState {
-            log_end,
-            high_watermark: node.disk.high_watermark,
-            epochs,
-            ..LogState::default()
-        };
+        let log =
+            LogState { log_end, high_watermark: node.disk.high_watermark, epochs, ..LogState::default() };
         let mut partition = Partition::new(id, config(self.min_insync), log);
         partition.rebuild_producers([], node.disk.batches.iter().map(|stored| stored.meta));
         node.disk.flushed = node.disk.batches.len();

@@ -58,7 +58,12 @@ fn produce(p: &mut Partition, now: i64, token: u64, acks: i16, count: i32) -> Ve
     out
 }
 
-fn follower_fetch(p: &mut Partition, now: i64, id: i32, offset: i64) -> (Result<Fetched, ErrorCode>, Vec<Effect>) {
+fn follower_fetch(
+    p: &mut Partition,
+    now: i64,
+    id: i32,
+    offset: i64,
+) -> (Result<Fetched, ErrorCode>, Vec<Effect>) {
     let mut out = Vec::new();
     let fetcher = Fetcher::Follower { id, alive: true, log_start: 0 };
     let fetch = Fetch { fetcher, offset, current_leader_epoch: p.leader_epoch(), last_fetched_epoch: -1 };
@@ -166,10 +171,7 @@ fn old_news_of_leadership_is_refused() {
     let refused = Err(ErrorCode::STALE_CONTROLLER_EPOCH);
     assert_eq!(p.leader_and_isr(1, &state(2, 0, &[1, 2]), &mut Vec::new()), refused);
     let elsewhere = LeaderAndIsr { replicas: vec![2, 3], ..state(2, 1, &[2]) };
-    assert_eq!(
-        p.leader_and_isr(1, &elsewhere, &mut Vec::new()),
-        Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
-    );
+    assert_eq!(p.leader_and_isr(1, &elsewhere, &mut Vec::new()), Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
 }
 
 #[test]
@@ -372,7 +374,8 @@ fn a_duplicate_is_answered_with_its_first_offsets() {
     let mut p = leader(1, &[1]);
     let mut send = |sequence| {
         let mut out = Vec::new();
-        let batch = BatchMeta { producer_id: 9, producer_epoch: 0, base_sequence: sequence, ..batch(0, 2, 0) };
+        let batch =
+            BatchMeta { producer_id: 9, producer_epoch: 0, base_sequence: sequence, ..batch(0, 2, 0) };
         let produce = Produce {
             token: Token(1),
             acks: -1,
@@ -382,7 +385,9 @@ fn a_duplicate_is_answered_with_its_first_offsets() {
             log_append_time_ms: -1,
         };
         p.produce(0, produce, &mut out);
-        out.into_iter().find_map(|e| if let Effect::Reply { result, .. } = e { Some(result) } else { None }).unwrap()
+        out.into_iter()
+            .find_map(|e| if let Effect::Reply { result, .. } = e { Some(result) } else { None })
+            .unwrap()
     };
     assert_eq!(send(0).base_offset, 0);
     assert_eq!(send(2).base_offset, 2);
@@ -418,8 +423,5 @@ fn a_failed_log_refuses_everything() {
     p.log_failed(&mut out);
     assert_eq!(replies(&out), [(7, ErrorCode::KAFKA_STORAGE_ERROR)]);
     assert_eq!(replies(&produce(&mut p, 0, 8, 1, 1)), [(8, ErrorCode::KAFKA_STORAGE_ERROR)]);
-    assert_eq!(
-        p.leader_and_isr(1, &state(1, 9, &[1]), &mut Vec::new()),
-        Err(ErrorCode::KAFKA_STORAGE_ERROR)
-    );
+    assert_eq!(p.leader_and_isr(1, &state(1, 9, &[1]), &mut Vec::new()), Err(ErrorCode::KAFKA_STORAGE_ERROR));
 }
