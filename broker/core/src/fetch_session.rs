@@ -239,11 +239,11 @@ impl<K: Ord + Clone> FetchSessions<K> {
         let news = answered.has_records
             || answered.has_preferred_replica
             || answered.has_diverging_epoch
-            || answered.error.is_error()
+            || answered.error != ErrorCode::NONE
             || cached.high_watermark != answered.high_watermark
             || cached.log_start != answered.log_start;
         // After an error the next good answer is news again.
-        cached.high_watermark = if answered.error.is_error() { -1 } else { answered.high_watermark };
+        cached.high_watermark = if answered.error != ErrorCode::NONE { -1 } else { answered.high_watermark };
         cached.log_start = answered.log_start;
         if answered.has_records {
             session.order.remove(&cached.position);
