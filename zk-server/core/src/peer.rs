@@ -26,8 +26,9 @@ pub struct Recovered {
     pub database: Database,
     /// Last zxid in the log (or of the snapshot, where the log ends before it); -1: empty and not to be trusted.
     pub last_logged: Zxid,
-    /// The last transactions of the log in its order, [`CoreConfig::commit_log_count`] at most; empty is correct,
-    /// but costs learners that lag a whole snapshot.
+    /// The transactions that were replayed on top of the snapshot, in order, the last
+    /// [`CoreConfig::commit_log_count`] at most and nothing from before the snapshot: it may stand behind a gap.
+    /// Empty is correct, but costs learners that lag a whole snapshot.
     pub recent: Vec<Txn>,
     pub accepted_epoch: i64,
     pub current_epoch: i64,

@@ -38,7 +38,9 @@ impl History {
             appended: last_logged,
             durable: last_logged,
         };
-        recent.iter().for_each(|txn| history.remember(txn));
+        if recent.last().is_some_and(|txn| txn.zxid() == last_logged) {
+            recent.iter().for_each(|txn| history.remember(txn));
+        }
         history
     }
 

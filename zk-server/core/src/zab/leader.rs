@@ -339,6 +339,7 @@ impl Leader {
             sids.join(", ")
         );
         log(out, LogLevel::Info, line);
+        server.publish_config(now);
         server.history.db.set_last_zxid(start);
         self.phase = Phase::Broadcast(Box::new(Pipeline::new(server, start, now)));
         server.front.serve(true, now, out);

@@ -376,6 +376,7 @@ impl Learner {
         log(out, LogLevel::Info, "Learner received UPTODATE message");
         self.send(QuorumPacket::new(packet::ACK, zxid(self.epoch, 0), None), out);
         self.stage = Stage::Active;
+        server.publish_config(now);
         server.front.serve(true, now, out);
         for txn in std::mem::take(&mut self.unlogged) {
             self.accept(txn, server, out);

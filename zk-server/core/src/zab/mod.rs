@@ -13,7 +13,7 @@ pub mod standalone;
 pub mod sync;
 
 use crate::config::CoreConfig;
-use crate::event::{Effect, LogLevel};
+use crate::event::{Effect, LogLevel, Now};
 use crate::front::{Front, Upcall};
 use history::History;
 
@@ -40,6 +40,13 @@ impl Server {
     pub fn store_current_epoch(&mut self, epoch: i64, out: &mut Vec<Effect>) {
         self.current_epoch = epoch;
         out.push(Effect::StoreCurrentEpoch { epoch });
+    }
+
+    /// The membership becomes readable as `/zookeeper/config`: part of no transaction, as each member's is its own.
+    pub fn publish_config(&mut self, now: Now) {
+        if let Some(ensemble) = &self.config.ensemble {
+            self.history.db.set_config(ensemble.text.as_bytes(), ensemble.version, now.wall);
+        }
     }
 
     /// ms until a peer that is to be brought up must have moved.

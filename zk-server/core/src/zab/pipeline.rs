@@ -6,8 +6,9 @@ use crate::front::Request;
 use crate::prepare::{Prepare, SessionTracker};
 use bytes::Bytes;
 use std::collections::VecDeque;
+use wire::jute::Record;
 use wire::zk::txn::{Txn, TxnRecord};
-use wire::zk::{SessionId, Zxid, counter_of, op};
+use wire::zk::{PathRequest, SessionId, Zxid, counter_of, op};
 
 /// How often containers without children and TTL nodes past their time are looked for, ms.
 const REAP_MS: u64 = 60_000;
@@ -22,6 +23,8 @@ pub struct Pipeline {
     /// Syncs that wait until this zxid is committed, in order.
     syncs: VecDeque<(Zxid, Request)>,
     reap_at: u64,
+    /// Sessions that own nodes and are not known: closed once service begins.
+    orphans: Vec<SessionId>,
     /// Bytes of the last, smallest and largest proposal.
     sizes: [i64; 3],
 }
@@ -35,6 +38,7 @@ impl Pipeline {
             last_proposed: last,
             syncs: VecDeque::new(),
             reap_at: now.mono + REAP_MS,
+            orphans: server.history.db.orphaned_sessions(),
             sizes: [-1; 3],
         }
     }
@@ -94,7 +98,8 @@ impl Pipeline {
     }
 
     pub fn deadline(&self) -> u64 {
-        self.sessions.deadline().map_or(self.reap_at, |at| at.min(self.reap_at))
+        let at = if self.orphans.is_empty() { self.reap_at } else { 0 };
+        self.sessions.deadline().map_or(at, |expiry| expiry.min(at))
     }
 
     /// Requests that time alone brings: sessions that have expired, nodes whose time is over.
@@ -102,8 +107,19 @@ impl Pipeline {
         for (session, timeout) in server.front.take_touched() {
             self.sessions.touch(session, timeout, now);
         }
+        let mut over = self.sessions.expire(now);
+        over.append(&mut self.orphans);
         let close = |session| own_request(session, op::CLOSE_SESSION, Bytes::new());
-        self.sessions.expire(now).into_iter().map(close).collect()
+        let mut requests: Vec<Request> = over.into_iter().map(close).collect();
+        if self.reap_at <= now.mono {
+            self.reap_at = now.mono + REAP_MS;
+            let paths = server.history.db.reapable(now.wall, 0).into_iter();
+            requests.extend(paths.map(|path| {
+                let delete = PathRequest { path };
+                own_request(0, op::DELETE_CONTAINER, delete.encode())
+            }));
+        }
+        requests
     }
 }
 
