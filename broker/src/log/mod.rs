@@ -6,14 +6,37 @@
 //! A [`LogDir`] is one of `log.dirs`: its lock, `meta.properties`, clean-shutdown marker and checkpoint files.
 //! Time comes in as an argument, ms since 1970.
 
+mod checkpoint;
 mod config;
+mod dirs;
 mod error;
+mod header;
+mod index_file;
+mod leader_epochs;
+mod load;
+mod meta;
+mod offset_index;
 mod partition_log;
+mod producers;
+mod records;
+mod recovery;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod time_index;
+mod topic_id;
+mod truncate;
+mod txn_index;
+mod types;
 
 pub use config::LogConfig;
+pub use dirs::{Checkpoint, LogDir};
 pub use error::{LogError, Result};
-pub use partition_log::{
-    AbortedTxn, Appended, EpochEntry, FetchSlice, FlushJob, Log, OpenAt, ProducerEntry, TimestampOffset,
+pub use load::{LoadOptions, LoadedDir, LoadedLog};
+pub use meta::MetaProperties;
+pub use partition_log::Log;
+pub use types::{
+    AbortedTxn, Appended, EpochEntry, FetchSlice, FlushJob, OpenAt, ProducerEntry, TimestampOffset,
 };
 
 /// A topic's name and a partition's number.
@@ -21,4 +44,24 @@ pub use partition_log::{
 pub struct TopicPartition {
     pub topic: String,
     pub partition: i32,
+}
+
+/// As the log's directory is named.
+impl std::fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+impl std::str::FromStr for TopicPartition {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        let (topic, partition) = name.rsplit_once('-').ok_or(())?;
+        let partition = partition.parse().ok().filter(|partition| *partition >= 0).ok_or(())?;
+        if topic.is_empty() {
+            return Err(());
+        }
+        Ok(Self { topic: topic.to_owned(), partition })
+    }
 }

@@ -1,244 +1,416 @@
 //! [`Log`]: the segments of one partition, its epochs and its producers.
 
-use super::{LogConfig, LogError, Result};
-use std::fs::File;
+use super::error::{At, LogError, Result};
+use super::header::{self, Header, Scan};
+use super::leader_epochs::LeaderEpochs;
+use super::producers::Producers;
+use super::segment::{BatchAt, Segment};
+use super::topic_id;
+use super::types::{AbortedTxn, Appended, EpochEntry, FetchSlice, FlushJob, ProducerEntry, TimestampOffset};
+use super::{LogConfig, checkpoint, records};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-/// What the checkpoints and the clean-shutdown marker say about a log that is about to be opened.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OpenAt {
-    /// From `log-start-offset-checkpoint`, 0 where absent.
-    pub log_start_offset: i64,
-    /// From `recovery-point-offset-checkpoint`, 0 where absent.
-    pub recovery_point: i64,
-    /// The directory was closed in good order: nothing is re-read.
-    pub clean: bool,
-}
+/// Bytes read at once while searching batches by timestamp or replaying producers.
+pub(super) const SCAN_CHUNK: usize = 64 << 10;
 
-/// What an append did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    /// Offset of the first record.
-    pub first_offset: i64,
-    /// The log end offset after the append.
-    pub end_offset: i64,
-    /// The largest timestamp among the batches, -1: none.
-    pub max_timestamp: i64,
-    /// Last offset of the batch that has it.
-    pub offset_of_max_timestamp: i64,
-    /// The append started a new segment.
-    pub rolled: bool,
-}
-
-/// Bytes of one segment, to be read later by any thread with `read_at`. The last batch may be cut short, as Kafka's own
-/// fetch answers are. A truncation that comes in between makes the read short; the reader sends what is there.
-#[derive(Debug, Clone)]
-pub struct FetchSlice {
-    /// `None` where `len` is 0.
-    pub file: Option<Arc<File>>,
-    pub position: u64,
-    pub len: u32,
-    /// Base offset of the segment the slice lies in.
-    pub segment_base: i64,
-    /// The size limit cut the first batch (never with `min_one`).
-    pub first_incomplete: bool,
-}
-
-/// A record's timestamp and offset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimestampOffset {
-    /// -1: none.
-    pub timestamp: i64,
-    pub offset: i64,
-}
-
-/// A leader epoch and the first offset written in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EpochEntry {
-    pub epoch: i32,
-    pub start_offset: i64,
-}
-
-/// What a snapshot keeps of one producer: its last batch and its open transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProducerEntry {
-    pub producer_id: i64,
-    pub epoch: i16,
-    /// Of the last batch; -1 where there is none.
-    pub last_sequence: i32,
-    /// Of the last batch; -1 where there is none.
-    pub last_offset: i64,
-    /// Last offset − first offset of the last batch.
-    pub offset_delta: i32,
-    pub timestamp: i64,
-    pub coordinator_epoch: i32,
-    /// First offset of the open transaction; -1 where there is none.
-    pub txn_first_offset: i64,
-}
-
-/// An aborted transaction as the transaction index keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AbortedTxn {
-    pub producer_id: i64,
-    pub first_offset: i64,
-    /// Offset of the abort marker.
-    pub last_offset: i64,
-    /// The last stable offset once the transaction had ended.
-    pub last_stable_offset: i64,
-}
-
-/// Files to fsync; [`FlushJob::run`] may be called on any thread, then [`Log::mark_flushed`] by the owner.
-#[derive(Debug)]
-pub struct FlushJob {
-    pub(crate) files: Vec<(PathBuf, Arc<File>)>,
-    /// The recovery point once the files are on disk.
-    pub end_offset: i64,
-}
-
-impl FlushJob {
-    /// Waits for the disk.
-    pub fn run(&self) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// One partition's log.
+/// One partition's log. Dropping it without [`Log::close`] leaves what a crash would leave.
 #[derive(Debug)]
 pub struct Log {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
+    pub(super) config: LogConfig,
+    pub(super) segments: BTreeMap<i64, Segment>,
+    pub(super) log_start: i64,
+    pub(super) end: i64,
+    pub(super) recovery_point: i64,
+    pub(super) epochs: LeaderEpochs,
+    pub(super) producers: Producers,
+    pub(super) topic_id: Option<[u8; 16]>,
+    pub(super) flush_job: Option<FlushJob>,
+    pub(super) flushed_at: i64,
+    /// Files renamed to `.deleted` and when they may go.
+    pub(super) doomed: VecDeque<(i64, PathBuf)>,
+    /// Scratch of one append.
+    pub(super) batches: Vec<BatchAt>,
 }
 
-#[allow(unused_variables, clippy::missing_const_for_fn)]
 impl Log {
-    /// Opens `dir` (created where missing), finishing what a crash interrupted: temporary files, and from the recovery
-    /// point on every batch's CRC, the indexes and the producers, up to the first batch that is not whole.
-    pub fn open(dir: &Path, config: LogConfig, at: OpenAt, now: i64) -> Result<Self> {
-        Err(LogError::Append { dir: dir.to_owned(), reason: "the log is not built yet".into() })
-    }
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+
     pub fn log_start_offset(&self) -> i64 {
-        0
+        self.log_start
     }
+
     /// The next offset to be assigned (LEO).
     pub fn log_end_offset(&self) -> i64 {
-        0
+        self.end
     }
+
     /// Everything below is on stable storage; goes to `recovery-point-offset-checkpoint`.
     pub fn recovery_point(&self) -> i64 {
-        0
+        self.recovery_point
     }
+
     /// Bytes of all segments' `.log`.
     pub fn size(&self) -> u64 {
-        0
+        self.segments.values().map(|segment| u64::from(segment.size())).sum()
     }
+
     pub fn segment_count(&self) -> usize {
-        0
+        self.segments.len()
     }
+
+    /// First offset of the first segment; a log start above it goes to `log-start-offset-checkpoint`.
+    pub fn first_segment_base(&self) -> i64 {
+        self.segments.first_key_value().map_or(self.end, |(base, _)| *base)
+    }
+
+    pub fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
     /// Takes effect with the next append or retention pass.
-    pub fn set_config(&mut self, config: LogConfig) {}
+    pub fn set_config(&mut self, config: LogConfig) {
+        self.config = config;
+    }
+
+    pub(super) fn active(&mut self) -> &mut Segment {
+        self.segments.last_entry().expect("a log has at least one segment").into_mut()
+    }
+
+    /// The segment that `offset` falls in.
+    pub(super) fn floor(&self, offset: i64) -> Option<i64> {
+        self.segments.range(..=offset).next_back().map(|(base, _)| *base)
+    }
+
     /// Appends whole batches whose offsets and leader epochs are final. No fsync. Rolls first where it must.
     pub fn append(&mut self, records: &[u8], now: i64) -> Result<Appended> {
-        Err(LogError::Append { dir: self.dir.clone(), reason: "the log is not built yet".into() })
+        self.append_hinted(records, None, now)
     }
+
+    /// As [`Log::append`], by a leader that knows which record has the largest timestamp; the time index then holds its
+    /// offset in place of its batch's last one.
+    pub fn append_hinted(
+        &mut self,
+        records: &[u8],
+        max_timestamp_offset: Option<i64>,
+        now: i64,
+    ) -> Result<Appended> {
+        let mut batches = std::mem::take(&mut self.batches);
+        let appended = self.measure(records, max_timestamp_offset, &mut batches);
+        let appended = appended.and_then(|appended| self.write(records, &batches, appended, now));
+        batches.clear();
+        self.batches = batches;
+        appended
+    }
+
+    /// Walks the batches; whatever is wrong with them is found before a byte is written.
+    fn measure(&self, records: &[u8], max_hint: Option<i64>, batches: &mut Vec<BatchAt>) -> Result<Appended> {
+        let refuse = |reason: String| LogError::Append { dir: self.dir.clone(), reason };
+        if records.is_empty() {
+            return Err(refuse("there are no batches".into()));
+        }
+        if records.len() as u64 > u64::from(self.config.segment_bytes) {
+            let limit = self.config.segment_bytes;
+            return Err(refuse(format!("{} bytes are more than the {limit} of a segment", records.len())));
+        }
+        let mut appended = Appended {
+            first_offset: -1,
+            end_offset: self.end,
+            max_timestamp: -1,
+            offset_of_max_timestamp: -1,
+            rolled: false,
+        };
+        for item in header::headers(records) {
+            let (position, header) = item.map_err(refuse)?;
+            if header.base_offset < appended.end_offset {
+                let next = appended.end_offset;
+                return Err(refuse(format!("offset {} is below the next offset {next}", header.base_offset)));
+            }
+            if batches.is_empty() {
+                appended.first_offset = header.base_offset;
+            }
+            appended.end_offset = header.last_offset + 1;
+            if header.max_timestamp > appended.max_timestamp {
+                appended.max_timestamp = header.max_timestamp;
+                appended.offset_of_max_timestamp = max_hint.unwrap_or(header.last_offset);
+            }
+            let batch =
+                BatchAt { position: position as u32, size: header.size, last_offset: header.last_offset };
+            batches.push(batch);
+        }
+        Ok(appended)
+    }
+
+    fn write(
+        &mut self,
+        records: &[u8],
+        batches: &[BatchAt],
+        mut appended: Appended,
+        now: i64,
+    ) -> Result<Appended> {
+        let last = TimestampOffset { timestamp: appended.max_timestamp, offset: appended.end_offset - 1 };
+        let config = self.config.clone();
+        if self.active().should_roll(records.len(), last, &config, now)? {
+            self.roll_at(appended.first_offset, now)?;
+            appended.rolled = true;
+        }
+        let max =
+            TimestampOffset { timestamp: appended.max_timestamp, offset: appended.offset_of_max_timestamp };
+        self.active().append(records, batches, max, &config)?;
+        self.end = appended.end_offset;
+        for batch in batches {
+            let bytes = &records[batch.position as usize..(batch.position + batch.size) as usize];
+            self.follow(bytes)?;
+        }
+        Ok(appended)
+    }
+
+    /// Epochs, producers and the transaction index after an append.
+    fn follow(&mut self, batch: &[u8]) -> Result<()> {
+        let Ok(Some(header)) = Header::parse(batch) else { return Ok(()) };
+        if header.leader_epoch >= 0 {
+            self.epochs.assign(header.leader_epoch, header.base_offset)?;
+        }
+        if let Some(aborted) = self.producers.replay(&header, batch) {
+            self.active().txns.append(aborted)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a new segment unless the active one is empty.
+    pub fn roll(&mut self, now: i64) -> Result<bool> {
+        if self.active().size() == 0 {
+            return Ok(false);
+        }
+        self.roll_at(self.end, now)?;
+        Ok(true)
+    }
+
+    /// Starts a segment at `first_offset`; the one before is sealed and left to a [`FlushJob`].
+    pub(super) fn roll_at(&mut self, first_offset: i64, now: i64) -> Result<()> {
+        let base = first_offset.max(self.end);
+        let active = self.active();
+        let replaced = active.base == base;
+        if replaced && active.size() > 0 {
+            let reason = format!("a segment at {base} exists and has {} bytes", active.size());
+            return Err(LogError::corrupt(active.path(), 0, reason));
+        }
+        if !replaced {
+            active.seal()?;
+        }
+        let segment = Segment::create(&self.dir, base, now, &self.config)?;
+        self.segments.insert(base, segment);
+        self.producers.set_end_offset(base);
+        self.producers.take_snapshot()?;
+        self.queue_flush(base)
+    }
+
+    /// Adds the segments from the recovery point up to `end_offset` to the flush job.
+    fn queue_flush(&mut self, end_offset: i64) -> Result<()> {
+        let queued = self.flush_job.as_ref().map_or(self.recovery_point, |job| job.end_offset);
+        let from = self.floor(queued).unwrap_or(queued);
+        let mut files = self.flush_job.take().map_or_else(Vec::new, |job| job.files);
+        for (_, segment) in self.segments.range_mut(from..end_offset) {
+            files.extend(segment.sync_handles()?);
+        }
+        self.flush_job = Some(FlushJob { files, end_offset });
+        Ok(())
+    }
+
+    /// Work left by a roll: old segments to fsync on another thread.
+    pub fn take_flush_job(&mut self) -> Option<FlushJob> {
+        self.flush_job.take()
+    }
+
+    /// A job's files are on disk.
+    pub fn mark_flushed(&mut self, end_offset: i64, now: i64) {
+        self.recovery_point = self.recovery_point.max(end_offset.min(self.end));
+        self.flushed_at = now;
+    }
+
+    /// `flush.messages` or `flush.ms` asks for a [`Log::flush`].
+    pub fn flush_due(&self, now: i64) -> bool {
+        let unflushed = self.end - self.recovery_point;
+        unflushed > 0
+            && (unflushed >= self.config.flush_messages
+                || now.saturating_sub(self.flushed_at) >= self.config.flush_ms)
+    }
+
+    /// fsyncs everything now; the recovery point becomes the log end.
+    pub fn flush(&mut self, now: i64) -> Result<()> {
+        if self.recovery_point < self.end {
+            let from = self.floor(self.recovery_point).unwrap_or(i64::MIN);
+            for (_, segment) in self.segments.range_mut(from..) {
+                segment.sync()?;
+            }
+            checkpoint::sync_dir(&self.dir)?;
+            self.flush_job = None;
+        }
+        self.mark_flushed(self.end, now);
+        Ok(())
+    }
+
     /// Up to `max_bytes` from the batch that holds `offset`, none of a batch at or above `upper` (high watermark, last
     /// stable offset or log end). With `min_one` the first batch comes whole even where it is larger.
     /// [`LogError::OffsetOutOfRange`] below the log start or beyond the log end.
     pub fn read(&mut self, offset: i64, max_bytes: u32, upper: i64, min_one: bool) -> Result<FetchSlice> {
-        Err(LogError::Append { dir: self.dir.clone(), reason: "the log is not built yet".into() })
+        let upper = upper.min(self.end);
+        if offset < self.log_start || offset > self.end {
+            let (start, end) = (self.log_start, self.end);
+            return Err(LogError::OffsetOutOfRange { dir: self.dir.clone(), offset, start, end });
+        }
+        let base = self.floor(offset).unwrap_or(self.log_start);
+        let mut slice =
+            FetchSlice { file: None, position: 0, len: 0, segment_base: base, first_incomplete: false };
+        if offset >= upper {
+            return Ok(slice);
+        }
+        let end = self.end;
+        let mut segments = self.segments.range_mut(base..).peekable();
+        while let Some((base, segment)) = segments.next() {
+            let segment_end = segments.peek().map_or(end, |(next, _)| **next);
+            let Some(first) = segment.translate(offset)? else { continue };
+            let limit = match upper < segment_end {
+                true => segment.translate(upper)?.map_or(segment.size(), |batch| batch.position),
+                false => segment.size(),
+            };
+            let wanted = if min_one { max_bytes.max(first.size) } else { max_bytes };
+            slice.position = u64::from(first.position);
+            slice.len = limit.saturating_sub(first.position).min(wanted);
+            slice.segment_base = *base;
+            slice.first_incomplete = wanted < first.size;
+            if slice.len > 0 {
+                slice.file = Some(segment.file()?);
+            }
+            break;
+        }
+        Ok(slice)
     }
+
     /// Aborted transactions that overlap `from..upper`, in the order of their markers.
     pub fn aborted_txns(&mut self, from: i64, upper: i64) -> Result<Vec<AbortedTxn>> {
-        Ok(Vec::new())
+        let mut found = Vec::new();
+        let base = self.floor(from).unwrap_or(from);
+        for (_, segment) in self.segments.range_mut(base..) {
+            if segment.txns.collect(from, upper, &mut found)? {
+                break;
+            }
+        }
+        Ok(found)
     }
+
     /// The first record with at least this timestamp (its own timestamp and offset); decompresses one batch.
     pub fn offset_for_timestamp(&mut self, timestamp: i64) -> Result<Option<TimestampOffset>> {
+        let from = self.log_start;
+        for segment in self.segments.values_mut() {
+            if segment.largest_timestamp()? < timestamp {
+                continue;
+            }
+            let start = segment.timestamp_scan_start(timestamp, from)?;
+            let (file, size, path) = (segment.file()?, segment.size(), segment.path());
+            let mut scan = Scan::new(&file, path, u64::from(start), u64::from(size), SCAN_CHUNK);
+            while let Some((position, header)) = scan.next_header()? {
+                if header.max_timestamp < timestamp || header.last_offset < from {
+                    continue;
+                }
+                let found = records::first_at(scan.body(position, &header)?, timestamp, from);
+                match found.map_err(|reason| LogError::corrupt(path, position, reason))? {
+                    None => {}
+                    found => return Ok(found),
+                }
+            }
+            return Ok(None);
+        }
         Ok(None)
     }
+
     /// The largest timestamp of the log and its batch's last offset (ListOffsets -3).
     pub fn max_timestamp(&mut self) -> Result<TimestampOffset> {
-        Ok(TimestampOffset { timestamp: -1, offset: 0 })
-    }
-    /// Drops everything at `offset` and above; false where the log already ends there. Producers are reloaded.
-    pub fn truncate_to(&mut self, offset: i64, now: i64) -> Result<bool> {
-        Ok(false)
-    }
-    /// Drops everything; the next offset is `offset`.
-    pub fn truncate_fully_and_start_at(&mut self, offset: i64, now: i64) -> Result<()> {
-        Ok(())
-    }
-    /// DeleteRecords or a leader's log start. False where it is not above the current one. The caller bounds it by the
-    /// high watermark.
-    pub fn advance_log_start(&mut self, offset: i64) -> Result<bool> {
-        Ok(false)
-    }
-    /// Removes the segments that log start, size and time let go, none above the high watermark; returns how many.
-    pub fn apply_retention(&mut self, high_watermark: i64, now: i64) -> Result<usize> {
-        Ok(0)
-    }
-    /// Starts a new segment unless the active one is empty.
-    pub fn roll(&mut self, now: i64) -> Result<bool> {
-        Ok(false)
-    }
-    /// Unlinks `.deleted` files whose delay has passed and expires producers; call it every few seconds.
-    pub fn tick(&mut self, now: i64) -> Result<()> {
-        Ok(())
-    }
-    /// Work left by a roll: old segments to fsync on another thread.
-    pub fn take_flush_job(&mut self) -> Option<FlushJob> {
-        None
-    }
-    /// A job's files are on disk.
-    pub fn mark_flushed(&mut self, end_offset: i64, now: i64) {}
-    /// `flush.messages` or `flush.ms` asks for a [`Log::flush`].
-    pub fn flush_due(&self, now: i64) -> bool {
-        false
-    }
-    /// fsyncs everything now; the recovery point becomes the log end.
-    pub fn flush(&mut self, now: i64) -> Result<()> {
-        Ok(())
-    }
-    /// Flushes, snapshots the producers, trims the indexes: the directory then opens without a scan.
-    pub fn close(self, now: i64) -> Result<()> {
-        Ok(())
-    }
-    /// Renames the directory to `<topic>-<partition>.<uuid>-delete` and returns its new path; the caller removes it
-    /// after the delay.
-    pub fn delete(self) -> Result<PathBuf> {
-        Ok(self.dir)
+        let mut max = TimestampOffset { timestamp: -1, offset: self.first_segment_base() };
+        for segment in self.segments.values_mut() {
+            let other = segment.max_timestamp()?;
+            if other.timestamp > max.timestamp {
+                max = other;
+            }
+        }
+        Ok(max)
     }
 
     /// This replica became leader of `epoch` with `start_offset` = its log end.
     pub fn assign_epoch(&mut self, epoch: i32, start_offset: i64) -> Result<()> {
-        Ok(())
+        self.epochs.assign(epoch, start_offset)
     }
+
     pub fn latest_epoch(&self) -> Option<i32> {
-        None
+        self.epochs.latest().map(|entry| entry.epoch)
     }
+
     /// OffsetsForLeaderEpoch: the largest epoch ≤ `epoch` and its end offset; (-1, -1) where unknown.
     pub fn end_offset_for_epoch(&self, epoch: i32) -> (i32, i64) {
-        (-1, -1)
+        self.epochs.end_offset_for(epoch, self.end)
     }
+
     pub fn epochs(&self) -> &[EpochEntry] {
-        &[]
+        self.epochs.entries()
     }
+
     pub fn epoch_for_offset(&self, offset: i64) -> Option<i32> {
-        None
+        self.epochs.epoch_for_offset(offset)
     }
 
     /// The producers as of the log end, by id: after `open` and truncations the partition core starts from these.
     pub fn producers(&self) -> Vec<ProducerEntry> {
-        Vec::new()
+        self.producers.entries().copied().collect()
     }
 
     /// The 16 bytes of `partition.metadata`, `None` where the file is absent.
     pub fn topic_id(&self) -> Option<[u8; 16]> {
-        None
+        self.topic_id
     }
+
     /// Writes `partition.metadata`; an error where another id is there.
     pub fn set_topic_id(&mut self, id: [u8; 16]) -> Result<()> {
-        Ok(())
+        match self.topic_id {
+            Some(known) if known == id => Ok(()),
+            Some(known) => Err(LogError::Identity(topic_id::mismatch(&self.dir, &known, &id))),
+            None => {
+                topic_id::write(&self.dir, &id)?;
+                self.topic_id = Some(id);
+                Ok(())
+            }
+        }
     }
+
+    /// Flushes, snapshots the producers, trims the indexes: the directory then opens without a scan. The recovery point
+    /// to be checkpointed is the log end.
+    pub fn close(mut self, now: i64) -> Result<()> {
+        self.producers.take_snapshot()?;
+        self.active().seal()?;
+        self.flush(now)
+    }
+
+    /// Renames the directory to `<topic>-<partition>.<uuid>-delete` and returns its new path; the caller removes it
+    /// after the delay.
+    pub fn delete(self) -> Result<PathBuf> {
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let target = self.dir.with_file_name(deleted_name(&name, &uuid::Uuid::new_v4().simple().to_string()));
+        fs::rename(&self.dir, &target).at("cannot rename", &self.dir)?;
+        if let Some(parent) = target.parent() {
+            checkpoint::sync_dir(parent)?;
+        }
+        Ok(target)
+    }
+}
+
+/// The name of a directory about to be removed, at most 255 bytes of topic, partition, id and suffix.
+fn deleted_name(name: &str, uuid: &str) -> String {
+    let stem = name.split_once('.').filter(|_| name.ends_with("-future") || name.ends_with("-delete"));
+    let name = stem.and(name.rsplit_once('.')).map_or(name, |(stem, _)| stem);
+    let (topic, partition) = name.rsplit_once('-').unwrap_or((name, "0"));
+    let suffix = format!("-{partition}.{uuid}-delete");
+    format!("{}{suffix}", &topic[..topic.len().min(255 - suffix.len())])
 }

@@ -1,0 +1,166 @@
+//! A sorted file of entries of one size, the base of the offset and the time index. While its segment is the active one
+//! the file has its full size (a hole, but for the entries); trimming cuts it to what is used.
+
+use super::error::{At, LogError, Result};
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// The last steps of a search happen in memory, on so many entries.
+const BLOCK: u32 = 512;
+
+/// The file is opened with its first use; until then only its path is known.
+#[derive(Debug)]
+pub(crate) struct IndexFile {
+    path: PathBuf,
+    entry_size: u32,
+    file: Option<File>,
+    entries: u32,
+    /// The file's length, in entries.
+    capacity: u32,
+}
+
+impl IndexFile {
+    pub fn new(path: PathBuf, entry_size: u32) -> Self {
+        Self { path, entry_size, file: None, entries: 0, capacity: 0 }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Opens the file as it lies there, every whole entry taken as used; [`LogError::Corrupt`] where its length is no
+    /// multiple of the entry size.
+    pub fn open_existing(&mut self) -> Result<()> {
+        let file =
+            OpenOptions::new().read(true).write(true).open(&self.path).at("cannot open", &self.path)?;
+        let len = file.metadata().at("cannot stat", &self.path)?.len();
+        let size = u64::from(self.entry_size);
+        if len % size != 0 || len / size > u64::from(i32::MAX as u32) {
+            return Err(LogError::corrupt(
+                &self.path,
+                len,
+                format!("an index of {size} byte entries has {len} bytes"),
+            ));
+        }
+        self.entries = (len / size) as u32;
+        self.capacity = self.entries;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Starts over with no entries and room for `bytes`.
+    pub fn create(&mut self, bytes: u32) -> Result<()> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&self.path)
+            .at("cannot create", &self.path)?;
+        self.file = Some(file);
+        self.entries = 0;
+        self.set_capacity(bytes / self.entry_size)
+    }
+
+    fn file(&self) -> &File {
+        self.file.as_ref().expect("an index is opened before it is used")
+    }
+
+    pub fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// Bytes in use.
+    pub fn size(&self) -> u64 {
+        u64::from(self.entries) * u64::from(self.entry_size)
+    }
+
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Makes the file `bytes` long, rounded down to whole entries, never less than is in use.
+    pub fn reserve(&mut self, bytes: u32) -> Result<()> {
+        let capacity = (bytes / self.entry_size).max(self.entries);
+        if capacity == self.capacity { Ok(()) } else { self.set_capacity(capacity) }
+    }
+
+    pub fn trim(&mut self) -> Result<()> {
+        if self.capacity == self.entries { Ok(()) } else { self.set_capacity(self.entries) }
+    }
+
+    fn set_capacity(&mut self, capacity: u32) -> Result<()> {
+        let len = u64::from(capacity) * u64::from(self.entry_size);
+        self.file().set_len(len).at("cannot resize", &self.path)?;
+        self.capacity = capacity;
+        Ok(())
+    }
+
+    /// Forgets the entries from `entries` on; what they leave in the file is zeroed by trimming or overwritten.
+    pub fn truncate(&mut self, entries: u32) -> Result<()> {
+        if entries >= self.entries {
+            return Ok(());
+        }
+        let capacity = self.capacity;
+        self.entries = entries;
+        self.set_capacity(entries)?;
+        self.set_capacity(capacity)
+    }
+
+    pub fn append(&mut self, entry: &[u8]) -> Result<()> {
+        debug_assert_eq!(entry.len(), self.entry_size as usize);
+        self.file().write_all_at(entry, self.size()).at("cannot write", &self.path)?;
+        self.entries += 1;
+        self.capacity = self.capacity.max(self.entries);
+        Ok(())
+    }
+
+    pub fn entry<const N: usize>(&self, n: u32) -> Result<[u8; N]> {
+        debug_assert!(n < self.entries && N == self.entry_size as usize);
+        let mut entry = [0; N];
+        let position = u64::from(n) * u64::from(self.entry_size);
+        self.file().read_exact_at(&mut entry, position).at("cannot read", &self.path)?;
+        Ok(entry)
+    }
+
+    /// How many entries from the front satisfy `below`, which is true for a front part only.
+    pub fn partition_point<const N: usize>(&self, below: impl Fn(&[u8; N]) -> bool) -> Result<u32> {
+        let (mut low, mut high) = (0, self.entries);
+        while high - low > BLOCK {
+            let middle = low + (high - low) / 2;
+            if below(&self.entry(middle)?) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let mut block = vec![0; (high - low) as usize * N];
+        let position = u64::from(low) * u64::from(self.entry_size);
+        self.file().read_exact_at(&mut block, position).at("cannot read", &self.path)?;
+        let (entries, _) = block.as_chunks::<N>();
+        Ok(low + entries.partition_point(below) as u32)
+    }
+
+    pub fn duplicate(&self) -> Result<Option<File>> {
+        self.file.as_ref().map(|file| file.try_clone().at("cannot duplicate", &self.path)).transpose()
+    }
+
+    /// Drops the handle; the next use opens the file anew.
+    pub fn release(&mut self) {
+        self.file = None;
+    }
+
+    pub fn exists(&self) -> Result<bool> {
+        match self.path.metadata() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).at("cannot stat", &self.path),
+        }
+    }
+}

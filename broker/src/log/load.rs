@@ -1,0 +1,162 @@
+//! Opening all logs of a directory at start.
+
+use super::dirs::{Checkpoint, LogDir};
+use super::error::{At, LogError, Result};
+use super::types::OpenAt;
+use super::{Log, LogConfig, TopicPartition};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+
+/// How [`LogDir::load`] opens logs.
+pub struct LoadOptions<'a> {
+    /// A topic's settings.
+    pub config: &'a (dyn Fn(&str) -> LogConfig + Sync),
+    /// `num.recovery.threads.per.data.dir`
+    pub threads: usize,
+    /// ms since 1970
+    pub now: i64,
+}
+
+/// One partition's log and what the checkpoints said about it.
+#[derive(Debug)]
+pub struct LoadedLog {
+    pub partition: TopicPartition,
+    pub log: Log,
+    /// From the checkpoint, within the log's start and end; the start where there is no entry.
+    pub high_watermark: i64,
+    /// The copy of a move to this directory that is not finished (`-future`).
+    pub future: bool,
+}
+
+/// What a directory holds, each list by name.
+#[derive(Debug, Default)]
+pub struct LoadedDir {
+    pub logs: Vec<LoadedLog>,
+    /// Directories of deleted partitions (`-delete`), to be removed.
+    pub deleted: Vec<PathBuf>,
+    /// Logs that did not open. Kafka gives the whole directory up over one of them.
+    pub failed: Vec<(TopicPartition, LogError)>,
+}
+
+struct Found {
+    path: PathBuf,
+    partition: TopicPartition,
+    future: bool,
+}
+
+impl LogDir {
+    /// Opens every partition's log, several at a time. Fails where the directory itself cannot be read or holds
+    /// something that is no partition's.
+    pub fn load(&self, options: &LoadOptions<'_>) -> Result<LoadedDir> {
+        let mut loaded = LoadedDir::default();
+        let mut found = self.list(&mut loaded.deleted)?;
+        found.reverse();
+        let recovery_points = self.read_checkpoint(Checkpoint::RecoveryPoint)?;
+        let log_starts = self.read_checkpoint(Checkpoint::LogStart)?;
+        let high_watermarks = self.read_checkpoint(Checkpoint::HighWatermark)?;
+        let queue = Mutex::new(found);
+        let results = Mutex::new(&mut loaded);
+        let offset = |offsets: &BTreeMap<TopicPartition, i64>, of: &TopicPartition| offsets.get(of).copied();
+        let work = || {
+            while let Some(Found { path, partition, future }) = pop(&queue) {
+                let at = OpenAt {
+                    log_start_offset: offset(&log_starts, &partition).unwrap_or(0),
+                    recovery_point: offset(&recovery_points, &partition).unwrap_or(0),
+                    clean: self.was_clean(),
+                };
+                let opened = Log::open(&path, (options.config)(&partition.topic), at, options.now);
+                let mut results = results.lock().expect("no thread panics with the results");
+                match opened {
+                    Ok(log) => {
+                        let (start, end) = (log.log_start_offset(), log.log_end_offset());
+                        let high_watermark =
+                            offset(&high_watermarks, &partition).unwrap_or(start).clamp(start, end);
+                        results.logs.push(LoadedLog { partition, log, high_watermark, future });
+                    }
+                    Err(error) => results.failed.push((partition, error)),
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..options.threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        loaded.logs.sort_by(|a, b| a.partition.cmp(&b.partition));
+        loaded.failed.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(loaded)
+    }
+
+    fn list(&self, deleted: &mut Vec<PathBuf>) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.path()).at("cannot list", self.path())? {
+            let path = entry.at("cannot list", self.path())?.path();
+            // A remote storage's cache belongs to no partition.
+            if !path.is_dir() || path.ends_with("remote-log-index-cache") {
+                continue;
+            }
+            match classify(&path)? {
+                (_, Kind::Deleted) => deleted.push(path),
+                (partition, kind) => found.push(Found { path, partition, future: kind == Kind::Future }),
+            }
+        }
+        deleted.sort();
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+}
+
+fn pop(queue: &Mutex<Vec<Found>>) -> Option<Found> {
+    queue.lock().expect("no thread panics with the queue").pop()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Current,
+    Future,
+    Deleted,
+}
+
+/// Reads a directory's name: `<topic>-<partition>`, or `<topic>-<partition>.<32 hex digits>-delete` or `-future`.
+fn classify(path: &Path) -> Result<(TopicPartition, Kind)> {
+    let refuse = || LogError::NotAPartition { path: path.to_owned() };
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(refuse)?;
+    let suffixed = [("-delete", Kind::Deleted), ("-future", Kind::Future)].into_iter();
+    let suffixed = suffixed.filter_map(|(suffix, kind)| Some((name.strip_suffix(suffix)?, kind))).next();
+    let (stem, kind) = match suffixed {
+        None => (name, Kind::Current),
+        Some((stem, kind)) => {
+            let (stem, uuid) = stem.rsplit_once('.').ok_or_else(refuse)?;
+            if uuid.is_empty() || !uuid.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                return Err(refuse());
+            }
+            (stem, kind)
+        }
+    };
+    Ok((stem.parse().map_err(|()| refuse())?, kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_known_by_their_names() {
+        let kinds = [
+            ("a-b-7", "a-b-7", Kind::Current),
+            ("t.x-0.0123456789abcdef0123456789abcdef-delete", "t.x-0", Kind::Deleted),
+            ("t-3.0123456789abcdef0123456789abcdef-future", "t-3", Kind::Future),
+        ];
+        for (name, partition, kind) in kinds {
+            assert_eq!(classify(Path::new(name)).unwrap(), (partition.parse().unwrap(), kind));
+        }
+        for name in ["lost+found", "-1", "t-", "t-x", "t-0-delete"] {
+            let error = classify(Path::new(name)).unwrap_err().to_string();
+            assert!(error.contains("is not in the form of topic-partition"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Opening a log's directory: what a crash interrupted is finished, what it tore is cut.
+
+use super::LogConfig;
+use super::error::{At, Result};
+use super::header::Scan;
+use super::leader_epochs::LeaderEpochs;
+use super::partition_log::{Log, SCAN_CHUNK};
+use super::producers::Producers;
+use super::segment::{DELETED, INDEX, LOG, Segment, TIME_INDEX, TXN_INDEX};
+use super::topic_id;
+use super::types::OpenAt;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CLEANED: &str = "cleaned";
+const SWAP: &str = "swap";
+const SNAPSHOT: &str = "snapshot";
+
+/// A file named `<offset>.<kind>[.<suffix>]`.
+struct LogFile {
+    path: PathBuf,
+    offset: i64,
+    kind: String,
+    suffix: Option<String>,
+}
+
+impl LogFile {
+    fn of(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let mut parts = name.split('.');
+        let (offset, kind, suffix) = (parts.next()?.parse().ok()?, parts.next()?.to_owned(), parts.next());
+        let suffix = suffix.map(str::to_owned);
+        (offset >= 0 && parts.next().is_none()).then_some(Self { path, offset, kind, suffix })
+    }
+
+    fn is(&self, suffix: &str) -> bool {
+        self.suffix.as_deref() == Some(suffix)
+    }
+}
+
+fn list(dir: &Path) -> Result<Vec<LogFile>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).at("cannot list", dir)? {
+        let entry = entry.at("cannot list", dir)?;
+        if entry.file_type().at("cannot stat", dir)?.is_file() {
+            files.extend(LogFile::of(entry.path()));
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+fn remove(file: &LogFile) -> Result<()> {
+    tracing::info!("Deleting stray file {}", file.path.display());
+    fs::remove_file(&file.path).at("cannot remove", &file.path)
+}
+
+/// Removes what deletions and unfinished compactions left, completes compactions whose `.swap` files are whole.
+/// Returns the base offsets of the segments and of the producer snapshots.
+fn tidy(dir: &Path) -> Result<(BTreeSet<i64>, BTreeSet<i64>)> {
+    let mut files = list(dir)?;
+    let least_cleaned = files.iter().filter(|file| file.is(CLEANED)).map(|file| file.offset).min();
+    let stale = |file: &LogFile| {
+        file.is(DELETED)
+            || file.is(CLEANED)
+            || file.is(SWAP) && least_cleaned.is_some_and(|least| file.offset >= least)
+    };
+    files.iter().filter(|file| stale(file)).try_for_each(remove)?;
+    files.retain(|file| !stale(file));
+    if files.iter().any(|file| file.is(SWAP)) {
+        finish_swap(&files)?;
+        files = list(dir)?;
+    }
+    let bases: BTreeSet<i64> =
+        files.iter().filter(|file| file.kind == LOG && file.suffix.is_none()).map(|f| f.offset).collect();
+    let snapshots = files.iter().filter(|file| file.kind == SNAPSHOT && file.suffix.is_none());
+    let snapshots = snapshots.map(|file| file.offset).collect();
+    let orphan = |file: &&LogFile| {
+        let index = [INDEX, TIME_INDEX, TXN_INDEX].contains(&file.kind.as_str());
+        index && file.suffix.is_none() && !bases.contains(&file.offset)
+    };
+    files.iter().filter(orphan).try_for_each(remove)?;
+    Ok((bases, snapshots))
+}
+
+/// A compaction got as far as its `.swap` files: the segments that they replace go, then they take their names.
+fn finish_swap(files: &[LogFile]) -> Result<()> {
+    let mut range: Option<(i64, i64)> = None;
+    for file in files.iter().filter(|file| file.is(SWAP) && file.kind == LOG) {
+        let log = fs::File::open(&file.path).at("cannot open", &file.path)?;
+        let len = log.metadata().at("cannot stat", &file.path)?.len();
+        let mut scan = Scan::new(&log, &file.path, 0, len, SCAN_CHUNK);
+        let mut next = file.offset;
+        while let Some((_, header)) = scan.next_header()? {
+            next = header.last_offset + 1;
+        }
+        let (low, high) = range.unwrap_or((file.offset, next));
+        range = Some((low.min(file.offset), high.max(next)));
+    }
+    let (low, high) = range.unwrap_or((i64::MAX, i64::MIN));
+    let replaced = |file: &&LogFile| !file.is(SWAP) && file.offset >= low && file.offset < high;
+    files.iter().filter(replaced).try_for_each(remove)?;
+    for file in files.iter().filter(|file| file.is(SWAP)) {
+        let target = file.path.with_extension("");
+        tracing::info!("Recovering file {} by renaming it", file.path.display());
+        fs::rename(&file.path, &target).at("cannot rename", &file.path)?;
+    }
+    Ok(())
+}
+
+impl Log {
+    /// Opens `dir` (created where missing), finishing what a crash interrupted: temporary files, and from the recovery
+    /// point on every batch's CRC, the indexes and the producers, up to the first batch that is not whole.
+    pub fn open(dir: &Path, config: LogConfig, at: OpenAt, now: i64) -> Result<Self> {
+        fs::create_dir_all(dir).at("cannot create", dir)?;
+        let (bases, snapshots) = tidy(dir)?;
+        let mut segments = BTreeMap::new();
+        for base in bases {
+            segments.insert(base, Segment::existing(dir, base, now, &config)?);
+        }
+        let mut log = Self {
+            dir: dir.to_owned(),
+            config,
+            segments,
+            log_start: at.log_start_offset,
+            end: 0,
+            recovery_point: at.recovery_point,
+            epochs: LeaderEpochs::load(dir.join("leader-epoch-checkpoint"))?,
+            producers: Producers::new(dir, snapshots),
+            topic_id: topic_id::read(dir)?,
+            flush_job: None,
+            flushed_at: now,
+            doomed: VecDeque::new(),
+            batches: Vec::new(),
+        };
+        log.load(at, now)?;
+        Ok(log)
+    }
+
+    fn load(&mut self, at: OpenAt, now: i64) -> Result<()> {
+        if !at.clean {
+            self.recover(at, now)?;
+        }
+        let mut found = !self.segments.is_empty();
+        if found {
+            self.end = self.active().next_offset()?;
+            if self.end < at.log_start_offset {
+                self.drop_all_below(at.log_start_offset, now)?;
+                found = false;
+            }
+        }
+        if !found {
+            let base = at.log_start_offset;
+            self.segments.insert(base, Segment::create(&self.dir, base, now, &self.config)?);
+            self.end = base;
+        }
+        self.recovery_point = if at.clean && found { self.end } else { at.recovery_point.min(self.end) };
+        self.epochs.truncate_from_end(self.end)?;
+        self.log_start = at.log_start_offset.max(self.first_segment_base());
+        self.epochs.truncate_from_start(at.log_start_offset)?;
+        let bases = self.segments.keys().copied().collect();
+        self.producers.remove_strays(&bases)?;
+        self.rebuild_producers(at.clean, now)?;
+        self.release_idle();
+        Ok(())
+    }
+
+    /// The segments end below the log start: they were taken away by hand, and nothing of them is of use.
+    fn drop_all_below(&mut self, log_start: i64, now: i64) -> Result<()> {
+        let end = self.end;
+        tracing::warn!(
+            "{}: the log ends at {end}, below its start {log_start}: deleting it",
+            self.dir.display()
+        );
+        let all: Vec<i64> = self.segments.keys().copied().collect();
+        self.remove_segments(&all, now)?;
+        self.epochs.clear()?;
+        self.producers.truncate_fully_and_start_at(log_start)
+    }
+
+    /// Re-reads the segments from the recovery point on; behind the first that had to be cut nothing is kept.
+    fn recover(&mut self, at: OpenAt, now: i64) -> Result<()> {
+        let from = self.floor(at.recovery_point).unwrap_or(i64::MIN);
+        let unflushed: Vec<i64> = self.segments.range(from..).map(|(base, _)| *base).collect();
+        for (n, base) in unflushed.iter().enumerate() {
+            tracing::info!("{}: recovering unflushed segment {base}", self.dir.display());
+            if n == 0 {
+                self.producers.reload(
+                    at.log_start_offset,
+                    *base,
+                    now,
+                    self.config.producer_id_expiration_ms,
+                )?;
+                self.replay_producers(at.log_start_offset, *base)?;
+            }
+            self.producers.set_end_offset(*base);
+            let segment = self.segments.get_mut(base).expect("the key was just listed");
+            let cut = segment.recover(&mut self.producers, &mut self.epochs, &self.config)?;
+            self.producers.take_snapshot()?;
+            if cut > 0 {
+                let path = self.segments[base].path().display();
+                tracing::warn!("{path}: cut {cut} bytes behind the last whole batch");
+                self.remove_segments(&unflushed[n + 1..], now)?;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the producers to the log end, from the last snapshot on.
+    pub(super) fn rebuild_producers(&mut self, clean: bool, now: i64) -> Result<()> {
+        if clean && self.producers.latest_snapshot().is_none() {
+            let last_two = self.segments.keys().rev().take(2).rev().copied();
+            for offset in last_two.chain([self.end]).collect::<Vec<_>>() {
+                self.producers.set_end_offset(offset);
+                self.producers.take_snapshot()?;
+            }
+            return Ok(());
+        }
+        let idle = self.producers.entries().len() == 0 && self.producers.end_offset() >= self.end;
+        self.producers.reload(self.log_start, self.end, now, self.config.producer_id_expiration_ms)?;
+        if !idle {
+            self.replay_producers(self.log_start, self.end)?;
+        }
+        self.producers.set_end_offset(self.end);
+        self.producers.take_snapshot()
+    }
+
+    /// Replays the batches from where the producers are up to `end`, with snapshots where the last two segments start.
+    fn replay_producers(&mut self, log_start: i64, end: i64) -> Result<()> {
+        let mut at = self.producers.end_offset();
+        if at >= end {
+            return Ok(());
+        }
+        let last_two: Vec<i64> = self.segments.keys().rev().take(2).copied().collect();
+        let first = self.floor(at).unwrap_or(at);
+        for (base, segment) in self.segments.range_mut(first..end) {
+            at = at.max(*base).max(log_start);
+            self.producers.set_end_offset(at);
+            if last_two.contains(base) {
+                self.producers.take_snapshot()?;
+            }
+            let Some(start) = segment.translate(at)? else { continue };
+            let (file, size, path) = (segment.file()?, segment.size(), segment.path());
+            let mut scan = Scan::new(&file, path, u64::from(start.position), u64::from(size), SCAN_CHUNK);
+            while let Some((position, header)) = scan.next_header()? {
+                if header.last_offset >= end {
+                    break;
+                }
+                if !header.has_producer() {
+                    continue;
+                }
+                let batch = if header.attributes.is_control() { scan.body(position, &header)? } else { &[] };
+                self.producers.replay(&header, batch);
+            }
+            at = self.producers.end_offset();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! `partition.metadata`: `version: 0`, a line break, `topic_id: ` and 22 characters of base64, no final line break.
+
+use super::checkpoint::{read_optional, replace_file};
+use super::error::{LogError, Result};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::path::Path;
+
+const FILE: &str = "partition.metadata";
+
+pub(crate) fn read(dir: &Path) -> Result<Option<[u8; 16]>> {
+    let path = dir.join(FILE);
+    let Some(text) = read_optional(&path)? else { return Ok(None) };
+    let mut lines = text.lines();
+    if lines.next().map(str::trim_end) != Some("version: 0") {
+        return Err(LogError::corrupt(&path, 0, "the first line is not 'version: 0'"));
+    }
+    let id = lines.next().and_then(|line| line.strip_prefix("topic_id: ")).map(str::trim_end);
+    let decoded =
+        id.and_then(|id| URL_SAFE_NO_PAD.decode(id).ok()).and_then(|id| <[u8; 16]>::try_from(id).ok());
+    match decoded {
+        Some(id) if id != [0; 16] => Ok(Some(id)),
+        _ => Err(LogError::corrupt(&path, 11, "the second line holds no topic id")),
+    }
+}
+
+pub(crate) fn write(dir: &Path, id: &[u8; 16]) -> Result<()> {
+    replace_file(&dir.join(FILE), format!("version: 0\ntopic_id: {}", URL_SAFE_NO_PAD.encode(id)).as_bytes())
+}
+
+pub(crate) fn mismatch(dir: &Path, known: &[u8; 16], other: &[u8; 16]) -> String {
+    let (known, other) = (URL_SAFE_NO_PAD.encode(known), URL_SAFE_NO_PAD.encode(other));
+    format!("{} belongs to the topic of id {known}, not {other}", dir.display())
+}
