@@ -171,7 +171,7 @@ fn words_are_answered_as_the_whitelist_says() {
         assert!(mntr.lines().any(|found| found == line), "{line} in\n{mntr}");
     }
     assert_eq!(word(addr, "isro"), "rw");
-    assert_eq!(word(addr, "wchs"), "1 connections watching 1 paths\nTotal watches:1\n\n");
+    assert_eq!(word(addr, "wchs"), "1 connections watching 1 paths\nTotal watches:1\n");
     assert!(word(addr, "cons").contains(",lop=GETD,"), "{}", word(addr, "cons"));
     assert!(word(addr, "conf").ends_with("serverId=0\n"));
     assert!(word(addr, "envi").starts_with("Environment:\nzookeeper.version="));

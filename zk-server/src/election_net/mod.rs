@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 use wire::jute::Record;
@@ -50,6 +50,7 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct ElectionNet {
     votes: UnboundedSender<Order>,
+    board: JoinHandle<()>,
     pub bound: Vec<SocketAddr>,
 }
 
@@ -94,8 +95,13 @@ impl ElectionNet {
             links: 0,
             tasks: JoinSet::new(),
         };
-        tokio::spawn(board.run(listeners, orders));
-        Ok(ElectionNet { votes, bound })
+        let board = tokio::spawn(board.run(listeners, orders));
+        Ok(ElectionNet { votes, board, bound })
+    }
+
+    /// Closes the port and every connection. Not for the runtime's own threads.
+    pub fn close(self) {
+        listen::end(&self.board);
     }
 
     /// Queues a vote; it replaces one to the same server that has not left yet.

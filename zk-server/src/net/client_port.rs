@@ -73,7 +73,7 @@ pub(crate) struct Shared {
 pub(crate) struct ClientPort {
     pub bound: SocketAddr,
     pub shared: Arc<Shared>,
-    task: tokio::task::AbortHandle,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for ClientPort {
@@ -83,6 +83,11 @@ impl Drop for ClientPort {
 }
 
 impl ClientPort {
+    /// Closes the port. Not for the runtime's own threads.
+    pub fn close(self) {
+        listen::end(&self.task);
+    }
+
     /// Binds and accepts; `Ok(None)`: no port is configured. Must be called on the runtime.
     pub fn bind(settings: Settings, inbox: Inbox) -> Result<Option<ClientPort>, (String, io::Error)> {
         let Some(at) = settings.listen.clone() else { return Ok(None) };
@@ -101,7 +106,7 @@ impl ClientPort {
             outstanding: AtomicUsize::new(0),
             rejected: AtomicUsize::new(0),
         });
-        let task = tokio::spawn(accept(listener, shared.clone())).abort_handle();
+        let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Some(ClientPort { bound, shared, task }))
     }
 }

@@ -4,7 +4,7 @@ use super::endpoint::Endpoint;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tracing::warn;
 
@@ -49,6 +49,15 @@ pub(crate) async fn once(own: &Endpoint, on_all: bool) -> io::Result<TcpListener
         false => own.resolve().await?[0],
     };
     bind(at, 128)
+}
+
+/// Ends a listening task and waits until its port is free, for a second at most. Not for the runtime's own threads.
+pub(crate) fn end(task: &tokio::task::JoinHandle<()>) {
+    task.abort();
+    let until = Instant::now() + Duration::from_secs(1);
+    while !task.is_finished() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Detects peers that vanished without a word, on a connection that may be silent for long.

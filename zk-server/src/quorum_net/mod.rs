@@ -20,7 +20,7 @@ use std::time::Duration;
 use stream::StreamScan;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 use wire::jute::Reader;
@@ -54,7 +54,7 @@ pub(crate) struct QuorumNet {
     inbox: Inbox,
     next: Arc<AtomicU64>,
     runtime: Handle,
-    listening: Option<AbortHandle>,
+    listening: Option<JoinHandle<()>>,
 }
 
 impl Drop for QuorumNet {
@@ -75,6 +75,13 @@ impl QuorumNet {
         }
     }
 
+    /// Closes the port. Not for the runtime's own threads.
+    pub fn close(mut self) {
+        if let Some(task) = self.listening.take() {
+            listen::end(&task);
+        }
+    }
+
     fn attachment(&self) -> Attachment {
         Attachment { settings: self.settings.clone(), inbox: self.inbox.clone(), next: self.next.clone() }
     }
@@ -83,8 +90,7 @@ impl QuorumNet {
     pub fn listen(&mut self, wanted: bool) {
         match wanted {
             true if self.listening.is_none() => {
-                let task = self.runtime.spawn(accept(self.attachment()));
-                self.listening = Some(task.abort_handle());
+                self.listening = Some(self.runtime.spawn(accept(self.attachment())));
             }
             false => {
                 if let Some(task) = self.listening.take() {

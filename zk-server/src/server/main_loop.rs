@@ -462,9 +462,9 @@ impl Loop {
 
     /// Ports closed, log synced, connections ended.
     fn finish(mut self) -> Exit {
-        self.client_port = None;
-        self.quorum = None;
-        self.election = None;
+        self.client_port.take().map(ClientPort::close);
+        self.quorum.take().map(QuorumNet::close);
+        self.election.take().map(ElectionNet::close);
         self.hand_over_appends();
         self.journal.close();
         self.clients.abort_all();

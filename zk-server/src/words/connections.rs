@@ -100,7 +100,7 @@ fn expiries(view: &View, to: &mut String) {
 pub(super) fn watch_summary(view: &View, to: &mut String) {
     let figures = view.peer.front().watch_figures();
     let _ = writeln!(to, "{} connections watching {} paths", figures.connections, figures.paths);
-    let _ = writeln!(to, "Total watches:{}\n", figures.watches);
+    let _ = writeln!(to, "Total watches:{}", figures.watches);
 }
 
 pub(super) fn watches_by_connection(view: &View, to: &mut String) {
