@@ -1,6 +1,25 @@
 //! The server's files: log, snapshots, epochs, and how they become a database again.
+//!
+//! ```text
+//! <dataDir>/myid, initialize
+//! <dataDir>/version-2/snapshot.<hex zxid>[.gz]      currentEpoch  acceptedEpoch
+//! <dataLogDir>/version-2/log.<hex zxid of its first entry>
+//! ```
+//!
+//! Formats, names and the order of recovery are ZooKeeper 3.9.3's: either server starts on the other's folders.
 
-use crate::config::Config;
+mod epoch;
+mod purge;
+mod recovery;
+mod snapshot;
+pub mod txnlog;
+
+pub use snapshot::SnapshotWriter;
+pub use txnlog::Log;
+
+use crate::config::{Config, DiskConfig};
+use rustix::fs::Access;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use wire::zk::Zxid;
@@ -13,97 +32,205 @@ pub enum DiskError {
     /// A folder cannot be used: exit code 3, texts as ZooKeeper's.
     #[error("{0}")]
     Folder(String),
-    #[error("{action} {}: {source}", path.display())]
+    /// The system refused: no space, no permission, a failing disk.
+    #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// Bytes that no server wrote so.
     #[error("{} at byte {at}: {what}", path.display())]
     Corrupt { path: PathBuf, at: u64, what: String },
+    /// Files that contradict each other, or are missing.
     #[error("{0}")]
     Broken(String),
 }
 
+impl DiskError {
+    fn io<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> DiskError + 'a {
+        move |source| DiskError::Io { action, path: path.into(), source }
+    }
+}
+
 /// The folders `dataDir/version-2` and `dataLogDir/version-2`. Cheap to clone: hand one to each thread.
 #[derive(Debug, Clone)]
-pub struct Disk {}
+pub struct Disk {
+    snapshots: PathBuf,
+    logs: PathBuf,
+    config: DiskConfig,
+    /// Transactions that recovery hands over for learners.
+    recent_max: usize,
+    standalone: bool,
+}
 
 impl Disk {
     /// Checks and makes the folders, then loads the newest valid snapshot and replays the log.
-    pub fn open(_config: &Config) -> Result<(Disk, Recovered), DiskError> {
-        unimplemented!()
+    pub fn open(config: &Config) -> Result<(Disk, Recovered), DiskError> {
+        let disk = Disk {
+            snapshots: config.data_dir.join("version-2"),
+            logs: config.data_log_dir.join("version-2"),
+            config: config.disk.clone(),
+            recent_max: config.core.commit_log_count,
+            standalone: config.is_standalone(),
+        };
+        disk.check_folders()?;
+        disk.remove_temporaries()?;
+        let recovered = recovery::recover(&disk)?;
+        Ok((disk, recovered))
     }
+
     /// A writer that begins a new file with its first append.
     pub fn log(&self) -> Log {
-        unimplemented!()
+        Log::new(&self.logs, &self.config)
     }
-    /// Begins `snapshot.<zxid>`; `zxid` is the last one applied at this moment. `sync`: temporary name, fsync, rename.
-    pub fn snapshot(&self, _zxid: Zxid, _sync: bool) -> Result<SnapshotWriter, DiskError> {
-        unimplemented!()
+
+    /// Begins `snapshot.<zxid>`; `zxid` is the last one applied at this moment. With `sync`, it is on stable storage
+    /// once finished.
+    pub fn snapshot(&self, zxid: Zxid, sync: bool) -> Result<SnapshotWriter, DiskError> {
+        SnapshotWriter::new(&self.snapshots, zxid, &self.config, sync)
     }
-    /// A whole database at once.
-    pub fn save(&self, _database: &Database, _sync: bool) -> Result<PathBuf, DiskError> {
-        unimplemented!()
+
+    /// A whole database at once, as [`Disk::snapshot`].
+    pub fn save(&self, database: &Database, sync: bool) -> Result<PathBuf, DiskError> {
+        let mut writer = self.snapshot(database.last_zxid(), sync)?;
+        let mut cursor = zk_core::database::SnapshotCursor::new();
+        let mut chunk = bytes::BytesMut::new();
+        loop {
+            let last = cursor.next(database, 1 << 20, &mut chunk);
+            writer.write(&chunk)?;
+            chunk.clear();
+            if last {
+                break;
+            }
+        }
+        let digest = database.snapshot_digest();
+        writer.finish(Some((digest.zxid, digest.digest)), database.last_zxid())
     }
-    /// Cuts the log behind `zxid` (no [`Log`] may be writing) and loads what is left.
-    pub fn truncate(&self, _zxid: Zxid) -> Result<Database, DiskError> {
-        unimplemented!()
+
+    /// Cuts the log behind `zxid`, deletes the snapshots that are newer, and loads what is left. Call it with every
+    /// [`Log`] rolled.
+    pub fn truncate(&self, zxid: Zxid) -> Result<Database, DiskError> {
+        recovery::truncate(self, zxid)
     }
-    /// `acceptedEpoch`, `currentEpoch`: synced when this returns.
-    pub fn store_accepted_epoch(&self, _epoch: i64) -> Result<(), DiskError> {
-        unimplemented!()
+
+    /// `acceptedEpoch`: on stable storage when this returns.
+    pub fn store_accepted_epoch(&self, epoch: i64) -> Result<(), DiskError> {
+        epoch::store(&self.snapshots, epoch::ACCEPTED, epoch)
     }
-    pub fn store_current_epoch(&self, _epoch: i64) -> Result<(), DiskError> {
-        unimplemented!()
+
+    /// `currentEpoch`: likewise.
+    pub fn store_current_epoch(&self, epoch: i64) -> Result<(), DiskError> {
+        epoch::store(&self.snapshots, epoch::CURRENT, epoch)
     }
+
     /// Deletes what the newest `keep` valid snapshots do not need. Returns what was deleted.
-    pub fn purge(&self, _keep: usize) -> Result<Vec<PathBuf>, DiskError> {
-        unimplemented!()
+    pub fn purge(&self, keep: usize) -> Result<Vec<PathBuf>, DiskError> {
+        purge::purge(&self.snapshots, &self.logs, keep)
     }
-    /// Bytes under the data folder and under the log folder (`dirs`, `conf`).
+
+    /// Bytes of the files under the data folder and under the log folder (`dirs`, `conf`).
     pub fn sizes(&self) -> (u64, u64) {
-        unimplemented!()
+        (folder_size(&self.snapshots), folder_size(&self.logs))
     }
+
     /// `dataDir/version-2`, `dataLogDir/version-2`.
     pub fn folders(&self) -> (&Path, &Path) {
-        unimplemented!()
+        (&self.snapshots, &self.logs)
+    }
+
+    fn check_folders(&self) -> Result<(), DiskError> {
+        self.check_folder(&self.logs, "data", " ")?;
+        self.check_folder(&self.snapshots, "snap", "")?;
+        if self.logs == self.snapshots {
+            return Ok(());
+        }
+        let has = |folder: &Path, prefix: &str| -> Result<bool, DiskError> {
+            Ok(names(folder)?.iter().any(|name| name.starts_with(prefix)))
+        };
+        if has(&self.logs, "snapshot.")? {
+            return Err(DiskError::Folder(
+                "Log directory has snapshot files. Check if dataLogDir and dataDir configuration is correct."
+                    .into(),
+            ));
+        }
+        if has(&self.snapshots, "log.")? {
+            return Err(DiskError::Folder(
+                "Snapshot directory has log files. Check if dataLogDir and dataDir configuration is correct."
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// `what` and `gap` are ZooKeeper's own wording, oddities included.
+    fn check_folder(&self, folder: &Path, what: &str, gap: &str) -> Result<(), DiskError> {
+        let shown = folder.display();
+        if !folder.exists() {
+            if !self.config.autocreate {
+                return Err(DiskError::Folder(format!(
+                    "Missing {what} directory {shown}, automatic data directory creation is disabled \
+                     (zookeeper.datadir.autocreate is false).{gap}Please create this directory manually."
+                )));
+            }
+            if let Err(error) = fs::create_dir_all(folder) {
+                return Err(DiskError::Folder(format!("Unable to create {what} directory {shown} ({error})")));
+            }
+        }
+        match rustix::fs::access(folder, Access::WRITE_OK) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(DiskError::Folder(format!("Cannot write to {what} directory {shown}"))),
+        }
+    }
+
+    /// What an interrupted write left. `currentEpoch.tmp` stays: recovery may need it.
+    fn remove_temporaries(&self) -> Result<(), DiskError> {
+        for name in names(&self.snapshots)? {
+            if name.starts_with("snapshot.") && name.ends_with(".tmp") {
+                let path = self.snapshots.join(name);
+                fs::remove_file(&path).map_err(DiskError::io("delete", &path))?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// The log's end, on the log thread.
-#[derive(Debug)]
-pub struct Log {}
-
-impl Log {
-    /// Buffers one entry; a new file begins after [`Log::roll`].
-    pub fn append(&mut self, _zxid: Zxid, _txn: &[u8]) -> Result<(), DiskError> {
-        unimplemented!()
+/// File names in a folder; those that are not UTF-8 are none of ours.
+fn names(folder: &Path) -> Result<Vec<String>, DiskError> {
+    let failed = DiskError::io("list", folder);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(&failed)? {
+        names.extend(entry.map_err(&failed)?.file_name().into_string());
     }
-    /// Writes and syncs what was appended: after it, entries are safe.
-    pub fn sync(&mut self) -> Result<(), DiskError> {
-        unimplemented!()
-    }
-    /// Syncs, and lets the next append begin a new file.
-    pub fn roll(&mut self) -> Result<(), DiskError> {
-        unimplemented!()
-    }
-    /// Bytes of entries in the current file, padding not counted.
-    pub fn len(&self) -> u64 {
-        unimplemented!()
-    }
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
+    Ok(names)
 }
 
-/// A snapshot under way; dropped without [`SnapshotWriter::finish`] it leaves no candidate behind.
-#[derive(Debug)]
-pub struct SnapshotWriter {}
-
-impl SnapshotWriter {
-    /// The next bytes of [`Database::encode_stream`].
-    pub fn write(&mut self, _chunk: &[u8]) -> Result<(), DiskError> {
-        unimplemented!()
+/// Files named `<prefix>.<hex zxid>[.anything]`, oldest first. As in Java, the second part of the name counts.
+fn files_by_zxid(folder: &Path, prefix: &str) -> Result<Vec<(Zxid, PathBuf)>, DiskError> {
+    let mut files = Vec::new();
+    for name in names(folder)? {
+        let mut parts = name.split('.');
+        if parts.next() != Some(prefix) || name.ends_with(".tmp") {
+            continue;
+        }
+        if let Some(zxid) = parts.next().and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
+            files.push((zxid as Zxid, folder.join(&name)));
+        }
     }
-    /// Seals it: `digest` is the tree's digest as of `zxid`, `last_zxid` the last applied by now.
-    pub fn finish(self, _digest: Option<(Zxid, i64)>, _last_zxid: Zxid) -> Result<PathBuf, DiskError> {
-        unimplemented!()
-    }
+    files.sort();
+    Ok(files)
 }
+
+/// Makes creations, renames and deletions in a folder durable.
+fn sync_folder(folder: &Path) -> Result<(), DiskError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(DiskError::io("sync", folder))
+}
+
+fn folder_size(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => folder_size(&entry.path()),
+        Ok(meta) => meta.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}
+
+#[cfg(test)]
+mod tests;

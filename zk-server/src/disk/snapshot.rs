@@ -1,0 +1,307 @@
+//! Snapshots: `snapshot.<hex zxid>[.gz]`, the zxid being the last that was applied when writing began.
+//!
+//! | part | bytes |
+//! |---|---|
+//! | header (16) | `ZKSN`, `i32` version 2, `i64` database id -1 |
+//! | body | sessions, ACLs, nodes, closing `/`: [`Database::encode_stream`] |
+//! | seal (13) | `i64` Adler-32 of everything before it, ustring `/` |
+//! | digest (20), seal | `i64` zxid, `i32` version 2, `i64` the tree's digest as of that zxid; only with digests on |
+//! | last zxid (8), seal | `i64` last zxid applied when writing ended; optional |
+//!
+//! Older files end behind the first or second seal. The checksum is of the uncompressed bytes.
+
+use super::{DiskError, files_by_zxid, sync_folder};
+use crate::config::DiskConfig;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use simd_adler32::{Adler32, adler32};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use tracing::info;
+use wire::jute::{DecodeError, Reader};
+use wire::zk::Zxid;
+use zk_core::Database;
+
+const HEADER: [u8; 16] = [b'Z', b'K', b'S', b'N', 0, 0, 0, 2, 255, 255, 255, 255, 255, 255, 255, 255];
+const CLOSE: [u8; 5] = [0, 0, 0, 1, b'/'];
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// A snapshot under way; dropped without [`SnapshotWriter::finish`] it leaves nothing behind.
+#[derive(Debug)]
+pub struct SnapshotWriter {
+    sink: Option<Sink>,
+    path: PathBuf,
+    temporary: PathBuf,
+    checksum: Adler32,
+    sync: bool,
+    with_digest: bool,
+    with_last_zxid: bool,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Plain(BufWriter<File>),
+    Gzip(GzEncoder<BufWriter<File>>),
+}
+
+impl SnapshotWriter {
+    pub(super) fn new(
+        folder: &Path,
+        zxid: Zxid,
+        config: &DiskConfig,
+        sync: bool,
+    ) -> Result<SnapshotWriter, DiskError> {
+        let name = format!("snapshot.{zxid:x}{}", if config.gzip { ".gz" } else { "" });
+        let path = folder.join(&name);
+        info!("Snapshotting: 0x{zxid:x} to {}", path.display());
+        let temporary = folder.join(name + ".tmp");
+        let file = File::create(&temporary).map_err(DiskError::io("create", &temporary))?;
+        let file = BufWriter::with_capacity(1 << 18, file);
+        let sink = match config.gzip {
+            true => Sink::Gzip(GzEncoder::new(file, Compression::default())),
+            false => Sink::Plain(file),
+        };
+        let mut writer = SnapshotWriter {
+            sink: Some(sink),
+            path,
+            temporary,
+            checksum: Adler32::new(),
+            sync,
+            with_digest: config.digest,
+            with_last_zxid: config.last_zxid_trailer,
+        };
+        writer.write(&HEADER)?;
+        Ok(writer)
+    }
+
+    /// The next bytes of the body.
+    pub fn write(&mut self, chunk: &[u8]) -> Result<(), DiskError> {
+        self.checksum.write(chunk);
+        let result = match self.sink.as_mut().expect("a sink until finish") {
+            Sink::Plain(to) => to.write_all(chunk),
+            Sink::Gzip(to) => to.write_all(chunk),
+        };
+        result.map_err(DiskError::io("write to", &self.temporary))
+    }
+
+    /// Seals it: `digest` is a zxid and the tree's digest as of it, `last_zxid` the last one applied by now. Returns
+    /// the file.
+    pub fn finish(mut self, digest: Option<(Zxid, i64)>, last_zxid: Zxid) -> Result<PathBuf, DiskError> {
+        self.seal()?;
+        if let Some((zxid, digest)) = digest.filter(|_| self.with_digest) {
+            self.write(&zxid.to_be_bytes())?;
+            self.write(&2i32.to_be_bytes())?;
+            self.write(&digest.to_be_bytes())?;
+            self.seal()?;
+        }
+        if self.with_last_zxid {
+            self.write(&last_zxid.to_be_bytes())?;
+            self.seal()?;
+        }
+        let failed = DiskError::io("write to", &self.temporary);
+        let file = match self.sink.take().expect("a sink until finish") {
+            Sink::Plain(to) => to.into_inner().map_err(io::IntoInnerError::into_error),
+            Sink::Gzip(to) => {
+                to.finish().and_then(|to| to.into_inner().map_err(io::IntoInnerError::into_error))
+            }
+        };
+        let file = file.map_err(&failed)?;
+        if self.sync {
+            file.sync_all().map_err(&failed)?;
+        }
+        fs::rename(&self.temporary, &self.path).map_err(DiskError::io("write", &self.path))?;
+        if self.sync {
+            self.path.parent().map_or(Ok(()), sync_folder)?;
+        }
+        Ok(self.path.clone())
+    }
+
+    fn seal(&mut self) -> Result<(), DiskError> {
+        self.write(&u64::from(self.checksum.finish()).to_be_bytes())?;
+        self.write(&CLOSE)
+    }
+}
+
+impl Drop for SnapshotWriter {
+    fn drop(&mut self) {
+        // Gone after the rename; otherwise it is incomplete.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// What a file holds.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub database: Database,
+    /// The digest trailer; `None` in files that lack it, and where nothing had been applied.
+    pub digest: Option<(Zxid, i64)>,
+}
+
+/// Files that look complete, newest first, at most `max`.
+pub fn candidates(folder: &Path, max: usize) -> Result<Vec<(Zxid, PathBuf)>, DiskError> {
+    let mut files = Vec::new();
+    for (zxid, path) in files_by_zxid(folder, "snapshot")?.into_iter().rev() {
+        if looks_complete(&path)? && files.len() < max {
+            files.push((zxid, path));
+        }
+    }
+    Ok(files)
+}
+
+/// A file that was cut short is told apart without reading it all.
+fn looks_complete(path: &Path) -> Result<bool, DiskError> {
+    let failed = DiskError::io("read", path);
+    let mut file = File::open(path).map_err(&failed)?;
+    match extension(path) {
+        "gz" => {
+            let mut magic = [0; 2];
+            Ok(file.read_exact(&mut magic).is_ok() && magic == GZIP_MAGIC)
+        }
+        // Told as what it is when it is its turn to be read.
+        "snappy" => Ok(true),
+        _ => {
+            if file.metadata().map_err(&failed)?.len() < 10 {
+                return Ok(false);
+            }
+            let mut end = [0; CLOSE.len()];
+            file.seek(SeekFrom::End(-(CLOSE.len() as i64))).map_err(&failed)?;
+            file.read_exact(&mut end).map_err(&failed)?;
+            Ok(end == CLOSE)
+        }
+    }
+}
+
+fn extension(path: &Path) -> &str {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
+}
+
+/// Reads a whole file and checks every seal.
+pub fn read(path: &Path) -> Result<Snapshot, DiskError> {
+    let mut bytes = Vec::new();
+    let result = match extension(path) {
+        "snappy" => {
+            return Err(DiskError::Broken(format!(
+                "{} is compressed with snappy, which is not supported: start ZooKeeper once with \
+                 snapshot.compression.method=gz (or without it), so that it writes another snapshot",
+                path.display()
+            )));
+        }
+        "gz" => File::open(path).and_then(|file| MultiGzDecoder::new(file).read_to_end(&mut bytes)),
+        _ => File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
+    };
+    result.map_err(DiskError::io("read", path))?;
+    let bytes = Bytes::from(bytes);
+    parse(&bytes).map_err(|(at, what)| DiskError::Corrupt { path: path.into(), at: at as u64, what })
+}
+
+fn parse(bytes: &Bytes) -> Result<Snapshot, (usize, String)> {
+    if bytes.len() < HEADER.len() || bytes[..8] != HEADER[..8] {
+        return Err((0, "not a snapshot of version 2 (a file begins with ZKSN)".into()));
+    }
+    let mut body = Reader::new(bytes.slice(HEADER.len()..));
+    let database = Database::decode_stream(&mut body)
+        .map_err(|error| (HEADER.len(), format!("{error} (counted from byte {})", HEADER.len())))?;
+    let mut from = Reader::new(bytes.clone());
+    let short = |error: DecodeError| (bytes.len(), error.to_string());
+    from.take(HEADER.len() + body.position()).map_err(short)?;
+    check_seal(bytes, &mut from)?;
+    let mut digest = None;
+    if from.remaining() > 0 {
+        let (zxid, version, sum): (Zxid, i32, i64) =
+            (from.read().map_err(short)?, from.read().map_err(short)?, from.read().map_err(short)?);
+        check_seal(bytes, &mut from)?;
+        digest = Some((zxid, sum)).filter(|_| version == 2 && zxid != 0);
+    }
+    if from.remaining() > 0 {
+        // Only the restore command uses it.
+        from.read::<i64>().map_err(short)?;
+        check_seal(bytes, &mut from)?;
+    }
+    Ok(Snapshot { database, digest })
+}
+
+fn check_seal(bytes: &Bytes, from: &mut Reader) -> Result<(), (usize, String)> {
+    let at = from.position();
+    let seal = from.take(8 + CLOSE.len()).map_err(|error| (at, error.to_string()))?;
+    let wanted = u64::from(adler32(&&bytes[..at]));
+    if seal[..8] != wanted.to_be_bytes() || seal[8..] != CLOSE {
+        return Err((at, "CRC corruption: the checksum does not match what is before it".into()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::tests::config;
+
+    fn write(folder: &Path, config: &DiskConfig) -> PathBuf {
+        let mut writer = SnapshotWriter::new(folder, 0x8d, config, true).unwrap();
+        let mut body = bytes::BytesMut::new();
+        Database::new().encode_stream(&mut body);
+        body.chunks(7).for_each(|chunk| writer.write(chunk).unwrap());
+        writer.finish(Some((0x8c, 1371985504)), 0x8d).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_comes_back_with_its_trailers_or_without() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), &config());
+        assert_eq!(path.file_name().unwrap(), "snapshot.8d");
+        let plain = fs::metadata(&path).unwrap().len();
+        assert_eq!(read(&path).unwrap().digest, Some((0x8c, 1371985504)));
+        let bare = DiskConfig { digest: false, last_zxid_trailer: false, ..config() };
+        let path = write(folder.path(), &bare);
+        assert_eq!(fs::metadata(&path).unwrap().len(), plain - 20 - 13 - 8 - 13);
+        assert_eq!(read(&path).unwrap().digest, None);
+    }
+
+    #[test]
+    fn a_compressed_snapshot_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), &DiskConfig { gzip: true, ..config() });
+        assert_eq!(path.file_name().unwrap(), "snapshot.8d.gz");
+        assert_eq!(read(&path).unwrap().database.node_count(), Database::new().node_count());
+        assert_eq!(candidates(folder.path(), 9).unwrap(), [(0x8d, path)]);
+    }
+
+    #[test]
+    fn every_damaged_byte_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), &config());
+        let whole = fs::read(&path).unwrap();
+        // The header's database id is not looked at, here or in Java; all else is under a seal.
+        for at in (0..8).chain(16..whole.len()) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            assert!(parse(&bytes.into()).is_err(), "byte {at} of {}", whole.len());
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_short_is_no_candidate() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), &config());
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        assert!(candidates(folder.path(), 9).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_unfinished_snapshot_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = SnapshotWriter::new(folder.path(), 1, &config(), false).unwrap();
+        writer.write(b"half").unwrap();
+        drop(writer);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn snappy_is_refused_with_a_way_out() {
+        let message = read(Path::new("/x/snapshot.1.snappy")).unwrap_err().to_string();
+        assert!(message.contains("snapshot.1.snappy") && message.contains("=gz"), "{message}");
+    }
+}

@@ -1,0 +1,255 @@
+//! Folders as wholes: started on, recovered, truncated; and those of a real Java server.
+
+use super::*;
+use crate::config::DiskConfig;
+use bytes::Bytes;
+use std::time::Duration;
+use wire::zk::txn::{CreateTxn, SetDataTxn, Txn, TxnHeader, TxnRecord};
+
+/// Small files, so that tests stay fast.
+pub fn config() -> DiskConfig {
+    DiskConfig {
+        autocreate: true,
+        trust_empty: true,
+        trust_logs_alone: false,
+        preallocate: 8192,
+        sync: true,
+        sync_warning: Duration::from_secs(60),
+        flush_delay: Duration::ZERO,
+        batch_max: 1000,
+        snap_count: 100_000,
+        snap_bytes: 0,
+        log_bytes: None,
+        digest: true,
+        last_zxid_trailer: true,
+        gzip: false,
+        snapshots_kept: 3,
+        purge_interval: None,
+    }
+}
+
+/// A server's folders, without a server.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Home {
+        Home(tempfile::tempdir().unwrap())
+    }
+
+    fn disk(&self) -> Disk {
+        let folder = self.0.path().join("version-2");
+        Disk { snapshots: folder.clone(), logs: folder, config: config(), recent_max: 500, standalone: true }
+    }
+
+    fn open(&self) -> Result<(Disk, Recovered), String> {
+        let disk = self.disk();
+        let recovered = disk.check_folders().and_then(|()| disk.remove_temporaries());
+        let recovered = recovered.and_then(|()| recovery::recover(&disk));
+        recovered.map(|recovered| (disk, recovered)).map_err(|error| self.relative(&error.to_string()))
+    }
+
+    fn relative(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.0.path().display()), "")
+    }
+
+    fn files(&self) -> Vec<String> {
+        let mut files = names(&self.0.path().join("version-2")).unwrap();
+        files.sort();
+        files
+    }
+}
+
+fn txn(zxid: Zxid, record: TxnRecord) -> Txn {
+    Txn::new(TxnHeader { session: 1, cxid: 0, zxid, time: 1000 + zxid, kind: record.kind() }, record, None)
+}
+
+fn create(zxid: Zxid) -> Txn {
+    let path = format!("/n{zxid}").into();
+    let record = CreateTxn { path, data: None, acl: vec![], ephemeral: false, parent_cversion: zxid as i32 };
+    txn(zxid, TxnRecord::Create(record))
+}
+
+fn append(log: &mut Log, zxids: impl IntoIterator<Item = Zxid>) {
+    for zxid in zxids {
+        log.append(zxid, &create(zxid).bytes).unwrap();
+    }
+    log.sync().unwrap();
+}
+
+fn has(database: &Database, zxids: impl IntoIterator<Item = Zxid>) -> bool {
+    zxids.into_iter().all(|zxid| database.node(&format!("/n{zxid}")).is_some())
+}
+
+#[test]
+fn an_empty_folder_becomes_an_empty_database_with_a_snapshot() {
+    let home = Home::new();
+    let (_, recovered) = home.open().unwrap();
+    assert_eq!((recovered.last_logged, recovered.current_epoch), (0, 0));
+    assert_eq!(home.files(), ["snapshot.0"]);
+    assert_eq!(recovered.database.digest().digest, 1371985504);
+}
+
+#[test]
+fn what_was_synced_is_there_after_a_restart_and_goes_on_in_a_new_file() {
+    let home = Home::new();
+    let (disk, _) = home.open().unwrap();
+    append(&mut disk.log(), 1..=3);
+    let (disk, recovered) = home.open().unwrap();
+    assert!(has(&recovered.database, 1..=3));
+    assert_eq!(recovered.last_logged, 3);
+    assert_eq!(recovered.recent.iter().map(Txn::zxid).collect::<Vec<_>>(), [1, 2, 3]);
+    append(&mut disk.log(), 4..=5);
+    assert_eq!(home.files(), ["log.1", "log.4", "snapshot.0"]);
+    assert_eq!(home.open().unwrap().1.last_logged, 5);
+}
+
+#[test]
+fn a_torn_tail_is_passed_over_and_the_next_file_continues() {
+    let home = Home::new();
+    let (disk, _) = home.open().unwrap();
+    append(&mut disk.log(), 1..=3);
+    let path = home.0.path().join("version-2/log.1");
+    let whole = fs::read(&path).unwrap();
+    let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    fs::write(&path, &whole[..used]).unwrap();
+    let (disk, recovered) = home.open().unwrap();
+    assert_eq!(recovered.last_logged, 2);
+    append(&mut disk.log(), 3..=4);
+    let (_, recovered) = home.open().unwrap();
+    assert!(has(&recovered.database, 1..=4) && recovered.last_logged == 4);
+}
+
+#[test]
+fn a_damaged_entry_stops_the_start_with_file_and_offset() {
+    let home = Home::new();
+    let (disk, _) = home.open().unwrap();
+    append(&mut disk.log(), 1..=2);
+    let path = home.0.path().join("version-2/log.1");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(home.open().unwrap_err(), "version-2/log.1 at byte 16: CRC check failed");
+}
+
+#[test]
+fn a_damaged_snapshot_is_passed_over_for_an_older_one() {
+    let home = Home::new();
+    let (disk, _) = home.open().unwrap();
+    append(&mut disk.log(), 1..=2);
+    let (disk, recovered) = home.open().unwrap();
+    let path = disk.save(&recovered.database, true).unwrap();
+    append(&mut disk.log(), 3..=3);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[30] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(home.open().unwrap().1.last_logged, 3);
+    fs::remove_file(home.0.path().join("version-2/snapshot.0")).unwrap();
+    let message = home.open().unwrap_err();
+    assert!(message.starts_with("Not able to find valid snapshots in "), "{message}");
+}
+
+#[test]
+fn replay_behind_a_fuzzy_snapshot_makes_it_whole() {
+    let home = Home::new();
+    let (disk, recovered) = home.open().unwrap();
+    let mut database = recovered.database;
+    let mut writer = disk.snapshot(0, false).unwrap();
+    let set = txn(2, TxnRecord::SetData(SetDataTxn { path: "/n1".into(), data: Some(Bytes::from("x")), version: 1 }));
+    let mut log = disk.log();
+    append(&mut log, [1]);
+    log.append(2, &set.bytes).unwrap();
+    log.sync().unwrap();
+    database.replay(&create(1));
+    database.replay(&set);
+    let mut body = bytes::BytesMut::new();
+    database.encode_stream(&mut body);
+    writer.write(&body).unwrap();
+    writer.finish(Some((2, database.digest().digest)), 2).unwrap();
+    let (_, recovered) = home.open().unwrap();
+    assert_eq!(recovered.database.digest(), database.digest());
+    assert_eq!(recovered.last_logged, 2);
+}
+
+#[test]
+fn logs_without_a_snapshot_stop_the_start() {
+    let home = Home::new();
+    let (disk, _) = home.open().unwrap();
+    append(&mut disk.log(), 1..=1);
+    fs::remove_file(home.0.path().join("version-2/snapshot.0")).unwrap();
+    assert_eq!(home.open().unwrap_err(), "No snapshot found, but there are log entries. Something is broken!");
+    let trusting = Disk { config: DiskConfig { trust_logs_alone: true, ..config() }, ..home.disk() };
+    assert_eq!(recovery::recover(&trusting).unwrap().last_logged, 1);
+}
+
+#[test]
+fn an_untrusted_empty_database_has_zxid_minus_one_until_initialize_is_there() {
+    let home = Home::new();
+    let disk = Disk { config: DiskConfig { trust_empty: false, ..config() }, ..home.disk() };
+    disk.check_folders().unwrap();
+    assert_eq!(recovery::recover(&disk).unwrap().last_logged, -1);
+    assert!(home.files().is_empty());
+    fs::write(home.0.path().join("initialize"), "").unwrap();
+    assert_eq!(recovery::recover(&disk).unwrap().last_logged, 0);
+    assert!(!home.0.path().join("initialize").exists());
+}
+
+#[test]
+fn truncating_removes_later_entries_logs_and_snapshots() {
+    let home = Home::new();
+    let (disk, _) = home.open().unwrap();
+    let mut log = disk.log();
+    append(&mut log, 1..=3);
+    log.roll().unwrap();
+    append(&mut log, 4..=5);
+    let (disk, recovered) = home.open().unwrap();
+    disk.save(&recovered.database, true).unwrap();
+    let left = disk.truncate(2).unwrap();
+    assert!(left.last_zxid() == 2 && has(&left, 1..=2) && !has(&left, [3]));
+    assert_eq!(home.files(), ["log.1", "snapshot.0"]);
+    let (disk, recovered) = home.open().unwrap();
+    assert_eq!(recovered.last_logged, 2);
+    append(&mut disk.log(), 3..=3);
+    assert_eq!(home.open().unwrap().1.last_logged, 3);
+}
+
+#[test]
+fn truncating_before_the_oldest_snapshot_deletes_nothing() {
+    let home = Home::new();
+    let (disk, _) = home.open().unwrap();
+    append(&mut disk.log(), 1..=3);
+    let (disk, recovered) = home.open().unwrap();
+    disk.save(&recovered.database, true).unwrap();
+    fs::remove_file(home.0.path().join("version-2/snapshot.0")).unwrap();
+    assert!(disk.truncate(1).unwrap_err().to_string().starts_with("cannot truncate to 0x1: no snapshot up to it"));
+    assert_eq!(home.files(), ["log.1", "snapshot.3"]);
+}
+
+#[test]
+fn an_unusable_folder_is_named_in_zookeeper_s_words() {
+    let home = Home::new();
+    fs::write(home.0.path().join("version-2"), "a file").unwrap();
+    let inside = Disk { snapshots: home.0.path().join("version-2/deeper"), ..home.disk() };
+    let inside = Disk { logs: inside.snapshots.clone(), ..inside };
+    let message = home.relative(&inside.check_folders().unwrap_err().to_string());
+    assert!(message.starts_with("Unable to create data directory version-2/deeper"), "{message}");
+    let read_only = Disk { logs: "/proc/self".into(), ..home.disk() };
+    let message = read_only.check_folders().unwrap_err().to_string();
+    assert_eq!(message, "Cannot write to data directory /proc/self");
+    let missing = Disk { config: DiskConfig { autocreate: false, ..config() }, logs: "/no/v".into(), ..home.disk() };
+    assert_eq!(
+        missing.check_folders().unwrap_err().to_string(),
+        "Missing data directory /no/v, automatic data directory creation is disabled (zookeeper.datadir.autocreate \
+         is false). Please create this directory manually."
+    );
+}
+
+#[test]
+fn swapped_folders_are_noticed() {
+    let home = Home::new();
+    let other = Home::new();
+    home.open().unwrap();
+    fs::create_dir(other.0.path().join("version-2")).unwrap();
+    let swapped = Disk { snapshots: other.0.path().join("version-2"), ..home.disk() };
+    let message = swapped.check_folders().unwrap_err().to_string();
+    assert!(message.starts_with("Log directory has snapshot files."), "{message}");
+}
