@@ -191,7 +191,9 @@ fn compare_digest(database: &Database, digest: Digest) {
 
 /// Cuts everything behind `zxid`. What is left is loaded first: nothing is deleted that could not be done without.
 pub fn truncate(disk: &Disk, zxid: Zxid) -> Result<Database, DiskError> {
-    let Some(loaded) = load(disk, zxid)? else {
+    let snapshots = super::files_by_zxid(&disk.snapshots, "snapshot")?;
+    let has_base = disk.config.trust_logs_alone || snapshots.iter().any(|(at, _)| *at <= zxid);
+    let Some(loaded) = has_base.then(|| load(disk, zxid)).transpose()?.flatten() else {
         return Err(DiskError::Broken(format!(
             "cannot truncate to 0x{zxid:x}: no snapshot up to it in {}. Remove the version-2 folders to fetch \
              everything from the leader",
@@ -212,7 +214,7 @@ pub fn truncate(disk: &Disk, zxid: Zxid) -> Result<Database, DiskError> {
             sync_folder(&disk.logs)?;
         }
     }
-    for (_, path) in super::files_by_zxid(&disk.snapshots, "snapshot")?.iter().filter(|(at, _)| *at > zxid) {
+    for (_, path) in snapshots.iter().filter(|(at, _)| *at > zxid) {
         fs::remove_file(path).map_err(DiskError::io("delete", path))?;
     }
     sync_folder(&disk.snapshots)?;

@@ -30,7 +30,6 @@ const CLOSE: [u8; 5] = [0, 0, 0, 1, b'/'];
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// A snapshot under way; dropped without [`SnapshotWriter::finish`] it leaves nothing behind.
-#[derive(Debug)]
 pub struct SnapshotWriter {
     sink: Option<Sink>,
     path: PathBuf,
@@ -41,7 +40,6 @@ pub struct SnapshotWriter {
     with_last_zxid: bool,
 }
 
-#[derive(Debug)]
 enum Sink {
     Plain(BufWriter<File>),
     Gzip(GzEncoder<BufWriter<File>>),

@@ -253,3 +253,70 @@ fn swapped_folders_are_noticed() {
     let message = swapped.check_folders().unwrap_err().to_string();
     assert!(message.starts_with("Log directory has snapshot files."), "{message}");
 }
+
+/// Written by a Java 3.9.3 standalone server: two runs of its client's commands with a restart between them, an
+/// ephemeral node of each run's session among them. The logs' padding is cut off.
+fn java_home() -> Home {
+    let home = Home::new();
+    let folder = home.0.path().join("version-2");
+    fs::create_dir(&folder).unwrap();
+    for (name, bytes) in [
+        ("log.1", &include_bytes!("fixtures/log.1")[..]),
+        ("log.12", include_bytes!("fixtures/log.12")),
+        ("snapshot.0", include_bytes!("fixtures/snapshot.0")),
+        ("snapshot.11", include_bytes!("fixtures/snapshot.11")),
+    ] {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    home
+}
+
+#[test]
+fn a_java_server_s_folder_is_recovered_with_java_s_own_digests() {
+    let home = java_home();
+    let (_, recovered) = home.open().unwrap();
+    let database = &recovered.database;
+    let data = |path: &str| database.node(path).map(|node| node.data().unwrap_or_default().to_vec());
+    assert_eq!(data("/a"), Some(b"third".to_vec()));
+    assert_eq!(data("/after-restart"), Some(b"yes".to_vec()));
+    assert_eq!(data("/a/seq-0000000001"), Some(b"x".to_vec()));
+    for gone in ["/a/b", "/eph", "/eph2", "/tree", "/tree/one", "/missing"] {
+        assert_eq!(data(gone), None, "{gone}");
+    }
+    assert_eq!(recovered.last_logged, 0x16);
+    // Every transaction carries the digest that Java's tree had after it.
+    let last = recovered.recent.last().unwrap();
+    assert_eq!(last.digest.unwrap().digest, database.digest().digest);
+    assert_eq!(database.digest_mismatches(), 0);
+}
+
+#[test]
+fn both_snapshots_of_a_java_server_lead_to_the_same_tree() {
+    let newer = java_home().open().unwrap().1;
+    let home = java_home();
+    fs::remove_file(home.0.path().join("version-2/snapshot.11")).unwrap();
+    let older = home.open().unwrap().1;
+    assert_eq!(older.recent.len(), 0x16);
+    assert_eq!(older.database.digest(), newer.database.digest());
+    let folder = java_home();
+    let read = snapshot::read(&folder.0.path().join("version-2/snapshot.11")).unwrap();
+    assert_eq!(read.digest, Some((0x11, read.database.digest().digest)));
+}
+
+#[test]
+fn a_java_log_is_written_again_byte_for_byte() {
+    let home = java_home();
+    let path = home.0.path().join("version-2/log.1");
+    let java = fs::read(&path).unwrap();
+    let mut file = txnlog::LogFile::open(&path).unwrap().unwrap();
+    let copy = Home::new();
+    let (disk, _) = copy.open().unwrap();
+    let mut log = disk.log();
+    while let Some(entry) = file.next().unwrap() {
+        log.append(Txn::decode(entry.payload.clone()).unwrap().zxid(), &entry.payload).unwrap();
+    }
+    log.sync().unwrap();
+    let ours = fs::read(copy.0.path().join("version-2/log.1")).unwrap();
+    assert_eq!(ours[..java.len()], java);
+    assert!(ours[java.len()..].iter().all(|byte| *byte == 0));
+}
