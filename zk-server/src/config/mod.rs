@@ -131,6 +131,24 @@ impl Config {
         Ok(config)
     }
 
+    /// A standalone server from words: `PORT DATADIR [TICKTIME] [MAXCNXNS]`, the form of ZooKeeper's first releases.
+    pub fn from_arguments(
+        port: &str,
+        data_dir: &str,
+        rest: &[String],
+        jvm_flags: &str,
+    ) -> Result<Config, ConfigError> {
+        let mut words = Properties::new();
+        let max_cnxns = rest.get(1).map_or("0", String::as_str);
+        for (key, value) in [("clientPort", port), ("dataDir", data_dir), ("maxClientCnxns", max_cnxns)] {
+            words.set("arguments", key, value);
+        }
+        if let Some(tick) = rest.first() {
+            words.set("arguments", "tickTime", tick);
+        }
+        typed(Path::new(""), &settings(&words, jvm_flags)?)
+    }
+
     pub fn is_standalone(&self) -> bool {
         self.members.is_empty()
     }

@@ -143,3 +143,12 @@ fn purges_keep_three_snapshots_at_least() {
     assert_eq!(config.disk.snapshots_kept, 3);
     assert_eq!(config.disk.purge_interval, Some(Duration::from_secs(7200)));
 }
+
+#[test]
+fn words_make_a_standalone_server_without_a_limit_of_connections() {
+    let config = Config::from_arguments("2181", "/d", &["500".into()], "").unwrap();
+    assert!(config.is_standalone());
+    assert_eq!((config.core.tick_ms, config.client_cnxns_max), (500, 0));
+    let message = Config::from_arguments("x", "/d", &[], "").unwrap_err().to_string();
+    assert_eq!(message, "arguments: clientPort: `x` is not a whole number from 0 to 65535");
+}
