@@ -94,7 +94,10 @@ mod tests {
         store(folder.path(), CURRENT, 1).unwrap();
         store(folder.path(), ACCEPTED, 2).unwrap();
         let message = recover(folder.path(), 0x2_0000_0001).unwrap_err().to_string();
-        assert!(message.starts_with("The current epoch, 1, is older than the last zxid, 8589934593"), "{message}");
+        assert!(
+            message.starts_with("The current epoch, 1, is older than the last zxid, 8589934593"),
+            "{message}"
+        );
         fs::write(folder.path().join("currentEpoch.tmp"), "2").unwrap();
         assert_eq!(recover(folder.path(), 0x2_0000_0001).unwrap(), (2, 2));
     }
@@ -104,7 +107,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         store(folder.path(), CURRENT, 2).unwrap();
         store(folder.path(), ACCEPTED, 1).unwrap();
-        assert!(recover(folder.path(), 0).unwrap_err().to_string().starts_with("The accepted epoch, 1 is less"));
+        assert!(
+            recover(folder.path(), 0).unwrap_err().to_string().starts_with("The accepted epoch, 1 is less")
+        );
         fs::write(folder.path().join(CURRENT), "two").unwrap();
         let message = recover(folder.path(), 0).unwrap_err().to_string();
         assert!(message.contains("currentEpoch at byte 0: `two` is not"), "{message}");

@@ -170,7 +170,9 @@ impl Disk {
                 )));
             }
             if let Err(error) = fs::create_dir_all(folder) {
-                return Err(DiskError::Folder(format!("Unable to create {what} directory {shown} ({error})")));
+                return Err(DiskError::Folder(format!(
+                    "Unable to create {what} directory {shown} ({error})"
+                )));
             }
         }
         match rustix::fs::access(folder, Access::WRITE_OK) {

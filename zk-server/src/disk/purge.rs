@@ -57,7 +57,10 @@ mod tests {
             ("snapshot", 8),
             ("snapshot", 12),
         ];
-        assert_eq!(left(&files, 3), ["log.1", "log.5", "log.9", "log.d", "snapshot.4", "snapshot.8", "snapshot.c"]);
+        assert_eq!(
+            left(&files, 3),
+            ["log.1", "log.5", "log.9", "log.d", "snapshot.4", "snapshot.8", "snapshot.c"]
+        );
         assert_eq!(left(&files, 2), ["log.5", "log.9", "log.d", "snapshot.8", "snapshot.c"]);
     }
 

@@ -97,7 +97,8 @@ type Digest = Option<(Zxid, i64)>;
 /// older one then.
 fn newest_snapshot(disk: &Disk, until: Zxid) -> Result<Option<(Database, Digest)>, DiskError> {
     let candidates = snapshot::candidates(&disk.snapshots, usize::MAX)?;
-    let candidates: Vec<_> = candidates.into_iter().filter(|(zxid, _)| *zxid <= until).take(TRIED_MAX).collect();
+    let candidates: Vec<_> =
+        candidates.into_iter().filter(|(zxid, _)| *zxid <= until).take(TRIED_MAX).collect();
     for (zxid, path) in &candidates {
         info!("Reading snapshot {}", path.display());
         let started = Instant::now();

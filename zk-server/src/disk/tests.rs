@@ -154,7 +154,10 @@ fn replay_behind_a_fuzzy_snapshot_makes_it_whole() {
     let (disk, recovered) = home.open().unwrap();
     let mut database = recovered.database;
     let mut writer = disk.snapshot(0, false).unwrap();
-    let set = txn(2, TxnRecord::SetData(SetDataTxn { path: "/n1".into(), data: Some(Bytes::from("x")), version: 1 }));
+    let set = txn(
+        2,
+        TxnRecord::SetData(SetDataTxn { path: "/n1".into(), data: Some(Bytes::from("x")), version: 1 }),
+    );
     let mut log = disk.log();
     append(&mut log, [1]);
     log.append(2, &set.bytes).unwrap();
@@ -176,7 +179,10 @@ fn logs_without_a_snapshot_stop_the_start() {
     let (disk, _) = home.open().unwrap();
     append(&mut disk.log(), 1..=1);
     fs::remove_file(home.0.path().join("version-2/snapshot.0")).unwrap();
-    assert_eq!(home.open().unwrap_err(), "No snapshot found, but there are log entries. Something is broken!");
+    assert_eq!(
+        home.open().unwrap_err(),
+        "No snapshot found, but there are log entries. Something is broken!"
+    );
     let trusting = Disk { config: DiskConfig { trust_logs_alone: true, ..config() }, ..home.disk() };
     assert_eq!(recovery::recover(&trusting).unwrap().last_logged, 1);
 }
@@ -220,7 +226,9 @@ fn truncating_before_the_oldest_snapshot_deletes_nothing() {
     let (disk, recovered) = home.open().unwrap();
     disk.save(&recovered.database, true).unwrap();
     fs::remove_file(home.0.path().join("version-2/snapshot.0")).unwrap();
-    assert!(disk.truncate(1).unwrap_err().to_string().starts_with("cannot truncate to 0x1: no snapshot up to it"));
+    assert!(
+        disk.truncate(1).unwrap_err().to_string().starts_with("cannot truncate to 0x1: no snapshot up to it")
+    );
     assert_eq!(home.files(), ["log.1", "snapshot.3"]);
 }
 
@@ -235,7 +243,8 @@ fn an_unusable_folder_is_named_in_zookeeper_s_words() {
     let read_only = Disk { logs: "/proc/self".into(), ..home.disk() };
     let message = read_only.check_folders().unwrap_err().to_string();
     assert_eq!(message, "Cannot write to data directory /proc/self");
-    let missing = Disk { config: DiskConfig { autocreate: false, ..config() }, logs: "/no/v".into(), ..home.disk() };
+    let missing =
+        Disk { config: DiskConfig { autocreate: false, ..config() }, logs: "/no/v".into(), ..home.disk() };
     assert_eq!(
         missing.check_folders().unwrap_err().to_string(),
         "Missing data directory /no/v, automatic data directory creation is disabled (zookeeper.datadir.autocreate \
