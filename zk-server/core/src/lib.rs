@@ -20,6 +20,8 @@ mod path;
 pub mod peer;
 pub mod prepare;
 mod quota;
+#[cfg(test)]
+mod rig;
 pub mod session;
 pub mod tree;
 pub mod watch;

@@ -284,14 +284,13 @@ impl Front {
         let session = txn.header.session;
         let Some(id) = self.by_session.get(&session).copied() else { return };
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if conn.stage == Stage::Creating {
-            return match txn.record {
-                TxnRecord::CreateSession { .. } => self.finish(id, true, now, db, out, up),
-                TxnRecord::Error { .. } | TxnRecord::CloseSession { .. } => {
-                    self.finish(id, false, now, db, out, up)
-                }
-                _ => {}
-            };
+        match (conn.stage, &txn.record) {
+            (Stage::Open, _) => {}
+            (Stage::Creating, TxnRecord::CreateSession { .. }) => return self.finish(id, true, now, db, out, up),
+            (Stage::Creating, TxnRecord::Error { .. }) | (_, TxnRecord::CloseSession { .. }) => {
+                return self.finish(id, false, now, db, out, up);
+            }
+            _ => return,
         }
         let closed = matches!(txn.record, TxnRecord::CloseSession { .. });
         let at = conn.waiting.iter().position(|waiting| {

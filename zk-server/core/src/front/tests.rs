@@ -1,1 +1,564 @@
+//! Bytes in, bytes out, through a whole standalone server.
 
+use crate::acl::world;
+use crate::event::Now;
+use crate::front::Upcall;
+use crate::rig::{Rig, connect, frame, split};
+use crate::session::password;
+use bytes::{Bytes, BytesMut};
+use wire::Str;
+use wire::jute::Record;
+use wire::zk::*;
+
+fn create(path: &str) -> CreateRequest {
+    create_with(path, 0)
+}
+
+fn create_with(path: &str, flags: i32) -> CreateRequest {
+    CreateRequest { path: path.into(), data: Some(Bytes::from_static(b"x")), acl: vec![world(31)], flags }
+}
+
+fn read(path: &str, watch: bool) -> PathWatchRequest {
+    PathWatchRequest { path: path.into(), watch }
+}
+
+fn delete(path: &str) -> DeleteRequest {
+    DeleteRequest { path: path.into(), version: -1 }
+}
+
+fn set(path: &str) -> SetDataRequest {
+    SetDataRequest { path: path.into(), data: Some(Bytes::from_static(b"new")), version: -1 }
+}
+
+/// Kind, path and zxid of the events sent to a connection, and xids of the replies between them.
+fn heard(rig: &mut Rig, conn: u64) -> Vec<String> {
+    let frames = rig.sent(conn);
+    frames
+        .iter()
+        .map(|frame| {
+            let (header, body) = split(frame);
+            match header.xid {
+                xid::WATCH_EVENT => {
+                    let event = WatcherEvent::decode(&body).unwrap();
+                    assert_eq!(event.state, 3);
+                    format!("{} {} @{}", event.kind, event.path, header.zxid)
+                }
+                xid => format!("reply {xid}"),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn a_new_session_gets_37_bytes_and_what_was_sent_along_is_served_behind_it() {
+    let mut rig = Rig::new();
+    rig.open(1);
+    rig.frame(1, connect(0, None).encode());
+    rig.request(1, 1, op::CREATE, create("/a"));
+    rig.request(1, 2, op::GET_DATA, read("/a", false));
+    rig.settle();
+    let frames = rig.sent(1);
+    assert_eq!(frames[0].len(), 4 + 37);
+    let response = ConnectResponse::decode(&frames[0].slice(4..)).unwrap();
+    assert_eq!((response.timeout, response.read_only), (10_000, Some(false)));
+    assert_eq!(response.password.unwrap(), &password(response.session)[..]);
+    assert_eq!((response.session as u64) >> 56, 1);
+    assert_eq!((split(&frames[1]).0.xid, split(&frames[2]).0.xid), (1, 2));
+    assert_eq!(GetDataResponse::decode(&split(&frames[2]).1).unwrap().data.unwrap(), "x");
+}
+
+#[test]
+fn an_old_client_gets_no_read_only_byte() {
+    let mut rig = Rig::new();
+    rig.open(1);
+    rig.frame(1, ConnectRequest { read_only: None, ..connect(0, None) }.encode());
+    rig.settle();
+    assert_eq!(rig.sent(1)[0].len(), 4 + 36);
+}
+
+#[test]
+fn a_client_that_has_seen_more_is_sent_away_without_a_word() {
+    let mut rig = Rig::new();
+    rig.open(1);
+    rig.frame(1, ConnectRequest { last_zxid: 1, ..connect(0, None) }.encode());
+    assert!(rig.closed(1) && rig.sent(1).is_empty() && rig.up.is_empty());
+}
+
+#[test]
+fn a_wrong_password_is_rejected_and_still_kicks_the_old_connection() {
+    let mut rig = Rig::new();
+    let session = rig.session(1);
+    rig.open(2);
+    rig.frame(2, connect(session, Some(&[1; 16])).encode());
+    rig.settle();
+    assert!(rig.closed(1) && rig.closed(2));
+    let response = ConnectResponse::decode(&rig.sent(2)[0].slice(4..)).unwrap();
+    assert_eq!((response.timeout, response.session, response.password.unwrap()), (0, 0, Bytes::from(vec![0; 16])));
+}
+
+#[test]
+fn a_session_comes_back_with_its_password() {
+    let mut rig = Rig::new();
+    let session = rig.session(1);
+    rig.open(2);
+    rig.frame(2, connect(session, Some(&password(session))).encode());
+    assert_eq!(rig.up, [Upcall::Revalidate { session, timeout: 10_000 }]);
+    rig.settle();
+    assert!(rig.closed(1) && !rig.closed(2));
+    assert_eq!(ConnectResponse::decode(&rig.sent(2)[0].slice(4..)).unwrap().session, session);
+    assert_eq!(rig.front.take_touched(), [(session, 10_000), (session, 10_000)]);
+}
+
+#[test]
+fn a_connection_without_a_session_is_dropped_after_ten_seconds() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    rig.open(2);
+    assert_eq!(rig.front.deadline(), Some(11_000));
+    rig.front.tick(Now { mono: 10_999, wall: 0 }, &mut rig.out);
+    assert!(!rig.closed(2));
+    rig.front.tick(Now { mono: 11_000, wall: 0 }, &mut rig.out);
+    assert!(rig.closed(2) && !rig.closed(1));
+}
+
+#[test]
+fn reads_wait_behind_the_writes_before_them_and_the_order_stays() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    rig.request(1, 1, op::CREATE, create("/a"));
+    rig.request(1, 2, op::GET_DATA, read("/a", false));
+    rig.request(1, 3, op::CREATE, create("/b"));
+    rig.request(1, 4, op::PING, ());
+    rig.request(1, 5, op::SYNC, PathRequest { path: "any".into() });
+    rig.request(1, 6, op::EXISTS, read("/b", false));
+    assert!(rig.sent(1).is_empty());
+    assert_eq!((rig.up.len(), rig.front.figures().outstanding), (3, 6));
+    rig.settle();
+    let frames = rig.sent(1);
+    let headers: Vec<_> = frames.iter().map(|frame| split(frame).0).collect();
+    assert_eq!(headers.iter().map(|header| header.xid).collect::<Vec<_>>(), [1, 2, 3, -2, 5, 6]);
+    assert!(headers.iter().all(|header| header.err == 0));
+    // The read between the writes was served when the first was applied, not later.
+    assert_eq!((headers[1].zxid, headers[2].zxid), (2, 3));
+    assert_eq!(PathRequest::decode(&split(&frames[4]).1).unwrap().path, "any");
+    assert_eq!(rig.front.figures().outstanding, 0);
+}
+
+#[test]
+fn an_unknown_opcode_is_answered_with_zxid_minus_one_and_the_end() {
+    for unknown in [0, -1, 10, op::CHECK, 99] {
+        let mut rig = Rig::new();
+        rig.session(1);
+        let (header, _) = rig.ask(1, unknown, ());
+        assert_eq!(header, ReplyHeader { xid: 9, zxid: -1, err: err::UNIMPLEMENTED });
+        assert!(rig.closed(1));
+    }
+}
+
+#[test]
+fn undecodable_requests_are_minus_five_and_the_connection_goes_on() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    for op in [op::GET_DATA, op::EXISTS, op::CREATE, op::MULTI, op::SET_WATCHES, op::ADD_WATCH, op::MULTI_READ] {
+        assert_eq!(rig.code(1, op, 5), err::MARSHALLING, "{op}");
+    }
+    assert_eq!(rig.code(1, op::CREATE_SESSION, ()), err::MARSHALLING);
+    assert_eq!(rig.code(1, op::PING, ()), 0);
+    rig.frame(1, Bytes::from_static(&[0; 7]));
+    assert!(rig.closed(1));
+}
+
+#[test]
+fn the_root_is_also_the_empty_path_and_other_odd_paths_are_not_there() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    rig.code(1, op::CREATE, create("/a"));
+    for (path, code) in [("", 0), ("/", 0), ("/a/", -101), ("a", -101), ("/a\0", -101)] {
+        assert_eq!(rig.code(1, op::GET_DATA, read(path, false)), code, "{path:?}");
+    }
+    assert_eq!(rig.code(1, op::EXISTS, read("/a\0", false)), err::BAD_ARGUMENTS);
+    let (_, body) = rig.ask(1, op::GET_ALL_CHILDREN_NUMBER, PathRequest { path: "/".into() });
+    assert_eq!(i32::decode(&body), Ok(4));
+    let (_, body) = rig.ask(1, op::GET_CHILDREN2, read("/", false));
+    let children = GetChildren2Response::decode(&body).unwrap();
+    assert_eq!(children.children, ["a", "zookeeper"]);
+    // One creation, two children: twice the stored 1 less 2.
+    assert_eq!((children.stat.cversion, children.stat.num_children), (0, 2));
+}
+
+#[test]
+fn closing_a_session_is_answered_then_the_connection_ends_and_its_nodes_go() {
+    let mut rig = Rig::new();
+    let session = rig.session(1);
+    rig.session(2);
+    rig.code(1, op::CREATE, create_with("/e", 1));
+    assert_eq!(rig.code(2, op::EXISTS, read("/e", true)), 0);
+    rig.request(1, 7, op::CLOSE_SESSION, ());
+    rig.settle();
+    assert_eq!(heard(&mut rig, 1), ["reply 7"]);
+    assert!(rig.closed(1));
+    assert_eq!(heard(&mut rig, 2), ["2 /e @4"]);
+    assert!(rig.db.node("/e").is_none() && !rig.db.sessions().contains_key(&session));
+}
+
+#[test]
+fn an_expired_session_ends_without_a_packet() {
+    let mut rig = Rig::new();
+    let session = rig.session(1);
+    rig.request(1, 3, op::CREATE, create("/late"));
+    rig.now.mono += 60_000;
+    assert_eq!(rig.sessions.expire(rig.now), [session]);
+    let close = crate::front::Request {
+        session,
+        cxid: 0,
+        op: op::CLOSE_SESSION,
+        body: Bytes::new(),
+        auth: vec![],
+        origin: None,
+    };
+    let txn = rig.propose(&close);
+    rig.commit(&txn);
+    assert!(rig.closed(1) && rig.sent(1).is_empty());
+    // What was under way is refused, and nobody is there to be told.
+    rig.settle();
+    assert_eq!(rig.log.last().unwrap().record, txn::TxnRecord::Error { err: -12 });
+}
+
+#[test]
+fn a_moved_session_is_closed_without_a_reply() {
+    let mut rig = Rig::new();
+    let session = rig.session(1);
+    rig.sessions.set_owner(session, Some(crate::event::LinkId(5)));
+    rig.request(1, 3, op::CREATE, create("/a"));
+    rig.settle();
+    assert_eq!(rig.log.last().unwrap().record, txn::TxnRecord::Error { err: err::SESSION_MOVED });
+    assert!(rig.closed(1) && rig.sent(1).is_empty());
+}
+
+#[test]
+fn auth_answers_with_zxid_zero_and_a_refusal_ends_the_connection() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    let auth = |scheme: &str, text: &'static str| AuthRequest {
+        kind: 0,
+        scheme: scheme.into(),
+        auth: Some(Bytes::from_static(text.as_bytes())),
+    };
+    rig.request(1, xid::AUTH, op::AUTH, auth("digest", "bob:pw"));
+    rig.request(1, xid::AUTH, op::AUTH, auth("digest", "super:adminpw"));
+    for frame in rig.sent(1) {
+        assert_eq!(split(&frame), (ReplyHeader { xid: xid::AUTH, zxid: 0, err: 0 }, Bytes::new()));
+    }
+    let (_, body) = rig.ask(1, op::WHO_AM_I, ());
+    let ids: Vec<_> = WhoAmIResponse::decode(&body).unwrap().ids;
+    let ids: Vec<_> = ids.iter().map(|id| (&*id.scheme, &*id.user)).collect();
+    assert_eq!(ids, [("ip", "127.0.0.1"), ("digest", "bob"), ("super", ""), ("digest", "super")]);
+    rig.request(1, xid::AUTH, op::AUTH, auth("world", "anyone"));
+    assert_eq!(split(&rig.sent(1)[0]).0, ReplyHeader { xid: xid::AUTH, zxid: 0, err: err::AUTH_FAILED });
+    assert!(rig.closed(1));
+}
+
+#[test]
+fn sasl_without_a_server_section_is_answered_with_a_null_token() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    let (header, body) = rig.ask(1, op::SASL, SaslToken { token: Some(Bytes::new()) });
+    assert_eq!((header.zxid, header.err, &body[..]), (0, 0, &[0xff; 4][..]));
+}
+
+#[test]
+fn reconfig_is_refused_as_disabled() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    let request = ReconfigRequest { joining: None, leaving: None, members: None, config_id: -1 };
+    assert_eq!(rig.code(1, op::RECONFIG, request), err::RECONFIG_DISABLED);
+}
+
+#[test]
+fn acls_are_enforced_and_hashes_hidden() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    rig.session(2);
+    rig.request(1, xid::AUTH, op::AUTH, AuthRequest {
+        kind: 0,
+        scheme: "digest".into(),
+        auth: Some(Bytes::from_static(b"bob:pw")),
+    });
+    rig.sent(1);
+    let all = Acl { perms: perm::ALL, id: Id { scheme: "auth".into(), id: Str::new() } };
+    let acl = vec![all.clone(), world(perm::READ)];
+    assert_eq!(rig.code(1, op::CREATE, CreateRequest { acl, ..create("/mine") }), 0);
+    let (_, body) = rig.ask(2, op::GET_ACL, PathRequest { path: "/mine".into() });
+    assert_eq!(GetAclResponse::decode(&body).unwrap().acl[0].id.id, "bob:x");
+    let (_, body) = rig.ask(1, op::GET_ACL, PathRequest { path: "/mine".into() });
+    assert_eq!(GetAclResponse::decode(&body).unwrap().acl[0].id.id, "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=");
+    assert_eq!(rig.code(2, op::SET_DATA, set("/mine")), err::NO_AUTH);
+    assert_eq!(rig.code(1, op::SET_DATA, set("/mine")), 0);
+    assert_eq!(rig.code(2, op::SET_DATA, set("/zookeeper/config")), err::NO_AUTH);
+
+    // Without READ no event is delivered, but the watch is spent.
+    assert_eq!(rig.code(2, op::EXISTS, read("/mine", true)), 0);
+    let acl = vec![all];
+    rig.code(1, op::SET_ACL, SetAclRequest { path: "/mine".into(), acl, version: -1 });
+    rig.code(1, op::SET_DATA, set("/mine"));
+    assert!(rig.sent(2).is_empty());
+    assert_eq!(rig.front.watch_figures().watches, 0);
+    assert_eq!(rig.code(2, op::GET_DATA, read("/mine", false)), err::NO_AUTH);
+}
+
+#[test]
+fn standard_watches_follow_the_table() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    rig.session(2);
+    // A watch of exists stays though the node is missing; one of getData does not.
+    assert_eq!(rig.code(2, op::EXISTS, read("/a", true)), err::NO_NODE);
+    assert_eq!(rig.code(2, op::GET_DATA, read("/b", true)), err::NO_NODE);
+    assert_eq!(rig.code(2, op::GET_CHILDREN, read("/", true)), 0);
+    rig.code(1, op::CREATE, create("/a"));
+    assert_eq!(heard(&mut rig, 2), ["1 /a @3", "4 / @3"]);
+    rig.code(1, op::CREATE, create("/b"));
+    assert!(heard(&mut rig, 2).is_empty());
+
+    // One Deleted for a connection that watches data and children.
+    rig.code(2, op::GET_DATA, read("/a", true));
+    rig.code(2, op::GET_CHILDREN2, read("/a", true));
+    rig.code(1, op::DELETE, delete("/a"));
+    assert_eq!(heard(&mut rig, 2), ["2 /a @5"]);
+    assert_eq!(rig.front.figures().child_watches.watches, 0);
+}
+
+#[test]
+fn persistent_and_recursive_watches_stay() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    rig.session(2);
+    let watch = |path: &str, mode| AddWatchRequest { path: path.into(), mode };
+    let (_, body) = rig.ask(2, op::ADD_WATCH, watch("/a", 0));
+    assert_eq!(i32::decode(&body), Ok(0));
+    rig.code(2, op::ADD_WATCH, watch("/", 1));
+    assert_eq!(rig.code(2, op::ADD_WATCH, watch("/", 2)), err::MARSHALLING);
+    for _ in 0..2 {
+        rig.code(1, op::CREATE, create("/a"));
+        rig.code(1, op::CREATE, create("/a/b"));
+        rig.code(1, op::SET_DATA, set("/a/b"));
+        rig.code(1, op::DELETE, delete("/a/b"));
+        rig.code(1, op::DELETE, delete("/a"));
+        let zxid = rig.zxid;
+        let expected = [(1, "/a", 4), (1, "/a/b", 3), (4, "/a", 3), (3, "/a/b", 2), (2, "/a/b", 1), (4, "/a", 1)];
+        let expected = expected.iter().chain(&[(2, "/a", 0)]);
+        let expected: Vec<_> = expected.map(|(kind, path, ago)| format!("{kind} {path} @{}", zxid - ago)).collect();
+        assert_eq!(heard(&mut rig, 2), expected);
+    }
+    let kind = |kind| WatchesRequest { path: "/a".into(), kind };
+    assert_eq!(rig.code(2, op::CHECK_WATCHES, kind(4)), 0);
+    assert_eq!(rig.code(2, op::CHECK_WATCHES, kind(5)), err::NO_WATCHER);
+    assert_eq!(rig.code(2, op::CHECK_WATCHES, kind(6)), err::MARSHALLING);
+    assert_eq!(rig.code(2, op::REMOVE_WATCHES, kind(3)), 0);
+    assert_eq!(rig.code(2, op::REMOVE_WATCHES, kind(3)), err::NO_WATCHER);
+}
+
+#[test]
+fn set_watches_replays_what_was_missed_before_its_reply() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    rig.session(2);
+    rig.code(1, op::CREATE, create("/old"));
+    let relative_zxid = rig.zxid;
+    rig.code(1, op::CREATE, create("/new"));
+    rig.code(1, op::SET_DATA, set("/new"));
+    rig.code(1, op::CREATE, create("/new/child"));
+    let request = SetWatches2Request {
+        relative_zxid,
+        data: vec!["/gone".into(), "/new".into(), "/old".into()],
+        exist: vec!["/new".into(), "/missing".into()],
+        child: vec!["/gone".into(), "/new".into(), "/old".into()],
+        persistent: vec!["/p".into()],
+        recursive: vec!["/r".into()],
+    };
+    rig.request(2, xid::SET_WATCHES, op::SET_WATCHES2, request);
+    let expected = ["2 /gone @-1", "3 /new @-1", "1 /new @-1", "2 /gone @-1", "4 /new @-1", "reply -8"];
+    assert_eq!(heard(&mut rig, 2), expected);
+    rig.code(1, op::SET_DATA, set("/old"));
+    rig.code(1, op::CREATE, create("/missing"));
+    rig.code(1, op::CREATE, create("/r"));
+    rig.code(1, op::CREATE, create("/r/x"));
+    let (a, b, c, d) = (rig.zxid - 3, rig.zxid - 2, rig.zxid - 1, rig.zxid);
+    let expected = [format!("3 /old @{a}"), format!("1 /missing @{b}"), format!("1 /r @{c}"), format!("1 /r/x @{d}")];
+    assert_eq!(heard(&mut rig, 2), expected);
+}
+
+#[test]
+fn watches_go_with_their_connection() {
+    let mut rig = Rig::new();
+    let session = rig.session(1);
+    rig.code(1, op::EXISTS, read("/a", true));
+    assert_eq!(rig.front.watches_by_path().get("/a"), Some(&vec![session]));
+    assert_eq!(rig.front.watches_by_session().get(&session), Some(&vec!["/a"]));
+    rig.front.closed(crate::event::ConnId(1));
+    assert_eq!(rig.front.watch_figures(), Default::default());
+}
+
+/// Parts of a multi: header and body each, then the end.
+fn multi(parts: &[(i32, Bytes)]) -> Vec<u8> {
+    let mut to = BytesMut::new();
+    for (op, body) in parts {
+        MultiHeader { op: *op, done: false, err: -1 }.write(&mut to);
+        to.extend_from_slice(body);
+    }
+    MultiHeader::END.write(&mut to);
+    to.to_vec()
+}
+
+fn ask_raw(rig: &mut Rig, op: i32, body: &[u8]) -> (i32, Bytes) {
+    let mut bytes = frame(9, op, &()).to_vec();
+    bytes.extend_from_slice(body);
+    rig.frame(1, bytes.into());
+    rig.settle();
+    let (header, body) = split(&rig.sent(1)[0]);
+    (header.err, body)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_failed_multi_says_so_in_every_part_and_leaves_nothing() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    let parts = [
+        (op::CREATE, create("/a").encode()),
+        (op::DELETE, delete("/missing").encode()),
+        (op::CREATE, create("/b").encode()),
+    ];
+    let (err, body) = ask_raw(&mut rig, op::MULTI, &multi(&parts));
+    let expected = "ffffffff 00 00000000 00000000 ffffffff 00 ffffff9b ffffff9b \
+                    ffffffff 00 fffffffe fffffffe ffffffff 01 ffffffff";
+    assert_eq!((err, hex(&body)), (0, expected.replace(' ', "")));
+    assert!(rig.db.node("/a").is_none());
+    assert_eq!(rig.db.digest_mismatches(), 0);
+    // The failed attempt used no sequence number.
+    let (_, body) = rig.ask(1, op::CREATE, create_with("/s", 2));
+    assert_eq!(Str::decode(&body).unwrap(), "/s0000000000");
+}
+
+#[test]
+fn a_multi_sees_its_own_changes_and_answers_by_kind() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    let ttl = CreateTtlRequest { path: "/t".into(), data: None, acl: vec![world(31)], flags: 5, ttl: 1000 };
+    let parts = [
+        (op::CREATE, create("/a").encode()),
+        (op::CREATE2, create_with("/a/s", 2).encode()),
+        (op::SET_DATA, set("/a").encode()),
+        (op::CHECK, CheckVersionRequest { path: "/a".into(), version: 1 }.encode()),
+        (op::CREATE_TTL, ttl.encode()),
+        (op::DELETE, delete("/a/s0000000000").encode()),
+    ];
+    let (err, body) = ask_raw(&mut rig, op::MULTI, &multi(&parts));
+    assert_eq!(err, 0);
+    let mut from = wire::jute::Reader::new(body);
+    let mut header = || -> (i32, Option<Str>, Option<Stat>) {
+        let header: MultiHeader = from.read().unwrap();
+        assert_eq!(header.err, if header.done { -1 } else { 0 });
+        match header.op {
+            1 => (1, Some(from.read().unwrap()), None),
+            15 => (15, Some(from.read().unwrap()), Some(from.read().unwrap())),
+            5 => (5, None, Some(from.read().unwrap())),
+            op => (op, None, None),
+        }
+    };
+    assert_eq!(header(), (1, Some("/a".into()), None));
+    assert_eq!(header().1.unwrap(), "/a/s0000000000");
+    let (kind, _, stat) = header();
+    assert_eq!((kind, stat.unwrap().version), (5, 1));
+    assert_eq!(header().0, 13);
+    let (kind, path, stat) = header();
+    assert_eq!((kind, path.unwrap(), stat.unwrap().ephemeral_owner), (15, "/t".into(), 0));
+    assert_eq!((header().0, header().0), (2, -1));
+    assert_eq!((from.remaining(), rig.db.digest_mismatches()), (0, 0));
+}
+
+#[test]
+fn odd_multis_are_refused_whole_and_an_empty_one_is_not() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    assert_eq!(ask_raw(&mut rig, op::MULTI, &multi(&[])), (0, MultiHeader::END.encode()));
+    for parts in [
+        vec![(op::CREATE, create_with("/a", 7).encode())],
+        vec![(op::GET_DATA, read("/", false).encode())],
+        vec![(op::CREATE, create("/a").encode()), (op::GET_DATA, read("/", false).encode())],
+        vec![(op::SET_ACL, SetAclRequest { path: "/".into(), acl: vec![], version: -1 }.encode())],
+        vec![(op::MULTI, Bytes::from(multi(&[])))],
+    ] {
+        assert_eq!(ask_raw(&mut rig, op::MULTI, &multi(&parts)), (err::MARSHALLING, Bytes::new()));
+    }
+    assert!(rig.db.node("/a").is_none());
+}
+
+#[test]
+fn reads_of_a_multi_fail_one_by_one_and_set_no_watch() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    let parts = [
+        (op::GET_DATA, read("/missing", true).encode()),
+        (op::GET_CHILDREN, read("/zookeeper", true).encode()),
+        (op::GET_DATA, read("/zookeeper", true).encode()),
+    ];
+    let (err, body) = ask_raw(&mut rig, op::MULTI_READ, &multi(&parts));
+    let mut from = wire::jute::Reader::new(body);
+    assert_eq!(err, 0);
+    assert_eq!(from.read(), Ok(MultiHeader { op: -1, done: false, err: -101 }));
+    assert_eq!(from.read(), Ok(-101));
+    assert_eq!(from.read(), Ok(MultiHeader { op: 8, done: false, err: 0 }));
+    assert_eq!(from.read::<Vec<Str>>(), Ok(vec!["config".into(), "quota".into()]));
+    assert_eq!(from.read(), Ok(MultiHeader { op: 4, done: false, err: 0 }));
+    assert_eq!(from.read::<GetDataResponse>().unwrap().data.unwrap(), "");
+    assert_eq!(from.read(), Ok(MultiHeader::END));
+    assert_eq!(rig.front.watch_figures().watches, 0);
+    let write = multi(&[(op::CREATE, create("/a").encode())]);
+    assert_eq!(ask_raw(&mut rig, op::MULTI_READ, &write), (err::MARSHALLING, MultiHeader::END.encode()));
+}
+
+#[test]
+fn ephemerals_are_listed_by_the_start_of_their_text() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    for path in ["/ab", "/a", "/b"] {
+        assert_eq!(rig.code(1, op::CREATE, create_with(path, 1)), 0);
+    }
+    let mut list = |prefix: Option<&str>| {
+        let (_, body) = rig.ask(1, op::GET_EPHEMERALS, NullablePathRequest { path: prefix.map(Str::from) });
+        GetEphemeralsResponse::decode(&body).unwrap().ephemerals
+    };
+    assert_eq!(list(Some("/a")), ["/a", "/ab"]);
+    for all in [None, Some(" "), Some("/")] {
+        assert_eq!(list(all), ["/a", "/ab", "/b"]);
+    }
+}
+
+#[test]
+fn whoever_is_not_serving_sends_everybody_away() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    rig.front.serve(false, rig.now, &mut rig.out);
+    assert!(rig.closed(1));
+    rig.open(2);
+    assert!(rig.closed(2));
+    rig.request(1, 1, op::PING, ());
+    assert!(rig.sent(1).is_empty());
+}
+
+#[test]
+fn connections_are_shown_with_what_they_did_last() {
+    let mut rig = Rig::new();
+    let session = rig.session(1);
+    rig.request(1, 41, op::CREATE, create("/a"));
+    rig.now.mono += 5;
+    rig.settle();
+    let info = &rig.front.connections()[0];
+    assert_eq!((info.session, info.timeout, info.last_op, info.last_cxid), (session, 10_000, "CREA", 41));
+    assert_eq!((info.received, info.sent, info.last_zxid, info.last_latency), (2, 2, 2, 5));
+    assert_eq!(rig.front.figures().latency.max, 5);
+}
