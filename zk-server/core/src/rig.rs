@@ -118,7 +118,8 @@ impl Rig {
     }
 
     pub fn closed(&mut self, conn: u64) -> bool {
-        let closed = |effect: &Effect| matches!(effect, Effect::CloseClient { conn: of } if *of == ConnId(conn));
+        let closed =
+            |effect: &Effect| matches!(effect, Effect::CloseClient { conn: of } if *of == ConnId(conn));
         self.out.iter().any(closed)
     }
 

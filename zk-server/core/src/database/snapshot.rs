@@ -165,8 +165,8 @@ mod tests {
     use proptest::prelude::*;
     use wire::zk::txn::Txn;
     use wire::zk::{
-        CreateRequest, CreateTtlRequest, DeleteRequest, MultiHeader, PathRequest, SetAclRequest, SetDataRequest,
-        op, perm,
+        CreateRequest, CreateTtlRequest, DeleteRequest, MultiHeader, PathRequest, SetAclRequest,
+        SetDataRequest, op, perm,
     };
 
     fn encoded(db: &Database) -> Bytes {
@@ -239,7 +239,11 @@ mod tests {
         assert!(loaded.breaks_quota("/q/c", 0, 1));
         rig.code(1, op::DELETE, DeleteRequest { path: "/q/a".into(), version: -1 });
         assert_eq!(stats(&rig.db).0, "count=2,bytes=2");
-        rig.code(1, op::DELETE, DeleteRequest { path: "/zookeeper/quota/q/zookeeper_limits".into(), version: -1 });
+        rig.code(
+            1,
+            op::DELETE,
+            DeleteRequest { path: "/zookeeper/quota/q/zookeeper_limits".into(), version: -1 },
+        );
         assert!(!rig.db.breaks_quota("/q/c", 0, 9));
     }
 
@@ -291,11 +295,21 @@ mod tests {
             }
             Ask::Set { path, len } => {
                 let data = Some(Bytes::from(vec![7; *len]));
-                rig.request(conn, 1, op::SET_DATA, SetDataRequest { path: path.as_str().into(), data, version: -1 });
+                rig.request(
+                    conn,
+                    1,
+                    op::SET_DATA,
+                    SetDataRequest { path: path.as_str().into(), data, version: -1 },
+                );
             }
             Ask::SetAcl { path, perms } => {
                 let acl = vec![world(*perms | perm::ADMIN | perm::CREATE)];
-                rig.request(conn, 1, op::SET_ACL, SetAclRequest { path: path.as_str().into(), acl, version: -1 });
+                rig.request(
+                    conn,
+                    1,
+                    op::SET_ACL,
+                    SetAclRequest { path: path.as_str().into(), acl, version: -1 },
+                );
             }
             Ask::Multi { first, second } => {
                 let mut body = BytesMut::new();

@@ -286,7 +286,9 @@ impl Front {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         match (conn.stage, &txn.record) {
             (Stage::Open, _) => {}
-            (Stage::Creating, TxnRecord::CreateSession { .. }) => return self.finish(id, true, now, db, out, up),
+            (Stage::Creating, TxnRecord::CreateSession { .. }) => {
+                return self.finish(id, true, now, db, out, up);
+            }
             (Stage::Creating, TxnRecord::Error { .. }) | (_, TxnRecord::CloseSession { .. }) => {
                 return self.finish(id, false, now, db, out, up);
             }

@@ -93,7 +93,10 @@ fn a_wrong_password_is_rejected_and_still_kicks_the_old_connection() {
     rig.settle();
     assert!(rig.closed(1) && rig.closed(2));
     let response = ConnectResponse::decode(&rig.sent(2)[0].slice(4..)).unwrap();
-    assert_eq!((response.timeout, response.session, response.password.unwrap()), (0, 0, Bytes::from(vec![0; 16])));
+    assert_eq!(
+        (response.timeout, response.session, response.password.unwrap()),
+        (0, 0, Bytes::from(vec![0; 16]))
+    );
 }
 
 #[test]
@@ -159,7 +162,9 @@ fn an_unknown_opcode_is_answered_with_zxid_minus_one_and_the_end() {
 fn undecodable_requests_are_minus_five_and_the_connection_goes_on() {
     let mut rig = Rig::new();
     rig.session(1);
-    for op in [op::GET_DATA, op::EXISTS, op::CREATE, op::MULTI, op::SET_WATCHES, op::ADD_WATCH, op::MULTI_READ] {
+    for op in
+        [op::GET_DATA, op::EXISTS, op::CREATE, op::MULTI, op::SET_WATCHES, op::ADD_WATCH, op::MULTI_READ]
+    {
         assert_eq!(rig.code(1, op, 5), err::MARSHALLING, "{op}");
     }
     assert_eq!(rig.code(1, op::CREATE_SESSION, ()), err::MARSHALLING);
@@ -279,11 +284,12 @@ fn acls_are_enforced_and_hashes_hidden() {
     let mut rig = Rig::new();
     rig.session(1);
     rig.session(2);
-    rig.request(1, xid::AUTH, op::AUTH, AuthRequest {
-        kind: 0,
-        scheme: "digest".into(),
-        auth: Some(Bytes::from_static(b"bob:pw")),
-    });
+    rig.request(
+        1,
+        xid::AUTH,
+        op::AUTH,
+        AuthRequest { kind: 0, scheme: "digest".into(), auth: Some(Bytes::from_static(b"bob:pw")) },
+    );
     rig.sent(1);
     let all = Acl { perms: perm::ALL, id: Id { scheme: "auth".into(), id: Str::new() } };
     let acl = vec![all.clone(), world(perm::READ)];
@@ -345,9 +351,11 @@ fn persistent_and_recursive_watches_stay() {
         rig.code(1, op::DELETE, delete("/a/b"));
         rig.code(1, op::DELETE, delete("/a"));
         let zxid = rig.zxid;
-        let expected = [(1, "/a", 4), (1, "/a/b", 3), (4, "/a", 3), (3, "/a/b", 2), (2, "/a/b", 1), (4, "/a", 1)];
+        let expected =
+            [(1, "/a", 4), (1, "/a/b", 3), (4, "/a", 3), (3, "/a/b", 2), (2, "/a/b", 1), (4, "/a", 1)];
         let expected = expected.iter().chain(&[(2, "/a", 0)]);
-        let expected: Vec<_> = expected.map(|(kind, path, ago)| format!("{kind} {path} @{}", zxid - ago)).collect();
+        let expected: Vec<_> =
+            expected.map(|(kind, path, ago)| format!("{kind} {path} @{}", zxid - ago)).collect();
         assert_eq!(heard(&mut rig, 2), expected);
     }
     let kind = |kind| WatchesRequest { path: "/a".into(), kind };
@@ -384,7 +392,8 @@ fn set_watches_replays_what_was_missed_before_its_reply() {
     rig.code(1, op::CREATE, create("/r"));
     rig.code(1, op::CREATE, create("/r/x"));
     let (a, b, c, d) = (rig.zxid - 3, rig.zxid - 2, rig.zxid - 1, rig.zxid);
-    let expected = [format!("3 /old @{a}"), format!("1 /missing @{b}"), format!("1 /r @{c}"), format!("1 /r/x @{d}")];
+    let expected =
+        [format!("3 /old @{a}"), format!("1 /missing @{b}"), format!("1 /r @{c}"), format!("1 /r/x @{d}")];
     assert_eq!(heard(&mut rig, 2), expected);
 }
 

@@ -72,9 +72,14 @@ fn creates_are_checked_in_the_real_servers_order() {
 #[test]
 fn time_to_live_has_a_range_and_a_flag_and_a_switch() {
     let mut rig = rig();
-    let ttl = |flags, ttl| CreateTtlRequest { path: "/t".into(), data: None, acl: vec![world(31)], flags, ttl };
+    let ttl =
+        |flags, ttl| CreateTtlRequest { path: "/t".into(), data: None, acl: vec![world(31)], flags, ttl };
     for (flags, value) in [(5, 0), (5, -1), (5, 1 << 40), (0, 5), (0, -1), (4, -1)] {
-        assert_eq!(run(&mut rig, op::CREATE_TTL, ttl(flags, value)), Err(err::BAD_ARGUMENTS), "{flags} {value}");
+        assert_eq!(
+            run(&mut rig, op::CREATE_TTL, ttl(flags, value)),
+            Err(err::BAD_ARGUMENTS),
+            "{flags} {value}"
+        );
     }
     assert_eq!(run(&mut rig, op::CREATE_TTL, ttl(5, (1 << 40) - 1)), Ok("/t".into()));
     assert_eq!(run(&mut rig, op::CREATE_TTL, ttl(6, 1)), Ok("/t0000000001".into()));
