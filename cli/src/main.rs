@@ -1,1 +1,84 @@
-fn main() {}
+//! `menagerie`: every server and every tool in one binary, chosen by the name it is called by (`zkServer.sh` is a
+//! link to it) or by its first argument (`menagerie zkServer start`).
+
+mod bench;
+mod install;
+mod zk_server;
+
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// How a tool was called.
+pub struct Call {
+    /// As the user typed it, for usage lines.
+    pub name: String,
+    /// What follows the name.
+    pub args: Vec<String>,
+}
+
+type Tool = fn(&Call) -> ExitCode;
+
+const TOOLS: &[(&str, Tool)] = &[
+    ("zkServer", zk_server::main),
+    (zk_server::PROCESS, zk_server::process::main),
+    ("bench", |call| bench::main(&call.args)),
+];
+
+fn main() -> ExitCode {
+    let mut words = env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let name = words.next().unwrap_or_default();
+    let args: Vec<String> = words.collect();
+    if let Some(tool) = find(&name) {
+        return tool(&Call { name, args });
+    }
+    match args.split_first() {
+        Some((first, rest)) if find(first).is_some() => {
+            let call = Call { name: format!("{name} {first}"), args: rest.to_vec() };
+            find(first).expect("just found")(&call)
+        }
+        Some((first, _)) if !first.starts_with('-') => {
+            eprintln!("{name}: there is no tool {first}\n{}", usage(&name));
+            ExitCode::from(2)
+        }
+        _ => {
+            println!("{}", usage(&name));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// By name, with or without folder and `.sh`.
+fn find(name: &str) -> Option<Tool> {
+    let file = Path::new(name).file_name()?.to_str()?;
+    let bare = file.strip_suffix(".sh").unwrap_or(file);
+    TOOLS.iter().find(|(tool, _)| *tool == bare).map(|(_, tool)| *tool)
+}
+
+fn usage(name: &str) -> String {
+    let tools: Vec<&str> = TOOLS.iter().map(|(tool, _)| *tool).filter(|tool| !tool.starts_with('-')).collect();
+    format!("Usage: {name} TOOL [arguments]\nTools: {}", tools.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_is_found_by_its_name_with_or_without_folder_and_sh() {
+        for name in ["zkServer", "zkServer.sh", "/opt/x/bin/zkServer.sh", "./zkServer"] {
+            assert!(find(name).is_some(), "{name}");
+        }
+        assert!(find("menagerie").is_none());
+        assert!(find("zkServer.bat").is_none());
+    }
+
+    #[test]
+    fn every_tool_has_one_name_and_hidden_ones_are_not_listed() {
+        let mut names: Vec<_> = TOOLS.iter().map(|(name, _)| *name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), TOOLS.len());
+        assert!(!usage("m").contains(zk_server::PROCESS));
+    }
+}
