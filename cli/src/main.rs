@@ -56,7 +56,8 @@ fn find(name: &str) -> Option<Tool> {
 }
 
 fn usage(name: &str) -> String {
-    let tools: Vec<&str> = TOOLS.iter().map(|(tool, _)| *tool).filter(|tool| !tool.starts_with('-')).collect();
+    let tools: Vec<&str> =
+        TOOLS.iter().map(|(tool, _)| *tool).filter(|tool| !tool.starts_with('-')).collect();
     format!("Usage: {name} TOOL [arguments]\nTools: {}", tools.join(", "))
 }
 

@@ -59,7 +59,12 @@ fn run(verb: &str, place: &Place, name: &str) -> ExitCode {
         }
         "print-cmd" => {
             let out = place.out_file();
-            println!("\"{}\" {PROCESS} \"{}\" > \"{}\" 2>&1 < /dev/null", exe().display(), place.file.display(), out.display());
+            println!(
+                "\"{}\" {PROCESS} \"{}\" > \"{}\" 2>&1 < /dev/null",
+                exe().display(),
+                place.file.display(),
+                out.display()
+            );
             SUCCESS
         }
         _ => {

@@ -122,7 +122,11 @@ impl Environment {
         if !file.is_file() {
             return;
         }
-        let shell = Command::new("sh").args(["-c", "set -a; . \"$0\" >&2; env -0"]).arg(file).envs(self.set.clone()).output();
+        let shell = Command::new("sh")
+            .args(["-c", "set -a; . \"$0\" >&2; env -0"])
+            .arg(file)
+            .envs(self.set.clone())
+            .output();
         let Ok(output) = shell else {
             return eprintln!("{}: there is no sh to read it", file.display());
         };

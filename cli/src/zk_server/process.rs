@@ -58,8 +58,12 @@ fn configure(args: &[String]) -> Result<Config, ConfigError> {
     let flags = [env::var("SERVER_JVMFLAGS"), env::var("JVMFLAGS")].map(Result::unwrap_or_default).join(" ");
     match args {
         [file] => Config::load(Path::new(file), &flags),
-        [port, data_dir, rest @ ..] if rest.len() <= 2 => Config::from_arguments(port, data_dir, rest, &flags),
-        _ => Err(ConfigError::new(format!("Invalid number of arguments: {args:?}; write a configuration file's path"))),
+        [port, data_dir, rest @ ..] if rest.len() <= 2 => {
+            Config::from_arguments(port, data_dir, rest, &flags)
+        }
+        _ => Err(ConfigError::new(format!(
+            "Invalid number of arguments: {args:?}; write a configuration file's path"
+        ))),
     }
 }
 

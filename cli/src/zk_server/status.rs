@@ -49,7 +49,9 @@ fn client_port(place: &Place) -> Option<(String, String)> {
     }
     println!("Client port not found. Looking for secureClientPort in the static config.");
     match place.key("secureClientPort") {
-        Some(port) => println!("secureClientPort is {port}, but this tool cannot ask over TLS yet. Terminating."),
+        Some(port) => {
+            println!("secureClientPort is {port}, but this tool cannot ask over TLS yet. Terminating.")
+        }
         None => println!("Unable to find either secure or unsecure client port in any configs. Terminating."),
     }
     None
@@ -59,7 +61,9 @@ fn client_port(place: &Place) -> Option<(String, String)> {
 fn client_part(place: &Place, myid: &str) -> Option<(Option<String>, String)> {
     let key = format!("server.{myid}");
     let part = |keys: &Properties| {
-        keys.get(&key).and_then(|entry| entry.value.split_once(';')).map(|(_, client)| client.trim().to_owned())
+        keys.get(&key)
+            .and_then(|entry| entry.value.split_once(';'))
+            .map(|(_, client)| client.trim().to_owned())
     };
     let client = part(&place.keys).or_else(|| {
         println!("Client port not found in static config file. Looking in dynamic config file.");
