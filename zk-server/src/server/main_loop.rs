@@ -288,8 +288,8 @@ impl Loop {
                     quorum.dial(leader);
                 }
             }
-            Effect::SendPacket { link, packet } => self.to_link(link, |out| packet.write(out)),
-            Effect::SendSnapshot { link, stream } => self.to_link(link, |out| out.extend_from_slice(&stream)),
+            Effect::SendPacket { link, packet } => self.queue_for(link, |out| packet.write(out)),
+            Effect::SendSnapshot { link, stream } => self.queue_for(link, |out| out.extend_from_slice(&stream)),
             Effect::CloseLink { link } => {
                 if let Some(out) = self.links.get_mut(&link) {
                     out.closing = true;
@@ -323,7 +323,7 @@ impl Loop {
         Ok(())
     }
 
-    fn to_link(&mut self, link: LinkId, write: impl FnOnce(&mut BytesMut)) {
+    fn queue_for(&mut self, link: LinkId, write: impl FnOnce(&mut BytesMut)) {
         let Some(out) = self.links.get_mut(&link).filter(|link| !link.closing) else { return };
         if out.out.is_empty() {
             self.dirty_links.push(link);
@@ -462,9 +462,15 @@ impl Loop {
 
     /// Ports closed, log synced, connections ended.
     fn finish(mut self) -> Exit {
-        self.client_port.take().map(ClientPort::close);
-        self.quorum.take().map(QuorumNet::close);
-        self.election.take().map(ElectionNet::close);
+        if let Some(port) = self.client_port.take() {
+            port.close();
+        }
+        if let Some(port) = self.quorum.take() {
+            port.close();
+        }
+        if let Some(port) = self.election.take() {
+            port.close();
+        }
         self.hand_over_appends();
         self.journal.close();
         self.clients.abort_all();

@@ -178,11 +178,6 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Exit {
 
 /// The lines by which operators know what was configured.
 fn announce(config: &Config) {
-    info!("Reading configuration from: {}", config.file.display());
-    match &config.client {
-        Some(at) => info!("clientPortAddress is {}:{}", at.host, at.port),
-        None => info!("clientPort is not set"),
-    }
     if config.is_standalone() {
         warn!("Either no config or no quorum defined in config, running in standalone mode");
     } else {
