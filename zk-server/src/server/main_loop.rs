@@ -289,7 +289,9 @@ impl Loop {
                 }
             }
             Effect::SendPacket { link, packet } => self.queue_for(link, |out| packet.write(out)),
-            Effect::SendSnapshot { link, stream } => self.queue_for(link, |out| out.extend_from_slice(&stream)),
+            Effect::SendSnapshot { link, stream } => {
+                self.queue_for(link, |out| out.extend_from_slice(&stream))
+            }
             Effect::CloseLink { link } => {
                 if let Some(out) = self.links.get_mut(&link) {
                     out.closing = true;
