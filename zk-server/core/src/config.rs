@@ -23,6 +23,12 @@ pub struct CoreConfig {
     pub skip_acl: bool,
     /// TTL nodes are allowed (`extendedTypesEnabled`).
     pub extended_types: bool,
+    /// Hard quotas refuse what exceeds them (`enforceQuota`).
+    pub enforce_quota: bool,
+    /// Transactions carry the tree's digest (`digest.enabled`).
+    pub digest: bool,
+    /// Milliseconds of a connection's life without a session (`nio.sessionlessCnxnTimeout`).
+    pub sessionless_ms: u64,
     /// Committed transactions kept in memory for DIFF (`commitLogCount`).
     pub commit_log_count: usize,
     /// Longest ustring or buffer of a request (`jute.maxbuffer` + its extra).
@@ -76,6 +82,9 @@ pub(crate) mod tests {
             super_digest: Some(Str::from_static("super:YW0smZw1fP8Plz4LetS54OLjO/8=")),
             skip_acl: false,
             extended_types: true,
+            enforce_quota: false,
+            digest: true,
+            sessionless_ms: 10_000,
             commit_log_count: 500,
             jute_max: 2_097_150,
         }

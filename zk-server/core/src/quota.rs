@@ -76,12 +76,12 @@ impl Quotas {
         self.limited.remove(path);
     }
 
-    /// The longest limited path that covers this one. The root cannot carry a quota.
+    /// The longest limited path that covers this one.
     pub fn covering<'a>(&self, path: &'a str) -> Option<&'a str> {
         if self.limited.is_empty() {
             return None;
         }
-        path::ancestors(path).find(|at| self.limited.contains(*at)).filter(|at| !matches!(*at, "" | "/"))
+        path::ancestors(path).find(|at| self.limited.contains(*at))
     }
 }
 
@@ -93,9 +93,9 @@ pub fn stats_path(path: &str) -> String {
     [path::QUOTA, path, "/", STATS].concat()
 }
 
-/// The path that a limits or stats node below `/zookeeper/quota` speaks of, from that node's parent.
+/// The path that a limits or stats node below `/zookeeper/quota` speaks of, from that node's parent. Never the root.
 pub fn subject(parent: &str) -> Option<&str> {
-    parent.strip_prefix(path::QUOTA)
+    parent.strip_prefix(path::QUOTA).filter(|subject| !subject.is_empty())
 }
 
 #[cfg(test)]

@@ -106,13 +106,16 @@ impl Lifetime {
     }
 }
 
+static NO_CHILDREN: BTreeSet<Box<str>> = BTreeSet::new();
+
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Node {
     data: Option<Box<[u8]>>,
     /// In [`crate::acl::AclTable`].
     pub acl: i64,
     stat: NodeStat,
-    children: BTreeSet<Box<str>>,
+    /// `None` for most nodes: they have no children.
+    children: Option<Box<BTreeSet<Box<str>>>>,
     /// [`prefix_crc`].
     prefix: u32,
 }
@@ -132,7 +135,7 @@ impl Node {
 
     /// Names in their order.
     pub fn children(&self) -> &BTreeSet<Box<str>> {
-        &self.children
+        self.children.as_deref().unwrap_or(&NO_CHILDREN)
     }
 
     pub fn prefix(&self) -> u32 {
@@ -146,7 +149,7 @@ impl Node {
     /// As clients see it.
     pub fn stat(&self) -> Stat {
         let stat = &self.stat;
-        let children = self.children.len() as i32;
+        let children = self.children().len() as i32;
         Stat {
             czxid: stat.czxid,
             mzxid: stat.mzxid,
@@ -166,16 +169,26 @@ impl Node {
     }
 }
 
+fn remove_child(parent: &mut Node, name: &str) {
+    if let Some(children) = &mut parent.children {
+        children.remove(name);
+        if children.is_empty() {
+            parent.children = None;
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Tree {
-    nodes: Map<Box<str>, Node>,
+    /// Boxed: a map that grows moves its entries.
+    nodes: Map<Box<str>, Box<Node>>,
     digest: u64,
     bytes: u64,
 }
 
 impl Tree {
     pub fn get(&self, path: &str) -> Option<&Node> {
-        self.nodes.get(path::key(path))
+        self.nodes.get(path::key(path)).map(|node| &**node)
     }
 
     /// Nodes, the root once.
@@ -202,22 +215,23 @@ impl Tree {
         let key = path::key(path);
         if let Some((parent, name)) = path::split(key) {
             let Some(parent) = self.nodes.get_mut(parent) else { return false };
-            parent.children.insert(name.into());
+            parent.children.get_or_insert_default().insert(name.into());
         } else if !key.is_empty() {
             return false;
         }
-        let children = self.remove_node(key).map(|old| old.children).unwrap_or_default();
+        let children = self.remove_node(key).and_then(|old| old.children);
         let prefix = prefix_crc(key, data);
         if is_digested(key) {
             self.digest = self.digest.wrapping_add(stat.digest(prefix));
         }
         self.bytes += (key.len() + data.unwrap_or_default().len()) as u64;
-        self.nodes.insert(key.into(), Node { data: data.map(Into::into), acl, stat, children, prefix });
+        let node = Node { data: data.map(Into::into), acl, stat, children, prefix };
+        self.nodes.insert(key.into(), Box::new(node));
         true
     }
 
     fn remove_node(&mut self, key: &str) -> Option<Node> {
-        let node = self.nodes.remove(key)?;
+        let node = *self.nodes.remove(key)?;
         if is_digested(key) {
             self.digest = self.digest.wrapping_sub(node.stat.digest(node.prefix));
         }
@@ -231,7 +245,7 @@ impl Tree {
         if let Some((parent, name)) = path::split(key)
             && let Some(parent) = self.nodes.get_mut(parent)
         {
-            parent.children.remove(name);
+            remove_child(parent, name);
         }
         self.remove_node(key)
     }
@@ -282,12 +296,12 @@ impl Tree {
     /// when the node at `path` is gone by now.
     pub fn next_after(&self, path: &str) -> Option<String> {
         let mut key = path::key(path);
-        if let Some(name) = self.nodes.get(key).and_then(|node| node.children.first()) {
+        if let Some(name) = self.nodes.get(key).and_then(|node| node.children().first()) {
             return Some([key, "/", name].concat());
         }
         while let Some((parent, name)) = path::split(key) {
             let after = (std::ops::Bound::Excluded(name), std::ops::Bound::Unbounded);
-            let next = self.nodes.get(parent).and_then(|node| node.children.range::<str, _>(after).next());
+            let next = self.nodes.get(parent).and_then(|node| node.children().range::<str, _>(after).next());
             if let Some(next) = next {
                 return Some([parent, "/", next].concat());
             }

@@ -74,6 +74,7 @@ pub static PROPERTIES: &[Opt] = &[
     Opt::int("flushDelay", "0", 0, i64::MAX, "Milliseconds by which a batch of the log may wait for more."),
     Opt::int("maxBatchSize", "1000", 0, INT_MAX, "Transactions of a batch of the log; 0: no limit."),
     Opt::bool("extendedTypesEnabled", "false", "TTL nodes are allowed; server ids are at most 254."),
+    Opt::bool("enforceQuota", "false", "Writes that exceed a hard quota are refused."),
     Opt::choice("skipACL", "no", &["yes", "no"], "ACLs are not checked."),
     Opt::text(
         "DigestAuthenticationProvider.superDigest",
@@ -145,7 +146,6 @@ pub static REFUSED: &[Refused] = &[
         &[],
         "oracle quorums are not supported yet: remove this line and use three servers",
     ),
-    refused("enforceQuota", OFF, "hard quotas are not enforced yet: remove this line or set it to false"),
     refused("emulate353TTLNodes", OFF, "the TTL encoding of 3.5.3 is not supported: remove this line"),
     refused(
         "DigestAuthenticationProvider.enabled",

@@ -310,6 +310,9 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         super_digest: settings.text_opt("DigestAuthenticationProvider.superDigest").map(Into::into),
         skip_acl: settings.text("skipACL") == "yes",
         extended_types: settings.bool("extendedTypesEnabled"),
+        enforce_quota: settings.bool("enforceQuota"),
+        digest: settings.bool("digest.enabled"),
+        sessionless_ms: settings.int("nio.sessionlessCnxnTimeout").max(0) as u64,
         commit_log_count: settings.int("commitLogCount").max(500) as usize,
         jute_max: (frame_max + extra.max(1024)) as usize,
     };

@@ -167,6 +167,17 @@ impl Front {
         }
     }
 
+    /// Requests that wait for their answer, of all clients: above a limit the shell stops reading from those that
+    /// [`Front::is_waiting`] names.
+    pub fn outstanding(&self) -> u64 {
+        self.counters.outstanding
+    }
+
+    /// The connection has requests that wait for their answer.
+    pub fn is_waiting(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|conn| conn.outstanding() > 0)
+    }
+
     /// In the order in which they came.
     pub fn connections(&self) -> Vec<ConnInfo> {
         let mut all: Vec<ConnInfo> = self.conns.keys().filter_map(|conn| self.connection(*conn)).collect();

@@ -64,6 +64,8 @@ pub struct Front {
     session_ms_max: i32,
     super_digest: Option<Str>,
     skip_acl: bool,
+    sessionless_ms: u64,
+    jute_max: usize,
     serving: bool,
     next_session: SessionId,
     conns: Map<ConnId, Connection>,
@@ -76,9 +78,6 @@ pub struct Front {
     counters: Counters,
 }
 
-/// How long a connection may stay without a session.
-const SESSIONLESS_MS: u64 = 10_000;
-
 impl Front {
     pub fn new(config: &CoreConfig) -> Front {
         Front {
@@ -87,6 +86,8 @@ impl Front {
             session_ms_max: config.session_ms_max,
             super_digest: config.super_digest.clone(),
             skip_acl: config.skip_acl,
+            sessionless_ms: config.sessionless_ms,
+            jute_max: config.jute_max,
             serving: false,
             next_session: 0,
             conns: Map::default(),
@@ -120,7 +121,7 @@ impl Front {
             return;
         }
         self.conns.insert(conn, Connection::new(conn, peer, auth::ip_id(peer), now));
-        self.sessionless.push_back((now.mono + SESSIONLESS_MS, conn));
+        self.sessionless.push_back((now.mono + self.sessionless_ms, conn));
     }
 
     pub fn frame(

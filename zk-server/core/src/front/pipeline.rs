@@ -13,6 +13,9 @@ use wire::jute::{Reader, Record};
 use wire::zk::txn::{Txn, TxnRecord};
 use wire::zk::{AuthRequest, Id, RequestHeader, SessionId, err, op};
 
+/// What a frame counts for beyond its bytes while it waits for the session.
+const EARLY_OVERHEAD: usize = 64;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Nothing was received yet.
@@ -35,8 +38,9 @@ pub(super) struct Connection {
     /// The connect request's last byte; answered in kind.
     pub read_only: Option<bool>,
     pub auth: Vec<Id>,
-    /// Frames that came before the session was there.
+    /// Frames that came before the session was there; together no longer than one request may be.
     pub early: VecDeque<Bytes>,
+    early_bytes: usize,
     /// From the oldest that went up to the newest.
     pub waiting: VecDeque<Waiting>,
     /// Is in the list of touched sessions.
@@ -76,6 +80,7 @@ impl Connection {
             read_only: None,
             auth: vec![ip],
             early: VecDeque::new(),
+            early_bytes: 0,
             waiting: VecDeque::new(),
             touched: false,
             stats: super::figures::ConnStats::new(now),
@@ -154,7 +159,13 @@ impl Front {
         self.counters.received += 1;
         match conn.stage {
             Stage::New => self.connect(id, &frame, db, out, up),
-            Stage::Creating | Stage::Reattaching => conn.early.push_back(frame),
+            Stage::Creating | Stage::Reattaching => {
+                conn.early_bytes += frame.len() + EARLY_OVERHEAD;
+                conn.early.push_back(frame);
+                if conn.early_bytes > self.jute_max {
+                    self.close(id, out);
+                }
+            }
             Stage::Open => self.request(id, frame, now, db, out, up),
         }
     }
@@ -302,7 +313,8 @@ impl Front {
                 && (waiting.op == op::CLOSE_SESSION) == closed
         });
         if let Some(at) = at {
-            if matches!(txn.record, TxnRecord::Error { err: err::SESSION_MOVED }) {
+            let moved = |outcome: &Outcome| outcome.kind == op::ERROR && outcome.err == err::SESSION_MOVED;
+            if moved(outcome) || outcome.parts.iter().any(moved) {
                 return self.close(id, out);
             }
             let asked = conn.waiting[at].op;

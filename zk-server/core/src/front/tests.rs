@@ -571,3 +571,16 @@ fn connections_are_shown_with_what_they_did_last() {
     assert_eq!((info.received, info.sent, info.last_zxid, info.last_latency), (2, 2, 2, 5));
     assert_eq!(rig.front.figures().latency.max, 5);
 }
+
+#[test]
+fn who_sends_too_much_before_the_session_is_there_is_closed() {
+    let mut rig = Rig::new();
+    rig.open(1);
+    rig.frame(1, connect(0, None).encode());
+    rig.frame(1, Bytes::from(vec![0; 2_000_000]));
+    assert!(!rig.closed(1));
+    rig.frame(1, Bytes::from(vec![0; 100_000]));
+    assert!(rig.closed(1));
+    rig.settle();
+    assert!(rig.sent(1).is_empty());
+}

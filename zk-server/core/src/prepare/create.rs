@@ -59,6 +59,7 @@ impl Step<'_> {
         if matches!(Lifetime::of(parent.stat.ephemeral_owner), Lifetime::Session(_)) {
             return Err(err::NO_CHILDREN_FOR_EPHEMERALS);
         }
+        self.check_quota(&path, request.data.as_ref().map_or(0, |data| data.len() as i64), 1)?;
 
         let lifetime = match kind {
             op::CREATE_CONTAINER => Lifetime::Container,

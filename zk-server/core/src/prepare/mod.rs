@@ -26,6 +26,8 @@ use wire::zk::{
 pub struct Prepare {
     skip_acl: bool,
     extended_types: bool,
+    enforce_quota: bool,
+    digest: bool,
     pending: Pending,
 }
 
@@ -44,6 +46,8 @@ impl Prepare {
         Prepare {
             skip_acl: config.skip_acl,
             extended_types: config.extended_types,
+            enforce_quota: config.enforce_quota,
+            digest: config.digest,
             pending: Pending::default(),
         }
     }
@@ -62,7 +66,7 @@ impl Prepare {
         let record = step.record().unwrap_or_else(|err| TxnRecord::Error { err });
         let kind = record.kind();
         let header = TxnHeader { session: request.session, cxid: request.cxid, zxid, time: now.wall, kind };
-        let digest = (kind != op::ERROR).then(|| self.pending.digest());
+        let digest = (self.digest && kind != op::ERROR).then(|| self.pending.digest());
         Txn::new(header, record, digest)
     }
 
@@ -112,6 +116,14 @@ impl Step<'_> {
         } else {
             Err(err::NO_AUTH)
         }
+    }
+
+    /// What grows below a hard quota is refused, as far as the usage that is applied by now tells.
+    fn check_quota(&self, path: &str, bytes: i64, count: i64) -> Result<(), i32> {
+        if self.prepare.enforce_quota && self.db.breaks_quota(path, bytes, count) {
+            return Err(err::QUOTA_EXCEEDED);
+        }
+        Ok(())
     }
 
     /// The node as it will be once everything proposed before is applied.
@@ -183,6 +195,8 @@ impl Step<'_> {
         check_path(&request.path)?;
         let mut node = self.node(&request.path)?;
         self.check_acl(&node, perm::WRITE)?;
+        let len = request.data.as_ref().map_or(0, |data| data.len());
+        self.check_quota(&request.path, len as i64 - node.data_len as i64, 0)?;
         let version = next_version(node.stat.version, request.version)?;
         node.stat.version = version;
         node.stat.mtime = self.now.wall;

@@ -194,3 +194,39 @@ fn containers_go_after_their_last_child_and_ttl_nodes_after_their_time() {
     assert_eq!(run(&mut rig, op::DELETE_CONTAINER, reap("/used")), Err(err::NO_NODE));
     assert_eq!(rig.db.reapable(rig.now.wall + 501, 0), ["/ttl"]);
 }
+
+#[test]
+fn a_hard_quota_refuses_where_it_is_enforced() {
+    let mut rig = rig();
+    let with = |path: &str, text: &'static str| CreateRequest {
+        data: Some(Bytes::from_static(text.as_bytes())),
+        ..create(path, 0)
+    };
+    run(&mut rig, op::CREATE, with("/q", "12")).unwrap();
+    run(&mut rig, op::CREATE, create("/zookeeper/quota/q", 0)).unwrap();
+    let limits = "count=-1,bytes=-1=;byteHardLimit=5;countHardLimit=3";
+    run(&mut rig, op::CREATE, with("/zookeeper/quota/q/zookeeper_limits", limits)).unwrap();
+    run(&mut rig, op::CREATE, with("/zookeeper/quota/q/zookeeper_stats", "")).unwrap();
+    let set = |data: &'static str| SetDataRequest {
+        path: "/q".into(),
+        data: Some(Bytes::from_static(data.as_bytes())),
+        version: -1,
+    };
+    assert_eq!(run(&mut rig, op::SET_DATA, set("123456")), Ok(String::new()));
+    run(&mut rig, op::SET_DATA, set("12")).unwrap();
+    rig.prepare.enforce_quota = true;
+    assert_eq!(run(&mut rig, op::SET_DATA, set("123456")), Err(err::QUOTA_EXCEEDED));
+    assert_eq!(run(&mut rig, op::SET_DATA, set("12345")), Ok(String::new()));
+    assert_eq!(run(&mut rig, op::CREATE, with("/q/a", "1")), Err(err::QUOTA_EXCEEDED));
+    run(&mut rig, op::CREATE, create("/q/a", 0)).unwrap();
+    run(&mut rig, op::CREATE, create("/q/b", 0)).unwrap();
+    assert_eq!(run(&mut rig, op::CREATE, create("/q/c", 0)), Err(err::QUOTA_EXCEEDED));
+    assert_eq!(run(&mut rig, op::CREATE, create("/elsewhere", 0)), Ok("/elsewhere".into()));
+}
+
+#[test]
+fn without_digests_transactions_carry_none() {
+    let mut rig = rig();
+    rig.prepare.digest = false;
+    assert_eq!(rig.propose(&request(op::CREATE, create("/a", 0))).digest, None);
+}

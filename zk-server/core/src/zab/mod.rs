@@ -86,6 +86,9 @@ pub(crate) mod tests {
             super_digest: None,
             skip_acl: false,
             extended_types: true,
+            enforce_quota: false,
+            digest: true,
+            sessionless_ms: 10_000,
             commit_log_count: 500,
             jute_max: 0xfffff,
         }
