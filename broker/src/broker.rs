@@ -1,15 +1,24 @@
 //! What all connections and tasks of one broker share.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use broker_core::fetch_session::FetchSessions;
 use wire::Str;
+use wire::kafka::Uuid;
 
 use crate::config::{BrokerConfig, Dynamic, TopicConfig};
 use crate::metadata::MetadataCache;
+use crate::shard::ShardHandle;
 use crate::zk::{Zk, ZkError};
+
+/// How a fetch session names a partition: by topic id, or by name before Fetch v13.
+pub type FetchKey = (Uuid, Str, i32);
+
+/// A session that was idle for this long makes room for any other.
+const SESSION_EVICTION_MS: i64 = 120_000;
 
 /// One broker. Several may live in a process.
 pub struct Broker {
@@ -22,15 +31,22 @@ pub struct Broker {
     /// czxid of the registration; -1 before it.
     epoch: AtomicI64,
     pub dynamic: ArcSwap<Dynamic>,
-    /// Overrides of topics that have some.
-    pub topic_overrides: ArcSwap<HashMap<Str, BTreeMap<String, String>>>,
+    /// Overrides of the topics whose settings were read.
+    topic_overrides: ArcSwap<HashMap<Str, BTreeMap<String, String>>>,
+    /// Effective settings, worked out once.
+    topic_configs: ArcSwap<HashMap<Str, Arc<TopicConfig>>>,
+    /// The newest controller epoch that was heard of.
+    pub controller_epoch: AtomicI32,
+    pub shard: ShardHandle,
+    sessions: Mutex<FetchSessions<FetchKey>>,
     /// Topics whose creation is under way here.
     pub creating: Mutex<HashSet<Str>>,
 }
 
 impl Broker {
     /// A broker that has a session but is not registered yet.
-    pub fn new(config: BrokerConfig, id: i32, cluster_id: &str, zk: Zk) -> Broker {
+    pub fn new(config: BrokerConfig, id: i32, cluster_id: &str, zk: Zk, shard: ShardHandle) -> Broker {
+        let session_slots = usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
         Broker {
             config,
             id,
@@ -40,6 +56,10 @@ impl Broker {
             epoch: AtomicI64::new(-1),
             dynamic: ArcSwap::default(),
             topic_overrides: ArcSwap::default(),
+            topic_configs: ArcSwap::default(),
+            controller_epoch: AtomicI32::new(0),
+            shard,
+            sessions: Mutex::new(FetchSessions::new(session_slots, SESSION_EVICTION_MS)),
             creating: Mutex::default(),
         }
     }
@@ -69,11 +89,36 @@ impl Broker {
         0
     }
 
+    /// The fetch sessions; held for moments.
+    pub fn fetch_sessions(&self) -> std::sync::MutexGuard<'_, FetchSessions<FetchKey>> {
+        self.sessions.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     /// A topic's effective settings.
-    pub fn topic_config(&self, topic: &str) -> TopicConfig {
-        let overrides = self.topic_overrides.load();
+    pub fn topic_config(&self, topic: &str) -> Arc<TopicConfig> {
+        if let Some(known) = self.topic_configs.load().get(topic) {
+            return known.clone();
+        }
         let none = BTreeMap::new();
-        TopicConfig::resolve(&self.config, &self.dynamic.load(), overrides.get(topic).unwrap_or(&none))
+        let overrides = self.topic_overrides.load();
+        let overrides = overrides.get(topic).unwrap_or(&none);
+        let config = Arc::new(TopicConfig::resolve(&self.config, &self.dynamic.load(), overrides));
+        self.topic_configs.rcu(|all| {
+            let mut all = HashMap::clone(all);
+            all.insert(topic.into(), config.clone());
+            all
+        });
+        config
+    }
+
+    /// A topic's own settings, as they were last read.
+    pub fn topic_overrides(&self, topic: &str) -> BTreeMap<String, String> {
+        self.topic_overrides.load().get(topic).cloned().unwrap_or_default()
+    }
+
+    /// Whether a topic's settings were read.
+    pub fn knows_topic_overrides(&self, topic: &str) -> bool {
+        self.topic_overrides.load().contains_key(topic)
     }
 
     /// Reads a topic's overrides anew.
@@ -81,14 +126,29 @@ impl Broker {
         let read = self.zk().config(&crate::zk::ConfigEntity::Topic(topic.to_owned())).await?;
         self.topic_overrides.rcu(|all| {
             let mut all = HashMap::clone(all);
-            if read.is_empty() {
-                all.remove(topic);
-            } else {
-                all.insert(topic.into(), read.clone());
-            }
+            all.insert(topic.into(), read.clone());
             all
         });
+        self.forget_topic_config(topic);
         Ok(())
+    }
+
+    /// A topic is gone, and its settings with it.
+    pub fn forget_topic(&self, topic: &str) {
+        self.topic_overrides.rcu(|all| {
+            let mut all = HashMap::clone(all);
+            all.remove(topic);
+            all
+        });
+        self.forget_topic_config(topic);
+    }
+
+    fn forget_topic_config(&self, topic: &str) {
+        self.topic_configs.rcu(|all| {
+            let mut all = HashMap::clone(all);
+            all.remove(topic);
+            all
+        });
     }
 
     /// Reads the brokers' dynamic settings anew.
@@ -97,6 +157,7 @@ impl Broker {
         let broker = zk.config(&crate::zk::ConfigEntity::Broker(self.id)).await?;
         let default = zk.config(&crate::zk::ConfigEntity::BrokerDefault).await?;
         self.dynamic.store(Dynamic { broker, default }.into());
+        self.topic_configs.store(HashMap::new().into());
         Ok(())
     }
 }

@@ -1,7 +1,16 @@
 //! The Kafka broker: sockets, logs, ZooKeeper and the loop round broker-core.
 
+mod api;
+pub mod broker;
 pub mod config;
 pub mod log;
 pub mod metadata;
 pub mod net;
+pub mod server;
+pub mod shard;
+mod store;
+mod topics;
 pub mod zk;
+
+pub use config::BrokerConfig;
+pub use server::{Running, StartError, run, start};

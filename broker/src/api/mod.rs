@@ -1,7 +1,13 @@
 //! Requests: one file per API, and here the way from a frame to its answer.
 
 mod api_versions;
+mod control;
+mod describe_cluster;
+mod fetch;
+mod list_offsets;
 mod metadata;
+mod offsets;
+mod produce;
 
 use std::sync::Arc;
 
@@ -14,7 +20,20 @@ use crate::broker::Broker;
 use crate::net::{Answer, Peer, Service};
 
 /// The APIs that are answered, by key; all others close the connection, as a version out of range does.
-pub const IMPLEMENTED: &[ApiKey] = &[ApiKey::Metadata, ApiKey::ApiVersions];
+pub const IMPLEMENTED: &[ApiKey] = &[
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::LeaderAndIsr,
+    ApiKey::StopReplica,
+    ApiKey::UpdateMetadata,
+    ApiKey::ApiVersions,
+    ApiKey::DeleteRecords,
+    ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeLogDirs,
+    ApiKey::DescribeCluster,
+];
 
 /// Bits of the operations that are allowed on the cluster where there is no authorizer: all that it has.
 pub const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
@@ -126,6 +145,19 @@ impl Service for Answerer {
         match api.key {
             ApiKey::ApiVersions => answer!(body, api_versions::answer),
             ApiKey::Metadata => answer!(body, metadata::answer),
+            ApiKey::Produce => match body.read() {
+                Some(request) => produce::answer(&call, request).await,
+                None => Answer::Close,
+            },
+            ApiKey::Fetch => answer!(body, fetch::answer),
+            ApiKey::ListOffsets => answer!(body, list_offsets::answer),
+            ApiKey::LeaderAndIsr => answer!(body, control::leader_and_isr),
+            ApiKey::StopReplica => answer!(body, control::stop_replica),
+            ApiKey::UpdateMetadata => answer!(body, control::update_metadata),
+            ApiKey::DeleteRecords => answer!(body, offsets::delete_records),
+            ApiKey::OffsetForLeaderEpoch => answer!(body, offsets::epoch_ends),
+            ApiKey::DescribeLogDirs => answer!(body, describe_cluster::log_dirs),
+            ApiKey::DescribeCluster => answer!(body, describe_cluster::answer),
             _ => unreadable(peer, &format_args!("{} is not supported", api.name)),
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error, Stat};
 
 pub use configs::{ConfigEntity, watch_changes};
-pub use registration::Registration;
+pub use registration::{Registration, random_uuid};
 pub use topics::{Assignment, TopicNode};
 
 /// What ZooKeeper could not do for us, with the path or ensemble it was asked of.

@@ -1,0 +1,273 @@
+//! Fetch: sessions, names and limits here; the loop says which bytes; they are read here, on the connection's task.
+
+use std::os::unix::fs::FileExt;
+
+use broker_core::fetch_session::{Answered, Asked, Context};
+use broker_core::partition::{Fetch, Fetcher, Isolation};
+use bytes::Bytes;
+use wire::Str;
+use wire::kafka::fetch::{
+    AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+};
+use wire::kafka::{ErrorCode, Uuid};
+
+use super::Call;
+use crate::broker::FetchKey;
+use crate::log::FetchSlice;
+use crate::metadata::Snapshot;
+use crate::shard::{Event, FetchAsk, FetchPart, FetchedPart, wall_clock};
+
+/// A partition on its way: what was asked, and its answer once there is one.
+struct Entry {
+    key: FetchKey,
+    asked: Asked,
+    answer: PartitionData,
+}
+
+/// Answers a consumer or a follower.
+pub async fn answer(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
+    let uses_ids = call.version() >= 13;
+    let follower = if call.version() >= 15 { request.replica_state.replica_id } else { request.replica_id };
+    let (context, asked) = open(call, &request, uses_ids);
+    if let Context::Error(error_code) = context {
+        return FetchResponse { error_code, ..Default::default() };
+    }
+    let read_committed = request.isolation_level == 1;
+    let mut entries = serve(call, &request, asked, follower, read_committed).await;
+    close(call, context, follower >= 0, uses_ids, &mut entries)
+}
+
+fn open(call: &Call<'_>, request: &FetchRequest, uses_ids: bool) -> (Context, Vec<(FetchKey, Asked)>) {
+    let named: Vec<(FetchKey, Asked)> = request
+        .topics
+        .iter()
+        .flat_map(|topic| {
+            topic.partitions.iter().map(|partition| {
+                let asked = Asked {
+                    offset: partition.fetch_offset,
+                    log_start: partition.log_start_offset,
+                    max_bytes: partition.partition_max_bytes,
+                    current_leader_epoch: partition.current_leader_epoch,
+                    last_fetched_epoch: partition.last_fetched_epoch,
+                };
+                ((topic.topic_id, topic.topic.clone(), partition.partition), asked)
+            })
+        })
+        .collect();
+    let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|partition| (topic.topic_id, topic.topic.clone(), *partition))
+    });
+    let mut sessions = call.broker.fetch_sessions();
+    // Before version 7 there were no sessions; their epoch reads as "none".
+    let context = sessions.open(
+        wall_clock(),
+        request.session_id,
+        request.session_epoch,
+        uses_ids,
+        named.iter().cloned(),
+        forgotten,
+    );
+    let asked = match context {
+        Context::Incremental { session, .. } => {
+            sessions.asked(session).map(|(key, asked)| (key.clone(), *asked)).collect()
+        }
+        _ => named,
+    };
+    (context, asked)
+}
+
+/// Asks the loop, and reads what it points to.
+async fn serve(
+    call: &Call<'_>,
+    request: &FetchRequest,
+    asked: Vec<(FetchKey, Asked)>,
+    follower: i32,
+    read_committed: bool,
+) -> Vec<Entry> {
+    let now = call.broker.metadata.snapshot();
+    let mut entries = Vec::with_capacity(asked.len());
+    let mut parts = Vec::with_capacity(asked.len());
+    let mut places = Vec::with_capacity(asked.len());
+    for (key, asked) in asked {
+        let part = find(call, &now, &key, &asked, follower, read_committed);
+        let aborted = read_committed.then(Vec::new);
+        let mut answer = PartitionData { partition_index: key.2, ..failed(ErrorCode::NONE, aborted) };
+        match part {
+            Ok(part) => {
+                places.push(entries.len());
+                parts.push(part);
+            }
+            Err(error) => answer.error_code = error,
+        }
+        entries.push(Entry { key, asked, answer });
+    }
+    let limit = i32::try_from(call.broker.config.int("fetch.max.bytes")).unwrap_or(i32::MAX);
+    let max_bytes = i64::from(request.max_bytes.min(limit));
+    let ask = FetchAsk {
+        at_once: parts.len() < entries.len(),
+        parts,
+        max_wait_ms: i64::from(request.max_wait_ms),
+        min_bytes: i64::from(request.min_bytes).min(max_bytes),
+        max_bytes,
+        version: call.version(),
+        read_committed,
+    };
+    let fetched = call.broker.shard.ask(|reply| Event::Fetch { ask, reply }).await.unwrap_or_default();
+    for (place, part) in places.into_iter().zip(fetched) {
+        let entry = &mut entries[place];
+        entry.answer = read(call, entry.key.2, part);
+    }
+    entries
+}
+
+fn find(
+    call: &Call<'_>,
+    now: &Snapshot,
+    (id, name, partition): &FetchKey,
+    asked: &Asked,
+    follower: i32,
+    read_committed: bool,
+) -> Result<FetchPart, ErrorCode> {
+    let topic = if call.version() >= 13 {
+        now.names.get(id).cloned().ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?
+    } else {
+        name.clone()
+    };
+    now.partition(&topic, *partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    if call.version() < 4 {
+        // Such clients cannot read the format in which everything is stored here.
+        return Err(ErrorCode::UNSUPPORTED_VERSION);
+    }
+    if call.version() < 10 && call.broker.topic_config(&topic).compression == "zstd" {
+        return Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
+    }
+    let fetcher = match follower {
+        id if id >= 0 => Fetcher::Follower { id, alive: false, log_start: asked.log_start },
+        _ => Fetcher::Consumer {
+            isolation: if read_committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted },
+            leader_only: call.version() < 11,
+        },
+    };
+    let fetch = Fetch {
+        fetcher,
+        offset: asked.offset,
+        current_leader_epoch: asked.current_leader_epoch,
+        last_fetched_epoch: asked.last_fetched_epoch,
+    };
+    Ok(FetchPart { topic, id: *id, partition: *partition, fetch, max_bytes: asked.max_bytes })
+}
+
+fn failed(error_code: ErrorCode, aborted: Option<Vec<AbortedTransaction>>) -> PartitionData {
+    PartitionData {
+        error_code,
+        high_watermark: -1,
+        aborted_transactions: aborted,
+        records: Some(Bytes::new()),
+        ..Default::default()
+    }
+}
+
+fn read(call: &Call<'_>, partition: i32, part: FetchedPart) -> PartitionData {
+    let mut error_code = part.error;
+    if error_code == ErrorCode::KAFKA_STORAGE_ERROR && call.version() <= 5 {
+        error_code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
+    }
+    let records = match part.slice.as_ref().map(read_slice) {
+        None => Bytes::new(),
+        Some(Ok(records)) => records,
+        Some(Err(error)) => {
+            tracing::error!("Reading partition {partition}: {error}");
+            error_code = ErrorCode::KAFKA_STORAGE_ERROR;
+            Bytes::new()
+        }
+    };
+    let diverging_epoch = part
+        .diverging
+        .map_or_else(EpochEndOffset::default, |end| EpochEndOffset { epoch: end.epoch, end_offset: end.end_offset });
+    let aborted = part.aborted.map(|all| {
+        let entry = |(producer_id, first_offset)| AbortedTransaction { producer_id, first_offset };
+        all.into_iter().map(entry).collect()
+    });
+    PartitionData {
+        partition_index: partition,
+        error_code,
+        high_watermark: part.high_watermark,
+        last_stable_offset: part.last_stable_offset,
+        log_start_offset: part.log_start,
+        diverging_epoch,
+        aborted_transactions: aborted,
+        records: Some(records),
+        ..Default::default()
+    }
+}
+
+/// A truncation in between makes the read short; what is there is sent.
+fn read_slice(slice: &FetchSlice) -> std::io::Result<Bytes> {
+    let Some(file) = &slice.file else { return Ok(Bytes::new()) };
+    let mut bytes = vec![0; slice.len as usize];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], slice.position + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes.into())
+}
+
+fn answered(data: &PartitionData) -> Answered {
+    Answered {
+        error: data.error_code,
+        has_records: data.records.as_ref().is_some_and(|records| !records.is_empty()),
+        high_watermark: data.high_watermark,
+        log_start: data.log_start_offset,
+        has_preferred_replica: data.preferred_read_replica >= 0,
+        has_diverging_epoch: data.diverging_epoch != EpochEndOffset::default(),
+    }
+}
+
+/// What the session lets through, by topic.
+fn close(
+    call: &Call<'_>,
+    context: Context,
+    follower: bool,
+    uses_ids: bool,
+    entries: &mut Vec<Entry>,
+) -> FetchResponse {
+    let mut response = FetchResponse::default();
+    let mut sessions = call.broker.fetch_sessions();
+    match context {
+        Context::Incremental { session, request_epoch } => {
+            if let Err(error_code) = sessions.check(session, request_epoch) {
+                return FetchResponse { error_code, ..Default::default() };
+            }
+            response.session_id = session;
+            entries.retain(|entry| sessions.select(session, &entry.key, &answered(&entry.answer)));
+        }
+        Context::Full => {
+            let served: Vec<_> =
+                entries.iter().map(|entry| (entry.key.clone(), entry.asked, answered(&entry.answer))).collect();
+            if !served.is_empty() {
+                let random = rand::random::<i32>;
+                response.session_id = sessions.create(wall_clock(), follower, uses_ids, served.into_iter(), random);
+            }
+        }
+        Context::Sessionless | Context::Error(_) => {}
+    }
+    drop(sessions);
+    for entry in entries.drain(..) {
+        let (id, name, _) = entry.key;
+        match response.responses.last_mut() {
+            Some(last) if last.topic_id == id && last.topic == name => last.partitions.push(entry.answer),
+            _ => response.responses.push(topic(id, name, entry.answer)),
+        }
+    }
+    response
+}
+
+fn topic(topic_id: Uuid, topic: Str, first: PartitionData) -> FetchableTopicResponse {
+    FetchableTopicResponse { topic, topic_id, partitions: vec![first] }
+}

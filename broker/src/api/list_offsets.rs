@@ -1,0 +1,82 @@
+//! ListOffsets: ends, starts, and offsets by time.
+
+use std::collections::HashMap;
+
+use broker_core::partition::Isolation;
+use wire::kafka::ErrorCode;
+use wire::kafka::list_offsets::{
+    ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
+};
+
+use super::Call;
+use crate::shard::{Event, OffsetAsk};
+
+/// A consumer that may ask any replica, for debugging.
+const DEBUGGING_CONSUMER: i32 = -2;
+
+/// Answers for leaders (and for followers, to whoever debugs).
+pub async fn answer(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let isolation = match (request.replica_id, request.isolation_level) {
+        (0.., _) => None,
+        (_, 1) => Some(Isolation::ReadCommitted),
+        _ => Some(Isolation::ReadUncommitted),
+    };
+    let now = call.broker.metadata.snapshot();
+    let mut asks = Vec::new();
+    let mut seen: HashMap<(&str, i32), usize> = HashMap::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            *seen.entry((&topic.name, partition.partition_index)).or_default() += 1;
+            if now.partition(&topic.name, partition.partition_index).is_some() {
+                asks.push(OffsetAsk {
+                    topic: topic.name.clone(),
+                    partition: partition.partition_index,
+                    current_leader_epoch: partition.current_leader_epoch,
+                    isolation,
+                    leader_only: request.replica_id != DEBUGGING_CONSUMER,
+                    timestamp: partition.timestamp,
+                });
+            }
+        }
+    }
+    let found = call.broker.shard.ask(|reply| Event::ListOffsets { asks, reply }).await;
+    let mut found = found.unwrap_or_default().into_iter();
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let index = partition.partition_index;
+            let result = if now.partition(&topic.name, index).is_none() {
+                Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+            } else {
+                found.next().unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER))
+            };
+            let result = match seen.get(&(&*topic.name, index)) {
+                Some(2..) => Err(ErrorCode::INVALID_REQUEST),
+                _ => result,
+            };
+            one(call.version(), index, result)
+        });
+        ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect() }
+    });
+    ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
+}
+
+fn one(
+    version: i16,
+    partition_index: i32,
+    result: Result<crate::shard::OffsetFound, ErrorCode>,
+) -> ListOffsetsPartitionResponse {
+    let response = ListOffsetsPartitionResponse { partition_index, ..Default::default() };
+    match result {
+        Ok(found) => ListOffsetsPartitionResponse {
+            old_style_offsets: if found.offset >= 0 { vec![found.offset] } else { Vec::new() },
+            timestamp: found.timestamp,
+            offset: found.offset,
+            leader_epoch: found.leader_epoch,
+            ..response
+        },
+        Err(ErrorCode::OFFSET_NOT_AVAILABLE) if version < 5 => {
+            ListOffsetsPartitionResponse { error_code: ErrorCode::LEADER_NOT_AVAILABLE, ..response }
+        }
+        Err(error_code) => ListOffsetsPartitionResponse { error_code, ..response },
+    }
+}

@@ -1,0 +1,75 @@
+//! OffsetForLeaderEpoch and DeleteRecords.
+
+use wire::kafka::delete_records::{
+    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
+};
+use wire::kafka::ErrorCode;
+use wire::kafka::offset_for_leader_epoch::{
+    EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
+};
+
+use super::Call;
+use crate::shard::Event;
+
+/// Where a leader epoch ends.
+pub async fn epoch_ends(call: &Call<'_>, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+    let now = call.broker.metadata.snapshot();
+    let all = request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |one| (&topic.topic, one)));
+    let asks = all
+        .filter(|(topic, one)| now.partition(topic, one.partition).is_some())
+        .map(|(topic, one)| (topic.clone(), one.partition, one.current_leader_epoch, one.leader_epoch))
+        .collect();
+    let found = call.broker.shard.ask(|reply| Event::EpochEnds { asks, reply }).await;
+    let mut found = found.unwrap_or_default().into_iter();
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|one| {
+            let result = if now.partition(&topic.topic, one.partition).is_none() {
+                Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+            } else {
+                found.next().unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER))
+            };
+            let answer = EpochEndOffset { partition: one.partition, ..Default::default() };
+            match result {
+                Ok(end) => EpochEndOffset { leader_epoch: end.epoch, end_offset: end.end_offset, ..answer },
+                Err(error_code) => EpochEndOffset { error_code, ..answer },
+            }
+        });
+        OffsetForLeaderTopicResult { topic: topic.topic.clone(), partitions: partitions.collect() }
+    });
+    OffsetForLeaderEpochResponse { topics: topics.collect(), ..Default::default() }
+}
+
+/// Moves log starts, and waits until all live replicas have done so.
+pub async fn delete_records(call: &Call<'_>, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+    let now = call.broker.metadata.snapshot();
+    let check = |topic: &str, partition: i32| {
+        if now.partition(topic, partition).is_none() {
+            Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        } else if !call.broker.topic_config(topic).log.delete {
+            Err(ErrorCode::POLICY_VIOLATION)
+        } else {
+            Ok(())
+        }
+    };
+    let all = request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |one| (&topic.name, one)));
+    let asks = all
+        .filter(|(topic, one)| check(topic, one.partition_index).is_ok())
+        .map(|(topic, one)| (topic.clone(), one.partition_index, one.offset))
+        .collect();
+    let timeout_ms = i64::from(request.timeout_ms);
+    let done = call.broker.shard.ask(|reply| Event::DeleteRecords { asks, timeout_ms, reply }).await;
+    let mut done = done.unwrap_or_default().into_iter();
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|one| {
+            let result = check(&topic.name, one.partition_index)
+                .and_then(|()| done.next().unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)));
+            DeleteRecordsPartitionResult {
+                partition_index: one.partition_index,
+                low_watermark: result.unwrap_or(-1),
+                error_code: result.err().unwrap_or_default(),
+            }
+        });
+        DeleteRecordsTopicResult { name: topic.name.clone(), partitions: partitions.collect() }
+    });
+    DeleteRecordsResponse { topics: topics.collect(), ..Default::default() }
+}

@@ -1,0 +1,205 @@
+//! Produce: checks that need no state here, then the loop.
+
+use std::sync::Arc;
+
+use broker_core::partition::ProduceResult;
+use wire::Str;
+use wire::batch::produce::{Refused, Rules, check};
+use wire::batch::{Compression, Header};
+use wire::kafka::produce::{
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceResponse,
+};
+use wire::kafka::{ApiKey, ErrorCode};
+
+use super::{Call, encode};
+use crate::config::TopicConfig;
+use crate::net::Answer;
+use crate::shard::{Event, ProducePart, wall_clock};
+use crate::topics;
+
+/// The client id that may write internal topics.
+const ADMIN_CLIENT: &str = "__admin_client";
+/// What one compressed batch may grow to.
+const DECOMPRESSED_BYTES_MAX: usize = 512 << 20;
+
+/// Where the answer of a partition comes from.
+enum Slot {
+    /// Known here.
+    Done(PartitionProduceResponse),
+    /// Refused for its content, which only counts if the partition could take a produce at all.
+    Refused(PartitionProduceResponse),
+    /// Index of the batch that went to the loop.
+    Sent(usize),
+}
+
+/// acks=0 has no answer; if anything went wrong then, the connection is closed so that the client notices.
+pub async fn answer(call: &Call<'_>, request: ProduceRequest) -> Answer {
+    let acks = request.acks;
+    let response = produce(call, request).await;
+    if acks == 0 {
+        let failed = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+        return match failed.into_iter().find(|partition| !partition.error_code.is_ok()) {
+            Some(partition) => {
+                tracing::info!(
+                    "Closing connection from {}: {} for a produce with acks=0",
+                    call.peer.address,
+                    partition.error_code.name()
+                );
+                Answer::Close
+            }
+            None => Answer::Silence,
+        };
+    }
+    Answer::Send(vec![encode(ApiKey::Produce.api(), call.header, &response)])
+}
+
+async fn produce(call: &Call<'_>, request: ProduceRequest) -> ProduceResponse {
+    let all_fail = (request.transactional_id.is_none() && has_transactional(&request))
+        .then_some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    let mut parts = Vec::new();
+    let mut slots: Vec<(Str, Vec<(i32, Slot)>)> = Vec::with_capacity(request.topic_data.len());
+    for topic in request.topic_data {
+        let config = call.broker.topic_config(&topic.name);
+        let mut partitions = Vec::with_capacity(topic.partition_data.len());
+        for data in topic.partition_data {
+            let index = data.index;
+            let slot = match all_fail {
+                Some(error) => Slot::Done(failed(index, error)),
+                None => one(call, &topic.name, &config, data, request.acks, &mut parts),
+            };
+            partitions.push((index, slot));
+        }
+        slots.push((topic.name, partitions));
+    }
+    refuse_for_the_partitions_sake(call, &mut slots, request.acks).await;
+    let results = append(call, parts, request.acks, request.timeout_ms).await;
+    let responses = slots.into_iter().map(|(name, partitions)| {
+        let partition_responses = partitions.into_iter().map(|(index, slot)| match slot {
+            Slot::Done(response) | Slot::Refused(response) => response,
+            Slot::Sent(at) => match results.get(at) {
+                Some(result) => appended(index, result),
+                None => failed(index, ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            },
+        });
+        TopicProduceResponse { name, partition_responses: partition_responses.collect() }
+    });
+    ProduceResponse { responses: responses.collect(), ..Default::default() }
+}
+
+fn has_transactional(request: &ProduceRequest) -> bool {
+    let all = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    all.filter_map(|data| data.records.as_ref())
+        .any(|records| Header::read(records).is_ok_and(|header| header.attributes.is_transactional()))
+}
+
+fn one(
+    call: &Call<'_>,
+    topic: &Str,
+    config: &Arc<TopicConfig>,
+    data: PartitionProduceData,
+    acks: i16,
+    parts: &mut Vec<ProducePart>,
+) -> Slot {
+    if call.broker.metadata.snapshot().partition(topic, data.index).is_none() {
+        return Slot::Done(failed(data.index, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    }
+    let rules = Rules {
+        topic,
+        partition: data.index,
+        version: call.version(),
+        now: wall_clock(),
+        compacted: config.log.compact,
+        log_append_time: config.log_append_time,
+        timestamp_difference_ms_max: config.timestamp_difference_max,
+        message_bytes_max: usize::try_from(config.message_bytes_max).unwrap_or(0),
+        compression: codec(&config.compression),
+        decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
+    };
+    let checked = check(&data.records, &rules);
+    if !(-1..=1).contains(&acks) {
+        return Slot::Done(failed(data.index, ErrorCode::INVALID_REQUIRED_ACKS));
+    }
+    if topics::is_internal(topic) && call.client_id() != ADMIN_CLIENT {
+        return Slot::Done(failed(data.index, ErrorCode::INVALID_TOPIC_EXCEPTION));
+    }
+    match checked {
+        Ok(accepted) => {
+            parts.push(ProducePart {
+                topic: topic.clone(),
+                partition: data.index,
+                accepted,
+                log_append_time: config.log_append_time,
+            });
+            Slot::Sent(parts.len() - 1)
+        }
+        Err(refused) => Slot::Refused(refusal(data.index, refused)),
+    }
+}
+
+/// `compression.type`; `producer` keeps what came.
+fn codec(name: &str) -> Option<Compression> {
+    match name {
+        "producer" => None,
+        "uncompressed" => Some(Compression::None),
+        name => Compression::from_name(name),
+    }
+}
+
+fn refusal(index: i32, refused: Refused) -> PartitionProduceResponse {
+    let record_errors = refused.records.into_iter().map(|(batch_index, message)| BatchIndexAndErrorMessage {
+        batch_index,
+        batch_index_error_message: Some(message.into()),
+    });
+    PartitionProduceResponse {
+        record_errors: record_errors.collect(),
+        error_message: refused.message.map(Str::from),
+        ..failed(index, refused.code)
+    }
+}
+
+/// A partition that cannot take a produce says so, whatever was wrong with the batch.
+async fn refuse_for_the_partitions_sake(call: &Call<'_>, slots: &mut [(Str, Vec<(i32, Slot)>)], acks: i16) {
+    let refused: Vec<(Str, i32)> = slots
+        .iter()
+        .flat_map(|(name, all)| all.iter().map(move |(index, slot)| (name, *index, slot)))
+        .filter(|(.., slot)| matches!(slot, Slot::Refused(_)))
+        .map(|(name, index, _)| (name.clone(), index))
+        .collect();
+    if refused.is_empty() {
+        return;
+    }
+    let Ok(checked) = call.broker.shard.ask(|reply| Event::CheckProduce { parts: refused, acks, reply }).await else {
+        return;
+    };
+    let waiting = slots.iter_mut().flat_map(|(_, all)| all.iter_mut()).filter(|(_, s)| matches!(s, Slot::Refused(_)));
+    for ((index, slot), result) in waiting.zip(checked) {
+        if let Err(error) = result {
+            *slot = Slot::Done(failed(*index, error));
+        }
+    }
+}
+
+async fn append(call: &Call<'_>, parts: Vec<ProducePart>, acks: i16, timeout_ms: i32) -> Vec<ProduceResult> {
+    if parts.is_empty() {
+        return Vec::new();
+    }
+    let timeout_ms = i64::from(timeout_ms);
+    let asked = call.broker.shard.ask(|reply| Event::Produce { parts, acks, timeout_ms, reply });
+    asked.await.unwrap_or_default()
+}
+
+fn failed(index: i32, error_code: ErrorCode) -> PartitionProduceResponse {
+    PartitionProduceResponse { index, error_code, base_offset: -1, ..Default::default() }
+}
+
+fn appended(index: i32, result: &ProduceResult) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        error_code: result.error,
+        base_offset: result.base_offset,
+        log_append_time_ms: result.log_append_time_ms,
+        log_start_offset: result.log_start,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,324 @@
+//! Starting and stopping one broker, in Kafka's order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::api::Answerer;
+use crate::broker::Broker;
+use crate::config::{BrokerConfig, Endpoint};
+use crate::log::LogError;
+use crate::net::{self, Limits};
+use crate::shard::{self, Event, Notice, wall_clock};
+use crate::store::Store;
+use crate::zk::{self, ConfigEntity, Registration, Zk, ZkError};
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    ZooKeeper(#[from] ZkError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("Socket server failed to bind to {address}: {source}")]
+    Bind { address: String, source: std::io::Error },
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    #[error("this broker's id is unknown: {0}")]
+    Id(String),
+}
+
+/// A broker that runs.
+pub struct Running {
+    broker: Arc<Broker>,
+    addresses: Vec<(String, SocketAddr)>,
+    stop_serving: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+    shard: std::thread::JoinHandle<()>,
+    /// Turns true when the broker cannot go on.
+    halted: watch::Receiver<Option<String>>,
+}
+
+/// Runs a broker until `shutdown` completes, then stops it in good order.
+pub async fn run(config: BrokerConfig, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    let running = start(config).await?;
+    let mut halted = running.halted.clone();
+    tokio::select! {
+        () = shutdown => running.stop().await,
+        reason = halted.wait_for(Option::is_some) => {
+            let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
+            tracing::error!("Halting: {reason}");
+            running.stop().await;
+        }
+    }
+    Ok(())
+}
+
+/// Starts a broker; it answers when this returns.
+pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
+    tracing::info!("starting (kafka.server.KafkaServer)");
+    for key in &config.unknown {
+        tracing::warn!("The configuration '{key}' was supplied but isn't a known config.");
+    }
+    let zk = connect(&config).await?;
+    zk.make_base_nodes().await?;
+    let cluster_id = zk.cluster_id().await?;
+    tracing::info!("Cluster ID = {cluster_id}");
+
+    let mut store = Store::open(&config.log_dirs)?;
+    let id = broker_id(&config, &store, &zk, &cluster_id).await?;
+    store.sign(id, &cluster_id, wall_clock())?;
+    let (shard, inbox) = shard::inbox();
+    let mut bound = Vec::new();
+    for endpoint in &config.listeners.bound {
+        bound.push((endpoint.listener.clone(), bind(&config, endpoint).await?));
+    }
+    let addresses: Vec<(String, SocketAddr)> = bound
+        .iter()
+        .filter_map(|(name, listener)| Some((name.clone(), listener.local_addr().ok()?)))
+        .collect();
+
+    let broker = Arc::new(Broker::new(config, id, &cluster_id, zk.clone(), shard));
+    broker.reload_dynamic().await?;
+    for topic in zk.topics().await? {
+        broker.reload_topic_overrides(&topic).await?;
+    }
+    let loading = broker.clone();
+    let loaded = tokio::task::spawn_blocking(move || {
+        let threads = usize::try_from(loading.config.int("num.recovery.threads.per.data.dir")).unwrap_or(1);
+        store.load(&|topic| loading.topic_config(topic).log.clone(), threads, wall_clock()).map(|()| store)
+    });
+    let store = loaded.await.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
+
+    let (notices, noticed) = mpsc::unbounded_channel();
+    let shard = shard::start(broker.clone(), store, inbox, notices).map_err(StartError::Thread)?;
+    let (stop_serving, stopping) = watch::channel(false);
+    let listeners = bound.into_iter().map(|(name, listener)| (name.into(), listener)).collect();
+    let serving = tokio::spawn(net::serve(
+        listeners,
+        limits(&broker.config),
+        Arc::new(Answerer(broker.clone())),
+        stopping,
+    ));
+
+    let (halt, halted) = watch::channel(None);
+    let registration = registration(&broker, &addresses);
+    broker.set_epoch(zk.register(&registration).await?);
+    tracing::info!("Registered broker {id} at path /brokers/ids/{id} with broker epoch {}", broker.epoch());
+    let (sessions, session) = watch::channel(zk);
+    let mut tasks = vec![
+        tokio::spawn(follow_configs(broker.clone(), session.clone())),
+        tokio::spawn(take_notices(broker.clone(), noticed, halt)),
+    ];
+    tasks.push(tokio::spawn(keep_session(broker.clone(), registration, sessions)));
+    tracing::info!("[KafkaServer id={id}] started (kafka.server.KafkaServer)");
+    Ok(Running { broker, addresses, stop_serving, serving, tasks, shard, halted })
+}
+
+impl Running {
+    /// Where each listener is bound, by name.
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// The broker's id.
+    pub fn id(&self) -> i32 {
+        self.broker.id
+    }
+
+    /// Hands leadership over, closes the logs, leaves ZooKeeper.
+    pub async fn stop(self) {
+        let id = self.broker.id;
+        tracing::info!("[KafkaServer id={id}] shutting down (kafka.server.KafkaServer)");
+        let _ = self.stop_serving.send(true);
+        let _ = self.serving.await;
+        stop_logs(&self.broker, &self.shard).await;
+        for task in self.tasks {
+            task.abort();
+            let _ = task.await;
+        }
+        tracing::info!("[KafkaServer id={id}] shut down completed (kafka.server.KafkaServer)");
+    }
+}
+
+async fn stop_logs(broker: &Broker, shard: &std::thread::JoinHandle<()>) {
+    let _ = broker.shard.ask(|done| Event::Stop { done }).await;
+    while !shard.is_finished() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn connect(config: &BrokerConfig) -> Result<Zk, ZkError> {
+    let address = &config.zookeeper_connect;
+    tracing::info!("Connecting to zookeeper on {address}");
+    Zk::connect(address, config.millis("zookeeper.session.timeout.ms"), config.zookeeper_connection_timeout()).await
+}
+
+/// The configured id, the one that the log directories remember, or a new one.
+async fn broker_id(config: &BrokerConfig, store: &Store, zk: &Zk, cluster_id: &str) -> Result<i32, StartError> {
+    if let Some(id) = store.agree(config.broker_id, cluster_id)? {
+        return Ok(id);
+    }
+    let reserved = config.int("reserved.broker.max.id");
+    let reserved = i32::try_from(reserved).map_err(|_| StartError::Id(format!("reserved.broker.max.id={reserved}")))?;
+    Ok(zk.next_broker_id(reserved).await?)
+}
+
+async fn bind(config: &BrokerConfig, endpoint: &Endpoint) -> Result<TcpListener, StartError> {
+    let host = if endpoint.host.is_empty() { "0.0.0.0" } else { &endpoint.host };
+    let failed = |source| StartError::Bind { address: format!("{host}:{}", endpoint.port), source };
+    let address = lookup_host((host, endpoint.port)).await.map_err(failed)?.next();
+    let address = address.ok_or_else(|| failed(std::io::Error::other("the name has no address")))?;
+    let backlog = u32::try_from(config.int("socket.listen.backlog.size")).unwrap_or(50);
+    let buffer = u32::try_from(config.int("socket.receive.buffer.bytes")).ok().filter(|bytes| *bytes > 0);
+    net::bind(address, backlog, buffer).map_err(failed)
+}
+
+fn limits(config: &BrokerConfig) -> Limits {
+    let count = |key: &str| usize::try_from(config.int(key)).unwrap_or(usize::MAX);
+    let idle = config.int("connections.max.idle.ms");
+    let overrides = crate::config::split_list(config.text("max.connections.per.ip.overrides").unwrap_or_default());
+    Limits {
+        request_bytes_max: count("socket.request.max.bytes"),
+        idle_max: u64::try_from(idle).ok().filter(|ms| *ms > 0).map(Duration::from_millis),
+        connections_max: count("max.connections"),
+        per_ip_max: count("max.connections.per.ip"),
+        per_ip_overrides: overrides
+            .filter_map(|entry| {
+                let (ip, limit) = entry.rsplit_once(':')?;
+                Some((ip.parse().ok()?, limit.parse().ok()?))
+            })
+            .collect(),
+    }
+}
+
+/// What goes into `/brokers/ids`; a port of 0 has become a real one.
+fn registration(broker: &Broker, addresses: &[(String, SocketAddr)]) -> Registration {
+    let endpoint = |endpoint: &Endpoint| {
+        let real = addresses.iter().find(|(name, _)| *name == endpoint.listener).map(|(_, address)| address.port());
+        let port = if endpoint.port == 0 { real.unwrap_or(0) } else { endpoint.port };
+        (endpoint.listener.clone(), endpoint.protocol.clone(), endpoint.host.clone(), port)
+    };
+    Registration {
+        id: broker.id,
+        endpoints: broker.config.listeners.advertised.iter().map(endpoint).collect(),
+        rack: broker.config.text("broker.rack").filter(|rack| !rack.is_empty()).map(str::to_owned),
+        timestamp: wall_clock(),
+    }
+}
+
+/// Reads settings anew when somebody changed them, in every session.
+async fn follow_configs(broker: Arc<Broker>, mut session: watch::Receiver<Zk>) {
+    loop {
+        let zk = session.borrow_and_update().clone();
+        let (armed, is_armed) = oneshot::channel();
+        let changed = |entity| {
+            let broker = broker.clone();
+            async move { config_changed(&broker, entity).await }
+        };
+        let error = zk::watch_changes(zk, armed, changed).await;
+        drop(is_armed);
+        if !error.session_over() {
+            tracing::warn!("{error}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        }
+        if session.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn config_changed(broker: &Broker, entity: ConfigEntity) {
+    tracing::info!("Processing notification: the configuration of {} changed", entity.path());
+    let (read, topic) = match &entity {
+        ConfigEntity::Topic(name) => (broker.reload_topic_overrides(name).await, Some(name.as_str().into())),
+        ConfigEntity::Broker(id) if *id != broker.id => return,
+        ConfigEntity::Broker(_) | ConfigEntity::BrokerDefault => (broker.reload_dynamic().await, None),
+        ConfigEntity::Other(_) => return,
+    };
+    match read {
+        Ok(()) => {
+            let _ = broker.shard.tell(Event::ConfigChanged { topic }).await;
+        }
+        Err(error) => tracing::error!("{error}"),
+    }
+}
+
+/// Opens a new session when the old one expires, and registers in it.
+async fn keep_session(broker: Arc<Broker>, registration: Registration, sessions: watch::Sender<Zk>) {
+    loop {
+        let mut states = broker.zk().client().state_watcher();
+        while !states.changed().await.is_terminated() {}
+        tracing::warn!("The ZooKeeper session expired, opening another");
+        loop {
+            match renew(&broker, &registration).await {
+                Ok(zk) => {
+                    tracing::info!("Registered again, with broker epoch {}", broker.epoch());
+                    sessions.send_replace(zk);
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!("{error}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn renew(broker: &Broker, registration: &Registration) -> Result<Zk, ZkError> {
+    let zk = connect(&broker.config).await?;
+    zk.make_base_nodes().await?;
+    let again = Registration { timestamp: wall_clock(), ..registration.clone() };
+    broker.set_epoch(zk.register(&again).await?);
+    broker.set_zk(zk.clone());
+    Ok(zk)
+}
+
+/// What the loop wants done elsewhere.
+async fn take_notices(
+    broker: Arc<Broker>,
+    mut notices: mpsc::UnboundedReceiver<Notice>,
+    halt: watch::Sender<Option<String>>,
+) {
+    while let Some(notice) = notices.recv().await {
+        match notice {
+            Notice::Flush { topic, partition, job } => {
+                let broker = broker.clone();
+                tokio::spawn(async move {
+                    let end_offset = job.end_offset;
+                    let done = tokio::task::spawn_blocking(move || job.run()).await;
+                    match done {
+                        Ok(Ok(())) => {
+                            let _ = broker.shard.tell(Event::Flushed { topic, partition, end_offset }).await;
+                        }
+                        Ok(Err(error)) => tracing::error!("{error}"),
+                        Err(error) => tracing::error!("flush of {topic}-{partition}: {error}"),
+                    }
+                });
+            }
+            Notice::DirFailed { dir, last } => dir_failed(&broker, dir, last, &halt).await,
+            Notice::Alter { .. } | Notice::Fetch { .. } => {}
+        }
+    }
+}
+
+async fn dir_failed(broker: &Broker, dir: PathBuf, last: bool, halt: &watch::Sender<Option<String>>) {
+    tracing::error!("Stopping serving logs in dir {}", dir.display());
+    if last {
+        halt.send_replace(Some(format!("Shutdown broker because all log dirs have failed, {} last", dir.display())));
+        return;
+    }
+    let note = format!("{{\"version\":1,\"broker\":{},\"event\":1}}", broker.id);
+    let path = "/log_dir_event_notification/log_dir_event_";
+    if let Err(error) = broker.zk().create_sequential(path, note.as_bytes()).await {
+        tracing::error!("{error}");
+    }
+}

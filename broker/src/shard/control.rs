@@ -1,0 +1,212 @@
+//! The controller's requests: who leads, who follows, what goes.
+
+use broker_core::partition::{LeaderAndIsr, RoleChange};
+use wire::Str;
+use wire::kafka::leader_and_isr::{
+    LeaderAndIsrPartitionError, LeaderAndIsrPartitionState, LeaderAndIsrTopicError,
+};
+use wire::kafka::stop_replica::StopReplicaPartitionError;
+use wire::kafka::{
+    ErrorCode, LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse, Uuid,
+};
+
+use super::replica::{Records, Replica, partition_config};
+use super::{Notice, Shard, find};
+
+impl Shard {
+    /// A controller of an older epoch, or word for an earlier life of this broker.
+    fn check_fence(&mut self, controller_epoch: i32, broker_epoch: i64) -> Result<(), ErrorCode> {
+        if controller_epoch < self.controller_epoch {
+            return Err(ErrorCode::STALE_CONTROLLER_EPOCH);
+        }
+        if broker_epoch >= 0 && broker_epoch < self.broker.epoch() {
+            return Err(ErrorCode::STALE_BROKER_EPOCH);
+        }
+        self.controller_epoch = controller_epoch;
+        Ok(())
+    }
+
+    pub(super) fn leader_and_isr(&mut self, request: &LeaderAndIsrRequest) -> LeaderAndIsrResponse {
+        if let Err(error_code) = self.check_fence(request.controller_epoch, request.broker_epoch) {
+            tracing::warn!(
+                "Ignoring LeaderAndIsr of controller {} with epoch {}: {}",
+                request.controller_id,
+                request.controller_epoch,
+                error_code.name()
+            );
+            return LeaderAndIsrResponse { error_code, ..Default::default() };
+        }
+        let mut response = LeaderAndIsrResponse::default();
+        let mut leaders = std::collections::BTreeSet::new();
+        for state in &request.ungrouped_partition_states {
+            let error_code = self.one_leader_and_isr(&state.topic_name, Uuid::ZERO, state, &mut leaders);
+            response.partition_errors.push(partition_error(&state.topic_name, state.partition_index, error_code));
+        }
+        for topic in &request.topic_states {
+            let mut errors = Vec::with_capacity(topic.partition_states.len());
+            for state in &topic.partition_states {
+                let error = self.one_leader_and_isr(&topic.topic_name, topic.topic_id, state, &mut leaders);
+                errors.push(partition_error(&topic.topic_name, state.partition_index, error));
+            }
+            // Up to version 4 errors go by name, from 5 on by id; what a version lacks is not sent.
+            response.partition_errors.extend(errors.iter().cloned());
+            response.topics.push(LeaderAndIsrTopicError { topic_id: topic.topic_id, partition_errors: errors });
+        }
+        for leader in leaders {
+            let _ = self.notices.send(Notice::Fetch { leader });
+        }
+        response
+    }
+
+    fn one_leader_and_isr(
+        &mut self,
+        topic: &Str,
+        id: Uuid,
+        state: &LeaderAndIsrPartitionState,
+        leaders: &mut std::collections::BTreeSet<i32>,
+    ) -> ErrorCode {
+        if !state.replicas.contains(&self.broker.id) {
+            return ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        }
+        if let Err(error) = self.make_replica(topic, id, state.partition_index) {
+            return error;
+        }
+        let Some(replica) = find(&mut self.replicas, topic, state.partition_index) else {
+            return ErrorCode::KAFKA_STORAGE_ERROR;
+        };
+        let change = LeaderAndIsr {
+            controller_epoch: state.controller_epoch,
+            leader: state.leader,
+            leader_epoch: state.leader_epoch,
+            isr: state.isr.clone(),
+            partition_epoch: state.partition_epoch,
+            replicas: state.replicas.clone(),
+            adding_replicas: state.adding_replicas.clone(),
+            removing_replicas: state.removing_replicas.clone(),
+        };
+        let role = replica.step(&mut self.turn, Records::None, |core, now, out| core.leader_and_isr(now, &change, out));
+        self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
+        match role {
+            Ok(RoleChange::Leader { newly }) => {
+                if newly {
+                    tracing::info!(
+                        "Leader of {topic}-{} in epoch {} from offset {}, ISR {:?}",
+                        state.partition_index,
+                        state.leader_epoch,
+                        replica.core.log_end(),
+                        state.isr
+                    );
+                }
+            }
+            Ok(RoleChange::Follower { leader }) => {
+                tracing::info!("Follower of {topic}-{}, led by {leader}", state.partition_index);
+                if leader >= 0 {
+                    leaders.insert(leader);
+                }
+            }
+            Ok(RoleChange::Unchanged) => {}
+            Err(error) => return error,
+        }
+        ErrorCode::NONE
+    }
+
+    /// The replica and its log are there afterwards.
+    fn make_replica(&mut self, topic: &Str, id: Uuid, partition: i32) -> Result<(), ErrorCode> {
+        let storage = |error: &dyn std::fmt::Display| {
+            tracing::error!("{topic}-{partition}: {error}");
+            ErrorCode::KAFKA_STORAGE_ERROR
+        };
+        if let Some(replica) = find(&mut self.replicas, topic, partition) {
+            if replica.id.is_zero() && !id.is_zero() {
+                replica.log.set_topic_id(id.0).map_err(|error| storage(&error))?;
+                replica.id = id;
+            }
+            return if id.is_zero() || replica.id == id { Ok(()) } else { Err(ErrorCode::INCONSISTENT_TOPIC_ID) };
+        }
+        let config = self.broker.topic_config(topic);
+        let (mut log, dir) = self
+            .store
+            .create(topic, partition, config.log.clone(), self.turn.wall)
+            .map_err(|error| storage(&error))?;
+        if !id.is_zero() {
+            log.set_topic_id(id.0).map_err(|error| storage(&error))?;
+        }
+        let lag = self.broker.config.int("replica.lag.time.max.ms");
+        let name = (topic.clone(), partition);
+        let mut replica = Replica::new(self.broker.id, name, log, dir, 0, partition_config(&config, lag));
+        replica.id = id;
+        self.replicas.entry(topic.clone()).or_default().insert(partition, replica);
+        Ok(())
+    }
+
+    pub(super) fn stop_replica(&mut self, request: &StopReplicaRequest) -> StopReplicaResponse {
+        if let Err(error_code) = self.check_fence(request.controller_epoch, request.broker_epoch) {
+            return StopReplicaResponse { error_code, ..Default::default() };
+        }
+        let mut asks: Vec<(&Str, i32, i32, bool)> = Vec::new();
+        let unknown = broker_core::partition::EPOCH_UNKNOWN;
+        for one in &request.ungrouped_partitions {
+            asks.push((&one.topic_name, one.partition_index, unknown, request.delete_partitions));
+        }
+        for topic in &request.topics {
+            let all = topic.partition_indexes.iter();
+            asks.extend(all.map(|index| (&topic.name, *index, unknown, request.delete_partitions)));
+        }
+        for topic in &request.topic_states {
+            let all = topic.partition_states.iter();
+            asks.extend(
+                all.map(|state| (&topic.topic_name, state.partition_index, state.leader_epoch, state.delete_partition)),
+            );
+        }
+        let mut response = StopReplicaResponse::default();
+        for (topic, partition, epoch, delete) in asks {
+            response.partition_errors.push(StopReplicaPartitionError {
+                topic_name: topic.clone(),
+                partition_index: partition,
+                error_code: self.one_stop(topic, partition, epoch, delete),
+            });
+        }
+        response
+    }
+
+    fn one_stop(&mut self, topic: &Str, partition: i32, epoch: i32, delete: bool) -> ErrorCode {
+        let Some(replica) = find(&mut self.replicas, topic, partition) else { return ErrorCode::NONE };
+        let stopped = replica.step(&mut self.turn, Records::None, |core, _, out| core.stop_replica(epoch, out));
+        if let Err(error) = stopped {
+            return error;
+        }
+        if delete
+            && let Some(partitions) = self.replicas.get_mut(topic)
+            && let Some(replica) = partitions.remove(&partition)
+        {
+            if partitions.is_empty() {
+                self.replicas.remove(topic);
+            }
+            tracing::info!("Deleting {topic}-{partition}");
+            if let Err(error) = self.store.delete(replica.log, replica.dir, self.turn.wall) {
+                tracing::error!("{topic}-{partition}: {error}");
+                return ErrorCode::KAFKA_STORAGE_ERROR;
+            }
+        }
+        ErrorCode::NONE
+    }
+
+    /// Settings are read anew for one topic, or for all.
+    pub(super) fn config_changed(&mut self, topic: Option<&Str>) {
+        let lag = self.broker.config.int("replica.lag.time.max.ms");
+        for (name, partitions) in &mut self.replicas {
+            if topic.is_some_and(|topic| topic != name) {
+                continue;
+            }
+            let config = self.broker.topic_config(name);
+            for replica in partitions.values_mut() {
+                replica.log.set_config(config.log.clone());
+                replica.core.set_config(partition_config(&config, lag));
+            }
+        }
+    }
+}
+
+fn partition_error(topic: &Str, partition: i32, error_code: ErrorCode) -> LeaderAndIsrPartitionError {
+    LeaderAndIsrPartitionError { topic_name: topic.clone(), partition_index: partition, error_code }
+}

@@ -1,0 +1,235 @@
+//! What the loop takes in.
+
+use std::collections::BTreeMap;
+
+use broker_core::partition::{Altered, EpochEnd, Fetch, NextFetch, OffsetBounds, ProduceResult};
+use tokio::sync::oneshot;
+use wire::Str;
+use wire::batch::produce::Accepted;
+use wire::kafka::{
+    ErrorCode, LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse, Uuid,
+};
+
+use crate::log::FetchSlice;
+
+/// One batch for one partition.
+pub struct ProducePart {
+    pub topic: Str,
+    pub partition: i32,
+    pub accepted: Accepted,
+    /// The topic wants the broker's time on its records.
+    pub log_append_time: bool,
+}
+
+/// One partition of a fetch.
+#[derive(Clone, Debug)]
+pub struct FetchPart {
+    pub topic: Str,
+    pub id: Uuid,
+    pub partition: i32,
+    pub fetch: Fetch,
+    pub max_bytes: i32,
+}
+
+/// A fetch that may wait.
+pub struct FetchAsk {
+    pub parts: Vec<FetchPart>,
+    pub max_wait_ms: i64,
+    pub min_bytes: i64,
+    pub max_bytes: i64,
+    /// Of the request: from 3 on the first batch comes whole even above the limits.
+    pub version: i16,
+    pub read_committed: bool,
+    /// Errors that are known without the loop make the fetch answer at once.
+    pub at_once: bool,
+}
+
+/// What became of one partition of a fetch.
+#[derive(Debug)]
+pub struct FetchedPart {
+    pub error: ErrorCode,
+    pub high_watermark: i64,
+    pub last_stable_offset: i64,
+    pub log_start: i64,
+    pub diverging: Option<EpochEnd>,
+    pub slice: Option<FetchSlice>,
+    /// (producer id, first offset), for read_committed.
+    pub aborted: Option<Vec<(i64, i64)>>,
+}
+
+impl FetchedPart {
+    /// An error, with nothing known of the log.
+    pub fn failed(error: ErrorCode) -> FetchedPart {
+        FetchedPart {
+            error,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start: -1,
+            diverging: None,
+            slice: None,
+            aborted: None,
+        }
+    }
+
+    /// Bytes of records.
+    pub fn bytes(&self) -> i64 {
+        self.slice.as_ref().map_or(0, |slice| i64::from(slice.len))
+    }
+}
+
+/// One partition of a ListOffsets.
+#[derive(Clone, Debug)]
+pub struct OffsetAsk {
+    pub topic: Str,
+    pub partition: i32,
+    pub current_leader_epoch: i32,
+    /// `None` for a replica.
+    pub isolation: Option<broker_core::partition::Isolation>,
+    pub leader_only: bool,
+    /// A time, or -1 latest, -2 and -4 earliest, -3 that of the largest timestamp.
+    pub timestamp: i64,
+}
+
+/// Its answer: timestamp, offset and leader epoch, -1 where there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct OffsetFound {
+    pub timestamp: i64,
+    pub offset: i64,
+    pub leader_epoch: i32,
+}
+
+/// One partition that a follower here fetches.
+#[derive(Clone, Debug)]
+pub struct FollowerPart {
+    pub topic: Str,
+    pub id: Uuid,
+    pub partition: i32,
+    pub next: NextFetch,
+}
+
+/// A leader's answer for one partition.
+#[derive(Debug)]
+pub struct LeaderPart {
+    pub topic: Str,
+    pub partition: i32,
+    /// Leader epoch and offset of the ask.
+    pub leader_epoch: i32,
+    pub offset: i64,
+    pub high_watermark: i64,
+    pub log_start: i64,
+    pub body: LeaderRecords,
+}
+
+/// What a leader had for us.
+#[derive(Debug)]
+pub enum LeaderRecords {
+    Records(bytes::Bytes),
+    Diverging(EpochEnd),
+    /// After OFFSET_OUT_OF_RANGE: the leader's earliest and latest offset.
+    Bounds { earliest: i64, latest: i64 },
+}
+
+/// One replica's place on disk, for DescribeLogDirs.
+#[derive(Clone, Debug)]
+pub struct LogDescription {
+    pub topic: Str,
+    pub partition: i32,
+    pub size: u64,
+    pub offset_lag: i64,
+}
+
+/// Everything the loop takes in.
+pub enum Event {
+    Produce {
+        parts: Vec<ProducePart>,
+        acks: i16,
+        timeout_ms: i64,
+        reply: oneshot::Sender<Vec<ProduceResult>>,
+    },
+    /// Could a produce be taken? In the order of the partitions.
+    CheckProduce {
+        parts: Vec<(Str, i32)>,
+        acks: i16,
+        reply: oneshot::Sender<Vec<Result<(), ErrorCode>>>,
+    },
+    Fetch {
+        ask: FetchAsk,
+        reply: oneshot::Sender<Vec<FetchedPart>>,
+    },
+    ListOffsets {
+        asks: Vec<OffsetAsk>,
+        reply: oneshot::Sender<Vec<Result<OffsetFound, ErrorCode>>>,
+    },
+    /// (topic, partition, current leader epoch, asked epoch)
+    EpochEnds {
+        asks: Vec<(Str, i32, i32, i32)>,
+        reply: oneshot::Sender<Vec<Result<EpochEnd, ErrorCode>>>,
+    },
+    DeleteRecords {
+        asks: Vec<(Str, i32, i64)>,
+        timeout_ms: i64,
+        reply: oneshot::Sender<Vec<Result<i64, ErrorCode>>>,
+    },
+    LeaderAndIsr {
+        request: LeaderAndIsrRequest,
+        reply: oneshot::Sender<LeaderAndIsrResponse>,
+    },
+    StopReplica {
+        request: StopReplicaRequest,
+        reply: oneshot::Sender<StopReplicaResponse>,
+    },
+    /// A fetcher has nothing under way: what is to be asked of this leader?
+    FollowerParts {
+        leader: i32,
+        reply: oneshot::Sender<Vec<FollowerPart>>,
+    },
+    /// A leader's answer, and the next ask.
+    FromLeader {
+        parts: Vec<LeaderPart>,
+        done: oneshot::Sender<()>,
+    },
+    Altered {
+        topic: Str,
+        partition: i32,
+        request: u64,
+        result: Result<Altered, ErrorCode>,
+    },
+    /// A [`super::Notice::Flush`] is done.
+    Flushed {
+        topic: Str,
+        partition: i32,
+        end_offset: i64,
+    },
+    /// Settings of a topic, or of all, may have changed.
+    ConfigChanged {
+        topic: Option<Str>,
+    },
+    /// These brokers are alive.
+    Alive {
+        brokers: Vec<i32>,
+    },
+    /// By log directory.
+    DescribeLogs {
+        reply: oneshot::Sender<BTreeMap<std::path::PathBuf, Vec<LogDescription>>>,
+    },
+    /// Close the logs and end.
+    Stop {
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// ListOffsets' special times.
+pub const LATEST: i64 = -1;
+pub const EARLIEST: i64 = -2;
+pub const MAX_TIMESTAMP: i64 = -3;
+pub const EARLIEST_LOCAL: i64 = -4;
+
+/// What the bounds alone answer; `None`: the log has to be asked.
+pub fn from_bounds(timestamp: i64, bounds: &OffsetBounds) -> Option<Result<i64, ErrorCode>> {
+    match timestamp {
+        LATEST if bounds.not_available => Some(Err(ErrorCode::OFFSET_NOT_AVAILABLE)),
+        LATEST => Some(Ok(bounds.latest)),
+        EARLIEST | EARLIEST_LOCAL => Some(Ok(bounds.log_start)),
+        _ => None,
+    }
+}

@@ -1,0 +1,176 @@
+//! Reading for consumers and followers: at once if there is enough, else when there is or the time is up.
+
+use broker_core::partition::{FetchOutcome, Fetcher, Token, WatchFor};
+use tokio::sync::oneshot;
+use wire::kafka::ErrorCode;
+
+use super::replica::Records;
+use super::{FetchAsk, FetchPart, FetchedPart, Shard, find};
+use crate::log::LogError;
+
+/// A fetch that waits.
+pub struct ParkedFetch {
+    ask: FetchAsk,
+    deadline: i64,
+    reply: oneshot::Sender<Vec<FetchedPart>>,
+}
+
+/// One look at all partitions of a fetch.
+struct Look {
+    parts: Vec<FetchedPart>,
+    /// The end that each partition showed, to wait for more.
+    ends: Vec<i64>,
+    bytes: i64,
+    /// Something that the fetcher should hear of at once.
+    urgent: bool,
+}
+
+impl Shard {
+    pub(super) fn fetch(&mut self, mut ask: FetchAsk, reply: oneshot::Sender<Vec<FetchedPart>>) {
+        for part in &mut ask.parts {
+            if let Fetcher::Follower { id, alive, .. } = &mut part.fetch.fetcher {
+                *alive = self.alive.contains(id);
+            }
+        }
+        let look = self.look(&ask, false);
+        let enough = look.bytes >= ask.min_bytes.min(ask.max_bytes);
+        if enough || look.urgent || ask.at_once || ask.max_wait_ms <= 0 || ask.parts.is_empty() {
+            let _ = reply.send(look.parts);
+            return;
+        }
+        let token = Token(self.tokens(1));
+        let deadline = self.turn.now.saturating_add(ask.max_wait_ms);
+        self.watch(token, &ask, &look.ends);
+        self.fetch_deadlines.insert((deadline, token.0));
+        self.fetches.insert(token, ParkedFetch { ask, deadline, reply });
+    }
+
+    /// Something moved that a parked fetch waits for.
+    pub(super) fn wake_fetch(&mut self, token: Token) {
+        let Some(parked) = self.fetches.remove(&token) else { return };
+        if parked.reply.is_closed() {
+            self.unwatch(token, &parked);
+            self.fetch_deadlines.remove(&(parked.deadline, token.0));
+            return;
+        }
+        let look = self.look(&parked.ask, true);
+        self.unwatch(token, &parked);
+        if look.urgent || look.bytes >= parked.ask.min_bytes.min(parked.ask.max_bytes) {
+            self.fetch_deadlines.remove(&(parked.deadline, token.0));
+            let _ = parked.reply.send(look.parts);
+            return;
+        }
+        self.watch(token, &parked.ask, &look.ends);
+        self.fetches.insert(token, parked);
+    }
+
+    /// The time of a parked fetch is up.
+    pub(super) fn finish_fetch(&mut self, token: Token) {
+        let Some(parked) = self.fetches.remove(&token) else { return };
+        self.unwatch(token, &parked);
+        let look = self.look(&parked.ask, true);
+        let _ = parked.reply.send(look.parts);
+    }
+
+    fn watch(&mut self, token: Token, ask: &FetchAsk, ends: &[i64]) {
+        for (part, end) in ask.parts.iter().zip(ends) {
+            let Some(replica) = find(&mut self.replicas, &part.topic, part.partition) else { continue };
+            let watch = match part.fetch.fetcher {
+                Fetcher::Follower { .. } => WatchFor::LogEnd,
+                Fetcher::Consumer { .. } if ask.read_committed => WatchFor::LastStableOffset,
+                Fetcher::Consumer { .. } => WatchFor::HighWatermark,
+            };
+            replica.step(&mut self.turn, Records::None, |core, _, out| core.watch(token, watch, *end, out));
+        }
+    }
+
+    fn unwatch(&mut self, token: Token, parked: &ParkedFetch) {
+        for part in &parked.ask.parts {
+            if let Some(replica) = find(&mut self.replicas, &part.topic, part.partition) {
+                replica.core.unwatch(token);
+            }
+        }
+    }
+
+    fn look(&mut self, ask: &FetchAsk, repeat: bool) -> Look {
+        let mut look =
+            Look { parts: Vec::with_capacity(ask.parts.len()), ends: Vec::new(), bytes: 0, urgent: false };
+        let mut left = ask.max_bytes;
+        for part in &ask.parts {
+            // The first partition that has something gives a whole batch, whatever the limits.
+            let min_one = look.bytes == 0 && ask.version > 2;
+            let (fetched, end) = self.look_at(part, left, min_one, ask.read_committed, repeat);
+            look.urgent |= !fetched.error.is_ok() || fetched.diverging.is_some();
+            look.bytes += fetched.bytes();
+            left -= fetched.bytes();
+            look.ends.push(end);
+            look.parts.push(fetched);
+        }
+        look
+    }
+
+    fn look_at(
+        &mut self,
+        part: &FetchPart,
+        left: i64,
+        min_one: bool,
+        read_committed: bool,
+        repeat: bool,
+    ) -> (FetchedPart, i64) {
+        let Some(replica) = find(&mut self.replicas, &part.topic, part.partition) else {
+            return (FetchedPart::failed(ErrorCode::NOT_LEADER_OR_FOLLOWER), -1);
+        };
+        if !part.id.is_zero() && !replica.id.is_zero() && replica.id != part.id {
+            return (FetchedPart::failed(ErrorCode::INCONSISTENT_TOPIC_ID), -1);
+        }
+        let fetch = part.fetch;
+        let found = replica.step(&mut self.turn, Records::None, |core, now, out| core.fetch(now, &fetch, repeat, out));
+        self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return (FetchedPart::failed(error), -1),
+        };
+        let mut fetched = FetchedPart {
+            error: ErrorCode::NONE,
+            high_watermark: found.high_watermark,
+            last_stable_offset: found.last_stable_offset,
+            log_start: found.log_start,
+            diverging: None,
+            slice: None,
+            aborted: None,
+        };
+        let up_to = match found.outcome {
+            FetchOutcome::Diverging(end) => {
+                fetched.diverging = Some(end);
+                return (fetched, i64::MAX);
+            }
+            FetchOutcome::Read { up_to } => up_to,
+        };
+        let max_bytes = left.min(i64::from(part.max_bytes)).max(0);
+        if fetch.offset < up_to && (max_bytes > 0 || min_one) {
+            match replica.log.read(fetch.offset, max_bytes as u32, up_to, min_one) {
+                Ok(slice) => {
+                    if slice.len > 0 && !slice.first_incomplete {
+                        fetched.slice = Some(slice);
+                    }
+                }
+                Err(LogError::OffsetOutOfRange { .. }) => {
+                    return (FetchedPart::failed(ErrorCode::OFFSET_OUT_OF_RANGE), up_to);
+                }
+                Err(error) => {
+                    tracing::error!("{error}");
+                    if error.is_io() {
+                        self.turn.failed_dirs.push(replica.dir);
+                    }
+                    return (FetchedPart::failed(ErrorCode::KAFKA_STORAGE_ERROR), up_to);
+                }
+            }
+        }
+        if read_committed {
+            let aborted = replica.log.aborted_txns(fetch.offset, up_to).unwrap_or_default();
+            fetched.aborted = Some(aborted.iter().map(|txn| (txn.producer_id, txn.first_offset)).collect());
+        }
+        (fetched, up_to)
+    }
+}
+

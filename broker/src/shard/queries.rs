@@ -1,0 +1,139 @@
+//! Questions that are answered from what is there: offsets, epochs, what to fetch, sizes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use broker_core::partition::{BatchMeta, EpochEnd, FromLeader, LeaderBody};
+use wire::Str;
+use wire::batch::Batches;
+use wire::kafka::ErrorCode;
+
+use super::event::{MAX_TIMESTAMP, from_bounds};
+use super::replica::{Records, meta};
+use super::{FollowerPart, LeaderPart, LeaderRecords, LogDescription, OffsetAsk, OffsetFound, Shard, find};
+use crate::log::LogError;
+
+impl Shard {
+    pub(super) fn list_offset(&mut self, ask: &OffsetAsk) -> Result<OffsetFound, ErrorCode> {
+        let replica =
+            find(&mut self.replicas, &ask.topic, ask.partition).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
+        let bounds = replica.core.offset_bounds(ask.current_leader_epoch, ask.isolation, ask.leader_only)?;
+        let storage = |error: LogError| {
+            tracing::error!("{error}");
+            ErrorCode::KAFKA_STORAGE_ERROR
+        };
+        let (timestamp, offset) = match from_bounds(ask.timestamp, &bounds) {
+            Some(offset) => (-1, offset?),
+            None if ask.timestamp == MAX_TIMESTAMP => {
+                let found = replica.log.max_timestamp().map_err(storage)?;
+                if found.timestamp < 0 || found.offset >= bounds.latest { (-1, -1) } else { (found.timestamp, found.offset) }
+            }
+            None if ask.timestamp < 0 => return Err(ErrorCode::INVALID_REQUEST),
+            None => match replica.log.offset_for_timestamp(ask.timestamp).map_err(storage)? {
+                Some(found) if found.offset < bounds.latest => (found.timestamp, found.offset),
+                _ if bounds.not_available => return Err(ErrorCode::OFFSET_NOT_AVAILABLE),
+                _ => (-1, -1),
+            },
+        };
+        let leader_epoch = match offset {
+            -1 => -1,
+            offset => epoch_at(replica, offset),
+        };
+        Ok(OffsetFound { timestamp, offset, leader_epoch })
+    }
+
+    pub(super) fn epoch_end(&mut self, ask: &(Str, i32, i32, i32)) -> Result<EpochEnd, ErrorCode> {
+        let (topic, partition, current, asked) = ask;
+        let replica = find(&mut self.replicas, topic, *partition).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
+        replica.core.offset_for_leader_epoch(*current, *asked, true)
+    }
+
+    /// What followers here want of a leader.
+    pub(super) fn follower_parts(&mut self, leader: i32) -> Vec<FollowerPart> {
+        let mut parts = Vec::new();
+        for replica in self.replicas.values().flat_map(BTreeMap::values) {
+            if let Some(next) = replica.core.next_fetch().filter(|next| next.leader == leader) {
+                let (topic, id, partition) = (replica.topic.clone(), replica.id, replica.partition);
+                parts.push(FollowerPart { topic, id, partition, next });
+            }
+        }
+        parts
+    }
+
+    /// What a leader answered for one of our followers.
+    pub(super) fn from_leader(&mut self, part: LeaderPart) {
+        let Some(replica) = find(&mut self.replicas, &part.topic, part.partition) else { return };
+        let from = |body| FromLeader {
+            leader_epoch: part.leader_epoch,
+            offset: part.offset,
+            high_watermark: part.high_watermark,
+            log_start: part.log_start,
+            body,
+        };
+        match part.body {
+            LeaderRecords::Bounds { earliest, latest } => {
+                replica.step(&mut self.turn, Records::None, |core, _, out| {
+                    core.leader_bounds(part.leader_epoch, earliest, latest, out);
+                });
+            }
+            LeaderRecords::Diverging(end) => {
+                replica.step(&mut self.turn, Records::None, |core, _, out| {
+                    core.fetched(from(LeaderBody::Diverging(end)), out)
+                });
+            }
+            LeaderRecords::Records(ref bytes) => {
+                let mut batches: Vec<(usize, BatchMeta)> = Vec::new();
+                let mut at = 0;
+                for batch in Batches::new(bytes.clone()) {
+                    // The last batch may be cut short; a corrupt one ends what can be used.
+                    let Ok(batch) = batch else {
+                        tracing::warn!("Corrupt batch from the leader of {}-{}", part.topic, part.partition);
+                        break;
+                    };
+                    if let Err(error) = batch.check_crc() {
+                        tracing::warn!("{error} from the leader of {}-{}", part.topic, part.partition);
+                        break;
+                    }
+                    batches.push((at, meta(&batch)));
+                    at += batch.header().size();
+                }
+                let metas: Vec<BatchMeta> = batches.iter().map(|(_, batch)| *batch).collect();
+                let outcome = replica.step(&mut self.turn, Records::Fetched(bytes, &batches), |core, _, out| {
+                    core.fetched(from(LeaderBody::Batches(&metas)), out)
+                });
+                if let broker_core::partition::FollowerOutcome::Rejected { expected, got } = outcome {
+                    tracing::error!(
+                        "The leader of {}-{} sent offset {got} where {expected} was expected",
+                        part.topic,
+                        part.partition
+                    );
+                }
+            }
+        }
+    }
+
+    pub(super) fn describe_logs(&self) -> BTreeMap<PathBuf, Vec<LogDescription>> {
+        let mut dirs: BTreeMap<PathBuf, Vec<LogDescription>> =
+            self.store.live_dirs().map(|dir| (dir.to_owned(), Vec::new())).collect();
+        for replica in self.replicas.values().flat_map(BTreeMap::values) {
+            if let Some(logs) = dirs.get_mut(self.store.path(replica.dir)) {
+                logs.push(LogDescription {
+                    topic: replica.topic.clone(),
+                    partition: replica.partition,
+                    size: replica.log.size(),
+                    // How far the high watermark, up to which it is known, is ahead of the log.
+                    offset_lag: (replica.core.high_watermark() - replica.core.log_end()).max(0),
+                });
+            }
+        }
+        dirs
+    }
+}
+
+fn epoch_at(replica: &super::replica::Replica, offset: i64) -> i32 {
+    // At the log's end it is the leader's own epoch.
+    if offset >= replica.core.log_end() {
+        return replica.core.epochs().latest().unwrap_or(-1);
+    }
+    replica.core.epochs().epoch_of(offset).unwrap_or(-1)
+}

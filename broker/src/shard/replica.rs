@@ -1,0 +1,206 @@
+//! One replica: what broker-core decides and the log that obeys.
+
+use broker_core::partition::{
+    AlterPartition, BatchMeta, Effect, EpochStart, LeaderEpochs, LogState, Marker, Partition, PartitionConfig,
+    ProduceResult, Token,
+};
+use broker_core::producer::ProducerSnapshot;
+use bytes::Bytes;
+use wire::Str;
+use wire::batch::control::{EndTransaction, Marker as MarkerKind};
+use wire::batch::{Batch, Header};
+use wire::kafka::{ErrorCode, Uuid};
+
+use super::event::ProducePart;
+use crate::config::TopicConfig;
+use crate::log::{Log, LogError, ProducerEntry};
+
+/// A replica that this broker has.
+pub struct Replica {
+    pub topic: Str,
+    pub id: Uuid,
+    pub partition: i32,
+    pub core: Partition,
+    pub log: Log,
+    /// Index of its log directory.
+    pub dir: usize,
+}
+
+/// What one turn of the loop has to do besides the logs.
+#[derive(Default)]
+pub struct Turn {
+    /// Monotonic, ms.
+    pub now: i64,
+    /// Since 1970, ms.
+    pub wall: i64,
+    pub replies: Vec<(Token, ProduceResult)>,
+    pub deleted: Vec<(Token, Result<i64, ErrorCode>)>,
+    pub woken: Vec<Token>,
+    pub alters: Vec<(Str, Uuid, i32, AlterPartition)>,
+    /// High watermarks of `__consumer_offsets` that moved: (partition, offset).
+    pub group_watermarks: Vec<(i32, i64)>,
+    /// Directories whose disk failed.
+    pub failed_dirs: Vec<usize>,
+    effects: Vec<Effect>,
+}
+
+/// The records that the effects of one step are about.
+pub enum Records<'a> {
+    None,
+    Produced(&'a mut ProducePart),
+    /// A leader's batches: (start in the bytes, header).
+    Fetched(&'a Bytes, &'a [(usize, BatchMeta)]),
+}
+
+/// The core's view of a batch.
+pub fn meta(batch: &Batch) -> BatchMeta {
+    let header: &Header = batch.header();
+    let marker = if header.attributes.is_control() {
+        EndTransaction::from_batch(batch).ok().flatten().map(|end| Marker {
+            coordinator_epoch: end.coordinator_epoch,
+            commit: matches!(end.marker, MarkerKind::Commit),
+        })
+    } else {
+        None
+    };
+    BatchMeta {
+        base_offset: header.base_offset,
+        last_offset_delta: header.last_offset_delta,
+        leader_epoch: header.leader_epoch,
+        producer_id: header.producer_id,
+        producer_epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+        max_timestamp: header.max_timestamp,
+        size: header.size() as u32,
+        transactional: header.attributes.is_transactional(),
+        marker,
+    }
+}
+
+/// The part of a topic's settings that the core obeys.
+pub fn partition_config(config: &TopicConfig, replica_lag_ms_max: i64) -> PartitionConfig {
+    PartitionConfig {
+        min_insync_replicas: usize::try_from(config.insync_min).unwrap_or(1),
+        replica_lag_ms_max,
+        message_bytes_max: u32::try_from(config.message_bytes_max).unwrap_or(0),
+        segment_bytes: config.log.segment_bytes,
+    }
+}
+
+fn snapshot(entry: ProducerEntry) -> ProducerSnapshot {
+    ProducerSnapshot {
+        producer_id: entry.producer_id,
+        producer_epoch: entry.epoch,
+        last_sequence: entry.last_sequence,
+        last_offset: entry.last_offset,
+        offset_delta: entry.offset_delta,
+        timestamp: entry.timestamp,
+        coordinator_epoch: entry.coordinator_epoch,
+        txn_first_offset: entry.txn_first_offset,
+    }
+}
+
+impl Replica {
+    /// A replica as its log was found; the high watermark comes from the checkpoint.
+    pub fn new(
+        local_id: i32,
+        (topic, partition): (Str, i32),
+        log: Log,
+        dir: usize,
+        high_watermark: i64,
+        config: PartitionConfig,
+    ) -> Replica {
+        let epochs = log.epochs().iter();
+        let state = LogState {
+            log_start: log.log_start_offset(),
+            log_end: log.log_end_offset(),
+            high_watermark,
+            epochs: LeaderEpochs::new(epochs.map(|e| EpochStart { epoch: e.epoch, start_offset: e.start_offset })),
+            producers: log.producers().into_iter().map(snapshot).collect(),
+        };
+        let id = log.topic_id().map_or(Uuid::ZERO, Uuid);
+        Replica { topic, id, partition, core: Partition::new(local_id, config, state), log, dir }
+    }
+
+    /// Lets the core take one step and does what it asks for.
+    pub fn step<R>(
+        &mut self,
+        turn: &mut Turn,
+        records: Records<'_>,
+        step: impl FnOnce(&mut Partition, i64, &mut Vec<Effect>) -> R,
+    ) -> R {
+        let mut effects = std::mem::take(&mut turn.effects);
+        let result = step(&mut self.core, turn.now, &mut effects);
+        self.perform(&mut effects, records, turn);
+        effects.clear();
+        turn.effects = effects;
+        result
+    }
+
+    fn perform(&mut self, effects: &mut Vec<Effect>, mut records: Records<'_>, turn: &mut Turn) {
+        let mut failed = None;
+        for effect in effects.drain(..) {
+            if let Err(error) = self.perform_one(effect, &mut records, turn) {
+                failed = Some(error);
+                break;
+            }
+        }
+        let Some(error) = failed else { return };
+        tracing::error!("{}-{}: {error}", self.topic, self.partition);
+        turn.failed_dirs.push(self.dir);
+        self.core.log_failed(effects);
+        for effect in effects.drain(..) {
+            // Only answers come of a failed log.
+            let _ = self.perform_one(effect, &mut Records::None, turn);
+        }
+    }
+
+    fn perform_one(&mut self, effect: Effect, records: &mut Records<'_>, turn: &mut Turn) -> Result<(), LogError> {
+        match effect {
+            Effect::Append { base_offset, leader_epoch } => {
+                let Records::Produced(part) = records else { return Ok(()) };
+                let max_timestamp = part.accepted.max_timestamp;
+                part.accepted.batch.assign(base_offset, leader_epoch, max_timestamp, part.log_append_time);
+                self.log.append(part.accepted.batch.bytes(), turn.wall)?;
+            }
+            Effect::AppendFetched { from } => {
+                let Records::Fetched(bytes, batches) = records else { return Ok(()) };
+                let start = batches.get(from).map_or(bytes.len(), |(start, _)| *start);
+                let end = batches.last().map_or(start, |(start, batch)| start + batch.size as usize);
+                self.log.append(&bytes[start..end], turn.wall)?;
+            }
+            Effect::Truncate { to, producers_lost } => {
+                tracing::info!("Truncating {}-{} to offset {to}", self.topic, self.partition);
+                self.log.truncate_to(to, turn.wall)?;
+                if producers_lost {
+                    self.core.rebuild_producers(self.log.producers().into_iter().map(snapshot), []);
+                }
+            }
+            Effect::TruncateFully { start_at } => {
+                tracing::info!("Restarting {}-{} at offset {start_at}", self.topic, self.partition);
+                self.log.truncate_fully_and_start_at(start_at, turn.wall)?;
+            }
+            Effect::AdvanceLogStart { to } => {
+                self.log.advance_log_start(to)?;
+            }
+            Effect::SaveEpochs => {
+                let latest = self.log.latest_epoch().unwrap_or(-1);
+                for entry in self.core.epochs().entries().iter().filter(|entry| entry.epoch > latest) {
+                    self.log.assign_epoch(entry.epoch, entry.start_offset)?;
+                }
+            }
+            // The log keeps its transaction index itself, from the markers it appends.
+            Effect::TxnCompleted(_) => {}
+            Effect::Reply { token, result } => turn.replies.push((token, result)),
+            Effect::RecordsDeleted { token, result } => turn.deleted.push((token, result)),
+            Effect::AlterPartition(ask) => turn.alters.push((self.topic.clone(), self.id, self.partition, ask)),
+            Effect::HighWatermark { offset } => {
+                if self.topic == crate::topics::GROUP_TOPIC {
+                    turn.group_watermarks.push((self.partition, offset));
+                }
+            }
+            Effect::Wake { token } => turn.woken.push(token),
+        }
+        Ok(())
+    }
+}
