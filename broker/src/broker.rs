@@ -46,7 +46,8 @@ pub struct Broker {
 impl Broker {
     /// A broker that has a session but is not registered yet.
     pub fn new(config: BrokerConfig, id: i32, cluster_id: &str, zk: Zk, shard: ShardHandle) -> Broker {
-        let session_slots = usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
+        let session_slots =
+            usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
         Broker {
             config,
             id,

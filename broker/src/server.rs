@@ -157,16 +157,23 @@ async fn stop_logs(broker: &Broker, shard: &std::thread::JoinHandle<()>) {
 async fn connect(config: &BrokerConfig) -> Result<Zk, ZkError> {
     let address = &config.zookeeper_connect;
     tracing::info!("Connecting to zookeeper on {address}");
-    Zk::connect(address, config.millis("zookeeper.session.timeout.ms"), config.zookeeper_connection_timeout()).await
+    Zk::connect(address, config.millis("zookeeper.session.timeout.ms"), config.zookeeper_connection_timeout())
+        .await
 }
 
 /// The configured id, the one that the log directories remember, or a new one.
-async fn broker_id(config: &BrokerConfig, store: &Store, zk: &Zk, cluster_id: &str) -> Result<i32, StartError> {
+async fn broker_id(
+    config: &BrokerConfig,
+    store: &Store,
+    zk: &Zk,
+    cluster_id: &str,
+) -> Result<i32, StartError> {
     if let Some(id) = store.agree(config.broker_id, cluster_id)? {
         return Ok(id);
     }
     let reserved = config.int("reserved.broker.max.id");
-    let reserved = i32::try_from(reserved).map_err(|_| StartError::Id(format!("reserved.broker.max.id={reserved}")))?;
+    let reserved =
+        i32::try_from(reserved).map_err(|_| StartError::Id(format!("reserved.broker.max.id={reserved}")))?;
     Ok(zk.next_broker_id(reserved).await?)
 }
 
@@ -183,7 +190,8 @@ async fn bind(config: &BrokerConfig, endpoint: &Endpoint) -> Result<TcpListener,
 fn limits(config: &BrokerConfig) -> Limits {
     let count = |key: &str| usize::try_from(config.int(key)).unwrap_or(usize::MAX);
     let idle = config.int("connections.max.idle.ms");
-    let overrides = crate::config::split_list(config.text("max.connections.per.ip.overrides").unwrap_or_default());
+    let overrides =
+        crate::config::split_list(config.text("max.connections.per.ip.overrides").unwrap_or_default());
     Limits {
         request_bytes_max: count("socket.request.max.bytes"),
         idle_max: u64::try_from(idle).ok().filter(|ms| *ms > 0).map(Duration::from_millis),
@@ -201,7 +209,8 @@ fn limits(config: &BrokerConfig) -> Limits {
 /// What goes into `/brokers/ids`; a port of 0 has become a real one.
 fn registration(broker: &Broker, addresses: &[(String, SocketAddr)]) -> Registration {
     let endpoint = |endpoint: &Endpoint| {
-        let real = addresses.iter().find(|(name, _)| *name == endpoint.listener).map(|(_, address)| address.port());
+        let real =
+            addresses.iter().find(|(name, _)| *name == endpoint.listener).map(|(_, address)| address.port());
         let port = if endpoint.port == 0 { real.unwrap_or(0) } else { endpoint.port };
         (endpoint.listener.clone(), endpoint.protocol.clone(), endpoint.host.clone(), port)
     };
@@ -313,7 +322,10 @@ async fn take_notices(
 async fn dir_failed(broker: &Broker, dir: PathBuf, last: bool, halt: &watch::Sender<Option<String>>) {
     tracing::error!("Stopping serving logs in dir {}", dir.display());
     if last {
-        halt.send_replace(Some(format!("Shutdown broker because all log dirs have failed, {} last", dir.display())));
+        halt.send_replace(Some(format!(
+            "Shutdown broker because all log dirs have failed, {} last",
+            dir.display()
+        )));
         return;
     }
     let note = format!("{{\"version\":1,\"broker\":{},\"event\":1}}", broker.id);

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use wire::Str;
 
-use crate::log::{Checkpoint, LoadOptions, LoadedLog, Log, LogConfig, LogDir, LogError, MetaProperties, OpenAt, TopicPartition};
+use crate::log::{
+    Checkpoint, LoadOptions, LoadedLog, Log, LogConfig, LogDir, LogError, MetaProperties, OpenAt,
+    TopicPartition,
+};
 
 /// How long a deleted log's directory stays (Kafka keeps it as long as deleted segments by default).
 const DELETE_DELAY_MS: i64 = 60_000;
@@ -83,7 +86,10 @@ impl Store {
             self.doomed.extend(loaded.deleted.into_iter().map(|path| (path, wall)));
             for LoadedLog { partition, log, high_watermark, future } in loaded.logs {
                 if future {
-                    tracing::warn!("Leaving the unfinished copy of {partition} in {}", dir.dir.path().display());
+                    tracing::warn!(
+                        "Leaving the unfinished copy of {partition} in {}",
+                        dir.dir.path().display()
+                    );
                     continue;
                 }
                 dir.logs += 1;
@@ -166,7 +172,8 @@ impl Store {
             by_dir[dir].insert(TopicPartition { topic: topic.to_string(), partition }, offset);
         }
         let mut failed = Vec::new();
-        for (at, (dir, points)) in self.dirs.iter().zip(&by_dir).enumerate().filter(|(_, (dir, _))| dir.live) {
+        for (at, (dir, points)) in self.dirs.iter().zip(&by_dir).enumerate().filter(|(_, (dir, _))| dir.live)
+        {
             if let Err(error) = dir.dir.write_checkpoint(which, points) {
                 tracing::error!("{error}");
                 failed.push(at);

@@ -32,7 +32,9 @@ pub fn check_name(name: &str) -> Result<(), String> {
             format!("the length of '{name}' is longer than the max allowed length {NAME_LENGTH_MAX}")
         }
         _ if !name.bytes().all(legal) => {
-            format!("'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'")
+            format!(
+                "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+            )
         }
         _ => return Ok(()),
     };
@@ -42,7 +44,10 @@ pub fn check_name(name: &str) -> Result<(), String> {
 /// Existing topics whose name differs only in `.` and `_`, which metrics cannot tell apart.
 pub fn colliding<'a>(name: &str, topics: impl Iterator<Item = &'a Str>) -> Vec<&'a str> {
     let unified = name.replace('.', "_");
-    topics.map(|topic| &**topic).filter(|topic| *topic != name && topic.replace('.', "_") == unified).collect()
+    topics
+        .map(|topic| &**topic)
+        .filter(|topic| *topic != name && topic.replace('.', "_") == unified)
+        .collect()
 }
 
 /// Why a topic was not made.
@@ -84,10 +89,15 @@ pub fn candidates(now: &Snapshot) -> Vec<Candidate> {
 }
 
 /// Where a new topic's replicas go.
-pub fn place(now: &Snapshot, partitions: i32, replication_factor: i32) -> Result<Assignment, AssignmentError> {
+pub fn place(
+    now: &Snapshot,
+    partitions: i32,
+    replication_factor: i32,
+) -> Result<Assignment, AssignmentError> {
     let brokers = candidates(now);
     let count = u32::try_from(brokers.len().max(1)).unwrap_or(1);
-    let start = Start { index: rand::random::<u32>() % count, shift: rand::random::<u32>() % count, partition: 0 };
+    let start =
+        Start { index: rand::random::<u32>() % count, shift: rand::random::<u32>() % count, partition: 0 };
     let lists = assign(&brokers, partitions, replication_factor, start)?;
     Ok((0..).zip(lists).collect())
 }
@@ -148,7 +158,8 @@ async fn create_with_defaults(broker: &Broker, name: &Str) -> Result<Uuid, Creat
         GROUP_TOPIC => {
             overrides.insert("cleanup.policy".to_owned(), "compact".to_owned());
             overrides.insert("compression.type".to_owned(), "producer".to_owned());
-            overrides.insert("segment.bytes".to_owned(), config.int("offsets.topic.segment.bytes").to_string());
+            overrides
+                .insert("segment.bytes".to_owned(), config.int("offsets.topic.segment.bytes").to_string());
             (number("offsets.topic.num.partitions"), number("offsets.topic.replication.factor"))
         }
         _ => (number("num.partitions"), number("default.replication.factor")),
@@ -170,7 +181,9 @@ mod tests {
         assert!(check_name("a.b_c-9").is_ok());
         assert!(check_name(&"a".repeat(249)).is_ok());
         assert_eq!(check_name(".").unwrap_err(), "Topic name is invalid: '.' is not allowed");
-        assert!(check_name(&"a".repeat(250)).unwrap_err().ends_with("is longer than the max allowed length 249"));
+        assert!(
+            check_name(&"a".repeat(250)).unwrap_err().ends_with("is longer than the max allowed length 249")
+        );
         assert!(check_name("a b").unwrap_err().contains("contains one or more characters other than"));
         assert!(check_name("").unwrap_err().contains("empty string"));
     }

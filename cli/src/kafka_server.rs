@@ -44,7 +44,9 @@ fn log_dir() -> PathBuf {
 fn start_behind(args: &[String]) -> ExitCode {
     let dir = log_dir();
     let path = dir.join("kafkaServer.out");
-    let opened = fs::create_dir_all(&dir).and_then(|()| File::create(&path)).and_then(|out| Ok((out.try_clone()?, out)));
+    let opened = fs::create_dir_all(&dir)
+        .and_then(|()| File::create(&path))
+        .and_then(|out| Ok((out.try_clone()?, out)));
     let (out, err) = match opened {
         Ok(files) => files,
         Err(error) => {
@@ -99,7 +101,8 @@ fn fatal(error: &dyn std::fmt::Display) -> ExitCode {
 
 /// SIGTERM or SIGINT.
 async fn terminated() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signals cannot be caught: kill -9 is the only way to stop this broker");
         return std::future::pending().await;
@@ -111,7 +114,8 @@ async fn terminated() {
 }
 
 fn configure(args: &[String]) -> Result<BrokerConfig, ConfigError> {
-    let (file, rest) = args.split_first().ok_or_else(|| ConfigError::new("no configuration file is given"))?;
+    let (file, rest) =
+        args.split_first().ok_or_else(|| ConfigError::new("no configuration file is given"))?;
     let mut properties = Properties::read(Path::new(file))?;
     let mut rest = rest.iter();
     while let Some(word) = rest.next() {
@@ -202,7 +206,8 @@ mod tests {
         let words = |words: &[&str]| -> Vec<String> {
             std::iter::once(path.clone()).chain(words.iter().map(|word| (*word).to_owned())).collect()
         };
-        let config = configure(&words(&["--override", "broker.id=2", "--override=num.partitions=7"])).unwrap();
+        let config =
+            configure(&words(&["--override", "broker.id=2", "--override=num.partitions=7"])).unwrap();
         assert_eq!(config.broker_id, Some(2));
         assert_eq!(config.int("num.partitions"), 7);
         assert!(configure(&words(&["--override", "broker.id"])).is_err());

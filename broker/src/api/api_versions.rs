@@ -66,7 +66,12 @@ mod tests {
 
     #[test]
     fn an_unknown_version_is_answered_in_the_form_of_version_0() {
-        let header = RequestHeader { request_api_key: 18, request_api_version: 99, correlation_id: 7, client_id: None };
+        let header = RequestHeader {
+            request_api_key: 18,
+            request_api_version: 99,
+            correlation_id: 7,
+            client_id: None,
+        };
         assert_eq!(downgrade(&header)[..], [0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 3]);
     }
 }

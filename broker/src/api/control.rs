@@ -20,7 +20,10 @@ pub async fn leader_and_isr(call: &Call<'_>, request: LeaderAndIsrRequest) -> Le
         }
         if let Err(error) = call.broker.reload_topic_overrides(topic).await {
             tracing::error!("Reading the settings of {topic}: {error}");
-            return LeaderAndIsrResponse { error_code: ErrorCode::UNKNOWN_SERVER_ERROR, ..Default::default() };
+            return LeaderAndIsrResponse {
+                error_code: ErrorCode::UNKNOWN_SERVER_ERROR,
+                ..Default::default()
+            };
         }
     }
     let answer = call.broker.shard.ask(|reply| Event::LeaderAndIsr { request, reply }).await;
@@ -42,7 +45,9 @@ pub async fn stop_replica(call: &Call<'_>, request: StopReplicaRequest) -> StopR
 /// The cluster's state as clients are told.
 pub async fn update_metadata(call: &Call<'_>, request: UpdateMetadataRequest) -> UpdateMetadataResponse {
     let broker = call.broker;
-    if request.controller_epoch < broker.controller_epoch.fetch_max(request.controller_epoch, Ordering::AcqRel) {
+    if request.controller_epoch
+        < broker.controller_epoch.fetch_max(request.controller_epoch, Ordering::AcqRel)
+    {
         return UpdateMetadataResponse { error_code: ErrorCode::STALE_CONTROLLER_EPOCH };
     }
     if request.broker_epoch >= 0 && request.broker_epoch < broker.epoch() {

@@ -181,9 +181,10 @@ fn read(call: &Call<'_>, partition: i32, part: FetchedPart) -> PartitionData {
             Bytes::new()
         }
     };
-    let diverging_epoch = part
-        .diverging
-        .map_or_else(EpochEndOffset::default, |end| EpochEndOffset { epoch: end.epoch, end_offset: end.end_offset });
+    let diverging_epoch = part.diverging.map_or_else(EpochEndOffset::default, |end| EpochEndOffset {
+        epoch: end.epoch,
+        end_offset: end.end_offset,
+    });
     let aborted = part.aborted.map(|all| {
         let entry = |(producer_id, first_offset)| AbortedTransaction { producer_id, first_offset };
         all.into_iter().map(entry).collect()
@@ -248,11 +249,14 @@ fn close(
             entries.retain(|entry| sessions.select(session, &entry.key, &answered(&entry.answer)));
         }
         Context::Full => {
-            let served: Vec<_> =
-                entries.iter().map(|entry| (entry.key.clone(), entry.asked, answered(&entry.answer))).collect();
+            let served: Vec<_> = entries
+                .iter()
+                .map(|entry| (entry.key.clone(), entry.asked, answered(&entry.answer)))
+                .collect();
             if !served.is_empty() {
                 let random = rand::random::<i32>;
-                response.session_id = sessions.create(wall_clock(), follower, uses_ids, served.into_iter(), random);
+                response.session_id =
+                    sessions.create(wall_clock(), follower, uses_ids, served.into_iter(), random);
             }
         }
         Context::Sessionless | Context::Error(_) => {}

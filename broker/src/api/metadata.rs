@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use wire::Str;
 use wire::kafka::metadata::{
-    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
 };
 use wire::kafka::{ErrorCode, Uuid};
 
@@ -20,7 +21,8 @@ pub async fn answer(call: &Call<'_>, request: MetadataRequest) -> MetadataRespon
     let mut topics: Vec<MetadataResponseTopic> = match asked {
         None => now.topics.iter().map(|(name, topic)| known(call, &now, name, topic)).collect(),
         Some(asked) => {
-            let may_create = request.allow_auto_topic_creation && call.broker.config.bool("auto.create.topics.enable");
+            let may_create =
+                request.allow_auto_topic_creation && call.broker.config.bool("auto.create.topics.enable");
             let mut topics = Vec::with_capacity(asked.len());
             for topic in asked {
                 let by_id = topic.name.is_none() && !topic.topic_id.is_zero();

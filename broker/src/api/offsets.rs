@@ -1,9 +1,9 @@
 //! OffsetForLeaderEpoch and DeleteRecords.
 
+use wire::kafka::ErrorCode;
 use wire::kafka::delete_records::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
-use wire::kafka::ErrorCode;
 use wire::kafka::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
 };
@@ -12,9 +12,13 @@ use super::Call;
 use crate::shard::Event;
 
 /// Where a leader epoch ends.
-pub async fn epoch_ends(call: &Call<'_>, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+pub async fn epoch_ends(
+    call: &Call<'_>,
+    request: OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
     let now = call.broker.metadata.snapshot();
-    let all = request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |one| (&topic.topic, one)));
+    let all =
+        request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |one| (&topic.topic, one)));
     let asks = all
         .filter(|(topic, one)| now.partition(topic, one.partition).is_some())
         .map(|(topic, one)| (topic.clone(), one.partition, one.current_leader_epoch, one.leader_epoch))
@@ -51,7 +55,8 @@ pub async fn delete_records(call: &Call<'_>, request: DeleteRecordsRequest) -> D
             Ok(())
         }
     };
-    let all = request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |one| (&topic.name, one)));
+    let all =
+        request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |one| (&topic.name, one)));
     let asks = all
         .filter(|(topic, one)| check(topic, one.partition_index).is_ok())
         .map(|(topic, one)| (topic.clone(), one.partition_index, one.offset))

@@ -7,8 +7,8 @@ use wire::Str;
 use wire::batch::produce::{Refused, Rules, check};
 use wire::batch::{Compression, Header};
 use wire::kafka::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceResponse,
 };
 use wire::kafka::{ApiKey, ErrorCode};
 
@@ -169,10 +169,13 @@ async fn refuse_for_the_partitions_sake(call: &Call<'_>, slots: &mut [(Str, Vec<
     if refused.is_empty() {
         return;
     }
-    let Ok(checked) = call.broker.shard.ask(|reply| Event::CheckProduce { parts: refused, acks, reply }).await else {
+    let Ok(checked) =
+        call.broker.shard.ask(|reply| Event::CheckProduce { parts: refused, acks, reply }).await
+    else {
         return;
     };
-    let waiting = slots.iter_mut().flat_map(|(_, all)| all.iter_mut()).filter(|(_, s)| matches!(s, Slot::Refused(_)));
+    let waiting =
+        slots.iter_mut().flat_map(|(_, all)| all.iter_mut()).filter(|(_, s)| matches!(s, Slot::Refused(_)));
     for ((index, slot), result) in waiting.zip(checked) {
         if let Err(error) = result {
             *slot = Slot::Done(failed(*index, error));

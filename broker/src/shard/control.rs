@@ -40,7 +40,11 @@ impl Shard {
         let mut leaders = std::collections::BTreeSet::new();
         for state in &request.ungrouped_partition_states {
             let error_code = self.one_leader_and_isr(&state.topic_name, Uuid::ZERO, state, &mut leaders);
-            response.partition_errors.push(partition_error(&state.topic_name, state.partition_index, error_code));
+            response.partition_errors.push(partition_error(
+                &state.topic_name,
+                state.partition_index,
+                error_code,
+            ));
         }
         for topic in &request.topic_states {
             let mut errors = Vec::with_capacity(topic.partition_states.len());
@@ -50,7 +54,9 @@ impl Shard {
             }
             // Up to version 4 errors go by name, from 5 on by id; what a version lacks is not sent.
             response.partition_errors.extend(errors.iter().cloned());
-            response.topics.push(LeaderAndIsrTopicError { topic_id: topic.topic_id, partition_errors: errors });
+            response
+                .topics
+                .push(LeaderAndIsrTopicError { topic_id: topic.topic_id, partition_errors: errors });
         }
         for leader in leaders {
             let _ = self.notices.send(Notice::Fetch { leader });
@@ -84,7 +90,8 @@ impl Shard {
             adding_replicas: state.adding_replicas.clone(),
             removing_replicas: state.removing_replicas.clone(),
         };
-        let role = replica.step(&mut self.turn, Records::None, |core, now, out| core.leader_and_isr(now, &change, out));
+        let role = replica
+            .step(&mut self.turn, Records::None, |core, now, out| core.leader_and_isr(now, &change, out));
         self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
         match role {
             Ok(RoleChange::Leader { newly }) => {
@@ -121,7 +128,11 @@ impl Shard {
                 replica.log.set_topic_id(id.0).map_err(|error| storage(&error))?;
                 replica.id = id;
             }
-            return if id.is_zero() || replica.id == id { Ok(()) } else { Err(ErrorCode::INCONSISTENT_TOPIC_ID) };
+            return if id.is_zero() || replica.id == id {
+                Ok(())
+            } else {
+                Err(ErrorCode::INCONSISTENT_TOPIC_ID)
+            };
         }
         let config = self.broker.topic_config(topic);
         let (mut log, dir) = self
@@ -154,9 +165,9 @@ impl Shard {
         }
         for topic in &request.topic_states {
             let all = topic.partition_states.iter();
-            asks.extend(
-                all.map(|state| (&topic.topic_name, state.partition_index, state.leader_epoch, state.delete_partition)),
-            );
+            asks.extend(all.map(|state| {
+                (&topic.topic_name, state.partition_index, state.leader_epoch, state.delete_partition)
+            }));
         }
         let mut response = StopReplicaResponse::default();
         for (topic, partition, epoch, delete) in asks {
@@ -171,7 +182,8 @@ impl Shard {
 
     fn one_stop(&mut self, topic: &Str, partition: i32, epoch: i32, delete: bool) -> ErrorCode {
         let Some(replica) = find(&mut self.replicas, topic, partition) else { return ErrorCode::NONE };
-        let stopped = replica.step(&mut self.turn, Records::None, |core, _, out| core.stop_replica(epoch, out));
+        let stopped =
+            replica.step(&mut self.turn, Records::None, |core, _, out| core.stop_replica(epoch, out));
         if let Err(error) = stopped {
             return error;
         }

@@ -126,7 +126,10 @@ pub enum LeaderRecords {
     Records(bytes::Bytes),
     Diverging(EpochEnd),
     /// After OFFSET_OUT_OF_RANGE: the leader's earliest and latest offset.
-    Bounds { earliest: i64, latest: i64 },
+    Bounds {
+        earliest: i64,
+        latest: i64,
+    },
 }
 
 /// One replica's place on disk, for DescribeLogDirs.

@@ -124,7 +124,8 @@ impl Shard {
             return (FetchedPart::failed(ErrorCode::INCONSISTENT_TOPIC_ID), -1);
         }
         let fetch = part.fetch;
-        let found = replica.step(&mut self.turn, Records::None, |core, now, out| core.fetch(now, &fetch, repeat, out));
+        let found = replica
+            .step(&mut self.turn, Records::None, |core, now, out| core.fetch(now, &fetch, repeat, out));
         self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
         let found = match found {
             Ok(found) => found,
@@ -173,4 +174,3 @@ impl Shard {
         (fetched, up_to)
     }
 }
-

@@ -239,7 +239,8 @@ impl Shard {
             let mut due = i64::MAX;
             for replica in self.replicas.values_mut().flat_map(BTreeMap::values_mut) {
                 if replica.core.deadline().is_some_and(|deadline| deadline <= now) {
-                    replica.step(&mut self.turn, replica::Records::None, |core, now, out| core.tick(now, out));
+                    replica
+                        .step(&mut self.turn, replica::Records::None, |core, now, out| core.tick(now, out));
                 }
                 due = due.min(replica.core.deadline().unwrap_or(i64::MAX));
             }

@@ -51,7 +51,9 @@ impl Shard {
                 origin: Origin::Client,
                 log_append_time_ms: if part.log_append_time { part.accepted.max_timestamp } else { -1 },
             };
-            replica.step(&mut self.turn, Records::Produced(part), |core, now, out| core.produce(now, produce, out));
+            replica.step(&mut self.turn, Records::Produced(part), |core, now, out| {
+                core.produce(now, produce, out)
+            });
             self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
         }
         if pending.left == 0 {

@@ -26,7 +26,11 @@ impl Shard {
             Some(offset) => (-1, offset?),
             None if ask.timestamp == MAX_TIMESTAMP => {
                 let found = replica.log.max_timestamp().map_err(storage)?;
-                if found.timestamp < 0 || found.offset >= bounds.latest { (-1, -1) } else { (found.timestamp, found.offset) }
+                if found.timestamp < 0 || found.offset >= bounds.latest {
+                    (-1, -1)
+                } else {
+                    (found.timestamp, found.offset)
+                }
             }
             None if ask.timestamp < 0 => return Err(ErrorCode::INVALID_REQUEST),
             None => match replica.log.offset_for_timestamp(ask.timestamp).map_err(storage)? {
@@ -98,9 +102,10 @@ impl Shard {
                     at += batch.header().size();
                 }
                 let metas: Vec<BatchMeta> = batches.iter().map(|(_, batch)| *batch).collect();
-                let outcome = replica.step(&mut self.turn, Records::Fetched(bytes, &batches), |core, _, out| {
-                    core.fetched(from(LeaderBody::Batches(&metas)), out)
-                });
+                let outcome =
+                    replica.step(&mut self.turn, Records::Fetched(bytes, &batches), |core, _, out| {
+                        core.fetched(from(LeaderBody::Batches(&metas)), out)
+                    });
                 if let broker_core::partition::FollowerOutcome::Rejected { expected, got } = outcome {
                     tracing::error!(
                         "The leader of {}-{} sent offset {got} where {expected} was expected",

@@ -1,8 +1,8 @@
 //! One replica: what broker-core decides and the log that obeys.
 
 use broker_core::partition::{
-    AlterPartition, BatchMeta, Effect, EpochStart, LeaderEpochs, LogState, Marker, Partition, PartitionConfig,
-    ProduceResult, Token,
+    AlterPartition, BatchMeta, Effect, EpochStart, LeaderEpochs, LogState, Marker, Partition,
+    PartitionConfig, ProduceResult, Token,
 };
 use broker_core::producer::ProducerSnapshot;
 use bytes::Bytes;
@@ -115,7 +115,9 @@ impl Replica {
             log_start: log.log_start_offset(),
             log_end: log.log_end_offset(),
             high_watermark,
-            epochs: LeaderEpochs::new(epochs.map(|e| EpochStart { epoch: e.epoch, start_offset: e.start_offset })),
+            epochs: LeaderEpochs::new(
+                epochs.map(|e| EpochStart { epoch: e.epoch, start_offset: e.start_offset }),
+            ),
             producers: log.producers().into_iter().map(snapshot).collect(),
         };
         let id = log.topic_id().map_or(Uuid::ZERO, Uuid);
@@ -155,7 +157,12 @@ impl Replica {
         }
     }
 
-    fn perform_one(&mut self, effect: Effect, records: &mut Records<'_>, turn: &mut Turn) -> Result<(), LogError> {
+    fn perform_one(
+        &mut self,
+        effect: Effect,
+        records: &mut Records<'_>,
+        turn: &mut Turn,
+    ) -> Result<(), LogError> {
         match effect {
             Effect::Append { base_offset, leader_epoch } => {
                 let Records::Produced(part) = records else { return Ok(()) };
@@ -193,7 +200,9 @@ impl Replica {
             Effect::TxnCompleted(_) => {}
             Effect::Reply { token, result } => turn.replies.push((token, result)),
             Effect::RecordsDeleted { token, result } => turn.deleted.push((token, result)),
-            Effect::AlterPartition(ask) => turn.alters.push((self.topic.clone(), self.id, self.partition, ask)),
+            Effect::AlterPartition(ask) => {
+                turn.alters.push((self.topic.clone(), self.id, self.partition, ask))
+            }
             Effect::HighWatermark { offset } => {
                 if self.topic == crate::topics::GROUP_TOPIC {
                     turn.group_watermarks.push((self.partition, offset));

@@ -79,7 +79,8 @@ impl Shard {
                         replica.topic,
                         replica.partition
                     );
-                    replica.step(&mut self.turn, Records::None, |core, _, out| core.log_start_moved(start, out));
+                    replica
+                        .step(&mut self.turn, Records::None, |core, _, out| core.log_start_moved(start, out));
                 }
                 Err(error) => {
                     tracing::error!("{error}");
@@ -113,7 +114,8 @@ impl Shard {
 
     fn save_watermarks(&mut self) {
         let all = self.replicas.values().flat_map(BTreeMap::values);
-        let all = all.map(|replica| (replica.dir, &replica.topic, replica.partition, replica.core.high_watermark()));
+        let all = all
+            .map(|replica| (replica.dir, &replica.topic, replica.partition, replica.core.high_watermark()));
         let failed = self.store.save(Checkpoint::HighWatermark, all);
         self.turn.failed_dirs.extend(failed);
     }
