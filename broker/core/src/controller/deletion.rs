@@ -1,0 +1,143 @@
+//! Topic deletion: everyone forgets the topic, every replica deletes its log, ZooKeeper's nodes go last. A replica
+//! whose broker is away, or failed, holds everything up until that broker is back.
+
+use super::event::{Effect, Write};
+use super::state::TopicPartition;
+use super::{Controller, Purpose};
+use crate::error::ErrorCode;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::Str;
+use wire::kafka::{StopReplicaRequest, StopReplicaResponse};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// To be tried when the broker is there (again).
+    Waiting,
+    /// StopReplica is on its way.
+    Started,
+    Done,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Deletion {
+    /// By partition and broker.
+    replicas: BTreeMap<(i32, i32), Progress>,
+    /// The nodes are being deleted.
+    finishing: bool,
+}
+
+impl Controller {
+    pub(super) fn delete_topics(&mut self, topics: BTreeSet<Str>, out: &mut Vec<Effect>) {
+        for topic in topics {
+            if !self.topics.contains_key(&topic) || !self.config.delete_topics {
+                self.write(Purpose::Forget, Write::DropDeletion { topic }, out);
+                continue;
+            }
+            let Some(entry) = self.topics.get_mut(&topic).filter(|entry| entry.deletion.is_none()) else {
+                continue;
+            };
+            let mut deletion = Deletion::default();
+            for (&partition, state) in &entry.partitions {
+                for &broker in &state.assignment.replicas {
+                    deletion.replicas.insert((partition, broker), Progress::Waiting);
+                }
+                self.outbox.metadata(TopicPartition { topic: topic.clone(), partition });
+            }
+            entry.deletion = Some(deletion);
+            self.resume_deletion(&topic, out);
+        }
+    }
+
+    /// Goes on where it can: replicas that wait for nothing, or the nodes when all replicas are gone.
+    pub(super) fn resume_deletion(&mut self, topic: &Str, out: &mut Vec<Effect>) {
+        let Some(entry) = self.topics.get(topic) else { return };
+        let Some(deletion) = &entry.deletion else { return };
+        // A reassignment is finished first; a write under way would bring the state node back.
+        let busy =
+            entry.partitions.values().any(|p| p.assignment.is_being_reassigned() || p.writing.is_some());
+        if busy || deletion.finishing {
+            return;
+        }
+        let waiting: Vec<(i32, i32)> = deletion
+            .replicas
+            .iter()
+            .filter(|&(&(partition, broker), &progress)| {
+                progress == Progress::Waiting
+                    && self.is_online(broker, &TopicPartition { topic: topic.clone(), partition })
+            })
+            .map(|(&replica, _)| replica)
+            .collect();
+        let done = deletion.replicas.values().all(|&progress| progress == Progress::Done);
+        for &(partition, broker) in &waiting {
+            self.outbox.stop(broker, TopicPartition { topic: topic.clone(), partition }, true);
+        }
+        let Some(deletion) = self.topics.get_mut(topic).and_then(|entry| entry.deletion.as_mut()) else {
+            return;
+        };
+        for replica in waiting {
+            deletion.replicas.insert(replica, Progress::Started);
+        }
+        if done {
+            deletion.finishing = true;
+            self.write(Purpose::DeleteTopic(topic.clone()), Write::DeleteTopic { topic: topic.clone() }, out);
+        }
+    }
+
+    pub(super) fn resume_deletions(&mut self, out: &mut Vec<Effect>) {
+        let deleting: Vec<Str> =
+            self.topics.iter().filter(|(_, t)| t.deletion.is_some()).map(|(name, _)| name.clone()).collect();
+        deleting.iter().for_each(|topic| self.resume_deletion(topic, out));
+    }
+
+    /// The broker is gone, and with it the answers it owes.
+    pub(super) fn halt_deletions_on(&mut self, broker: i32) {
+        for deletion in self.topics.values_mut().filter_map(|topic| topic.deletion.as_mut()) {
+            for (_, progress) in deletion.replicas.iter_mut().filter(|((_, id), _)| *id == broker) {
+                if *progress == Progress::Started {
+                    *progress = Progress::Waiting;
+                }
+            }
+        }
+    }
+
+    pub(super) fn replicas_stopped(
+        &mut self,
+        broker: i32,
+        request: &StopReplicaRequest,
+        response: &StopReplicaResponse,
+        out: &mut Vec<Effect>,
+    ) {
+        let failed: BTreeSet<(&Str, i32)> = response
+            .partition_errors
+            .iter()
+            .filter(|partition| partition.error_code != ErrorCode::NONE)
+            .map(|partition| (&partition.topic_name, partition.partition_index))
+            .collect();
+        let mut touched = BTreeSet::new();
+        for topic in &request.topic_states {
+            let entry = self.topics.get_mut(&topic.topic_name);
+            let Some(deletion) = entry.and_then(|entry| entry.deletion.as_mut()) else { continue };
+            for partition in topic.partition_states.iter().filter(|partition| partition.delete_partition) {
+                let ok = response.error_code == ErrorCode::NONE
+                    && !failed.contains(&(&topic.topic_name, partition.partition_index));
+                if let Some(progress) = deletion.replicas.get_mut(&(partition.partition_index, broker))
+                    && *progress == Progress::Started
+                    && ok
+                {
+                    *progress = Progress::Done;
+                    touched.insert(topic.topic_name.clone());
+                }
+                // What failed stays as it is until the broker restarts.
+            }
+        }
+        touched.iter().for_each(|topic| self.resume_deletion(topic, out));
+    }
+
+    pub(super) fn topic_deleted(&mut self, topic: &Str, ok: bool, out: &mut Vec<Effect>) {
+        if ok {
+            self.remove_topic(topic, out);
+        } else if let Some(deletion) = self.topics.get_mut(topic).and_then(|entry| entry.deletion.as_mut()) {
+            deletion.finishing = false;
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Who leads a partition, and who is in its ISR, given who is there.
+
+use super::state::{Assignment, NO_LEADER, PartitionState};
+
+/// A replica's broker, as elections see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// May lead and follow.
+    Online,
+    /// Serves what it leads until someone else can, and nothing more.
+    ShuttingDown,
+    /// No session, or the log directory failed.
+    Offline,
+}
+
+/// The first state of a new partition: led by its first live replica, all live ones in sync. `None` while there is none.
+pub fn first_state(
+    assignment: &Assignment,
+    controller_epoch: i32,
+    liveness: impl Fn(i32) -> Liveness,
+) -> Option<PartitionState> {
+    let isr: Vec<i32> =
+        assignment.replicas.iter().copied().filter(|&id| liveness(id) == Liveness::Online).collect();
+    Some(PartitionState {
+        controller_epoch,
+        leader: *isr.first()?,
+        leader_epoch: 0,
+        isr,
+        recovering: false,
+        version: 0,
+    })
+}
+
+/// The state as it should be after brokers came or went; `None` if it may stay. The ISR never becomes empty: its last
+/// member has the data, dead or not. `unclean` lets a replica lead that may lack some.
+pub fn reassess(
+    assignment: &Assignment,
+    state: &PartitionState,
+    controller_epoch: i32,
+    unclean: bool,
+    liveness: impl Fn(i32) -> Liveness,
+) -> Option<PartitionState> {
+    let online = |id: &i32| liveness(*id) == Liveness::Online;
+    let mut replicas = assignment.replicas.iter().copied();
+    let in_sync = replicas.clone().find(|id| online(id) && state.isr.contains(id));
+    let mut recovering = state.recovering;
+    let mut isr: Vec<i32> = state.isr.iter().copied().filter(online).collect();
+    let leader = if online(&state.leader) {
+        state.leader
+    } else if let Some(in_sync) = in_sync {
+        in_sync
+    } else if liveness(state.leader) == Liveness::ShuttingDown {
+        state.leader
+    } else if let Some(first) = replicas.find(online).filter(|_| unclean) {
+        recovering = true;
+        isr = vec![first];
+        first
+    } else {
+        NO_LEADER
+    };
+    if leader != NO_LEADER && !isr.contains(&leader) {
+        isr.insert(0, leader);
+    }
+    if isr.is_empty() {
+        let last =
+            if state.isr.contains(&state.leader) { Some(state.leader) } else { state.isr.last().copied() };
+        isr.extend(last);
+    }
+    (leader != state.leader || isr != state.isr).then(|| PartitionState {
+        controller_epoch,
+        leader,
+        leader_epoch: state.leader_epoch + 1,
+        isr,
+        recovering,
+        version: state.version,
+    })
+}
+
+/// The state led by the preferred replica: the first of the assignment. `None` if that one cannot lead.
+pub fn preferred(
+    assignment: &Assignment,
+    state: &PartitionState,
+    controller_epoch: i32,
+    liveness: impl Fn(i32) -> Liveness,
+) -> Option<PartitionState> {
+    let leader = *assignment.replicas.first()?;
+    let able = liveness(leader) == Liveness::Online && state.isr.contains(&leader);
+    able.then(|| PartitionState {
+        controller_epoch,
+        leader,
+        leader_epoch: state.leader_epoch + 1,
+        ..state.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assigned(replicas: &[i32]) -> Assignment {
+        Assignment { replicas: replicas.to_vec(), ..Assignment::default() }
+    }
+
+    fn state(leader: i32, isr: &[i32]) -> PartitionState {
+        let isr = isr.to_vec();
+        PartitionState { controller_epoch: 1, leader, leader_epoch: 4, isr, recovering: false, version: 9 }
+    }
+
+    fn live(online: &'static [i32], shutting_down: &'static [i32]) -> impl Fn(i32) -> Liveness {
+        move |id| {
+            if online.contains(&id) {
+                Liveness::Online
+            } else if shutting_down.contains(&id) {
+                Liveness::ShuttingDown
+            } else {
+                Liveness::Offline
+            }
+        }
+    }
+
+    fn check(
+        isr: (i32, &[i32]),
+        unclean: bool,
+        liveness: impl Fn(i32) -> Liveness,
+    ) -> Option<(i32, Vec<i32>)> {
+        let new = reassess(&assigned(&[1, 2, 3]), &state(isr.0, isr.1), 2, unclean, liveness)?;
+        assert_eq!((new.leader_epoch, new.version, new.controller_epoch), (5, 9, 2));
+        Some((new.leader, new.isr))
+    }
+
+    #[test]
+    fn the_first_live_replica_leads_a_new_partition() {
+        let first = first_state(&assigned(&[3, 1, 2]), 7, live(&[1, 2], &[])).unwrap();
+        assert_eq!((first.leader, first.isr.as_slice(), first.leader_epoch), (1, [1, 2].as_slice(), 0));
+        assert_eq!(first_state(&assigned(&[3]), 7, live(&[1], &[])), None);
+    }
+
+    #[test]
+    fn a_dead_leader_is_replaced_from_the_isr_in_the_order_of_the_assignment() {
+        assert_eq!(check((1, &[3, 2, 1]), false, live(&[2, 3], &[])), Some((2, vec![3, 2])));
+        assert_eq!(check((1, &[1, 3]), false, live(&[2, 3], &[])), Some((3, vec![3])));
+    }
+
+    #[test]
+    fn a_dead_follower_leaves_the_isr() {
+        assert_eq!(check((1, &[1, 2, 3]), false, live(&[1, 3], &[])), Some((1, vec![1, 3])));
+        assert_eq!(check((1, &[1, 3]), false, live(&[1, 3], &[])), None, "2 was not in it");
+    }
+
+    #[test]
+    fn the_last_member_stays_in_the_isr_without_leading() {
+        assert_eq!(check((1, &[1]), false, live(&[2, 3], &[])), Some((-1, vec![1])));
+        assert_eq!(check((-1, &[1]), false, live(&[2, 3], &[])), None);
+        assert_eq!(check((-1, &[1]), false, live(&[1, 2], &[])), Some((1, vec![1])), "until it is back");
+        assert_eq!(check((2, &[1, 2]), false, live(&[], &[])), Some((-1, vec![2])));
+    }
+
+    #[test]
+    fn an_unclean_election_takes_anyone_alive() {
+        assert_eq!(check((1, &[1]), true, live(&[2, 3], &[])), Some((2, vec![2])));
+        let new = reassess(&assigned(&[1, 2]), &state(-1, &[1]), 2, true, live(&[2], &[])).unwrap();
+        assert!(new.recovering);
+    }
+
+    #[test]
+    fn a_broker_that_shuts_down_hands_over_what_it_can() {
+        assert_eq!(check((1, &[1, 2]), false, live(&[2, 3], &[1])), Some((2, vec![2])));
+        assert_eq!(check((1, &[1]), false, live(&[2, 3], &[1])), None, "nobody else is in sync");
+        assert_eq!(check((1, &[1]), true, live(&[2, 3], &[1])), None, "and that is no case for data loss");
+        assert_eq!(check((2, &[1, 2]), false, live(&[2, 3], &[1])), Some((2, vec![2])));
+    }
+
+    #[test]
+    fn the_preferred_leader_must_be_in_sync() {
+        let elect = |isr: &[i32]| preferred(&assigned(&[1, 2]), &state(2, isr), 2, live(&[1, 2], &[]));
+        assert_eq!(elect(&[2]), None);
+        assert_eq!(elect(&[2, 1]).map(|new| (new.leader, new.isr)), Some((1, vec![2, 1])));
+    }
+}

@@ -1,0 +1,160 @@
+//! What reaches the controller, and what it asks for in return.
+
+use super::state::{Broker, PartitionState, Topic, TopicPartition};
+use crate::error::ErrorCode;
+use crate::partition::Token;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::Str;
+use wire::kafka::{
+    AlterPartitionRequest, AlterPartitionResponse, LeaderAndIsrRequest, LeaderAndIsrResponse,
+    StopReplicaRequest, StopReplicaResponse, UpdateMetadataRequest,
+};
+
+/// A read or write of ZooKeeper, numbered by the core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(pub u64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ElectionType {
+    Preferred,
+    Unclean,
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// All of `/brokers/ids`, with data and czxid.
+    Brokers(BTreeMap<i32, Broker>),
+    /// All names in `/brokers/topics`, and the nodes of those that are new to the core ([`super::Controller::knows`]).
+    Topics {
+        names: BTreeSet<Str>,
+        added: BTreeMap<Str, Topic>,
+    },
+    /// A topic's node changed: partitions were added.
+    TopicChanged {
+        name: Str,
+        topic: Topic,
+    },
+    /// All of `/admin/delete_topics`.
+    DeleteTopics(BTreeSet<Str>),
+    /// A topic's `unclean.leader.election.enable`.
+    UncleanElection {
+        topic: Str,
+        enabled: bool,
+    },
+    /// Brokers that told of failed log directories.
+    LogDirsFailed(Vec<i32>),
+    /// `leader.imbalance.check.interval.seconds` have passed.
+    BalanceLeaders,
+
+    /// The outcome of an [`Effect::Write`]. The epoch check's failure is not among them: then this core is dropped.
+    Written {
+        op: OpId,
+        result: Result<i32, WriteError>,
+    },
+    /// The outcome of an [`Effect::ReadState`].
+    StateRead {
+        op: OpId,
+        state: Option<PartitionState>,
+    },
+
+    /// A broker's answers.
+    LeaderAndIsrAnswered {
+        broker: i32,
+        response: LeaderAndIsrResponse,
+    },
+    StopReplicaAnswered {
+        broker: i32,
+        request: StopReplicaRequest,
+        response: StopReplicaResponse,
+    },
+
+    /// Requests to the controller.
+    AlterPartition {
+        token: Token,
+        version: i16,
+        request: AlterPartitionRequest,
+    },
+    ControlledShutdown {
+        token: Token,
+        broker: i32,
+        broker_epoch: i64,
+    },
+    /// `partitions`: `None` for all.
+    ElectLeaders {
+        token: Token,
+        election: ElectionType,
+        partitions: Option<Vec<TopicPartition>>,
+    },
+}
+
+/// Why ZooKeeper refused a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteError {
+    /// The node has another version, or is there already.
+    Conflict,
+    /// Anything else, a lost session apart.
+    Failed,
+}
+
+/// A change in ZooKeeper, in one transaction with a check of `/controller_epoch`'s version for each node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// The state node is new, and its parents may be. The result is version 0.
+    CreateState { partition: TopicPartition, state: PartitionState },
+    /// Replaces the state of exactly `state.version`. The result is the new version.
+    SetState { partition: TopicPartition, state: PartitionState },
+    /// All of `/brokers/topics/T`, `/config/topics/T`, and last `/admin/delete_topics/T`.
+    DeleteTopic { topic: Str },
+    /// `/admin/delete_topics/T` alone: there is no such topic, or deletion is disabled.
+    DropDeletion { topic: Str },
+}
+
+/// A request for a broker. Versions: LeaderAndIsr 7, UpdateMetadata 8, StopReplica 4.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ToBroker {
+    LeaderAndIsr(LeaderAndIsrRequest),
+    UpdateMetadata(UpdateMetadataRequest),
+    StopReplica(StopReplicaRequest),
+}
+
+/// One partition's outcome of an election asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elected {
+    pub partition: TopicPartition,
+    pub error: ErrorCode,
+    pub message: Option<&'static str>,
+}
+
+/// What the shell does, in this order. Reads and writes may be pipelined; their outcomes come back as events.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    Write {
+        op: OpId,
+        write: Write,
+    },
+    /// The state node of a partition, `None` if there is none.
+    ReadState {
+        op: OpId,
+        partition: TopicPartition,
+    },
+    /// On the broker's own channel, behind what was sent before, again and again until it is answered or this
+    /// registration of the broker is gone.
+    Send {
+        broker: i32,
+        broker_epoch: i64,
+        request: ToBroker,
+    },
+    AlterPartitionReply {
+        token: Token,
+        response: AlterPartitionResponse,
+    },
+    /// The partitions that the broker still leads.
+    ControlledShutdownReply {
+        token: Token,
+        result: Result<Vec<TopicPartition>, ErrorCode>,
+    },
+    ElectLeadersReply {
+        token: Token,
+        results: Vec<Elected>,
+    },
+}

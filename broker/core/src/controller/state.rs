@@ -1,0 +1,93 @@
+//! What the controller knows of the cluster, as ZooKeeper holds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use wire::Str;
+use wire::kafka::Uuid;
+
+/// A partition's leader when there is none.
+pub const NO_LEADER: i32 = -1;
+/// A partition's leader in UpdateMetadata while its topic is being deleted.
+pub const LEADER_DURING_DELETE: i32 = -2;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    pub topic: Str,
+    pub partition: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub listener: Str,
+    /// 0 PLAINTEXT, 1 SSL, 2 SASL_PLAINTEXT, 3 SASL_SSL.
+    pub security_protocol: i16,
+    pub host: Str,
+    pub port: i32,
+}
+
+/// `/brokers/ids/N`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// The node's czxid.
+    pub epoch: i64,
+    pub endpoints: Vec<Endpoint>,
+    pub rack: Option<Str>,
+}
+
+/// `/brokers/topics/T/partitions/P/state`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionState {
+    pub controller_epoch: i32,
+    /// [`NO_LEADER`], or a broker.
+    pub leader: i32,
+    pub leader_epoch: i32,
+    pub isr: Vec<i32>,
+    /// The leader was elected from outside of the ISR and has not yet said that it is well.
+    pub recovering: bool,
+    /// The node's data version: brokers call it the partition epoch.
+    pub version: i32,
+}
+
+/// One partition in `/brokers/topics/T`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Assignment {
+    /// The preferred leader first.
+    pub replicas: Vec<i32>,
+    pub adding: Vec<i32>,
+    pub removing: Vec<i32>,
+}
+
+impl Assignment {
+    pub fn is_being_reassigned(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+}
+
+/// `/brokers/topics/T`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Topic {
+    pub id: Uuid,
+    pub partitions: BTreeMap<i32, Assignment>,
+}
+
+/// All that a newly elected controller reads.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub brokers: BTreeMap<i32, Broker>,
+    pub topics: BTreeMap<Str, Topic>,
+    pub states: BTreeMap<TopicPartition, PartitionState>,
+    /// Children of `/admin/delete_topics`.
+    pub deletions: BTreeSet<Str>,
+    /// Topics whose `unclean.leader.election.enable` is on.
+    pub unclean: BTreeSet<Str>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ControllerConfig {
+    pub id: i32,
+    /// The listener brokers use among themselves: leaders are named by it.
+    pub listener: Str,
+    /// `delete.topic.enable`.
+    pub delete_topics: bool,
+    /// `leader.imbalance.per.broker.percentage`.
+    pub imbalance_percent_max: u32,
+}
