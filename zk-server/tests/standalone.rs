@@ -180,6 +180,28 @@ fn words_are_answered_as_the_whitelist_says() {
 }
 
 #[test]
+fn dump_lists_sessions_ephemerals_and_connections_by_their_ends() {
+    let alone = Alone::start("4lw.commands.whitelist=dump,wchc,wchp\n");
+    let mut client = Client::connected(alone.addr());
+    client.create_as("/mine", "", 1).unwrap().unwrap();
+    client.get("/mine", true).unwrap().unwrap();
+    let session = client.handshake.session;
+    let dump = word(alone.addr(), "dump");
+    let lines: Vec<&str> = dump.lines().collect();
+    assert_eq!(lines[..2], ["SessionTracker dump:", "Session Sets (1)/(1):"]);
+    assert!(lines[2].starts_with("1 expire at ") && lines[2].ends_with(':'), "{dump}");
+    assert_eq!(lines[3], format!("\t0x{session:x}"));
+    let ephemerals =
+        ["ephemeral nodes dump:", "Sessions with Ephemerals (1):", &format!("0x{session:x}:"), "\t/mine"];
+    assert_eq!(lines[4..8], ephemerals);
+    assert_eq!(lines[8..10], ["Connections dump:", "Connections Sets (1)/(1):"]);
+    assert!(lines[11].starts_with("\tip: /127.0.0.1:"), "{dump}");
+    assert!(lines[11].ends_with(&format!(" sessionId: 0x{session:x}")), "{dump}");
+    assert_eq!(word(alone.addr(), "wchc"), format!("0x{session:x}\n\t/mine\n\n"));
+    assert_eq!(word(alone.addr(), "wchp"), format!("/mine\n\t0x{session:x}\n\n"));
+}
+
+#[test]
 fn one_address_gets_no_more_connections_than_it_may() {
     let alone = Alone::start("maxClientCnxns=2\n");
     let first = Client::connected(alone.addr());

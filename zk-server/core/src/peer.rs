@@ -11,10 +11,10 @@ use crate::zab::learner::Learner;
 use crate::zab::links::Stage;
 use crate::zab::standalone::Standalone;
 use crate::zab::{Over, Server, log};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::zk::quorum::QuorumPacket;
 use wire::zk::txn::Txn;
-use wire::zk::{Sid, Zxid, epoch_of};
+use wire::zk::{SessionId, Sid, Zxid, epoch_of};
 
 /// Learners that dial before this server knows that it leads: how many, and how many packets of each, are kept.
 const EARLY_LINKS_MAX: usize = 64;
@@ -376,6 +376,16 @@ impl Peer {
             }
         }
         status
+    }
+
+    /// Sessions by the moment (mono ms) at which they expire, as `dump` lists them. `None`: that clock is the leader's.
+    pub fn expiries(&self) -> Option<&BTreeMap<u64, BTreeSet<SessionId>>> {
+        let pipeline = match &self.role {
+            Role::Leading(leader) => leader.pipeline()?,
+            Role::Standalone(standalone) => &standalone.pipeline,
+            Role::Starting | Role::Looking { .. } | Role::Learning(_) => return None,
+        };
+        Some(pipeline.sessions.by_deadline())
     }
 
     /// What has been applied: snapshots and `mntr` are made from it.

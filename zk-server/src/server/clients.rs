@@ -37,6 +37,8 @@ pub(crate) struct Client {
     asked: bool,
     answered: bool,
     closing: bool,
+    /// The loop's clock, ms.
+    pub last_heard: u64,
     pub stats: ConnectionStats,
 }
 
@@ -92,6 +94,7 @@ impl Clients {
             asked: false,
             answered: false,
             closing: false,
+            last_heard: now.mono,
             stats: ConnectionStats::new(now.wall),
         };
         self.table.insert(conn, client);
@@ -102,6 +105,7 @@ impl Clients {
         self.stats.received += 1;
         let Some(client) = self.table.get_mut(&conn) else { return false };
         client.stats.received += 1;
+        client.last_heard = now.mono;
         let int =
             |at: usize| frame.get(at..).and_then(<[u8]>::first_chunk).map(|int| i32::from_be_bytes(*int));
         let (op, cxid) = match std::mem::replace(&mut client.asked, true) {

@@ -1,9 +1,11 @@
 //! `stat`, `cons`, `dump`, `wchs`, `wchc`, `wchp`: connections, sessions and watches.
 
 use super::{VERSION, View, serving};
+use crate::server::clients::Client;
 use crate::server::stats::ConnectionStats;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use zk_core::peer::{Mode, Status};
+use zk_core::peer::Status;
 
 pub(super) fn stat(view: &View, status: &Status, to: &mut String) {
     let _ = writeln!(to, "Zookeeper version: {VERSION}");
@@ -60,12 +62,21 @@ fn session(stats: &ConnectionStats, to: &mut String) {
     );
 }
 
-pub(super) fn dump(view: &View, status: &Status, to: &mut String) {
+pub(super) fn dump(view: &View, to: &mut String) {
     let database = view.peer.database();
     to.push_str("SessionTracker dump:\n");
-    match status.mode {
-        Mode::Leading | Mode::Standalone => expiries(view, to),
-        _ => {
+    match view.peer.expiries() {
+        Some(expiries) => {
+            let count: usize = expiries.values().map(BTreeSet::len).sum();
+            let _ = writeln!(to, "Session Sets ({})/({count}):", expiries.len());
+            for (deadline, sessions) in expiries {
+                bucket(view, *deadline, sessions.len(), to);
+                for session in sessions {
+                    let _ = writeln!(to, "\t0x{session:x}");
+                }
+            }
+        }
+        None => {
             let _ = writeln!(to, "Global Sessions({}):", database.sessions().len());
             for (session, timeout) in database.sessions() {
                 let _ = writeln!(to, "0x{session:x}\t{timeout}ms");
@@ -81,19 +92,36 @@ pub(super) fn dump(view: &View, status: &Status, to: &mut String) {
         }
     }
     to.push_str("Connections dump:\n");
-    let _ = writeln!(to, "Connections Sets (1)/({}):", view.clients.iter().count());
+    connection_expiries(view, to);
+}
+
+/// Connections by the moment at which their silence ends them, whole ticks as for sessions.
+fn connection_expiries(view: &View, to: &mut String) {
+    let tick = view.config.core.tick_ms.max(1);
+    let mut expiries = BTreeMap::<u64, Vec<&Client>>::new();
     for (_, client) in view.clients.iter() {
-        let _ = writeln!(to, "\tip: /{} sessionId: 0x{:x}", client.from, client.stats.session);
+        let allowed = match client.stats.timeout {
+            0 => view.config.sessionless_timeout.as_millis() as u64,
+            timeout => timeout.max(0) as u64,
+        };
+        expiries.entry(((client.last_heard + allowed) / tick + 1) * tick).or_default().push(client);
+    }
+    let count: usize = expiries.values().map(Vec::len).sum();
+    let _ = writeln!(to, "Connections Sets ({})/({count}):", expiries.len());
+    for (deadline, clients) in expiries {
+        bucket(view, deadline, clients.len(), to);
+        for client in clients {
+            let _ = writeln!(to, "\tip: /{} sessionId: 0x{:x}", client.from, client.stats.session);
+        }
     }
 }
 
-/// The leader's sessions by the moment of their end.
-fn expiries(view: &View, to: &mut String) {
-    let sessions = view.peer.database().sessions();
-    let _ = writeln!(to, "Session Sets (1)/({}):", sessions.len());
-    for (session, timeout) in sessions {
-        let _ = writeln!(to, "\t0x{session:x}\t{timeout}ms");
-    }
+/// `2 expire at Sat Nov 21 09:34:09 UTC 2026:`, from a moment of the loop's clock.
+fn bucket(view: &View, deadline: u64, count: usize, to: &mut String) {
+    let wall = view.now.wall + deadline as i64 - view.now.mono as i64;
+    let at = jiff::Timestamp::from_millisecond(wall).unwrap_or_default();
+    let at = at.to_zoned(jiff::tz::TimeZone::system());
+    let _ = writeln!(to, "{count} expire at {}:", at.strftime("%a %b %d %H:%M:%S %Z %Y"));
 }
 
 /// Only the table of data watches counts here (exist, data, persistent, recursive), as in ZooKeeper.

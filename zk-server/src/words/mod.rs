@@ -76,7 +76,7 @@ pub(crate) fn answer(word: [u8; 4], argument: &[u8], view: View) -> Bytes {
             to.push_str("Connection stats reset.\n");
         }
         b"cons" => connections::cons(&view, &mut to),
-        b"dump" => connections::dump(&view, &status, &mut to),
+        b"dump" => connections::dump(&view, &mut to),
         b"wchs" => connections::watch_summary(&view, &mut to),
         b"wchc" => connections::watches_by_connection(&view, &mut to),
         b"wchp" => connections::watches_by_path(&view, &mut to),
