@@ -5,10 +5,26 @@ use crate::jute::{DecodeError, Reader, Record};
 use crate::record;
 use bytes::{Bytes, BytesMut};
 
-record! {
-    /// Who may do something: `scheme` names the provider, `id` its subject (`world:anyone`, `digest:bob:...`).
-    pub struct Id { pub scheme: Str, pub id: Str, }
+/// Who may do something: `scheme` names the provider, `id` its subject (`world:anyone`, `digest:bob:...`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Id {
+    pub scheme: Str,
+    pub id: Str,
+}
 
+impl Record for Id {
+    /// Null reads as empty: both are refused as an invalid ACL, not as an unreadable request.
+    fn read(from: &mut Reader) -> Result<Id, DecodeError> {
+        let (scheme, id) = (from.read::<Option<Str>>()?, from.read::<Option<Str>>()?);
+        Ok(Id { scheme: scheme.unwrap_or_default(), id: id.unwrap_or_default() })
+    }
+    fn write(&self, to: &mut BytesMut) {
+        self.scheme.write(to);
+        self.id.write(to);
+    }
+}
+
+record! {
     pub struct Acl { pub perms: i32, pub id: Id, }
 
     /// A node's metadata as clients see it, 68 bytes. `cversion` is twice the stored one less the children.
