@@ -73,11 +73,16 @@ pub fn matches(scheme: &str, have: &str, wanted: &str) -> bool {
     }
 }
 
-/// `a.b.c.d` or `a.b.c.d/bits`.
+/// `a.b.c.d` or `a.b.c.d/bits`; leading zeros and the like as Java's integers take them.
 fn network(text: &str) -> Option<(Ipv4Addr, u32)> {
     let (address, bits) = text.split_once('/').unwrap_or((text, "32"));
-    let bits: u32 = bits.parse().ok()?;
-    Some((address.parse().ok()?, bits)).filter(|_| bits <= 32)
+    let bits = bits.parse().ok().filter(|bits| *bits <= 32)?;
+    let mut octets = [0; 4];
+    let mut parts = address.trim_end_matches('.').split('.');
+    for octet in &mut octets {
+        *octet = parts.next()?.parse().ok()?;
+    }
+    if parts.next().is_some() { None } else { Some((octets.into(), bits)) }
 }
 
 /// What whoAmI says of a connection's ids.
@@ -118,6 +123,7 @@ mod tests {
         assert!(matches("ip", "10.1.2.3", "10.1.0.0/16"));
         assert!(matches("ip", "10.1.2.3", "0.0.0.0/0"));
         assert!(!matches("ip", "10.2.2.3", "10.1.0.0/16"));
+        assert!(is_valid("ip", "010.0.0.001") && !is_valid("ip", "10.0.0") && !is_valid("ip", "10.0.0.256"));
         assert!(!is_valid("ip", "10.0.0.0/33") && !is_valid("ip", "::1") && is_valid("ip", "10.0.0.1"));
     }
 

@@ -22,6 +22,8 @@ pub mod prepare;
 mod quota;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod recorded;
 pub mod session;
 pub mod tree;
 pub mod watch;

@@ -7,6 +7,7 @@ use crate::event::{ConnId, Effect, Now};
 use crate::front::{Front, Request, Upcall};
 use crate::prepare::{Prepare, SessionTracker};
 use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use wire::jute::{Reader, Record};
 use wire::zk::txn::Txn;
@@ -23,6 +24,8 @@ pub struct Rig {
     pub up: Vec<Upcall>,
     /// Every transaction so far.
     pub log: Vec<Txn>,
+    /// Times of the transactions to come; after the last, `now`.
+    pub times: VecDeque<i64>,
 }
 
 impl Rig {
@@ -38,7 +41,7 @@ impl Rig {
         let mut out = vec![];
         front.serve(true, now, &mut out);
         let prepare = Prepare::new(config);
-        Rig { front, db, prepare, sessions, zxid: 0, now, out, up: vec![], log: vec![] }
+        Rig { front, db, prepare, sessions, zxid: 0, now, out, up: vec![], log: vec![], times: VecDeque::new() }
     }
 
     pub fn open(&mut self, conn: u64) {
@@ -58,6 +61,7 @@ impl Rig {
     /// Makes a transaction of a request, without applying it.
     pub fn propose(&mut self, request: &Request) -> Txn {
         self.zxid += 1;
+        self.now.wall = self.times.pop_front().unwrap_or(self.now.wall);
         self.prepare.prepare(request, self.zxid, self.now, &self.db, &mut self.sessions)
     }
 

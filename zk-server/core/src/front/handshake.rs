@@ -50,6 +50,12 @@ impl Front {
         }
     }
 
+    /// For the repetition of what was recorded elsewhere.
+    #[cfg(test)]
+    pub(crate) fn begin_sessions_at(&mut self, session: SessionId) {
+        self.next_session = session;
+    }
+
     fn new_session(&mut self) -> SessionId {
         let session = self.next_session;
         self.next_session += 1;

@@ -62,7 +62,9 @@ impl One<'_> {
             op::GET_ALL_CHILDREN_NUMBER => {
                 let path = Parser(body).text()?;
                 self.readable(path)?;
-                to.put_i32(self.db.tree.descendants(path) as i32);
+                // By its empty name the root counts the other one, `/`, among its descendants.
+                let alias = usize::from(path.is_empty());
+                to.put_i32((self.db.tree.descendants(path) + alias) as i32);
                 Ok(())
             }
             op::GET_EPHEMERALS => self.get_ephemerals(body, to),

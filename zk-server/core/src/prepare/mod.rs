@@ -18,7 +18,7 @@ use wire::Str;
 use wire::jute::Record;
 use wire::zk::txn::{CheckVersionTxn, DeleteTxn, SetAclTxn, SetDataTxn, Txn, TxnHeader, TxnRecord};
 use wire::zk::{
-    CheckVersionRequest, DeleteRequest, Id, PathRequest, SetAclRequest, SetDataRequest, Zxid, err, op, perm,
+    CheckVersionRequest, DeleteRequest, Id, PathRequest, ReconfigRequest, SetAclRequest, SetDataRequest, Zxid, err, op, perm,
 };
 
 /// The changes that are proposed and not yet applied.
@@ -96,7 +96,7 @@ impl Step<'_> {
             op::SET_DATA => self.body().and_then(|request| self.set_data(request)),
             op::SET_ACL => self.body().and_then(|request| self.set_acl(request)),
             op::MULTI => self.multi(),
-            op::RECONFIG => Err(err::RECONFIG_DISABLED),
+            op::RECONFIG => self.body::<ReconfigRequest>().and(Err(err::RECONFIG_DISABLED)),
             _ => Err(err::UNIMPLEMENTED),
         }
     }
