@@ -21,9 +21,9 @@ pub mod peer;
 pub mod prepare;
 mod quota;
 #[cfg(test)]
-mod rig;
-#[cfg(test)]
 mod recorded;
+#[cfg(test)]
+mod rig;
 pub mod session;
 pub mod tree;
 pub mod watch;

@@ -41,7 +41,18 @@ impl Rig {
         let mut out = vec![];
         front.serve(true, now, &mut out);
         let prepare = Prepare::new(config);
-        Rig { front, db, prepare, sessions, zxid: 0, now, out, up: vec![], log: vec![], times: VecDeque::new() }
+        Rig {
+            front,
+            db,
+            prepare,
+            sessions,
+            zxid: 0,
+            now,
+            out,
+            up: vec![],
+            log: vec![],
+            times: VecDeque::new(),
+        }
     }
 
     pub fn open(&mut self, conn: u64) {

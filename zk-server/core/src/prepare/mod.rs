@@ -18,7 +18,8 @@ use wire::Str;
 use wire::jute::Record;
 use wire::zk::txn::{CheckVersionTxn, DeleteTxn, SetAclTxn, SetDataTxn, Txn, TxnHeader, TxnRecord};
 use wire::zk::{
-    CheckVersionRequest, DeleteRequest, Id, PathRequest, ReconfigRequest, SetAclRequest, SetDataRequest, Zxid, err, op, perm,
+    CheckVersionRequest, DeleteRequest, Id, PathRequest, ReconfigRequest, SetAclRequest, SetDataRequest,
+    Zxid, err, op, perm,
 };
 
 /// The changes that are proposed and not yet applied.
