@@ -4,6 +4,7 @@
 mod bench;
 mod install;
 mod kafka_server;
+mod zk_cli;
 mod zk_server;
 
 use std::env;
@@ -22,6 +23,7 @@ type Tool = fn(&Call) -> ExitCode;
 
 const TOOLS: &[(&str, Tool)] = &[
     ("zkServer", zk_server::main),
+    ("zkCli", zk_cli::main),
     (zk_server::PROCESS, zk_server::process::main),
     ("kafka-server-start", kafka_server::start),
     ("kafka-server-stop", kafka_server::stop),
