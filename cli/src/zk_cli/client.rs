@@ -261,7 +261,8 @@ impl Client {
     }
 
     pub fn sync(&self, path: &str) -> Result<()> {
-        self.ask::<PathRequest>(op::SYNC, &PathRequest { path: self.full(path)?.into() }, None, Some(path)).map(drop)
+        self.ask::<PathRequest>(op::SYNC, &PathRequest { path: self.full(path)?.into() }, None, Some(path))
+            .map(drop)
     }
 
     /// The ensemble's configuration stands outside every chroot.
@@ -365,7 +366,8 @@ mod tests {
 
     #[test]
     fn failures_are_told_in_the_tool_s_words() {
-        let told = |code, path: Option<&str>| Failure::Keeper { code, path: path.map(String::from) }.to_string();
+        let told =
+            |code, path: Option<&str>| Failure::Keeper { code, path: path.map(String::from) }.to_string();
         assert_eq!(told(err::NO_NODE, Some("/x")), "Node does not exist: /x");
         assert_eq!(told(err::NO_AUTH, Some("")), "Insufficient permission : ");
         assert_eq!(told(err::CONNECTION_LOSS, Some("/")), "KeeperErrorCode = ConnectionLoss for /");

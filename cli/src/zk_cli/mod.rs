@@ -149,12 +149,8 @@ impl Tool {
         println!("Welcome to ZooKeeper!");
         println!("JLine support is enabled");
         loop {
-            let prompt = format!(
-                "[zk: {}({}) {}] ",
-                self.options.server,
-                self.client.state(),
-                self.history.len()
-            );
+            let prompt =
+                format!("[zk: {}({}) {}] ", self.options.server, self.client.state(), self.history.len());
             match self.console.read(&prompt, &self.client) {
                 Line::Text(line) if line.is_empty() => {}
                 Line::Text(line) => {
@@ -247,7 +243,8 @@ impl Tool {
             self.client.close();
         }
         self.options.server = server;
-        self.client = Arc::new(connect(&self.options, &self.console, &self.print_watches).map_err(Outcome::failed)?);
+        self.client =
+            Arc::new(connect(&self.options, &self.console, &self.print_watches).map_err(Outcome::failed)?);
         Ok(())
     }
 }

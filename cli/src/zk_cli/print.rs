@@ -37,13 +37,8 @@ pub fn acl(acl: &Acl) -> String {
 }
 
 fn perms(perms: i32) -> String {
-    let letters = [
-        (perm::CREATE, 'c'),
-        (perm::DELETE, 'd'),
-        (perm::READ, 'r'),
-        (perm::WRITE, 'w'),
-        (perm::ADMIN, 'a'),
-    ];
+    let letters =
+        [(perm::CREATE, 'c'), (perm::DELETE, 'd'), (perm::READ, 'r'), (perm::WRITE, 'w'), (perm::ADMIN, 'a')];
     letters.iter().filter(|(bit, _)| perms & bit != 0).map(|(_, letter)| letter).collect()
 }
 

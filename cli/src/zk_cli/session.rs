@@ -161,7 +161,8 @@ impl Session {
     /// Whether a connection came about within `patience`.
     pub fn wait_connected(&self, patience: Duration) -> bool {
         let inner = self.shared.lock();
-        let waited = self.shared.changed.wait_timeout_while(inner, patience, |inner| inner.state == State::Connecting);
+        let waited =
+            self.shared.changed.wait_timeout_while(inner, patience, |inner| inner.state == State::Connecting);
         let (inner, _) = waited.expect("no panic under the lock");
         matches!(inner.state, State::Connected | State::ConnectedReadOnly)
     }
@@ -539,7 +540,9 @@ fn read_some(stream: &mut TcpStream, input: &mut BytesMut) -> io::Result<()> {
 }
 
 fn take_frame(input: &mut BytesMut) -> io::Result<Option<Bytes>> {
-    let Some(len) = input.first_chunk::<4>().map(|len| u32::from_be_bytes(*len) as usize) else { return Ok(None) };
+    let Some(len) = input.first_chunk::<4>().map(|len| u32::from_be_bytes(*len) as usize) else {
+        return Ok(None);
+    };
     if len > FRAME_MAX {
         return Err(io::Error::new(ErrorKind::InvalidData, format!("a frame of {len} bytes")));
     }

@@ -19,8 +19,12 @@ impl Target {
         if !chroot.is_empty() {
             validate_path(chroot)?;
         }
-        let servers: Vec<_> =
-            hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(server).collect::<Result<_, _>>()?;
+        let servers: Vec<_> = hosts
+            .split(',')
+            .map(str::trim)
+            .filter(|host| !host.is_empty())
+            .map(server)
+            .collect::<Result<_, _>>()?;
         if servers.is_empty() {
             return Err("A HostProvider may not be empty!".into());
         }
@@ -101,7 +105,10 @@ mod tests {
         let wanted = [("a", 2181), ("b", 1), ("::1", 2), ("::1", 2181)];
         assert_eq!(target.servers, wanted.map(|(host, port)| (host.to_string(), port)));
         assert_eq!((target.full("/").as_str(), target.full("/n").as_str()), ("/app/x", "/app/x/n"));
-        assert_eq!((target.short("/app/x"), target.short("/app/x/n"), target.short("/app/xy")), ("/", "/n", "/app/xy"));
+        assert_eq!(
+            (target.short("/app/x"), target.short("/app/x/n"), target.short("/app/xy")),
+            ("/", "/n", "/app/xy")
+        );
         assert_eq!(Target::parse("a/").unwrap().full("/n"), "/n");
         assert!(Target::parse("a:port").is_err() && Target::parse("").is_err());
     }

@@ -60,7 +60,8 @@ impl Watches {
         if self.sets.iter().all(BTreeSet::is_empty) {
             return None;
         }
-        let list = |kind: WatchKind| self.sets[kind as usize].iter().map(|path| path.as_str().into()).collect();
+        let list =
+            |kind: WatchKind| self.sets[kind as usize].iter().map(|path| path.as_str().into()).collect();
         Some(SetWatches2Request {
             relative_zxid: last_zxid,
             data: list(Data),

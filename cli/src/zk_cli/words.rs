@@ -78,7 +78,8 @@ fn take_options<'a>(
     words: &mut impl Iterator<Item = &'a String>,
     parsed: &mut Parsed,
 ) -> Result<(), String> {
-    let unknown = || format!("org.apache.commons.cli.UnrecognizedOptionException: Unrecognized option: {word}");
+    let unknown =
+        || format!("org.apache.commons.cli.UnrecognizedOptionException: Unrecognized option: {word}");
     let body = &word[1..];
     for (at, letter) in body.char_indices() {
         match takes_value(letters, letter) {

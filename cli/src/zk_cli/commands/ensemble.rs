@@ -153,12 +153,14 @@ impl Reconfig {
 }
 
 fn members_of_file(file: &str) -> Result<String, Outcome> {
-    let text = fs::read(file).map_err(|error| Outcome::failed(format!("Error processing {file}: {error}")))?;
+    let text =
+        fs::read(file).map_err(|error| Outcome::failed(format!("Error processing {file}: {error}")))?;
     let keys = Properties::parse(file, &text).map_err(|error| Outcome::failed(error.to_string()))?;
     let mut lines: Vec<String> = Vec::new();
     for entry in keys.iter().filter(|entry| entry.key.starts_with("server.")) {
         let sid: i64 = number(&entry.key["server.".len()..])?;
-        Member::parse(sid, entry.value.trim()).map_err(|wrong| Outcome::failed(entry.error(wrong).to_string()))?;
+        Member::parse(sid, entry.value.trim())
+            .map_err(|wrong| Outcome::failed(entry.error(wrong).to_string()))?;
         lines.push(format!("{}={}", entry.key, entry.value.trim()));
     }
     Ok(lines.join(","))
@@ -183,7 +185,11 @@ mod tests {
         };
         let asked = request("reconfig -add server.4=h:1:2;3 -remove 1 -v 1f").unwrap();
         assert_eq!((asked.joining.as_deref(), asked.config_id), (Some("server.4=h:1:2;3"), 31));
-        assert!(request("reconfig -add x -members y").unwrap_err().starts_with("Can't use -file or -members together"));
+        assert!(
+            request("reconfig -add x -members y")
+                .unwrap_err()
+                .starts_with("Can't use -file or -members together")
+        );
         assert!(request("reconfig -v xyz").unwrap_err().starts_with("-v must be followed"));
         assert!(request("reconfig -add").unwrap_err().ends_with("Missing argument for option: add"));
     }

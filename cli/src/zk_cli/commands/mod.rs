@@ -41,7 +41,13 @@ struct Command {
     run: Run,
 }
 
-const fn command(name: &'static str, usage: &'static str, letters: &'static str, words_min: usize, run: Run) -> Command {
+const fn command(
+    name: &'static str,
+    usage: &'static str,
+    letters: &'static str,
+    words_min: usize,
+    run: Run,
+) -> Command {
     Command { name, usage, letters, words_min, run }
 }
 
@@ -120,12 +126,16 @@ impl Commands {
             COMMANDS.iter().map(|command| format!("\t{} {}", command.name, command.usage)).collect();
         lines.extend(BUILT_IN.iter().map(|(name, usage)| format!("\t{name} {usage}")));
         lines.sort_by(|a, b| a.split(' ').next().cmp(&b.split(' ').next()));
-        format!("ZooKeeper -server host:port -client-configuration properties-file cmd args\n{}", lines.join("\n"))
+        format!(
+            "ZooKeeper -server host:port -client-configuration properties-file cmd args\n{}",
+            lines.join("\n")
+        )
     }
 
     /// Does nothing for those that the tool itself runs.
     pub fn run(&self, client: &Client, words: &[String]) -> Result<(), Outcome> {
-        let Some(command) = COMMANDS.iter().find(|command| words.first().is_some_and(|name| name == command.name))
+        let Some(command) =
+            COMMANDS.iter().find(|command| words.first().is_some_and(|name| name == command.name))
         else {
             return Ok(());
         };

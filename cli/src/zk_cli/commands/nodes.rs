@@ -37,11 +37,11 @@ fn create_mode(parsed: &Parsed) -> Result<CreateMode, Outcome> {
     let (ephemeral, sequential, container) = (parsed.has('e'), parsed.has('s'), parsed.has('c'));
     let refused = |why: &str| Err(Outcome::failed(why));
     if container && (ephemeral || sequential) {
-        return refused(
-            "-c cannot be combined with -s or -e. Containers cannot be ephemeral or sequential.",
-        );
+        return refused("-c cannot be combined with -s or -e. Containers cannot be ephemeral or sequential.");
     }
-    let Some(ttl) = parsed.value('t') else { return Ok(CreateMode { ephemeral, sequential, container, ttl: None }) };
+    let Some(ttl) = parsed.value('t') else {
+        return Ok(CreateMode { ephemeral, sequential, container, ttl: None });
+    };
     let Ok(ttl) = ttl.parse::<i64>() else { return refused("-t argument must be a long value") };
     if ephemeral {
         return refused("TTLs cannot be used with Ephemeral znodes");

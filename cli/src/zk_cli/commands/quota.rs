@@ -49,8 +49,11 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "count={},bytes={}", self.count, self.bytes)?;
         let hard = [("byteHardLimit", self.byte_hard_limit), ("countHardLimit", self.count_hard_limit)];
-        let hard: Vec<String> =
-            hard.iter().filter(|(_, limit)| *limit > -1).map(|(key, limit)| format!("{key}={limit}")).collect();
+        let hard: Vec<String> = hard
+            .iter()
+            .filter(|(_, limit)| *limit > -1)
+            .map(|(key, limit)| format!("{key}={limit}"))
+            .collect();
         if hard.is_empty() { Ok(()) } else { write!(f, "=;{}", hard.join(";")) }
     }
 }
