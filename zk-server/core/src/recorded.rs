@@ -2,8 +2,13 @@
 //!
 //! `testdata/session-3.9.3.bin` was recorded at a standalone server (extended types and quotas on): some hundred
 //! requests of a dozen connections, one after the other, with every reply and event, and then the payloads of the
-//! transaction log. Entries are `connection i32, kind i32, length i32, bytes`. Left out is what the real server lists
-//! in the order of a hash, or calculates wrongly (digests of containers made by another flag).
+//! transaction log. Entries are `connection i32, kind i32, length i32, bytes`. Left out is
+//!
+//! * what the real server lists in the order of a hash;
+//! * digests that it forecasts wrongly: containers made by another flag, that flag with another opcode, and errors of
+//!   multis with parts that no multi may have (they carry a digest there);
+//! * single writes that cannot be decoded: it logs their error under the zxid before, a second time. Here an error
+//!   takes a zxid of its own, as in a multi, so that no zxid stands twice in the history.
 
 use crate::ConnId;
 use crate::config::tests::standalone;
