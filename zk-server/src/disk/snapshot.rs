@@ -42,7 +42,7 @@ pub struct SnapshotWriter {
 
 enum Sink {
     Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
+    Gzip(Box<GzEncoder<BufWriter<File>>>),
 }
 
 impl SnapshotWriter {
@@ -59,7 +59,7 @@ impl SnapshotWriter {
         let file = File::create(&temporary).map_err(DiskError::io("create", &temporary))?;
         let file = BufWriter::with_capacity(1 << 18, file);
         let sink = match config.gzip {
-            true => Sink::Gzip(GzEncoder::new(file, Compression::default())),
+            true => Sink::Gzip(Box::new(GzEncoder::new(file, Compression::default()))),
             false => Sink::Plain(file),
         };
         let mut writer = SnapshotWriter {
