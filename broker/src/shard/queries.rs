@@ -65,6 +65,7 @@ impl Shard {
     }
 
     /// What a leader answered for one of our followers.
+    #[allow(clippy::wrong_self_convention)]
     pub(super) fn from_leader(&mut self, part: LeaderPart) {
         let Some(replica) = find(&mut self.replicas, &part.topic, part.partition) else { return };
         let from = |body| FromLeader {
