@@ -3,6 +3,7 @@
 mod api;
 pub mod broker;
 pub mod config;
+pub mod controller;
 pub mod log;
 pub mod metadata;
 pub mod net;

@@ -115,7 +115,7 @@ pub struct Controller {
 impl Controller {
     /// The controller of `epoch`, with the cluster as it stands in ZooKeeper. Call [`Controller::start`] next.
     pub fn new(config: ControllerConfig, epoch: i32, snapshot: Snapshot) -> Controller {
-        let Snapshot { brokers, topics, mut states, unclean, .. } = snapshot;
+        let Snapshot { brokers, topics, mut states, unclean } = snapshot;
         let mut controller = Controller {
             config,
             epoch,
@@ -142,7 +142,8 @@ impl Controller {
         controller
     }
 
-    /// Takes up the work: every broker is told everything, partitions are led by who is alive, deletions go on.
+    /// Takes up the work: every broker is told everything, partitions are led by who is alive, and `deletions`, the
+    /// children of `/admin/delete_topics`, go on.
     pub fn start(&mut self, deletions: BTreeSet<Str>, out: &mut Vec<Effect>) {
         let brokers: Vec<i32> = self.brokers.keys().copied().collect();
         brokers.iter().for_each(|&id| self.outbox.newcomer(id));
@@ -503,33 +504,39 @@ impl Controller {
                 ErrorCode::NONE
             }
             Err(WriteError::Conflict) => {
-                // Somebody else wrote it, so it is read again and then looked at again.
-                entry.writing = Some(Writing { state, why: Why::Election });
+                // Another hand wrote it, or ours did and the answer was lost: it is read before anything else.
+                entry.writing = Some(Writing { state, why });
                 let op = self.op(Purpose::State(tp.clone()));
                 out.push(Effect::ReadState { op, partition: tp.clone() });
-                ErrorCode::INVALID_UPDATE_VERSION
+                return;
             }
             Err(WriteError::Failed) => ErrorCode::UNKNOWN_SERVER_ERROR,
         };
-        match why {
-            Why::Election => {}
-            Why::Alter(token) => self.altered(token, tp, error, out),
-            Why::Asked(token) => self.elected(token, tp, error, out),
-        }
-        if result != Err(WriteError::Conflict) {
-            self.after_write(tp, out);
-        }
+        self.answer_write(tp, why, error, out);
+        self.after_write(tp, out);
     }
 
     fn state_read(&mut self, op: OpId, state: Option<PartitionState>, out: &mut Vec<Effect>) {
         let Some(Purpose::State(tp)) = self.ops.remove(&op) else { return };
         let Some(entry) = self.entry_mut(&tp) else { return };
-        entry.writing = None;
+        let Some(Writing { state: wanted, why }) = entry.writing.take() else { return };
+        let done =
+            state.as_ref().is_some_and(|read| PartitionState { version: read.version, ..wanted } == *read);
         entry.state = state;
         entry.again = true;
         self.outbox.metadata(tp.clone());
         self.tell_replicas(&tp, false);
+        let error = if done { ErrorCode::NONE } else { ErrorCode::INVALID_UPDATE_VERSION };
+        self.answer_write(&tp, why, error, out);
         self.after_write(&tp, out);
+    }
+
+    fn answer_write(&mut self, tp: &TopicPartition, why: Why, error: ErrorCode, out: &mut Vec<Effect>) {
+        match why {
+            Why::Election => {}
+            Why::Alter(token) => self.altered(token, tp, error, out),
+            Why::Asked(token) => self.elected(token, tp, error, out),
+        }
     }
 
     /// The partition is free for the next write: what came meanwhile has its turn.

@@ -75,8 +75,6 @@ pub struct Snapshot {
     pub brokers: BTreeMap<i32, Broker>,
     pub topics: BTreeMap<Str, Topic>,
     pub states: BTreeMap<TopicPartition, PartitionState>,
-    /// Children of `/admin/delete_topics`.
-    pub deletions: BTreeSet<Str>,
     /// Topics whose `unclean.leader.election.enable` is on.
     pub unclean: BTreeSet<Str>,
 }

@@ -17,6 +17,8 @@ struct Cluster {
     out: Vec<Effect>,
     /// Writes that another controller's write gets in front of.
     conflicts: usize,
+    /// Writes whose good outcome is lost, so that their repetition conflicts.
+    lost: usize,
 }
 
 fn broker(epoch: i64) -> Broker {
@@ -47,6 +49,7 @@ impl Cluster {
             deleted: Vec::new(),
             out: Vec::new(),
             conflicts: 0,
+            lost: 0,
         };
         let mut out = Vec::new();
         cluster.controller.start(BTreeSet::new(), &mut out);
@@ -98,6 +101,10 @@ impl Cluster {
                 }
                 state.version += 1;
                 *current = state;
+                if self.lost > 0 {
+                    self.lost -= 1;
+                    return Err(WriteError::Conflict);
+                }
                 Ok(current.version)
             }
             Write::DeleteTopic { topic } => {
@@ -372,6 +379,19 @@ fn a_conflicting_write_is_read_again_and_repeated() {
     c.die(1);
     assert_eq!(c.state(0), (2, vec![2], 1));
     assert_eq!(c.states[&tp(0)].version, 2);
+}
+
+#[test]
+fn an_isr_change_whose_outcome_was_lost_is_found_written() {
+    let mut c = Cluster::new(&[&[1, 2]]);
+    c.lost = 1;
+    let answer = c.alter(1, 0, 0, &[1]).topics[0].partitions[0].clone();
+    assert_eq!((answer.error_code, answer.partition_epoch), (ErrorCode::NONE, 1));
+    c.conflicts = 1;
+    assert_eq!(
+        c.alter(1, 0, 1, &[1, 2]).topics[0].partitions[0].error_code,
+        ErrorCode::INVALID_UPDATE_VERSION
+    );
 }
 
 #[test]

@@ -1,0 +1,219 @@
+//! What the controller reads from and writes to znodes, as JSON in Kafka's own key order.
+
+use broker_core::controller::{Broker, Endpoint, PartitionState, TopicPartition};
+use serde_json::{Value, json};
+use wire::Str;
+
+use crate::zk::ZkError;
+
+/// `/controller`.
+pub const CONTROLLER: &str = "/controller";
+/// The epoch of the newest controller; its version fences all that controllers write.
+pub const CONTROLLER_EPOCH: &str = "/controller_epoch";
+pub const FEATURE: &str = "/feature";
+pub const FEATURE_DATA: &str = r#"{"features":{},"status":1,"version":2}"#;
+pub const BROKERS: &str = "/brokers/ids";
+pub const TOPICS: &str = "/brokers/topics";
+pub const DELETIONS: &str = "/admin/delete_topics";
+pub const PREFERRED_ELECTION: &str = "/admin/preferred_replica_election";
+pub const LOG_DIR_EVENTS: &str = "/log_dir_event_notification";
+pub const ISR_CHANGES: &str = "/isr_change_notification";
+pub const PRODUCER_IDS: &str = "/latest_producer_id_block";
+/// Producer ids that are given out at a time.
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+
+pub fn topic_path(topic: &str) -> String {
+    format!("{TOPICS}/{topic}")
+}
+
+pub fn partitions_path(topic: &str) -> String {
+    format!("{TOPICS}/{topic}/partitions")
+}
+
+pub fn partition_path(tp: &TopicPartition) -> String {
+    format!("{TOPICS}/{}/partitions/{}", tp.topic, tp.partition)
+}
+
+pub fn state_path(tp: &TopicPartition) -> String {
+    format!("{TOPICS}/{}/partitions/{}/state", tp.topic, tp.partition)
+}
+
+fn bad(path: &str, problem: impl Into<String>) -> ZkError {
+    ZkError::BadData { path: path.to_owned(), problem: problem.into() }
+}
+
+fn parse(path: &str, data: &[u8]) -> Result<Value, ZkError> {
+    serde_json::from_slice(data).map_err(|error| bad(path, error.to_string()))
+}
+
+fn int(node: &Value, path: &str, key: &str) -> Result<i32, ZkError> {
+    let value = node[key].as_i64().and_then(|value| i32::try_from(value).ok());
+    value.ok_or_else(|| bad(path, format!("no {key}")))
+}
+
+fn ints(node: &Value, path: &str, key: &str) -> Result<Vec<i32>, ZkError> {
+    let list = node[key].as_array().ok_or_else(|| bad(path, format!("no {key}")))?;
+    let id = |value: &Value| value.as_i64().and_then(|id| i32::try_from(id).ok());
+    list.iter().map(id).collect::<Option<_>>().ok_or_else(|| bad(path, format!("unreadable {key}")))
+}
+
+/// The broker in `/controller`.
+pub fn controller_id(data: &[u8]) -> Result<i32, ZkError> {
+    int(&parse(CONTROLLER, data)?, CONTROLLER, "brokerid")
+}
+
+pub fn controller(id: i32, now_ms: i64) -> Vec<u8> {
+    let node =
+        json!({ "version": 2, "brokerid": id, "timestamp": now_ms.to_string(), "kraftControllerEpoch": -1 });
+    node.to_string().into_bytes()
+}
+
+/// The number in `/controller_epoch`.
+pub fn controller_epoch(data: &[u8]) -> Result<i32, ZkError> {
+    let text = String::from_utf8_lossy(data);
+    text.trim().parse().map_err(|_| bad(CONTROLLER_EPOCH, format!("{text:?} is no number")))
+}
+
+/// A partition's state node; `version` is the node's own.
+pub fn partition_state(path: &str, data: &[u8], version: i32) -> Result<PartitionState, ZkError> {
+    let node = parse(path, data)?;
+    Ok(PartitionState {
+        controller_epoch: int(&node, path, "controller_epoch")?,
+        leader: int(&node, path, "leader")?,
+        leader_epoch: int(&node, path, "leader_epoch")?,
+        isr: ints(&node, path, "isr")?,
+        recovering: node["leader_recovery_state"].as_i64().unwrap_or(0) != 0,
+        version,
+    })
+}
+
+pub fn encode_state(state: &PartitionState) -> Vec<u8> {
+    let mut node = json!({
+        "controller_epoch": state.controller_epoch,
+        "leader": state.leader,
+        "version": 1,
+        "leader_epoch": state.leader_epoch,
+        "isr": state.isr,
+    });
+    if state.recovering {
+        node["leader_recovery_state"] = json!(1);
+    }
+    node.to_string().into_bytes()
+}
+
+/// A broker's registration; `czxid` of the node is its epoch.
+pub fn broker(path: &str, data: &[u8], czxid: i64) -> Result<Broker, ZkError> {
+    let node = parse(path, data)?;
+    let endpoints = node["endpoints"].as_array().ok_or_else(|| bad(path, "no endpoints"))?;
+    let endpoint = |text: &Value| {
+        let text = text.as_str()?;
+        let (listener, address) = text.split_once("://")?;
+        let (host, port) = address.rsplit_once(':')?;
+        let protocol = node["listener_security_protocol_map"][listener].as_str().unwrap_or(listener);
+        Some(Endpoint {
+            listener: listener.into(),
+            security_protocol: security_protocol(protocol)?,
+            host: host.trim_start_matches('[').trim_end_matches(']').into(),
+            port: port.parse().ok()?,
+        })
+    };
+    Ok(Broker {
+        epoch: czxid,
+        endpoints: endpoints
+            .iter()
+            .map(endpoint)
+            .collect::<Option<_>>()
+            .ok_or_else(|| bad(path, "unreadable endpoints"))?,
+        rack: node["rack"].as_str().map(Str::from),
+    })
+}
+
+fn security_protocol(name: &str) -> Option<i16> {
+    Some(match name {
+        "PLAINTEXT" => 0,
+        "SSL" => 1,
+        "SASL_PLAINTEXT" => 2,
+        "SASL_SSL" => 3,
+        _ => return None,
+    })
+}
+
+/// The broker that a note under `/log_dir_event_notification` is of.
+pub fn log_dir_event(path: &str, data: &[u8]) -> Result<i32, ZkError> {
+    int(&parse(path, data)?, path, "broker")
+}
+
+/// The partitions in `/admin/preferred_replica_election`.
+pub fn preferred_election(data: &[u8]) -> Result<Vec<TopicPartition>, ZkError> {
+    let node = parse(PREFERRED_ELECTION, data)?;
+    let list = node["partitions"].as_array().ok_or_else(|| bad(PREFERRED_ELECTION, "no partitions"))?;
+    let partition = |entry: &Value| {
+        let partition = entry["partition"].as_i64().and_then(|id| i32::try_from(id).ok())?;
+        Some(TopicPartition { topic: entry["topic"].as_str()?.into(), partition })
+    };
+    list.iter().map(partition).collect::<Option<_>>().ok_or_else(|| bad(PREFERRED_ELECTION, "unreadable"))
+}
+
+/// The last producer id of the block that was given out last; -1 when none was.
+pub fn last_producer_id(data: &[u8]) -> Result<i64, ZkError> {
+    if data.is_empty() {
+        return Ok(-1);
+    }
+    let node = parse(PRODUCER_IDS, data)?;
+    let end = node["block_end"].as_str().and_then(|text| text.parse().ok());
+    end.ok_or_else(|| bad(PRODUCER_IDS, "no block_end"))
+}
+
+pub fn producer_block(broker: i32, start: i64) -> Vec<u8> {
+    let end = start + PRODUCER_ID_BLOCK - 1;
+    let node = json!({
+        "version": 1,
+        "broker": broker,
+        "block_start": start.to_string(),
+        "block_end": end.to_string(),
+    });
+    node.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_state_reads_and_writes_as_kafkas() {
+        let text = br#"{"controller_epoch":1,"leader":2,"version":1,"leader_epoch":3,"isr":[2,1]}"#;
+        let state = partition_state("/p", text, 7).unwrap();
+        assert_eq!((state.leader, state.isr.as_slice(), state.version), (2, [2, 1].as_slice(), 7));
+        assert_eq!(encode_state(&state), text);
+        let recovering = encode_state(&PartitionState { recovering: true, ..state });
+        assert!(String::from_utf8(recovering).unwrap().ends_with(r#","leader_recovery_state":1}"#));
+        assert!(partition_state("/p", br#"{"leader":1}"#, 0).is_err());
+    }
+
+    #[test]
+    fn the_controller_node_is_kafkas() {
+        let text = r#"{"version":2,"brokerid":1,"timestamp":"1795253398481","kraftControllerEpoch":-1}"#;
+        assert_eq!(controller(1, 1_795_253_398_481), text.as_bytes());
+        assert_eq!(controller_id(text.as_bytes()).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_registration_of_kafkas_is_read() {
+        let text = concat!(
+            r#"{"listener_security_protocol_map":{"IN":"SASL_SSL"},"endpoints":["IN://[::1]:22101"],"jmx_port":-1,"#,
+            r#""features":{},"host":null,"timestamp":"1","port":-1,"rack":"r1","version":5}"#
+        );
+        let broker = broker("/brokers/ids/1", text.as_bytes(), 99).unwrap();
+        assert_eq!((broker.epoch, broker.rack.as_deref()), (99, Some("r1")));
+        let endpoint = &broker.endpoints[0];
+        assert_eq!((endpoint.security_protocol, &*endpoint.host, endpoint.port), (3, "::1", 22101));
+    }
+
+    #[test]
+    fn producer_ids_come_in_blocks_of_a_thousand() {
+        assert_eq!(last_producer_id(b"").unwrap(), -1);
+        let block = producer_block(3, 2000);
+        assert_eq!(block, br#"{"version":1,"broker":3,"block_start":"2000","block_end":"2999"}"#);
+        assert_eq!(last_producer_id(&block).unwrap(), 2999);
+    }
+}
