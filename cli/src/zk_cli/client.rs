@@ -138,6 +138,14 @@ pub fn open_acl() -> Vec<Acl> {
     vec![Acl { perms: perm::ALL, id: Id { scheme: "world".into(), id: "anyone".into() } }]
 }
 
+/// An empty list is refused on this side, before any path is known.
+fn check_acl(acl: &[Acl]) -> Result<()> {
+    match acl {
+        [] => Err(Failure::Keeper { code: err::INVALID_ACL, path: None }),
+        _ => Ok(()),
+    }
+}
+
 type Result<T> = std::result::Result<T, Failure>;
 
 impl Client {
@@ -212,9 +220,7 @@ impl Client {
     pub fn create(&self, path: &str, data: Option<Bytes>, acl: Vec<Acl>, mode: CreateMode) -> Result<String> {
         let checked = if mode.sequential { format!("{path}1") } else { path.into() };
         self.full(&checked)?;
-        if acl.is_empty() {
-            return Err(Failure::Keeper { code: err::INVALID_ACL, path: None });
-        }
+        check_acl(&acl)?;
         let (full, flags) = (self.target.full(path).into(), mode.flags());
         let reply: CreateResponse = match mode.ttl {
             Some(ttl) => {
@@ -256,6 +262,7 @@ impl Client {
     }
 
     pub fn set_acl(&self, path: &str, acl: Vec<Acl>, version: i32) -> Result<Stat> {
+        check_acl(&acl)?;
         let body = SetAclRequest { path: self.full(path)?.into(), acl, version };
         self.ask(op::SET_ACL, &body, None, Some(path))
     }

@@ -9,6 +9,8 @@ mod console;
 mod print;
 mod session;
 mod target;
+#[cfg(test)]
+mod tests;
 mod watches;
 mod words;
 
@@ -23,6 +25,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use target::Target;
+
+const FIRST_PROMPT_WAIT: Duration = Duration::from_millis(300);
 
 pub fn main(call: &Call) -> ExitCode {
     let options = Options::parse(&call.args);
@@ -148,6 +152,8 @@ impl Tool {
     fn interactive(&mut self) -> u8 {
         println!("Welcome to ZooKeeper!");
         println!("JLine support is enabled");
+        // A server that answers at once is shown as connected by the first prompt.
+        self.client.wait_connected(FIRST_PROMPT_WAIT);
         loop {
             let prompt =
                 format!("[zk: {}({}) {}] ", self.options.server, self.client.state(), self.history.len());
@@ -260,32 +266,9 @@ fn connect(options: &Options, console: &Console, print_watches: &Arc<AtomicBool>
     let client = Client::start(target, options.timeout_ms, options.read_only, tell);
     if options.wait && !client.wait_connected(Duration::from_millis(options.timeout_ms.max(0) as u64)) {
         client.close();
-        return Err("java.io.IOException: org.apache.zookeeper.KeeperException$ConnectionLossException: \
+        return Err("Exception in thread \"main\" java.io.IOException: org.apache.zookeeper.KeeperException$ConnectionLossException: \
                     KeeperErrorCode = ConnectionLoss"
             .into());
     }
     Ok(client)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Options {
-        Options::parse(&line.split(' ').map(String::from).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn options_end_at_the_command_and_strangers_are_passed_over() {
-        let options = parse("-server h:1 -x -r get -s /a");
-        assert_eq!((options.server.as_str(), options.read_only), ("h:1", true));
-        assert_eq!(options.command.unwrap(), ["get", "-s", "/a"]);
-    }
-
-    #[test]
-    fn an_option_without_its_value_leads_to_the_prompt() {
-        let options = parse("-server");
-        assert_eq!(options.server, "localhost:2181");
-        assert!(options.command.is_none());
-    }
 }

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 use zk_server::config::Config;
-use zk_server::server::{Server, StartError};
+use zk_server::server;
 
 /// Set for a background start: leave the terminal's session first.
 pub const DETACH: &str = "MENAGERIE_DETACH";
@@ -29,9 +29,6 @@ pub fn main(call: &Call) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let code = serve(&call.args);
-    if code != 0 {
-        error!("Exiting JVM with code {code}");
-    }
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
@@ -42,6 +39,7 @@ fn serve(args: &[String]) -> i32 {
             error!("Invalid config, exiting abnormally: {wrong}");
             eprintln!("Invalid config, exiting abnormally");
             eprintln!("{wrong}");
+            error!("Exiting JVM with code 2");
             return 2;
         }
     };
@@ -68,42 +66,23 @@ fn configure(args: &[String]) -> Result<Config, ConfigError> {
 }
 
 async fn until_stopped(config: Config) -> i32 {
-    let server = match Server::start(config).await {
-        Ok(server) => server,
-        Err(why) => return not_started(&why),
-    };
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         error!("Unexpected exception, exiting abnormally: signals cannot be caught");
         return 1;
     };
-    let ended = tokio::select! {
-        ended = server.ended() => Some(ended),
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-    };
-    let exit = match ended {
-        Some(exit) => exit,
-        None => {
-            info!("Stopping on a signal");
-            server.stop().await
+    let stopped = async {
+        tokio::select! {
+            _ = terminate.recv() => info!("Stopping on SIGTERM"),
+            _ = interrupt.recv() => info!("Stopping on SIGINT"),
         }
     };
-    if exit.code != 0 {
-        error!("{}", exit.why);
+    let exit = server::run(config, stopped).await;
+    match exit.code {
+        0 => {}
+        3 => eprintln!("Unable to access datadir, exiting abnormally\n{}", exit.why),
+        _ => eprintln!("{}", exit.why),
     }
     exit.code
-}
-
-fn not_started(why: &StartError) -> i32 {
-    let code = why.exit_code();
-    match code {
-        3 => {
-            error!("Unable to access datadir, exiting abnormally: {why}");
-            eprintln!("Unable to access datadir, exiting abnormally");
-        }
-        _ => error!("Unexpected exception, exiting abnormally: {why}"),
-    }
-    code
 }

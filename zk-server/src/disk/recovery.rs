@@ -64,6 +64,20 @@ struct Loaded {
 
 /// Loads the state as of `until` at most. `None`: there is nothing on the disk.
 fn load(disk: &Disk, until: Zxid) -> Result<Option<Loaded>, DiskError> {
+    let started = Instant::now();
+    let loaded = load_files(disk, until)?;
+    if let Some(Loaded { database, .. }) = &loaded {
+        info!(
+            "Snapshot loaded in {} ms, highest zxid is 0x{:x}, digest is {}",
+            started.elapsed().as_millis(),
+            database.last_zxid(),
+            database.digest().digest as u64
+        );
+    }
+    Ok(loaded)
+}
+
+fn load_files(disk: &Disk, until: Zxid) -> Result<Option<Loaded>, DiskError> {
     let Some((database, digest)) = newest_snapshot(disk, until)? else {
         let logs = txnlog::files_from(&disk.logs, 0)?;
         if logs.is_empty() || !has_entries(&logs)? {
@@ -101,16 +115,10 @@ fn newest_snapshot(disk: &Disk, until: Zxid) -> Result<Option<(Database, Digest)
         candidates.into_iter().filter(|(zxid, _)| *zxid <= until).take(TRIED_MAX).collect();
     for (zxid, path) in &candidates {
         info!("Reading snapshot {}", path.display());
-        let started = Instant::now();
         match snapshot::read(path) {
             Ok(snapshot) => {
                 let mut database = snapshot.database;
                 database.set_last_zxid(*zxid);
-                info!(
-                    "Snapshot loaded in {} ms, highest zxid is 0x{zxid:x}, digest is {}",
-                    started.elapsed().as_millis(),
-                    database.digest().digest as u64
-                );
                 return Ok(Some((database, snapshot.digest)));
             }
             // Not damaged, only unreadable here: an older snapshot may lack the logs that lead on from it.

@@ -11,28 +11,30 @@ const ROOT: &str = "/zookeeper/quota";
 const LIMITS: &str = "zookeeper_limits";
 const STATS: &str = "zookeeper_stats";
 
-/// What both nodes hold; -1 is no limit.
+/// What both nodes hold; -1 is no limit. Statistics, and limits of servers before 3.7, lack the hard ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Figures {
     count: i64,
     bytes: i64,
-    byte_hard_limit: i64,
-    count_hard_limit: i64,
+    byte_hard_limit: Option<i64>,
+    count_hard_limit: Option<i64>,
 }
 
 impl Figures {
-    const NONE: Figures = Figures { count: -1, bytes: -1, byte_hard_limit: -1, count_hard_limit: -1 };
+    const NO_LIMITS: Figures =
+        Figures { count: -1, bytes: -1, byte_hard_limit: Some(-1), count_hard_limit: Some(-1) };
+    const NO_USE: Figures = Figures { count: 0, bytes: 0, byte_hard_limit: None, count_hard_limit: None };
 
     fn parse(data: Option<Bytes>) -> Figures {
         let text = data.map(|data| String::from_utf8_lossy(&data).into_owned()).unwrap_or_default();
-        let mut figures = Figures::NONE;
+        let mut figures = Figures { count: -1, bytes: -1, ..Figures::NO_USE };
         for (key, value) in text.split([',', ';']).filter_map(|part| part.split_once('=')) {
             let value = value.trim_matches('=').parse().unwrap_or(-1);
             match key.trim_matches('=') {
                 "count" => figures.count = value,
                 "bytes" => figures.bytes = value,
-                "byteHardLimit" => figures.byte_hard_limit = value,
-                "countHardLimit" => figures.count_hard_limit = value,
+                "byteHardLimit" => figures.byte_hard_limit = Some(value),
+                "countHardLimit" => figures.count_hard_limit = Some(value),
                 _ => {}
             }
         }
@@ -44,16 +46,13 @@ impl Figures {
     }
 }
 
-/// Hard limits only where there are some, behind a `=;` that old servers skip.
+/// Hard limits only where they were ever written, behind a `=;` that old servers skip.
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "count={},bytes={}", self.count, self.bytes)?;
         let hard = [("byteHardLimit", self.byte_hard_limit), ("countHardLimit", self.count_hard_limit)];
-        let hard: Vec<String> = hard
-            .iter()
-            .filter(|(_, limit)| *limit > -1)
-            .map(|(key, limit)| format!("{key}={limit}"))
-            .collect();
+        let hard: Vec<String> =
+            hard.iter().filter_map(|(key, limit)| limit.map(|limit| format!("{key}={limit}"))).collect();
         if hard.is_empty() { Ok(()) } else { write!(f, "=;{}", hard.join(";")) }
     }
 }
@@ -122,12 +121,12 @@ fn wanted(letter: char, value: &str) -> Option<Figures> {
         eprintln!("the bytes quota must be greater than or equal to zero");
         return None;
     }
-    let mut figures = Figures::NONE;
+    let mut figures = Figures::NO_LIMITS;
     match letter {
         'n' => figures.count = value,
         'b' => figures.bytes = value,
-        'N' => figures.count_hard_limit = value,
-        _ => figures.byte_hard_limit = value,
+        'N' => figures.count_hard_limit = Some(value),
+        _ => figures.byte_hard_limit = Some(value),
     }
     Some(figures)
 }
@@ -177,17 +176,17 @@ fn write_limits(client: &Client, path: &str, wanted: Figures) -> Result<(), Fail
     let (limits, stats) = (format!("{}/{LIMITS}", folder(path)), format!("{}/{STATS}", folder(path)));
     if client.exists(&limits, false)?.is_none() {
         client.create(&limits, wanted.data(), open_acl(), CreateMode::PERSISTENT)?;
-        let zero = Figures { count: 0, bytes: 0, ..Figures::NONE };
-        client.create(&stats, zero.data(), open_acl(), CreateMode::PERSISTENT)?;
+        client.create(&stats, Figures::NO_USE.data(), open_acl(), CreateMode::PERSISTENT)?;
         warn_if_exceeded(wanted, Figures::parse(client.get_data(&stats, false)?.data));
         return Ok(());
     }
     let mut now = Figures::parse(client.get_data(&limits, false)?.data);
-    let over = |now: &mut i64, wanted: i64| *now = if wanted > -1 { wanted } else { *now };
-    over(&mut now.count, wanted.count);
-    over(&mut now.bytes, wanted.bytes);
-    over(&mut now.count_hard_limit, wanted.count_hard_limit);
-    over(&mut now.byte_hard_limit, wanted.byte_hard_limit);
+    let over = |now: i64, wanted: i64| if wanted > -1 { wanted } else { now };
+    now.count = over(now.count, wanted.count);
+    now.bytes = over(now.bytes, wanted.bytes);
+    let given = |limit: Option<i64>| limit.filter(|limit| *limit > -1);
+    now.count_hard_limit = given(wanted.count_hard_limit).or(now.count_hard_limit);
+    now.byte_hard_limit = given(wanted.byte_hard_limit).or(now.byte_hard_limit);
     warn_if_exceeded(now, Figures::parse(client.get_data(&stats, false)?.data));
     client.set_data(&limits, now.data(), -1).map(drop)
 }
@@ -198,7 +197,7 @@ fn warn_if_exceeded(limits: Figures, stats: Figures) {
         ("count", limits.count, limits.count_hard_limit, stats.count),
         ("bytes", limits.bytes, limits.byte_hard_limit, stats.bytes),
     ] {
-        if below(soft, used) || below(hard, used) {
+        if below(soft, used) || hard.is_some_and(|hard| below(hard, used)) {
             println!("[Warning]: the {what} quota you create is less than the existing {what}:{used}");
         }
     }
@@ -221,8 +220,8 @@ pub fn delete(client: &Client, parsed: &Parsed) -> Result<(), Outcome> {
         match letter {
             'n' => figures.count = -1,
             'b' => figures.bytes = -1,
-            'N' => figures.count_hard_limit = -1,
-            _ => figures.byte_hard_limit = -1,
+            'N' => figures.count_hard_limit = Some(-1),
+            _ => figures.byte_hard_limit = Some(-1),
         }
     }
     client.set_data(&limits, figures.data(), -1)?;
@@ -248,11 +247,12 @@ mod tests {
 
     #[test]
     fn figures_are_written_as_java_writes_them() {
-        let soft = Figures { count: 2, bytes: 100, ..Figures::NONE };
-        let hard = Figures { byte_hard_limit: 50, count_hard_limit: 3, ..soft };
+        let soft = Figures { count: 2, bytes: 100, ..Figures::NO_USE };
+        let hard = Figures { byte_hard_limit: Some(50), count_hard_limit: Some(3), ..soft };
         assert_eq!(soft.to_string(), "count=2,bytes=100");
+        assert_eq!(Figures::NO_LIMITS.to_string(), "count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=-1");
         assert_eq!(hard.to_string(), "count=2,bytes=100=;byteHardLimit=50;countHardLimit=3");
-        for figures in [soft, hard, Figures::NONE] {
+        for figures in [soft, hard, Figures::NO_LIMITS] {
             assert_eq!(Figures::parse(figures.data()), figures);
         }
     }
