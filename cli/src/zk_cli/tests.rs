@@ -1,5 +1,5 @@
-use super::*;
 use super::client::{CreateMode, open_acl};
+use super::*;
 use std::sync::mpsc::{Receiver, channel};
 use tokio::runtime::Runtime;
 use wire::zk::err;
