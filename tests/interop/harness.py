@@ -177,7 +177,7 @@ class Ensemble:
             (data / "myid").write_text(f"{i}\n")
             (world.dir / f"zoo-{i}.cfg").write_text(
                 f"tickTime=1000\ninitLimit=10\nsyncLimit=5\ndataDir={data}\nclientPort={self.client[i]}\n"
-                f"4lw.commands.whitelist=*\nadmin.enableServer=false\n{servers}")
+                f"4lw.commands.whitelist=*\nadmin.enableServer=false\nextendedTypesEnabled=true\n{servers}")
 
     @property
     def connect(self):
@@ -214,7 +214,7 @@ def say(text):
 def main(layers):
     """Runs the layers named on the command line, or all; one line each, exit code 1 if one failed."""
     wanted = sys.argv[1:] or list(layers)
-    failed = []
+    failed, skipped = [], []
     for name in wanted:
         print(f"-- {name}: {layers[name].__doc__.splitlines()[0]}", flush=True)
         begin = time.monotonic()
@@ -223,10 +223,13 @@ def main(layers):
             print(f"-- {name}: ok in {time.monotonic() - begin:.0f} s", flush=True)
         except Skipped as why:
             print(f"-- {name}: skipped: {why}", flush=True)
+            skipped.append(name)
         except Exception:
             import traceback
             traceback.print_exc(file=sys.stdout)
             print(f"-- {name}: FAILED", flush=True)
             failed.append(name)
-    print(f"interop: {len(wanted) - len(failed)} passed, {len(failed)} failed" + "".join(f" {f}" for f in failed))
+    if failed:
+        print("failed:", *failed)
+    print(f"{len(wanted) - len(failed) - len(skipped)} passed, {len(failed)} failed, {len(skipped)} skipped")
     sys.exit(bool(failed))
