@@ -1,1 +1,3 @@
 //! Simulated time, network and disk; checkers; end-to-end tests.
+
+pub mod sim;

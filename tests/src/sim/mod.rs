@@ -1,0 +1,74 @@
+//! A whole ensemble from one seed: real cores, simulated time, network, disks, clients and faults.
+//!
+//! A run has two parts. *Safety*: clients work while servers crash, links break, the network splits, disks and
+//! processes stall; whatever happens, nothing that was promised may break. *Liveness*: everything is healed, and
+//! within a bounded time every server must serve, and all must end up with the same state.
+//!
+//! | modelled | how |
+//! |---|---|
+//! | links | FIFO each, free to overtake one another; reset with loss of what was under way; silent death |
+//! | partitions | packets wait, as TCP holds them, and arrive or are lost with their link when it heals |
+//! | crashes | between any two effects of a batch, or at rest; one server, or all at once |
+//! | disk | appends are stable after a simulated fsync; a crash keeps a random part of what was not |
+//! | stalls | a process does nothing for a while; slow fsyncs; slow networks |
+//! | clocks | wall clocks minutes apart, monotonic clocks with their own origin and up to 5% drift |
+//! | shell | events are taken in batches, effects performed after the batch; snapshots at any time |
+//!
+//! Not modelled: loss of synced bytes, wrong bytes, a full disk, servers that lie.
+
+pub mod checks;
+pub mod client;
+pub mod disk;
+pub mod faults;
+pub mod ledger;
+pub mod net;
+pub mod node;
+pub mod world;
+
+use world::World;
+
+/// What a run is made from. The same setup gives the same run, to the last packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    pub seed: u64,
+    /// 1: standalone. 4 and more: the seed decides how many of them are observers.
+    pub servers: usize,
+    /// Keep what happened, for a person to read.
+    pub trace: bool,
+}
+
+/// What a run did.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What broke, with its virtual time; `None`: nothing did.
+    pub failure: Option<String>,
+    pub trace: Vec<String>,
+    pub figures: Figures,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Figures {
+    pub virtual_ms: u64,
+    pub replies: u64,
+    pub writes_acked: u64,
+    pub crashes: u64,
+    pub leaderships: u64,
+}
+
+pub fn run(setup: Setup) -> Report {
+    let mut world = World::new(setup);
+    let failure = world.run().err();
+    world.report(failure)
+}
+
+/// Runs a seed and panics with what broke and how to see it again.
+pub fn check(seed: u64, servers: usize) -> Figures {
+    let report = run(Setup { seed, servers, trace: false });
+    if let Some(failure) = report.failure {
+        panic!(
+            "seed {seed} with {servers} servers: {failure}\n\
+             replay: cargo run -p tests --bin simulate -- {seed} --servers {servers}"
+        );
+    }
+    report.figures
+}

@@ -1,0 +1,94 @@
+//! One server: its process with a core, its disk, and its clocks.
+
+use super::disk::Disk;
+use std::collections::{BTreeMap, VecDeque};
+use zk_core::config::{Ensemble, Role};
+use zk_core::{CoreConfig, Event, Now, Peer};
+
+/// Milliseconds per tick: short, so that time-outs come often.
+pub const TICK_MS: u64 = 200;
+pub const SESSION_MS: i32 = 3000;
+
+#[derive(Debug)]
+pub struct Node {
+    pub config: CoreConfig,
+    /// `None`: down.
+    pub peer: Option<Peer>,
+    /// Counts the starts.
+    pub life: u32,
+    pub disk: Disk,
+    pub inbox: VecDeque<Event>,
+    /// The run that is scheduled first.
+    pub run_at: Option<u64>,
+    /// The process does nothing before this.
+    pub stalled_until: u64,
+    pub slow_disk_until: u64,
+    /// Connections that died with the process and whose other ends do not know yet.
+    pub silent: Vec<usize>,
+    pub clock: Clock,
+}
+
+/// A server's idea of time, from the world's.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    pub wall_offset: i64,
+    pub mono_origin: u64,
+    /// Monotonic milliseconds that pass in 1000 of the world's.
+    pub rate: u64,
+}
+
+impl Clock {
+    pub fn now(&self, world: u64) -> Now {
+        let wall = 1_700_000_000_000 + world as i64 + self.wall_offset;
+        Now { mono: self.mono_origin + world * self.rate / 1000, wall }
+    }
+
+    /// The first world time at which the monotonic clock shows `mono`.
+    pub fn world_at(&self, mono: u64) -> u64 {
+        mono.saturating_sub(self.mono_origin).saturating_mul(1000).div_ceil(self.rate)
+    }
+}
+
+impl Node {
+    pub fn new(config: CoreConfig, clock: Clock) -> Node {
+        Node {
+            config,
+            peer: None,
+            life: 0,
+            disk: Disk::default(),
+            inbox: VecDeque::new(),
+            run_at: None,
+            stalled_until: 0,
+            slow_disk_until: 0,
+            silent: vec![],
+            clock,
+        }
+    }
+}
+
+/// Members 1 to `voters` vote, those up to `servers` observe; a single server stands alone.
+pub fn configs(voters: usize, servers: usize) -> Vec<CoreConfig> {
+    let role = |sid: usize| if sid <= voters { Role::Participant } else { Role::Observer };
+    let members: BTreeMap<i64, Role> = (1..=servers).map(|sid| (sid as i64, role(sid))).collect();
+    let line = |(sid, role): (&i64, &Role)| {
+        let role = if *role == Role::Participant { "participant" } else { "observer" };
+        format!("server.{sid}=127.0.0.1:{}:{}:{role}\n", 2000 + sid, 3000 + sid)
+    };
+    let text: String = members.iter().map(line).collect();
+    let ensemble = Ensemble { members, text: format!("{text}version=0").into(), version: 0 };
+    let config = |sid: usize| CoreConfig {
+        myid: sid as i64,
+        ensemble: (servers > 1).then(|| ensemble.clone()),
+        tick_ms: TICK_MS,
+        init_limit: 10,
+        sync_limit: 5,
+        session_ms_min: 400,
+        session_ms_max: 20_000,
+        super_digest: None,
+        skip_acl: false,
+        extended_types: true,
+        commit_log_count: 60,
+        jute_max: 0xf_ffff,
+    };
+    (1..=servers).map(config).collect()
+}
