@@ -3,7 +3,8 @@
 use super::node::Node;
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use wire::zk::{Zxid, epoch_of};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use wire::zk::{SessionId, Zxid, epoch_of};
 use zk_core::Peer;
 use zk_core::peer::Mode;
 
@@ -19,8 +20,8 @@ struct Write {
 pub struct Checks {
     /// The transaction at each zxid, as any server has logged it.
     txns: BTreeMap<Zxid, Bytes>,
-    /// The tree's digest after each zxid, on any server.
-    digests: BTreeMap<Zxid, i64>,
+    /// The tree's digest and the sessions after each zxid, on any server.
+    states: BTreeMap<Zxid, (i64, u64)>,
     /// Who served as the leader of each epoch.
     leaders: BTreeMap<i64, (usize, u32)>,
     /// Acknowledged writes.
@@ -55,11 +56,11 @@ impl Checks {
     /// Agreement: one state per zxid. Leadership: one serving leader per epoch, and one stay per leader.
     pub fn after_step(&mut self, node: usize, life: u32, peer: &Peer) -> Result<(), String> {
         let status = peer.status();
-        let digest = peer.database().digest().digest;
-        let known = *self.digests.entry(status.last_zxid).or_insert(digest);
-        if known != digest {
+        let state = (peer.database().digest().digest, hash(peer.database().sessions()));
+        let known = *self.states.entry(status.last_zxid).or_insert(state);
+        if known != state {
             return Err(format!(
-                "server {} has digest {digest:x} at 0x{:x}, others had {known:x}",
+                "server {} has the tree and the sessions {state:x?} at 0x{:x}, others had {known:x?}",
                 node + 1,
                 status.last_zxid
             ));
@@ -72,6 +73,12 @@ impl Checks {
             }
         }
         Ok(())
+    }
+
+    /// A standalone server gives the zxids again that it lost before they were on stable storage.
+    pub fn forget_behind(&mut self, zxid: Zxid) {
+        self.txns.split_off(&(zxid + 1));
+        self.states.split_off(&(zxid + 1));
     }
 
     /// Writes are in real-time order: `floor` was acknowledged before this one was asked for.
@@ -138,4 +145,10 @@ impl Checks {
         }
         Ok(())
     }
+}
+
+fn hash(sessions: &BTreeMap<SessionId, i32>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    sessions.hash(&mut hasher);
+    hasher.finish()
 }

@@ -53,6 +53,10 @@ impl Disk {
         self.queue.clear();
     }
 
+    pub fn last_synced(&self) -> Zxid {
+        self.log.last().map_or(0, |(zxid, _)| *zxid)
+    }
+
     pub fn unsynced(&self) -> usize {
         self.queue.len()
     }

@@ -214,6 +214,9 @@ impl World {
         let unsynced = self.nodes[node].disk.unsynced();
         let kept = self.rng.random_range(0..=unsynced);
         self.nodes[node].disk.crash(kept);
+        if self.nodes.len() == 1 {
+            self.checks.forget_behind(self.nodes[node].disk.last_synced());
+        }
         self.note(|| format!("server {} crashes; {kept} of {unsynced} unsynced appends survive", node + 1));
         self.votes.retain(|(from, _), _| *from != node);
         let silent = self.rng.random_bool(0.3);
