@@ -12,7 +12,6 @@ mod produce;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use wire::Str;
 use wire::jute::Reader;
 use wire::kafka::{Api, ApiKey, Message, Request, RequestHeader, ResponseHeader};
 

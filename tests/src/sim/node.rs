@@ -87,6 +87,9 @@ pub fn configs(voters: usize, servers: usize) -> Vec<CoreConfig> {
         super_digest: None,
         skip_acl: false,
         extended_types: true,
+        enforce_quota: false,
+        digest: true,
+        sessionless_ms: 10_000,
         commit_log_count: 60,
         jute_max: 0xf_ffff,
     };
