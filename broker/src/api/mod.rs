@@ -12,6 +12,7 @@ mod produce;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use wire::Str;
 use wire::jute::Reader;
 use wire::kafka::{Api, ApiKey, Message, Request, RequestHeader, ResponseHeader};
 
