@@ -211,9 +211,10 @@ def say(text):
     print(f"  {time.strftime('%T')} {text}", flush=True)
 
 
-def main(layers):
-    """Runs the layers named on the command line, or all; one line each, exit code 1 if one failed."""
+def main(layers, by_name):
+    """Runs the layers named on the command line, or all of `layers`; one line each, exit code 1 if one failed."""
     wanted = sys.argv[1:] or list(layers)
+    layers = {**layers, **by_name}
     failed, skipped = [], []
     for name in wanted:
         print(f"-- {name}: {layers[name].__doc__.splitlines()[0]}", flush=True)
