@@ -2,12 +2,14 @@
 //!
 //! * `partition`: one replica of one partition, as leader or follower. `producer`: idempotence.
 //! * `fetch_session`: what a fetch response may leave out. `assignment`: where new replicas go.
+//! * `group`: the consumer-group coordinator.
 //! * `controller`: what the elected controller decides for the whole cluster.
 
 pub mod assignment;
 pub mod controller;
 pub mod error;
 pub mod fetch_session;
+pub mod group;
 pub mod partition;
 pub mod producer;
 

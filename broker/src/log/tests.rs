@@ -404,3 +404,32 @@ fn a_batch_split_from_a_slice_is_what_a_follower_appends() {
     assert_eq!((appended.first_offset, appended.end_offset % 2), (0, 0));
     assert_eq!(bytes_of(&follower.read(0, 1000, i64::MAX, true).unwrap()), whole);
 }
+
+/// A directory of a real 3.5.1 broker: 60 records in lz4 batches, then 60 in transactions, cleanly shut down.
+#[test]
+fn a_directory_of_kafka_3_5_1_opens_with_nothing_changed() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kafka-3.5.1/java-0");
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(&fixture).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let config = LogConfig { segment_bytes: 4096, index_interval_bytes: 512, ..LogConfig::default() };
+    // The producers of the fixture must not have expired.
+    let log =
+        Log::open(dir.path(), config.clone(), OpenAt { clean: true, ..OpenAt::default() }, NOW).unwrap();
+    assert_eq!((log.log_start_offset(), log.log_end_offset(), log.segment_count()), (0, 125, 4));
+    assert!(log.topic_id().is_some() && log.epochs() == [EpochEntry { epoch: 0, start_offset: 0 }]);
+    assert_eq!(
+        log.producers().iter().map(|p| (p.last_sequence, p.txn_first_offset)).collect::<Vec<_>>(),
+        [(59, -1), (59, -1)]
+    );
+    let producers = log.producers();
+    log.close(NOW).unwrap();
+    assert_eq!(contents(dir.path()), contents(&fixture));
+    // Recovery finds every batch whole, and comes to the same producers.
+    let mut log = open(dir.path(), config, false);
+    assert_eq!((log.log_end_offset(), log.producers()), (125, producers));
+    let readable = (0..125).filter(|offset| log.read(*offset, 1, i64::MAX, true).unwrap().len > 0).count();
+    assert_eq!(readable, 125);
+}

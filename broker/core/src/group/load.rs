@@ -1,0 +1,171 @@
+//! Taking over a partition of `__consumer_offsets` from its log, and letting it go.
+
+use super::event::{Effect, Response};
+use super::offsets::{Committed, Offsets};
+use super::records::{Loaded, group_of, read};
+use super::state::{Group, State};
+use super::{Coordinator, Slot};
+use crate::error::ErrorCode;
+use std::collections::BTreeMap;
+use wire::Str;
+use wire::batch::Batch;
+use wire::batch::control::{EndTransaction, Marker};
+use wire::kafka::{JoinGroupResponse, SyncGroupResponse};
+
+/// What the log's records add up to so far.
+#[derive(Debug)]
+pub(super) struct Loader {
+    partition: i32,
+    epoch: i32,
+    groups: BTreeMap<Str, Group>,
+    offsets: BTreeMap<Str, Offsets>,
+}
+
+impl Loader {
+    fn new(partition: i32, epoch: i32) -> Loader {
+        Loader { partition, epoch, groups: BTreeMap::new(), offsets: BTreeMap::new() }
+    }
+
+    fn batch(&mut self, batch: &Batch) -> Result<(), String> {
+        let header = batch.header();
+        if header.attributes.is_control() {
+            let end = EndTransaction::from_batch(batch).map_err(|error| error.to_string())?;
+            let commit = end.map(|end| end.marker == Marker::Commit);
+            if let Some(commit) = commit {
+                self.offsets
+                    .values_mut()
+                    .for_each(|offsets| offsets.complete_txn(header.producer_id, commit));
+            }
+            return Ok(());
+        }
+        let producer = header.attributes.is_transactional().then_some(header.producer_id);
+        let mut problem = Ok(());
+        for record in batch.records().map_err(|error| error.to_string())? {
+            let record = record.map_err(|error| error.to_string())?;
+            let loaded = match &record.key {
+                Some(key) => read(key, record.value.as_ref()),
+                None => Err("a record without a key".to_owned()),
+            };
+            match loaded {
+                Ok(loaded) => {
+                    self.record(loaded, producer, header.base_offset).unwrap_or_else(|why| problem = Err(why))
+                }
+                Err(why) => problem = Err(format!("offset {}: {why}", record.offset)),
+            }
+        }
+        problem
+    }
+
+    fn record(&mut self, loaded: Loaded, producer: Option<i64>, at: i64) -> Result<(), String> {
+        match loaded {
+            Loaded::Offset { group, partition, offset } => {
+                let committed = offset.map(|offset| Committed { at: Some(at), offset });
+                let offsets = self.offsets.entry(group).or_default();
+                match producer {
+                    Some(id) => offsets.load_txn(id, partition, committed),
+                    None => offsets.load(partition, committed),
+                }
+            }
+            Loaded::Group { group, value: Some(value), version } => {
+                let loaded = group_of(group.clone(), self.partition, value, version);
+                self.groups.insert(group, loaded);
+            }
+            Loaded::Group { group, value: None, .. } => {
+                self.groups.remove(&group);
+            }
+            Loaded::Unknown { version } => {
+                return Err(format!("a key of version {version}, which is left alone"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The groups with their offsets; offsets without a group's record belong to a simple consumer.
+    fn finish(mut self, now: i64) -> BTreeMap<Str, Group> {
+        for (id, offsets) in self.offsets {
+            if offsets.is_empty() {
+                continue;
+            }
+            let partition = self.partition;
+            let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id, partition, now));
+            group.offsets = offsets;
+        }
+        self.groups
+    }
+}
+
+impl Coordinator {
+    pub(super) fn elected(&mut self, partition: i32, epoch: i32, out: &mut Vec<Effect>) {
+        match self.slots.get_mut(&partition) {
+            // Still the leader: what is known holds.
+            Some(Slot::Active { epoch: known }) => *known = epoch.max(*known),
+            Some(Slot::Loading(loader)) if loader.epoch >= epoch => {}
+            _ => {
+                self.slots.insert(partition, Slot::Loading(Loader::new(partition, epoch)));
+                out.push(Effect::Load { partition, epoch });
+            }
+        }
+    }
+
+    pub(super) fn loaded(&mut self, partition: i32, epoch: i32, batch: &Batch, out: &mut Vec<Effect>) {
+        let Some(Slot::Loading(loader)) = self.slots.get_mut(&partition) else { return };
+        if loader.epoch != epoch {
+            return;
+        }
+        if let Err(why) = loader.batch(batch) {
+            let at = batch.header().base_offset;
+            out.push(Effect::Warn(format!(
+                "__consumer_offsets-{partition}: the batch at offset {at}: {why}"
+            )));
+        }
+    }
+
+    pub(super) fn load_done(&mut self, now: i64, partition: i32, epoch: i32, out: &mut Vec<Effect>) {
+        match self.slots.get(&partition) {
+            Some(Slot::Loading(loader)) if loader.epoch == epoch => {}
+            _ => return,
+        }
+        let Some(Slot::Loading(loader)) = self.slots.insert(partition, Slot::Active { epoch }) else {
+            return;
+        };
+        let size_max = self.config.size_max;
+        for (id, group) in loader.finish(now) {
+            self.forget(&id);
+            self.groups.insert(id.clone(), group);
+            self.with(now, &id, out, |group, cx| {
+                // Some have to go: let them commit first.
+                if group.members.len() > size_max {
+                    group.prepare_rebalance(cx);
+                }
+                let members: Vec<Str> = group.members.keys().cloned().collect();
+                members.iter().for_each(|member| group.keep_alive(member, now));
+            });
+        }
+    }
+
+    pub(super) fn resigned(&mut self, now: i64, partition: i32, out: &mut Vec<Effect>) {
+        if self.slots.remove(&partition).is_none() {
+            return;
+        }
+        let of = |group: &&Group| group.partition == partition;
+        let ids: Vec<Str> = self.groups.values().filter(of).map(|group| group.id.clone()).collect();
+        for id in ids {
+            self.with(now, &id, out, |group, cx| {
+                group.transition(State::Dead, cx.now);
+                for member in group.members.values_mut() {
+                    let error_code = ErrorCode::NOT_COORDINATOR;
+                    let member_id = member.id.clone();
+                    if let Some(token) = member.awaiting_join.take() {
+                        let response =
+                            JoinGroupResponse { error_code, member_id, ..JoinGroupResponse::default() };
+                        cx.reply(token, Response::Join(response));
+                    }
+                    if let Some(token) = member.awaiting_sync.take() {
+                        let response = SyncGroupResponse { error_code, ..SyncGroupResponse::default() };
+                        cx.reply(token, Response::Sync(response));
+                    }
+                }
+            });
+        }
+    }
+}
