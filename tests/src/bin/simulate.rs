@@ -6,7 +6,8 @@ use tests::sim::{self, Setup};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let servers = args.iter().position(|arg| arg == "--servers").and_then(|at| args.get(at + 1)?.parse().ok());
+    let servers =
+        args.iter().position(|arg| arg == "--servers").and_then(|at| args.get(at + 1)?.parse().ok());
     let servers = servers.unwrap_or(3);
     let wanted = args.first().map(String::as_str).unwrap_or_default();
     if let Some((first, end)) = wanted.split_once("..") {

@@ -69,7 +69,11 @@ impl Checks {
             let epoch = epoch_of(status.last_zxid);
             let leader = *self.leaders.entry(epoch).or_insert((node, life));
             if leader != (node, life) {
-                return Err(format!("epoch {epoch} is led by server {} and by server {}", leader.0 + 1, node + 1));
+                return Err(format!(
+                    "epoch {epoch} is led by server {} and by server {}",
+                    leader.0 + 1,
+                    node + 1
+                ));
             }
         }
         Ok(())
@@ -92,7 +96,9 @@ impl Checks {
         lasting: bool,
     ) -> Result<(), String> {
         if zxid <= floor {
-            return Err(format!("a write of {path} got 0x{zxid:x}, but 0x{floor:x} was acknowledged before it"));
+            return Err(format!(
+                "a write of {path} got 0x{zxid:x}, but 0x{floor:x} was acknowledged before it"
+            ));
         }
         let write = Write { path: path.into(), data: data.clone(), lasting };
         if let Some(other) = self.writes.insert(zxid, write) {
@@ -122,9 +128,9 @@ impl Checks {
         for (at, node) in nodes.iter().enumerate() {
             let db = node.peer.as_ref().ok_or("a server is down at the end")?.database();
             for (path, (zxid, data)) in &newest {
-                let node = db.node(path).ok_or_else(|| {
-                    format!("server {} lacks {path}, acknowledged at 0x{zxid:x}", at + 1)
-                })?;
+                let node = db
+                    .node(path)
+                    .ok_or_else(|| format!("server {} lacks {path}, acknowledged at 0x{zxid:x}", at + 1))?;
                 let mzxid = node.stat().mzxid;
                 let same = mzxid > *zxid || mzxid == *zxid && node.data() == Some(&data[..]);
                 if !same {

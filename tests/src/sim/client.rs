@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use wire::jute::{Reader, Record};
 use wire::zk::{
     Acl, ConnectRequest, ConnectResponse, CreateRequest, CreateResponse, GetDataResponse, Id, PathRequest,
-    PathWatchRequest, ReplyHeader, RequestHeader, SetDataRequest, Stat, WatcherEvent, Zxid, err, op, perm, xid,
+    PathWatchRequest, ReplyHeader, RequestHeader, SetDataRequest, Stat, WatcherEvent, Zxid, err, op, perm,
+    xid,
 };
 
 /// The time between two thoughts, ms.
@@ -25,7 +26,9 @@ enum Kind {
     CreateKey,
     CreateEphemeral,
     Set,
-    Get { watch: bool },
+    Get {
+        watch: bool,
+    },
     Sync,
     Ping,
 }
@@ -347,13 +350,7 @@ impl World {
         Ok(())
     }
 
-    fn saw(
-        &mut self,
-        id: usize,
-        request: &Request,
-        watch: bool,
-        got: GetDataResponse,
-    ) -> Result<(), String> {
+    fn saw(&mut self, id: usize, request: &Request, watch: bool, got: GetDataResponse) -> Result<(), String> {
         let (path, zxid) = (&request.path, got.stat.mzxid);
         self.checks.seen(path, zxid, got.stat.version, &got.data.unwrap_or_default())?;
         let client = &mut self.clients[id];

@@ -28,18 +28,45 @@ const CLIENTS: usize = 3;
 #[derive(Debug, Clone)]
 pub enum Happening {
     /// A server takes its inbox, or the time.
-    Run { node: usize, life: u32 },
+    Run {
+        node: usize,
+        life: u32,
+    },
     /// What is due on a connection arrives.
-    Pump { conn: usize, to: usize },
+    Pump {
+        conn: usize,
+        to: usize,
+    },
     /// A vote arrives on the election port.
-    Vote { from: usize, to: usize, vote: Bytes },
-    Dial { from: usize, life: u32, to: usize },
-    DialFailed { from: usize, life: u32, to: usize },
-    Synced { node: usize, life: u32 },
-    Boot { node: usize },
-    Heal { pair: (usize, usize) },
+    Vote {
+        from: usize,
+        to: usize,
+        vote: Bytes,
+    },
+    Dial {
+        from: usize,
+        life: u32,
+        to: usize,
+    },
+    DialFailed {
+        from: usize,
+        life: u32,
+        to: usize,
+    },
+    Synced {
+        node: usize,
+        life: u32,
+    },
+    Boot {
+        node: usize,
+    },
+    Heal {
+        pair: (usize, usize),
+    },
     Fault,
-    Act { client: usize },
+    Act {
+        client: usize,
+    },
 }
 
 pub struct World {
@@ -358,7 +385,9 @@ impl World {
                     self.note(|| format!("server {}: {line}", node + 1));
                 }
             }
-            Effect::Exit { code, why } => return Err(format!("server {} exits with {code}: {why}", node + 1)),
+            Effect::Exit { code, why } => {
+                return Err(format!("server {} exits with {code}: {why}", node + 1));
+            }
         }
         Ok(())
     }
@@ -537,7 +566,8 @@ impl World {
     }
 
     fn all_agree(&self) -> bool {
-        let mut ends = self.nodes.iter().map(|node| node.peer.as_ref().map(|peer| peer.database().last_zxid()));
+        let mut ends =
+            self.nodes.iter().map(|node| node.peer.as_ref().map(|peer| peer.database().last_zxid()));
         let first = ends.next().flatten();
         first.is_some() && ends.all(|end| end == first)
     }
