@@ -10,8 +10,9 @@ pub mod net;
 pub mod server;
 pub mod shard;
 mod store;
-mod topics;
+pub mod topics;
 pub mod zk;
 
+pub use broker_core::assignment;
 pub use config::BrokerConfig;
 pub use server::{Running, StartError, run, start};
