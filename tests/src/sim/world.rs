@@ -57,6 +57,11 @@ pub enum Happening {
         node: usize,
         life: u32,
     },
+    /// What is left of a log that was cut has been loaded.
+    Loaded {
+        node: usize,
+        life: u32,
+    },
     Boot {
         node: usize,
     },
@@ -200,6 +205,10 @@ impl World {
                 self.deliver(from, life, Event::DialFailed { leader: to as i64 + 1 });
             }
             Happening::Synced { node, life } => self.synced(node, life),
+            Happening::Loaded { node, life } => {
+                let database = Box::new(self.nodes[node].disk.recover(0)?.database);
+                self.deliver(node, life, Event::Truncated { database });
+            }
             Happening::Boot { node } => return self.boot(node),
             Happening::Heal { pair } => self.heal_pair(pair),
             Happening::Fault if !self.calm => self.fault(),
@@ -373,7 +382,7 @@ impl World {
                 self.begin_sync(node);
             }
             Effect::RollLog => {}
-            Effect::Truncate { zxid } => return self.truncate(node, life, zxid),
+            Effect::Truncate { zxid } => self.truncate(node, life, zxid),
             Effect::SaveSnapshot => {
                 self.flush(node, life);
                 self.snapshot(node);
@@ -417,12 +426,11 @@ impl World {
         }
     }
 
-    fn truncate(&mut self, node: usize, life: u32, zxid: i64) -> Result<(), String> {
+    fn truncate(&mut self, node: usize, life: u32, zxid: i64) {
         self.flush(node, life);
         self.nodes[node].disk.truncate(zxid);
-        let database = Box::new(self.nodes[node].disk.recover(0)?.database);
-        self.deliver(node, life, Event::Truncated { database });
-        Ok(())
+        let ms = if self.rng.random_bool(0.3) { self.rng.random_range(50..800) } else { 2 };
+        self.schedule(ms, Happening::Loaded { node, life });
     }
 
     // The network.

@@ -63,6 +63,8 @@ pub struct Status {
 enum Role {
     /// Before the first tick.
     Starting,
+    /// The leader was lost while the log was being cut: without the end of that, nothing can be said of its history.
+    Cutting { zxid: Zxid },
     /// Connections of learners that were faster than this server's own election wait for its end.
     Looking {
         since: u64,
@@ -143,16 +145,20 @@ impl Peer {
                 server.history.on_durable(zxid);
                 return match &mut self.role {
                     Role::Leading(leader) => leader.on_durable(server, now, out),
-                    Role::Learning(learner) => learner.on_durable(server, now, out),
+                    Role::Learning(learner) => learner.on_durable(zxid, server, now, out),
                     Role::Standalone(standalone) => standalone.on_durable(server, now, out),
-                    Role::Starting | Role::Looking { .. } => Ok(()),
+                    Role::Starting | Role::Cutting { .. } | Role::Looking { .. } => Ok(()),
                 };
             }
-            Event::Truncated { database } => {
-                if let Role::Learning(learner) = &mut self.role {
-                    return learner.on_truncated(*database, server, now, out);
+            Event::Truncated { database } => match &mut self.role {
+                Role::Learning(learner) => return learner.on_truncated(*database, server, now, out),
+                Role::Cutting { zxid } => {
+                    server.history.truncated(*database, *zxid);
+                    self.look(now, out);
+                    return Ok(());
                 }
-            }
+                _ => {}
+            },
         }
         self.serve_front(now, out)
     }
@@ -166,7 +172,7 @@ impl Peer {
                 learner.serve_front(&mut self.server, out);
                 Ok(())
             }
-            Role::Starting | Role::Looking { .. } => {
+            Role::Starting | Role::Cutting { .. } | Role::Looking { .. } => {
                 self.server.up.clear();
                 Ok(())
             }
@@ -180,6 +186,7 @@ impl Peer {
                 self.start(now, out);
                 Ok(())
             }
+            Role::Cutting { .. } => Ok(()),
             Role::Looking { .. } => {
                 let elected = self.election.as_mut().and_then(|election| election.tick(now, out));
                 self.elected(elected, now, out)
@@ -220,16 +227,22 @@ impl Peer {
     /// The role is over: nobody is served, the whole log counts, and the search for a leader starts again.
     fn leave(&mut self, why: &str, now: Now, out: &mut Vec<Effect>) {
         log(out, LogLevel::Warn, why);
-        match &mut self.role {
-            Role::Leading(leader) => leader.shutdown(out),
-            Role::Learning(learner) => learner.shutdown(out),
-            Role::Standalone(_) | Role::Starting | Role::Looking { .. } => {}
-        }
+        let cutting = match &mut self.role {
+            Role::Leading(leader) => {
+                leader.shutdown(out);
+                None
+            }
+            Role::Learning(learner) => learner.shutdown(&mut self.server, out),
+            _ => None,
+        };
         self.server.front.serve(false, now, out);
         self.server.up.clear();
         self.server.history.fast_forward();
         log(out, LogLevel::Warn, "PeerState set to LOOKING");
-        self.look(now, out);
+        match cutting {
+            Some(zxid) => self.role = Role::Cutting { zxid },
+            None => self.look(now, out),
+        }
     }
 
     fn elected(&mut self, leader: Option<Sid>, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
@@ -300,7 +313,7 @@ impl Peer {
             Role::Leading(leader) => leader.on_closed(link),
             Role::Learning(learner) => return learner.on_closed(link),
             Role::Looking { early, .. } => drop(early.remove(&link)),
-            Role::Starting | Role::Standalone(_) => {}
+            Role::Starting | Role::Cutting { .. } | Role::Standalone(_) => {}
         }
         Ok(())
     }
@@ -324,7 +337,7 @@ impl Peer {
                 }
                 Ok(())
             }
-            Role::Starting | Role::Standalone(_) => Ok(()),
+            Role::Starting | Role::Cutting { .. } | Role::Standalone(_) => Ok(()),
         }
     }
 
@@ -332,6 +345,7 @@ impl Peer {
     pub fn deadline(&self) -> Option<u64> {
         let role = match &self.role {
             Role::Starting => Some(0),
+            Role::Cutting { .. } => None,
             Role::Looking { .. } => self.election.as_ref().and_then(Election::deadline),
             Role::Leading(leader) => Some(leader.deadline()),
             Role::Learning(learner) => Some(learner.deadline(&self.server)),
@@ -351,7 +365,7 @@ impl Peer {
             proposal_sizes: None,
         };
         match &self.role {
-            Role::Starting | Role::Looking { .. } => {}
+            Role::Starting | Role::Cutting { .. } | Role::Looking { .. } => {}
             Role::Standalone(standalone) => {
                 (status.mode, status.serving) = (Mode::Standalone, true);
                 status.proposal_sizes = Some(standalone.pipeline.proposal_sizes());

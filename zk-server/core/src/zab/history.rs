@@ -113,27 +113,25 @@ impl History {
 
     /// The log was cut behind `zxid`, and this is what is left.
     pub fn truncated(&mut self, db: Database, zxid: Zxid) {
-        self.replace(db, zxid);
+        self.db = db;
+        self.db.set_last_zxid(zxid);
+        self.pending.clear();
+        (self.appended, self.durable) = (zxid, zxid);
         while self.committed.back().is_some_and(|last| last.zxid > zxid) {
             self.committed.pop_back();
         }
     }
 
-    /// A leader's snapshot takes the place of everything. The caller saves it before anything depends on it.
-    pub fn install(&mut self, db: Database, zxid: Zxid) {
-        self.replace(db, zxid);
-        self.committed.clear();
+    /// A leader's snapshot takes the place of everything; returns what was there. Until the snapshot is saved, the
+    /// disk still holds the old history, and that is what counts if the connection breaks.
+    #[must_use]
+    pub fn install(&mut self, db: Database, zxid: Zxid) -> History {
+        let new = History::new(db, zxid, vec![], self.committed_max);
+        std::mem::replace(self, new)
     }
 
     /// A snapshot of the present state is on stable storage.
     pub fn snapshot_saved(&mut self) {
         (self.appended, self.durable) = (self.db.last_zxid(), self.db.last_zxid());
-    }
-
-    fn replace(&mut self, db: Database, zxid: Zxid) {
-        self.db = db;
-        self.db.set_last_zxid(zxid);
-        self.pending.clear();
-        (self.appended, self.durable) = (zxid, zxid);
     }
 }

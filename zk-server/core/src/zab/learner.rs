@@ -3,6 +3,7 @@
 //! What a learner promises is on stable storage before it says so: the accepted epoch before ACKEPOCH; the history
 //! and the current epoch before the ACK of NEWLEADER; each proposal before its ACK.
 
+use super::history::History;
 use super::{Over, Server, log};
 use crate::event::{Effect, LinkId, LogLevel, Now};
 use crate::front::{Request, Upcall};
@@ -59,6 +60,8 @@ pub struct Learner {
     epoch: i64,
     /// The state came as a snapshot: what follows goes into the next one, not into the log.
     snapshot: bool,
+    /// The history that the snapshot has replaced, until the snapshot is saved.
+    replaced: Option<History>,
     /// Proposals of the synchronization that are not committed.
     unlogged: VecDeque<Txn>,
     /// Packets that came before their time.
@@ -83,6 +86,7 @@ impl Learner {
             dial_until: now.mono + server.init_ms(),
             epoch: 0,
             snapshot: false,
+            replaced: None,
             unlogged: VecDeque::new(),
             held: VecDeque::new(),
             unacked: VecDeque::new(),
@@ -162,9 +166,17 @@ impl Learner {
         Ok(())
     }
 
-    pub fn shutdown(&mut self, out: &mut Vec<Effect>) {
+    /// Lets the leader go. The zxid behind which the log is being cut: the history is unknown until that is done.
+    pub fn shutdown(&mut self, server: &mut Server, out: &mut Vec<Effect>) -> Option<Zxid> {
+        if let Some(history) = self.replaced.take() {
+            server.history = history;
+        }
         if let Some(link) = self.link.take() {
             out.push(Effect::CloseLink { link });
+        }
+        match self.stage {
+            Stage::Truncating { zxid } => Some(zxid),
+            _ => None,
         }
     }
 
@@ -266,7 +278,7 @@ impl Learner {
             return Ok(());
         }
         self.heard_at = now.mono;
-        server.history.install(database, zxid);
+        self.replaced = Some(server.history.install(database, zxid));
         self.snapshot = true;
         self.stage = Stage::Syncing;
         self.release(server, now, out)
@@ -332,6 +344,7 @@ impl Learner {
         if self.snapshot {
             out.push(Effect::SaveSnapshot);
             server.history.snapshot_saved();
+            self.replaced = None;
         }
         self.stage = Stage::Settling;
         self.acknowledge_new_leader(server, out);
@@ -456,7 +469,16 @@ impl Learner {
         self.send(QuorumPacket { data: Some(touched.freeze()), ..ping }, out);
     }
 
-    pub fn on_durable(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+    pub fn on_durable(
+        &mut self,
+        zxid: Zxid,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        if let Some(history) = &mut self.replaced {
+            history.on_durable(zxid);
+        }
         let durable = server.history.durable();
         while let Some(zxid) = self.unacked.pop_front_if(|zxid| *zxid <= durable) {
             if !self.observer {
