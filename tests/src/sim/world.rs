@@ -277,7 +277,9 @@ impl World {
     /// A snapshot as the shell takes them now and then.
     pub fn snapshot(&mut self, node: usize) {
         let Node { peer: Some(peer), disk, .. } = &mut self.nodes[node] else { return };
-        disk.save_snapshot(peer.database());
+        if peer.snapshot_basis().is_some() {
+            disk.save_snapshot(peer.database());
+        }
     }
 
     /// The server runs after `after` ms at the latest.
@@ -385,7 +387,9 @@ impl World {
             Effect::Truncate { zxid } => self.truncate(node, life, zxid),
             Effect::SaveSnapshot => {
                 self.flush(node, life);
-                self.snapshot(node);
+                if let Node { peer: Some(peer), disk, .. } = &mut self.nodes[node] {
+                    disk.save_snapshot(peer.database());
+                }
             }
             Effect::StoreAcceptedEpoch { epoch } => self.nodes[node].disk.accepted_epoch = epoch,
             Effect::StoreCurrentEpoch { epoch } => self.nodes[node].disk.current_epoch = epoch,

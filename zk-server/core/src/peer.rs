@@ -95,6 +95,7 @@ impl Peer {
                 config,
                 accepted_epoch,
                 current_epoch,
+                replacements: 0,
                 up: vec![],
             },
             role: Role::Starting,
@@ -154,6 +155,7 @@ impl Peer {
                 Role::Learning(learner) => return learner.on_truncated(*database, server, now, out),
                 Role::Cutting { zxid } => {
                     server.history.truncated(*database, *zxid);
+                    server.replacements += 1;
                     self.look(now, out);
                     return Ok(());
                 }
@@ -397,7 +399,7 @@ impl Peer {
         let pipeline = match &self.role {
             Role::Leading(leader) => leader.pipeline()?,
             Role::Standalone(standalone) => &standalone.pipeline,
-            Role::Starting | Role::Looking { .. } | Role::Learning(_) => return None,
+            Role::Starting | Role::Cutting { .. } | Role::Looking { .. } | Role::Learning(_) => return None,
         };
         Some(pipeline.sessions.by_deadline())
     }
@@ -405,6 +407,17 @@ impl Peer {
     /// What has been applied: snapshots and `mntr` are made from it.
     pub fn database(&self) -> &Database {
         &self.server.history.db
+    }
+
+    /// Which database [`Peer::database`] is: a snapshot that was begun of another one is to be given up. `None`: no
+    /// snapshot may be begun now, because the disk holds another history than memory.
+    pub fn snapshot_basis(&self) -> Option<u64> {
+        let one = match &self.role {
+            Role::Cutting { .. } => false,
+            Role::Learning(learner) => learner.is_one_with_disk(),
+            _ => true,
+        };
+        one.then_some(self.server.replacements)
     }
 
     /// The clients: `cons`, `dump`, `wchs` are made from it.

@@ -98,6 +98,8 @@ struct OutLink {
 /// A snapshot that is being encoded between the turns.
 struct Snapping {
     writing: Writing,
+    /// Which database it is of ([`Peer::snapshot_basis`]).
+    basis: u64,
     cursor: SnapshotCursor,
     digest: Option<(Zxid, i64)>,
     /// A chunk that the thread had no room for.
@@ -397,8 +399,16 @@ impl Loop {
     }
 
     fn snapshot_slice(&mut self) {
-        if self.snapping.is_none() && self.trigger.is_due() && self.exit.is_none() {
-            self.begin_snapshot();
+        let basis = self.peer.snapshot_basis();
+        if self.snapping.as_ref().is_some_and(|snapping| basis != Some(snapping.basis)) {
+            self.give_up_snapshot();
+        }
+        if let Some(basis) = basis
+            && self.snapping.is_none()
+            && self.trigger.is_due()
+            && self.exit.is_none()
+        {
+            self.begin_snapshot(basis);
         }
         let Some(snapping) = &mut self.snapping else { return };
         if let Some(held) = snapping.held.take() {
@@ -418,7 +428,7 @@ impl Loop {
     }
 
     /// The log rolls first, so that files before the snapshot are not needed once it is there.
-    fn begin_snapshot(&mut self) {
+    fn begin_snapshot(&mut self, basis: u64) {
         self.trigger.reset(random());
         self.hand_over_appends();
         self.journal.roll();
@@ -428,6 +438,7 @@ impl Loop {
             Ok(writing) => {
                 self.snapping = Some(Snapping {
                     writing,
+                    basis,
                     cursor: SnapshotCursor::new(),
                     digest: digest.map(|digest| (digest.zxid, digest.digest)),
                     held: None,

@@ -102,6 +102,11 @@ impl Learner {
         self.observer
     }
 
+    /// Memory and disk hold one history: not between a snapshot's coming and its being saved, nor during a cut.
+    pub fn is_one_with_disk(&self) -> bool {
+        self.replaced.is_none() && !matches!(self.stage, Stage::Truncating { .. })
+    }
+
     /// The epoch, once this server serves.
     pub fn established(&self) -> Option<i64> {
         (self.stage == Stage::Active).then_some(self.epoch)
@@ -170,6 +175,7 @@ impl Learner {
     pub fn shutdown(&mut self, server: &mut Server, out: &mut Vec<Effect>) -> Option<Zxid> {
         if let Some(history) = self.replaced.take() {
             server.history = history;
+            server.replacements += 1;
         }
         if let Some(link) = self.link.take() {
             out.push(Effect::CloseLink { link });
@@ -279,6 +285,7 @@ impl Learner {
         }
         self.heard_at = now.mono;
         self.replaced = Some(server.history.install(database, zxid));
+        server.replacements += 1;
         self.snapshot = true;
         self.stage = Stage::Syncing;
         self.release(server, now, out)
@@ -293,6 +300,7 @@ impl Learner {
     ) -> Result<(), Over> {
         let Stage::Truncating { zxid } = self.stage else { return Ok(()) };
         server.history.truncated(database, zxid);
+        server.replacements += 1;
         self.stage = Stage::Syncing;
         self.release(server, now, out)
     }

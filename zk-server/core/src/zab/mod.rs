@@ -27,6 +27,8 @@ pub struct Server {
     pub accepted_epoch: i64,
     /// The epoch whose initial history this server has.
     pub current_epoch: i64,
+    /// Counts how often another database took this one's place.
+    pub replacements: u64,
     /// What the front has asked for and its role has not yet taken.
     pub up: Vec<Upcall>,
 }
