@@ -64,7 +64,9 @@ enum Role {
     /// Before the first tick.
     Starting,
     /// The leader was lost while the log was being cut: without the end of that, nothing can be said of its history.
-    Cutting { zxid: Zxid },
+    Cutting {
+        zxid: Zxid,
+    },
     /// Connections of learners that were faster than this server's own election wait for its end.
     Looking {
         since: u64,
