@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use broker_core::fetch_session::FetchSessions;
@@ -10,6 +10,7 @@ use wire::Str;
 use wire::kafka::Uuid;
 
 use crate::config::{BrokerConfig, Dynamic, TopicConfig};
+use crate::controller::ControllerHandle;
 use crate::metadata::MetadataCache;
 use crate::shard::ShardHandle;
 use crate::zk::{Zk, ZkError};
@@ -26,6 +27,8 @@ pub struct Broker {
     pub id: i32,
     pub cluster_id: Str,
     pub metadata: MetadataCache,
+    /// How many partitions `__consumer_offsets` has, or will have.
+    pub group_partitions: i32,
     /// Replaced when a session expires.
     zk: ArcSwap<Zk>,
     /// czxid of the registration; -1 before it.
@@ -38,6 +41,10 @@ pub struct Broker {
     /// The newest controller epoch that was heard of.
     pub controller_epoch: AtomicI32,
     pub shard: ShardHandle,
+    /// Set once the broker stands for election.
+    pub controller: OnceLock<ControllerHandle>,
+    /// Producer ids that are this broker's to give away: (next, end).
+    producer_ids: tokio::sync::Mutex<(i64, i64)>,
     sessions: Mutex<FetchSessions<FetchKey>>,
     /// Topics whose creation is under way here.
     pub creating: Mutex<HashSet<Str>>,
@@ -45,7 +52,14 @@ pub struct Broker {
 
 impl Broker {
     /// A broker that has a session but is not registered yet.
-    pub fn new(config: BrokerConfig, id: i32, cluster_id: &str, zk: Zk, shard: ShardHandle) -> Broker {
+    pub fn new(
+        config: BrokerConfig,
+        id: i32,
+        cluster_id: &str,
+        zk: Zk,
+        shard: ShardHandle,
+        group_partitions: i32,
+    ) -> Broker {
         let session_slots =
             usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
         Broker {
@@ -53,6 +67,7 @@ impl Broker {
             id,
             cluster_id: cluster_id.into(),
             metadata: MetadataCache::default(),
+            group_partitions,
             zk: ArcSwap::from_pointee(zk),
             epoch: AtomicI64::new(-1),
             dynamic: ArcSwap::default(),
@@ -60,6 +75,8 @@ impl Broker {
             topic_configs: ArcSwap::default(),
             controller_epoch: AtomicI32::new(0),
             shard,
+            controller: OnceLock::new(),
+            producer_ids: tokio::sync::Mutex::new((0, 0)),
             sessions: Mutex::new(FetchSessions::new(session_slots, SESSION_EVICTION_MS)),
             creating: Mutex::default(),
         }
@@ -88,6 +105,22 @@ impl Broker {
     /// Version of `/feature`, for ApiVersions; features are not used, so it never leaves 0.
     pub fn features_epoch(&self) -> i64 {
         0
+    }
+
+    /// Whether this broker is the cluster's controller.
+    pub fn is_controller(&self) -> bool {
+        self.controller.get().is_some_and(ControllerHandle::is_active)
+    }
+
+    /// A producer id that nobody has had.
+    pub async fn next_producer_id(&self) -> Result<i64, ZkError> {
+        let mut block = self.producer_ids.lock().await;
+        if block.0 == block.1 {
+            let start = self.zk().claim_producer_ids(self.id).await?;
+            *block = (start, start + crate::zk::PRODUCER_ID_BLOCK);
+        }
+        block.0 += 1;
+        Ok(block.0 - 1)
     }
 
     /// The fetch sessions; held for moments.

@@ -1,18 +1,20 @@
 //! The Kafka broker: sockets, logs, ZooKeeper and the loop round broker-core.
 
+mod alter;
 mod api;
 pub mod broker;
 pub mod config;
 pub mod controller;
+mod fetcher;
 pub mod log;
 pub mod metadata;
 pub mod net;
+mod peers;
 pub mod server;
 pub mod shard;
 mod store;
-pub mod topics;
+mod topics;
 pub mod zk;
 
-pub use broker_core::assignment;
 pub use config::BrokerConfig;
 pub use server::{Running, StartError, run, start};

@@ -9,13 +9,22 @@ use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use wire::Str;
+use wire::batch::Batches;
+use wire::kafka::ControlledShutdownRequest;
+
+use crate::alter;
 use crate::api::Answerer;
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, Endpoint};
+use crate::controller;
+use crate::fetcher::Fetchers;
 use crate::log::LogError;
 use crate::net::{self, Limits};
+use crate::peers::ControllerLink;
 use crate::shard::{self, Event, Notice, wall_clock};
 use crate::store::Store;
+use crate::topics::GROUP_TOPIC;
 use crate::zk::{self, ConfigEntity, Registration, Zk, ZkError};
 
 /// Why a broker did not start.
@@ -84,7 +93,11 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
         .filter_map(|(name, listener)| Some((name.clone(), listener.local_addr().ok()?)))
         .collect();
 
-    let broker = Arc::new(Broker::new(config, id, &cluster_id, zk.clone(), shard));
+    let group_partitions = match zk.topic(GROUP_TOPIC).await? {
+        Some(node) => i32::try_from(node.partitions.len()).unwrap_or(i32::MAX),
+        None => i32::try_from(config.int("offsets.topic.num.partitions")).unwrap_or(i32::MAX),
+    };
+    let broker = Arc::new(Broker::new(config, id, &cluster_id, zk.clone(), shard, group_partitions));
     broker.reload_dynamic().await?;
     for topic in zk.topics().await? {
         broker.reload_topic_overrides(&topic).await?;
@@ -116,6 +129,9 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
         tokio::spawn(follow_configs(broker.clone(), session.clone())),
         tokio::spawn(take_notices(broker.clone(), noticed, halt)),
     ];
+    let (controller, standing) = controller::start(controller::Options::of(&broker), session);
+    let _ = broker.controller.set(controller);
+    tasks.push(standing);
     tasks.push(tokio::spawn(keep_session(broker.clone(), registration, sessions)));
     tracing::info!("[KafkaServer id={id}] started (kafka.server.KafkaServer)");
     Ok(Running { broker, addresses, stop_serving, serving, tasks, shard, halted })
@@ -136,6 +152,9 @@ impl Running {
     pub async fn stop(self) {
         let id = self.broker.id;
         tracing::info!("[KafkaServer id={id}] shutting down (kafka.server.KafkaServer)");
+        if self.broker.config.bool("controlled.shutdown.enable") && self.halted.borrow().is_none() {
+            hand_over(&self.broker).await;
+        }
         let _ = self.stop_serving.send(true);
         let _ = self.serving.await;
         stop_logs(&self.broker, &self.shard).await;
@@ -145,6 +164,42 @@ impl Running {
         }
         tracing::info!("[KafkaServer id={id}] shut down completed (kafka.server.KafkaServer)");
     }
+}
+
+/// Asks the controller to move leadership elsewhere, until nothing is left that could be moved.
+async fn hand_over(broker: &Broker) {
+    let link = ControllerLink::default();
+    let request = ControlledShutdownRequest { broker_id: broker.id, broker_epoch: broker.epoch() };
+    let retries = broker.config.int("controlled.shutdown.max.retries").max(0);
+    for attempt in 0..=retries {
+        if attempt > 0 {
+            tracing::warn!("Retrying controlled shutdown after the previous attempt failed...");
+            tokio::time::sleep(broker.config.millis("controlled.shutdown.retry.backoff.ms")).await;
+        }
+        let connection = match link.get(broker).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::warn!("Controlled shutdown: {error}");
+                continue;
+            }
+        };
+        match connection.call(&request).await {
+            Ok(response) if response.error_code.is_ok() && response.remaining_partitions.is_empty() => {
+                tracing::info!("Controlled shutdown request returned successfully");
+                return;
+            }
+            Ok(response) => tracing::info!(
+                "Controlled shutdown: {}, {} partitions remain",
+                response.error_code.name(),
+                response.remaining_partitions.len()
+            ),
+            Err(error) => {
+                tracing::warn!("Controlled shutdown: {error}");
+                link.forget().await;
+            }
+        }
+    }
+    tracing::warn!("Proceeding to do an unclean shutdown as all the controlled shutdown attempts failed");
 }
 
 async fn stop_logs(broker: &Broker, shard: &std::thread::JoinHandle<()>) {
@@ -246,7 +301,7 @@ async fn follow_configs(broker: Arc<Broker>, mut session: watch::Receiver<Zk>) {
 
 async fn config_changed(broker: &Broker, entity: ConfigEntity) {
     tracing::info!("Processing notification: the configuration of {} changed", entity.path());
-    let (read, topic) = match &entity {
+    let (read, topic): (_, Option<Str>) = match &entity {
         ConfigEntity::Topic(name) => (broker.reload_topic_overrides(name).await, Some(name.as_str().into())),
         ConfigEntity::Broker(id) if *id != broker.id => return,
         ConfigEntity::Broker(_) | ConfigEntity::BrokerDefault => (broker.reload_dynamic().await, None),
@@ -254,6 +309,9 @@ async fn config_changed(broker: &Broker, entity: ConfigEntity) {
     };
     match read {
         Ok(()) => {
+            if let (Some(controller), Some(topic)) = (broker.controller.get(), &topic) {
+                controller.topic_config_changed(Str::clone(topic)).await;
+            }
             let _ = broker.shard.tell(Event::ConfigChanged { topic }).await;
         }
         Err(error) => tracing::error!("{error}"),
@@ -297,6 +355,10 @@ async fn take_notices(
     mut notices: mpsc::UnboundedReceiver<Notice>,
     halt: watch::Sender<Option<String>>,
 ) {
+    let mut fetchers = Fetchers::new(broker.clone());
+    let (alters, asked) = mpsc::unbounded_channel();
+    let altering = tokio::spawn(alter::run(broker.clone(), asked));
+    let _ends = AbortOnDrop(altering);
     while let Some(notice) = notices.recv().await {
         match notice {
             Notice::Flush { topic, partition, job } => {
@@ -314,8 +376,52 @@ async fn take_notices(
                 });
             }
             Notice::DirFailed { dir, last } => dir_failed(&broker, dir, last, &halt).await,
-            Notice::Alter { .. } | Notice::Fetch { .. } => {}
+            Notice::Alter { topic, id, partition, ask } => {
+                let _ = alters.send(alter::Ask { topic, id, partition, ask });
+            }
+            Notice::Fetch { leader } => fetchers.follow(leader),
+            Notice::LoadGroups { partition, epoch } => {
+                tokio::spawn(load_groups(broker.clone(), partition, epoch));
+            }
         }
+    }
+}
+
+/// A task that goes with its owner.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Reads a group partition from start to end for the coordinator.
+async fn load_groups(broker: Arc<Broker>, partition: i32, epoch: i32) {
+    let started = std::time::Instant::now();
+    let mut offset = None;
+    loop {
+        let Ok(read) = broker.shard.ask(|reply| Event::GroupRead { partition, offset, reply }).await else { return };
+        // The replica went meanwhile: the coordinator has been told.
+        let Some((slice, end)) = read else { return };
+        let bytes = match tokio::task::spawn_blocking(move || slice.read()).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) => return tracing::error!("Loading {GROUP_TOPIC}-{partition}: {error}"),
+            Err(error) => return tracing::error!("Loading {GROUP_TOPIC}-{partition}: {error}"),
+        };
+        let batches: Vec<_> = Batches::new(bytes).map_while(Result::ok).collect();
+        let next = batches.last().map_or(end, |batch| batch.header().next_offset());
+        let done = next >= end;
+        let event = Event::GroupLoaded { partition, epoch, batches, done };
+        if broker.shard.tell(event).await.is_err() {
+            return;
+        }
+        if done {
+            let took = started.elapsed().as_millis();
+            tracing::info!("Finished loading offsets and group metadata from {GROUP_TOPIC}-{partition} in {took} ms");
+            return;
+        }
+        offset = Some(next);
     }
 }
 

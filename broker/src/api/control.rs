@@ -1,13 +1,19 @@
-//! What the controller sends: LeaderAndIsr, StopReplica, UpdateMetadata.
+//! What the controller sends: LeaderAndIsr, StopReplica, UpdateMetadata; and what it is asked: AlterPartition,
+//! ControlledShutdown, AllocateProducerIds, ElectLeaders.
 
 use std::sync::atomic::Ordering;
 
+use wire::Str;
+use wire::kafka::elect_leaders::{PartitionResult, ReplicaElectionResult, TopicPartitions};
 use wire::kafka::{
-    ErrorCode, LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
-    UpdateMetadataRequest, UpdateMetadataResponse,
+    AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterPartitionRequest, AlterPartitionResponse,
+    ControlledShutdownRequest, ControlledShutdownResponse, ElectLeadersRequest, ElectLeadersResponse, ErrorCode,
+    LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse, UpdateMetadataRequest,
+    UpdateMetadataResponse,
 };
 
 use super::Call;
+use crate::controller::{ElectionType, TopicPartition};
 use crate::shard::Event;
 
 /// New replicas need their topic's settings, so those are read first.
@@ -53,11 +59,89 @@ pub async fn update_metadata(call: &Call<'_>, request: UpdateMetadataRequest) ->
     if request.broker_epoch >= 0 && request.broker_epoch < broker.epoch() {
         return UpdateMetadataResponse { error_code: ErrorCode::STALE_BROKER_EPOCH };
     }
+    let before = broker.metadata.snapshot();
     let gone = broker.metadata.update(&request);
+    let mut partitions = Vec::new();
     for topic in &gone {
         broker.forget_topic(topic);
+        let had = before.topics.get(topic).into_iter().flat_map(|info| info.partitions.keys());
+        partitions.extend(had.map(|partition| (topic.clone(), *partition)));
+    }
+    if !partitions.is_empty() {
+        let _ = broker.shard.tell(Event::GroupTopicsDeleted { partitions }).await;
     }
     let brokers = request.live_brokers.iter().map(|node| node.id).collect();
     let _ = broker.shard.tell(Event::Alive { brokers }).await;
     UpdateMetadataResponse::default()
+}
+
+fn not_controller() -> ErrorCode {
+    ErrorCode::NOT_CONTROLLER
+}
+
+/// A leader's wish for another ISR.
+pub async fn alter_partition(call: &Call<'_>, request: AlterPartitionRequest) -> AlterPartitionResponse {
+    match call.broker.controller.get() {
+        Some(controller) => controller.alter_partition(call.version(), request).await,
+        None => AlterPartitionResponse { error_code: not_controller(), ..Default::default() },
+    }
+}
+
+/// A broker that is about to go.
+pub async fn controlled_shutdown(
+    call: &Call<'_>,
+    request: ControlledShutdownRequest,
+) -> ControlledShutdownResponse {
+    match call.broker.controller.get() {
+        Some(controller) => controller.controlled_shutdown(request.broker_id, request.broker_epoch).await,
+        None => ControlledShutdownResponse { error_code: not_controller(), ..Default::default() },
+    }
+}
+
+/// A broker that needs producer ids.
+pub async fn allocate_producer_ids(
+    call: &Call<'_>,
+    request: AllocateProducerIdsRequest,
+) -> AllocateProducerIdsResponse {
+    match call.broker.controller.get() {
+        Some(controller) => controller.allocate_producer_ids(request.broker_id, request.broker_epoch).await,
+        None => AllocateProducerIdsResponse { error_code: not_controller(), ..Default::default() },
+    }
+}
+
+/// An administrator wants other leaders.
+pub async fn elect_leaders(call: &Call<'_>, request: ElectLeadersRequest) -> ElectLeadersResponse {
+    let failed = |error_code| ElectLeadersResponse { error_code, ..Default::default() };
+    let Some(controller) = call.broker.controller.get() else { return failed(not_controller()) };
+    let election = match request.election_type {
+        0 => ElectionType::Preferred,
+        1 => ElectionType::Unclean,
+        _ => return failed(ErrorCode::INVALID_REQUEST),
+    };
+    let partitions = request.topic_partitions.map(|topics| {
+        let of = |topic: TopicPartitions| {
+            let name = topic.topic;
+            topic.partitions.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
+        };
+        topics.into_iter().flat_map(of).collect()
+    });
+    let elected = match controller.elect_leaders(election, partitions).await {
+        Ok(elected) => elected,
+        Err(error) => return failed(error),
+    };
+    let mut response = ElectLeadersResponse::default();
+    for one in elected {
+        let result = PartitionResult {
+            partition_id: one.partition.partition,
+            error_code: one.error,
+            error_message: one.message.map(Str::from),
+        };
+        match response.replica_election_results.last_mut() {
+            Some(last) if last.topic == one.partition.topic => last.partition_result.push(result),
+            _ => response
+                .replica_election_results
+                .push(ReplicaElectionResult { topic: one.partition.topic, partition_result: vec![result] }),
+        }
+    }
+    response
 }

@@ -1,7 +1,5 @@
 //! Fetch: sessions, names and limits here; the loop says which bytes; they are read here, on the connection's task.
 
-use std::os::unix::fs::FileExt;
-
 use broker_core::fetch_session::{Answered, Asked, Context};
 use broker_core::partition::{Fetch, Fetcher, Isolation};
 use bytes::Bytes;
@@ -172,7 +170,7 @@ fn read(call: &Call<'_>, partition: i32, part: FetchedPart) -> PartitionData {
     if error_code == ErrorCode::KAFKA_STORAGE_ERROR && call.version() <= 5 {
         error_code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
     }
-    let records = match part.slice.as_ref().map(read_slice) {
+    let records = match part.slice.as_ref().map(FetchSlice::read) {
         None => Bytes::new(),
         Some(Ok(records)) => records,
         Some(Err(error)) => {
@@ -200,23 +198,6 @@ fn read(call: &Call<'_>, partition: i32, part: FetchedPart) -> PartitionData {
         records: Some(records),
         ..Default::default()
     }
-}
-
-/// A truncation in between makes the read short; what is there is sent.
-fn read_slice(slice: &FetchSlice) -> std::io::Result<Bytes> {
-    let Some(file) = &slice.file else { return Ok(Bytes::new()) };
-    let mut bytes = vec![0; slice.len as usize];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], slice.position + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes.into())
 }
 
 fn answered(data: &PartitionData) -> Answered {

@@ -1,13 +1,17 @@
 //! Requests: one file per API, and here the way from a frame to its answer.
 
 mod api_versions;
+mod configs;
 mod control;
 mod describe_cluster;
 mod fetch;
+mod groups;
+mod init_producer_id;
 mod list_offsets;
 mod metadata;
 mod offsets;
 mod produce;
+mod topics;
 
 use std::sync::Arc;
 
@@ -28,11 +32,33 @@ pub const IMPLEMENTED: &[ApiKey] = &[
     ApiKey::LeaderAndIsr,
     ApiKey::StopReplica,
     ApiKey::UpdateMetadata,
+    ApiKey::ControlledShutdown,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+    ApiKey::FindCoordinator,
+    ApiKey::JoinGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::SyncGroup,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
     ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
     ApiKey::DeleteRecords,
+    ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
     ApiKey::DescribeLogDirs,
+    ApiKey::CreatePartitions,
+    ApiKey::DeleteGroups,
+    ApiKey::ElectLeaders,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::OffsetDelete,
+    ApiKey::AlterPartition,
     ApiKey::DescribeCluster,
+    ApiKey::AllocateProducerIds,
 ];
 
 /// Bits of the operations that are allowed on the cluster where there is no authorizer: all that it has.
@@ -40,7 +66,6 @@ pub const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 
 /// Likewise on a topic.
 pub const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 /// Likewise on a group.
-#[allow(dead_code)] // Until the group requests are here.
 pub const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
 
 /// One request on its way.
@@ -151,10 +176,32 @@ impl Service for Answerer {
                 None => Answer::Close,
             },
             ApiKey::Fetch => answer!(body, fetch::answer),
+            ApiKey::OffsetCommit => answer!(body, groups::offset_commit),
+            ApiKey::OffsetFetch => answer!(body, groups::offset_fetch),
+            ApiKey::FindCoordinator => answer!(body, groups::find_coordinator),
+            ApiKey::JoinGroup => answer!(body, groups::join),
+            ApiKey::Heartbeat => answer!(body, groups::heartbeat),
+            ApiKey::LeaveGroup => answer!(body, groups::leave),
+            ApiKey::SyncGroup => answer!(body, groups::sync),
+            ApiKey::DescribeGroups => answer!(body, groups::describe),
+            ApiKey::ListGroups => answer!(body, groups::list),
+            ApiKey::DeleteGroups => answer!(body, groups::delete),
+            ApiKey::OffsetDelete => answer!(body, groups::offset_delete),
+            ApiKey::CreateTopics => answer!(body, topics::create),
+            ApiKey::DeleteTopics => answer!(body, topics::delete),
+            ApiKey::CreatePartitions => answer!(body, topics::create_partitions),
+            ApiKey::InitProducerId => answer!(body, init_producer_id::answer),
+            ApiKey::DescribeConfigs => answer!(body, configs::describe),
+            ApiKey::AlterConfigs => answer!(body, configs::alter),
+            ApiKey::IncrementalAlterConfigs => answer!(body, configs::alter_incrementally),
             ApiKey::ListOffsets => answer!(body, list_offsets::answer),
             ApiKey::LeaderAndIsr => answer!(body, control::leader_and_isr),
             ApiKey::StopReplica => answer!(body, control::stop_replica),
             ApiKey::UpdateMetadata => answer!(body, control::update_metadata),
+            ApiKey::AlterPartition => answer!(body, control::alter_partition),
+            ApiKey::ControlledShutdown => answer!(body, control::controlled_shutdown),
+            ApiKey::AllocateProducerIds => answer!(body, control::allocate_producer_ids),
+            ApiKey::ElectLeaders => answer!(body, control::elect_leaders),
             ApiKey::DeleteRecords => answer!(body, offsets::delete_records),
             ApiKey::OffsetForLeaderEpoch => answer!(body, offsets::epoch_ends),
             ApiKey::DescribeLogDirs => answer!(body, describe_cluster::log_dirs),
@@ -165,7 +212,6 @@ impl Service for Answerer {
 }
 
 /// An optional error text.
-#[allow(dead_code)] // Until the group requests are here.
 fn text(message: impl Into<String>) -> Option<Str> {
     Some(Str::from(message.into()))
 }

@@ -16,7 +16,7 @@ use base::{ConfigError, Properties};
 pub use broker_keys::BROKER_KEYS;
 pub use keys::{Key, Kind, Update, Valid, find, split_list};
 pub use listeners::{Endpoint, Listeners};
-pub use topic::{Dynamic, TopicConfig};
+pub use topic::{Dynamic, Source, TopicConfig, effective, synonyms};
 pub use topic_keys::TOPIC_KEYS;
 
 /// A checked configuration. Values that only some places need are read by key.

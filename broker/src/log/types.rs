@@ -45,6 +45,26 @@ pub struct FetchSlice {
     pub first_incomplete: bool,
 }
 
+impl FetchSlice {
+    /// The bytes, as far as they are still there.
+    pub fn read(&self) -> std::io::Result<bytes::Bytes> {
+        use std::os::unix::fs::FileExt;
+        let Some(file) = &self.file else { return Ok(bytes::Bytes::new()) };
+        let mut bytes = vec![0; self.len as usize];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match file.read_at(&mut bytes[filled..], self.position + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes.into())
+    }
+}
+
 /// A record's timestamp and offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimestampOffset {

@@ -93,6 +93,15 @@ impl Shard {
         let role = replica
             .step(&mut self.turn, Records::None, |core, now, out| core.leader_and_isr(now, &change, out));
         self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
+        let log_end = replica.core.log_end();
+        let group_topic = topic == crate::topics::GROUP_TOPIC;
+        if group_topic && let Ok(role) = role {
+            match role {
+                RoleChange::Leader { .. } => self.group_role(state.partition_index, Some(state.leader_epoch)),
+                RoleChange::Follower { .. } => self.group_role(state.partition_index, None),
+                RoleChange::Unchanged => {}
+            }
+        }
         match role {
             Ok(RoleChange::Leader { newly }) => {
                 if newly {
@@ -100,7 +109,7 @@ impl Shard {
                         "Leader of {topic}-{} in epoch {} from offset {}, ISR {:?}",
                         state.partition_index,
                         state.leader_epoch,
-                        replica.core.log_end(),
+                        log_end,
                         state.isr
                     );
                 }
@@ -186,6 +195,9 @@ impl Shard {
             replica.step(&mut self.turn, Records::None, |core, _, out| core.stop_replica(epoch, out));
         if let Err(error) = stopped {
             return error;
+        }
+        if topic == crate::topics::GROUP_TOPIC {
+            self.group_role(partition, None);
         }
         if delete
             && let Some(partitions) = self.replicas.get_mut(topic)

@@ -211,6 +211,28 @@ pub enum Event {
     Alive {
         brokers: Vec<i32>,
     },
+    /// A request to the group coordinator.
+    Group {
+        request: broker_core::group::Request,
+        reply: oneshot::Sender<broker_core::group::Response>,
+    },
+    /// Bytes of a group partition from an offset (its start: `None`), and the end of its log.
+    GroupRead {
+        partition: i32,
+        offset: Option<i64>,
+        reply: oneshot::Sender<Option<(FetchSlice, i64)>>,
+    },
+    /// What was read back.
+    GroupLoaded {
+        partition: i32,
+        epoch: i32,
+        batches: Vec<wire::batch::Batch>,
+        done: bool,
+    },
+    /// Topics are gone, and so are the offsets in them.
+    GroupTopicsDeleted {
+        partitions: Vec<(Str, i32)>,
+    },
     /// By log directory.
     DescribeLogs {
         reply: oneshot::Sender<BTreeMap<std::path::PathBuf, Vec<LogDescription>>>,

@@ -4,6 +4,7 @@
 mod control;
 mod event;
 mod fetch;
+mod groups;
 mod produce;
 mod queries;
 mod replica;
@@ -22,6 +23,7 @@ use crate::broker::Broker;
 use crate::store::Store;
 pub use event::*;
 use fetch::ParkedFetch;
+use groups::Groups;
 use produce::{PendingDelete, PendingProduce};
 use replica::{Replica, Turn};
 
@@ -36,6 +38,8 @@ pub enum Notice {
     Alter { topic: Str, id: Uuid, partition: i32, ask: AlterPartition },
     /// Partitions are to be fetched from this leader.
     Fetch { leader: i32 },
+    /// A group partition is to be read back, by [`Event::GroupRead`] and [`Event::GroupLoaded`].
+    LoadGroups { partition: i32, epoch: i32 },
     /// Files of a log to be synced, off the loop.
     Flush { topic: Str, partition: i32, job: crate::log::FlushJob },
     /// The disk under a log directory failed.
@@ -108,6 +112,7 @@ struct Shard {
     upkeep: upkeep::Schedule,
     alive: BTreeSet<i32>,
     controller_epoch: i32,
+    groups: Groups,
 }
 
 impl Shard {
@@ -122,6 +127,7 @@ impl Shard {
             replicas.entry(topic).or_default().insert(found.partition, replica);
         }
         let upkeep = upkeep::Schedule::new(&broker.config);
+        let groups = Groups::new(&broker);
         Shard {
             broker,
             store,
@@ -138,6 +144,7 @@ impl Shard {
             upkeep,
             alive: BTreeSet::new(),
             controller_epoch: 0,
+            groups,
         }
     }
 
@@ -213,6 +220,16 @@ impl Shard {
                     replica.log.mark_flushed(end_offset, self.turn.wall);
                 }
             }
+            Event::Group { request, reply } => self.group_request(request, reply),
+            Event::GroupRead { partition, offset, reply } => {
+                let _ = reply.send(self.group_read(partition, offset));
+            }
+            Event::GroupLoaded { partition, epoch, batches, done } => {
+                self.group_loaded(partition, epoch, batches, done);
+            }
+            Event::GroupTopicsDeleted { partitions } => {
+                self.group_step(broker_core::group::Event::Deleted { partitions });
+            }
             Event::ConfigChanged { topic } => self.config_changed(topic.as_ref()),
             Event::Alive { brokers } => self.alive = brokers.into_iter().collect(),
             Event::DescribeLogs { reply } => {
@@ -229,7 +246,7 @@ impl Shard {
 
     fn next_deadline(&self) -> i64 {
         let fetch = self.fetch_deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
-        fetch.min(self.replicas_due).min(self.upkeep.next())
+        fetch.min(self.replicas_due).min(self.upkeep.next()).min(self.group_deadline())
     }
 
     /// Everything that time brings.
@@ -253,6 +270,7 @@ impl Shard {
             self.fetch_deadlines.remove(&(deadline, token));
             self.finish_fetch(Token(token));
         }
+        self.group_tick();
         self.keep_up();
     }
 
@@ -267,7 +285,9 @@ impl Shard {
                 break;
             }
             for (token, result) in replies {
-                self.produced(token, result);
+                if !self.group_appended(token, &result) {
+                    self.produced(token, result);
+                }
             }
             for (token, result) in deleted {
                 self.records_deleted(token, result);
@@ -283,7 +303,6 @@ impl Shard {
         for (topic, id, partition, ask) in self.turn.alters.drain(..) {
             let _ = self.notices.send(Notice::Alter { topic, id, partition, ask });
         }
-        self.turn.group_watermarks.clear();
     }
 
     fn tokens(&mut self, count: usize) -> u64 {

@@ -37,8 +37,6 @@ pub struct Turn {
     pub deleted: Vec<(Token, Result<i64, ErrorCode>)>,
     pub woken: Vec<Token>,
     pub alters: Vec<(Str, Uuid, i32, AlterPartition)>,
-    /// High watermarks of `__consumer_offsets` that moved: (partition, offset).
-    pub group_watermarks: Vec<(i32, i64)>,
     /// Directories whose disk failed.
     pub failed_dirs: Vec<usize>,
     effects: Vec<Effect>,
@@ -203,11 +201,8 @@ impl Replica {
             Effect::AlterPartition(ask) => {
                 turn.alters.push((self.topic.clone(), self.id, self.partition, ask))
             }
-            Effect::HighWatermark { offset } => {
-                if self.topic == crate::topics::GROUP_TOPIC {
-                    turn.group_watermarks.push((self.partition, offset));
-                }
-            }
+            // Coordinators hear of it by the answers to their appends.
+            Effect::HighWatermark { .. } => {}
             Effect::Wake { token } => turn.woken.push(token),
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! only for answers and for the end of the session.
 
 mod configs;
+mod producer_ids;
 mod registration;
 mod topics;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error, Stat};
 
 pub use configs::{ConfigEntity, watch_changes};
+pub use producer_ids::BLOCK as PRODUCER_ID_BLOCK;
 pub use registration::{Registration, random_uuid};
 pub use topics::{Assignment, TopicNode};
 
@@ -48,6 +50,11 @@ impl ZkError {
     /// Whether the answer was "no such node".
     pub fn no_node(&self) -> bool {
         matches!(self, ZkError::Operation { source: Error::NoNode, .. })
+    }
+
+    /// Whether the node has another version by now.
+    pub fn bad_version(&self) -> bool {
+        matches!(self, ZkError::Operation { source: Error::BadVersion, .. })
     }
 
     /// Whether the answer was "node exists".

@@ -8,7 +8,7 @@ use zookeeper_client::Error;
 use super::{EPHEMERAL, RETRY_PAUSE, Zk, ZkError};
 
 /// Nodes that every broker creates at start and finds there otherwise (recorded from 3.5.1).
-const BASE_NODES: [&str; 14] = [
+const BASE_NODES: [&str; 13] = [
     "/consumers",
     "/brokers/ids",
     "/brokers/topics",
@@ -16,7 +16,6 @@ const BASE_NODES: [&str; 14] = [
     "/admin/delete_topics",
     "/brokers/seqid",
     "/isr_change_notification",
-    "/latest_producer_id_block",
     "/log_dir_event_notification",
     "/config/topics",
     "/config/clients",
@@ -70,7 +69,7 @@ impl Zk {
                 _ => {}
             }
         }
-        Ok(())
+        self.make_producer_id_node().await
     }
 
     /// The cluster's id, making one up for a new cluster.

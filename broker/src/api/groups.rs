@@ -1,0 +1,216 @@
+//! Consumer groups: what the coordinator is asked, and what of it this broker answers itself.
+
+use std::collections::HashMap;
+
+use broker_core::group::{JoinContext, Request, Response};
+use wire::Str;
+use wire::kafka::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
+use wire::kafka::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use wire::kafka::{
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, ErrorCode,
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest,
+    OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
+};
+
+use super::{Call, GROUP_OPERATIONS};
+use crate::shard::Event;
+use crate::topics::{self, GROUP_TOPIC};
+
+const GROUP: i8 = 0;
+
+/// Sends a request to the coordinator; `None` while the broker stops.
+async fn ask(call: &Call<'_>, request: Request) -> Option<Response> {
+    call.broker.shard.ask(|reply| Event::Group { request, reply }).await.ok()
+}
+
+/// Which broker coordinates a group; makes `__consumer_offsets` on the first question.
+pub async fn find_coordinator(call: &Call<'_>, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
+    if call.version() < 4 {
+        let found = find_one(call, request.key, request.key_type).await;
+        return FindCoordinatorResponse {
+            error_code: found.error_code,
+            error_message: found.error_message,
+            node_id: found.node_id,
+            host: found.host,
+            port: found.port,
+            ..Default::default()
+        };
+    }
+    let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+    for key in request.coordinator_keys {
+        coordinators.push(find_one(call, key, request.key_type).await);
+    }
+    FindCoordinatorResponse { coordinators, ..Default::default() }
+}
+
+async fn find_one(call: &Call<'_>, key: Str, key_type: i8) -> Coordinator {
+    let nobody = |error: ErrorCode, message: &str| Coordinator {
+        key: key.clone(),
+        node_id: -1,
+        port: -1,
+        error_code: error,
+        error_message: Some(message.into()),
+        ..Default::default()
+    };
+    if key_type != GROUP {
+        return nobody(ErrorCode::INVALID_REQUEST, "This broker does not support transactions yet.");
+    }
+    let unavailable = || nobody(ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::COORDINATOR_NOT_AVAILABLE.message());
+    let now = call.broker.metadata.snapshot();
+    let Some(topic) = now.topics.get(GROUP_TOPIC) else {
+        topics::auto_create(call.broker, &Str::from_static(GROUP_TOPIC)).await;
+        return unavailable();
+    };
+    let partition = java_hash(&key).checked_abs().unwrap_or(0) % i32::try_from(topic.partitions.len().max(1)).unwrap_or(1);
+    let leader = topic.partitions.get(&partition).map_or(-1, |partition| partition.leader);
+    match now.address(leader, &call.peer.listener) {
+        None => unavailable(),
+        Some((host, port)) => Coordinator {
+            key,
+            node_id: leader,
+            host: host.clone(),
+            port: *port,
+            error_code: ErrorCode::NONE,
+            error_message: Some("NONE".into()),
+        },
+    }
+}
+
+/// `String.hashCode`.
+fn java_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+}
+
+pub async fn join(call: &Call<'_>, mut request: JoinGroupRequest) -> JoinGroupResponse {
+    if call.version() == 0 {
+        // There was one timeout for both.
+        request.rebalance_timeout_ms = request.session_timeout_ms;
+    }
+    let context = JoinContext {
+        client_id: call.client_id().into(),
+        client_host: format!("/{}", call.peer.address.ip()).into(),
+        uuid: uuid::Uuid::new_v4().to_string().into(),
+        known_member_id_required: call.version() >= 4,
+        can_skip_assignment: call.version() >= 9,
+    };
+    match ask(call, Request::Join(request, context)).await {
+        Some(Response::Join(response)) => response,
+        _ => JoinGroupResponse { error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE, ..Default::default() },
+    }
+}
+
+pub async fn sync(call: &Call<'_>, request: SyncGroupRequest) -> SyncGroupResponse {
+    match ask(call, Request::Sync(request)).await {
+        Some(Response::Sync(response)) => response,
+        _ => SyncGroupResponse { error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE, ..Default::default() },
+    }
+}
+
+pub async fn heartbeat(call: &Call<'_>, request: HeartbeatRequest) -> HeartbeatResponse {
+    match ask(call, Request::Heartbeat(request)).await {
+        Some(Response::Heartbeat(response)) => response,
+        _ => HeartbeatResponse { error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE, ..Default::default() },
+    }
+}
+
+pub async fn leave(call: &Call<'_>, request: LeaveGroupRequest) -> LeaveGroupResponse {
+    let single = call.version() < 3;
+    match ask(call, Request::Leave { request, single }).await {
+        Some(Response::Leave(response)) => response,
+        _ => LeaveGroupResponse { error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE, ..Default::default() },
+    }
+}
+
+/// Partitions that do not exist are answered here, the rest by the coordinator.
+pub async fn offset_commit(call: &Call<'_>, mut request: OffsetCommitRequest) -> OffsetCommitResponse {
+    let now = call.broker.metadata.snapshot();
+    let order: Vec<(Str, Vec<i32>)> = request
+        .topics
+        .iter()
+        .map(|topic| (topic.name.clone(), topic.partitions.iter().map(|one| one.partition_index).collect()))
+        .collect();
+    for topic in &mut request.topics {
+        let name = topic.name.clone();
+        topic.partitions.retain(|one| now.partition(&name, one.partition_index).is_some());
+    }
+    request.topics.retain(|topic| !topic.partitions.is_empty());
+    let response = match ask(call, Request::OffsetCommit(request)).await {
+        Some(Response::OffsetCommit(response)) => response,
+        _ => OffsetCommitResponse::default(),
+    };
+    let answered: HashMap<(Str, i32), ErrorCode> = response
+        .topics
+        .iter()
+        .flat_map(|topic| {
+            topic.partitions.iter().map(|one| ((topic.name.clone(), one.partition_index), one.error_code))
+        })
+        .collect();
+    let topics = order.into_iter().map(|(name, partitions)| {
+        let partitions = partitions.into_iter().map(|partition_index| {
+            let known = now.partition(&name, partition_index).is_some();
+            let error_code = match answered.get(&(name.clone(), partition_index)) {
+                Some(error) => *error,
+                None if known => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+                None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            };
+            OffsetCommitResponsePartition { partition_index, error_code }
+        });
+        let partitions = partitions.collect();
+        OffsetCommitResponseTopic { name, partitions }
+    });
+    OffsetCommitResponse { topics: topics.collect(), ..Default::default() }
+}
+
+pub async fn offset_fetch(call: &Call<'_>, request: OffsetFetchRequest) -> OffsetFetchResponse {
+    let errors_by_partition = call.version() < 2;
+    match ask(call, Request::OffsetFetch { request, errors_by_partition }).await {
+        Some(Response::OffsetFetch(response)) => response,
+        _ => OffsetFetchResponse { error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE, ..Default::default() },
+    }
+}
+
+pub async fn describe(call: &Call<'_>, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
+    let operations = request.include_authorized_operations;
+    let mut response = match ask(call, Request::Describe(request)).await {
+        Some(Response::Describe(response)) => response,
+        _ => DescribeGroupsResponse::default(),
+    };
+    for group in response.groups.iter_mut().filter(|group| operations && group.error_code.is_ok()) {
+        group.authorized_operations = GROUP_OPERATIONS;
+    }
+    response
+}
+
+pub async fn list(call: &Call<'_>, request: ListGroupsRequest) -> ListGroupsResponse {
+    match ask(call, Request::List(request)).await {
+        Some(Response::List(response)) => response,
+        _ => ListGroupsResponse { error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE, ..Default::default() },
+    }
+}
+
+pub async fn delete(call: &Call<'_>, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
+    match ask(call, Request::Delete(request)).await {
+        Some(Response::Delete(response)) => response,
+        _ => DeleteGroupsResponse::default(),
+    }
+}
+
+pub async fn offset_delete(call: &Call<'_>, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
+    match ask(call, Request::OffsetDelete(request)).await {
+        Some(Response::OffsetDelete(response)) => response,
+        _ => OffsetDeleteResponse { error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE, ..Default::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_javas() {
+        assert_eq!(java_hash(""), 0);
+        assert_eq!(java_hash("hello"), 99_162_322);
+        assert_eq!(java_hash("polygenelubricants"), i32::MIN);
+    }
+}

@@ -1,0 +1,247 @@
+//! CreateTopics, DeleteTopics, CreatePartitions: written to ZooKeeper by the controller, then waited for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use wire::Str;
+use wire::kafka::create_partitions::CreatePartitionsTopicResult;
+use wire::kafka::create_topics::{CreatableTopic, CreatableTopicConfigs, CreatableTopicResult};
+use wire::kafka::delete_topics::DeletableTopicResult;
+use wire::kafka::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, ErrorCode, Uuid,
+};
+
+use super::{Call, text};
+use crate::config::{Dynamic, Source, TOPIC_KEYS, effective};
+use crate::controller;
+use crate::metadata::Snapshot;
+
+/// An error code and its text.
+type Refused = (ErrorCode, Option<String>);
+
+fn refusal(code: ErrorCode, message: impl Into<String>) -> Refused {
+    (code, Some(message.into()))
+}
+
+fn refused(refusal: controller::topics::Refusal) -> Refused {
+    (refusal.code, Some(refusal.message))
+}
+
+pub async fn create(call: &Call<'_>, request: CreateTopicsRequest) -> CreateTopicsResponse {
+    let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
+    let mut results: Vec<CreatableTopicResult> = Vec::with_capacity(request.topics.len());
+    let mut made = Vec::new();
+    for topic in &request.topics {
+        if results.iter().any(|result| result.name == topic.name) {
+            continue;
+        }
+        let outcome = if !call.broker.is_controller() {
+            Err((ErrorCode::NOT_CONTROLLER, None))
+        } else if repeated.contains(&topic.name) {
+            Err(refusal(ErrorCode::INVALID_REQUEST, "Duplicate topic name."))
+        } else {
+            create_one(call, topic, request.validate_only).await
+        };
+        results.push(match outcome {
+            Ok(result) => {
+                made.push(topic.name.clone());
+                result
+            }
+            Err((error_code, message)) => CreatableTopicResult {
+                name: topic.name.clone(),
+                error_code,
+                error_message: message.map(Str::from),
+                configs: Some(Vec::new()),
+                ..Default::default()
+            },
+        });
+    }
+    if !request.validate_only && !made.is_empty() {
+        let led = |now: &Snapshot, name: &Str| {
+            let wanted = results.iter().find(|result| result.name == *name).map_or(0, |result| result.num_partitions);
+            now.topics.get(name).is_some_and(|topic| {
+                topic.partitions.len() as i64 >= i64::from(wanted)
+                    && topic.partitions.values().all(|partition| partition.leader >= 0)
+            })
+        };
+        let late = wait(call, request.timeout_ms, &made, led).await;
+        for result in results.iter_mut().filter(|result| late.contains(&result.name)) {
+            *result = CreatableTopicResult {
+                name: result.name.clone(),
+                error_code: ErrorCode::REQUEST_TIMED_OUT,
+                configs: Some(Vec::new()),
+                ..Default::default()
+            };
+        }
+    }
+    CreateTopicsResponse { topics: results, ..Default::default() }
+}
+
+/// Names that come more than once.
+fn repeated<'a>(names: impl Iterator<Item = &'a Str>) -> BTreeSet<Str> {
+    let mut seen = BTreeSet::new();
+    names.filter(|name| !seen.insert((*name).clone())).cloned().collect()
+}
+
+/// Waits until `done` holds of each topic; those of which it does not in time are returned.
+async fn wait(
+    call: &Call<'_>,
+    timeout_ms: i32,
+    names: &[Str],
+    done: impl Fn(&Snapshot, &Str) -> bool,
+) -> BTreeSet<Str> {
+    let metadata = &call.broker.metadata;
+    if let Ok(patience) = u64::try_from(timeout_ms)
+        && patience > 0
+    {
+        let all_done = metadata.wait_until(|now| names.iter().all(|name| done(now, name)));
+        let _ = tokio::time::timeout(Duration::from_millis(patience), all_done).await;
+        let now = metadata.snapshot();
+        return names.iter().filter(|name| !done(&now, name)).cloned().collect();
+    }
+    names.iter().cloned().collect()
+}
+
+async fn create_one(
+    call: &Call<'_>,
+    topic: &CreatableTopic,
+    validate_only: bool,
+) -> Result<CreatableTopicResult, Refused> {
+    for config in &topic.configs {
+        if let Some(value) = &config.value {
+            super::configs::check_topic_config(&config.name, value)
+                .map_err(|problem| refusal(ErrorCode::INVALID_CONFIG, problem))?;
+        }
+    }
+    let created = controller::topics::create_topic(call.broker, topic, validate_only).await.map_err(refused)?;
+    Ok(CreatableTopicResult {
+        name: topic.name.clone(),
+        topic_id: created.id,
+        num_partitions: created.partitions,
+        replication_factor: created.replication_factor,
+        configs: Some(described(call, &created.overrides)),
+        ..Default::default()
+    })
+}
+
+/// The new topic's settings as they will be in effect.
+fn described(call: &Call<'_>, overrides: &BTreeMap<String, String>) -> Vec<CreatableTopicConfigs> {
+    let dynamic: &Dynamic = &call.broker.dynamic.load();
+    let entry = |name: &'static str| {
+        let (value, source): (_, Source) = effective(name, &call.broker.config, dynamic, Some(overrides));
+        CreatableTopicConfigs {
+            name: name.into(),
+            value: value.map(Str::from),
+            read_only: false,
+            config_source: source as i8,
+            is_sensitive: false,
+        }
+    };
+    TOPIC_KEYS.iter().filter(|key| !key.internal).map(|key| entry(key.name)).collect()
+}
+
+pub async fn delete(call: &Call<'_>, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+    let now = call.broker.metadata.snapshot();
+    let by_name = request.topic_names.iter().map(|name| (Some(name.clone()), Uuid::ZERO));
+    let by_state = request.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id));
+    let asked: Vec<(Option<Str>, Uuid)> = by_name.chain(by_state).collect();
+    let enabled = call.broker.config.bool("delete.topic.enable");
+    let mut results = Vec::with_capacity(asked.len());
+    let mut going = Vec::new();
+    for (name, id) in asked {
+        let outcome = if !call.broker.is_controller() {
+            Err((ErrorCode::NOT_CONTROLLER, None))
+        } else if !enabled {
+            let old = call.version() < 3;
+            Err((if old { ErrorCode::INVALID_REQUEST } else { ErrorCode::TOPIC_DELETION_DISABLED }, None))
+        } else {
+            delete_one(call, &now, name.as_ref(), id).await
+        };
+        let (error_code, message, name) = match outcome {
+            Ok(name) => {
+                going.push(name.clone());
+                (ErrorCode::NONE, None, Some(name))
+            }
+            Err((code, message)) => (code, message, name),
+        };
+        let topic_id = if id.is_zero() { name.as_deref().map_or(Uuid::ZERO, |name| now.topic_id(name)) } else { id };
+        results.push(DeletableTopicResult { name, topic_id, error_code, error_message: message.map(Str::from) });
+    }
+    if !going.is_empty() {
+        let late = wait(call, request.timeout_ms, &going, |now, name| !now.topics.contains_key(name)).await;
+        for result in &mut results {
+            if result.error_code.is_ok() && result.name.as_ref().is_some_and(|name| late.contains(name)) {
+                result.error_code = ErrorCode::REQUEST_TIMED_OUT;
+            }
+        }
+    }
+    DeleteTopicsResponse { responses: results, ..Default::default() }
+}
+
+async fn delete_one(call: &Call<'_>, now: &Snapshot, name: Option<&Str>, id: Uuid) -> Result<Str, Refused> {
+    let name = match name {
+        Some(_) if !id.is_zero() => {
+            let problem = "Topic name and topic ID can not both be specified.";
+            return Err(refusal(ErrorCode::INVALID_REQUEST, problem));
+        }
+        Some(name) if now.topics.contains_key(name) => name.clone(),
+        Some(_) => return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None)),
+        None => now.names.get(&id).cloned().ok_or((ErrorCode::UNKNOWN_TOPIC_ID, None))?,
+    };
+    controller::topics::delete_topic(call.broker, &name).await.map_err(refused)?;
+    Ok(name)
+}
+
+pub async fn create_partitions(call: &Call<'_>, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+    let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
+    let mut results: Vec<CreatePartitionsTopicResult> = Vec::with_capacity(request.topics.len());
+    let mut grown = Vec::new();
+    for topic in &request.topics {
+        if results.iter().any(|result| result.name == topic.name) {
+            continue;
+        }
+        let outcome = if !call.broker.is_controller() {
+            Err((ErrorCode::NOT_CONTROLLER, None))
+        } else if repeated.contains(&topic.name) {
+            Err(refusal(ErrorCode::INVALID_REQUEST, "Duplicate topic in request."))
+        } else if call.broker.zk().topic_is_being_deleted(&topic.name).await.unwrap_or(false) {
+            Err(refusal(ErrorCode::INVALID_TOPIC_EXCEPTION, "The topic is queued for deletion."))
+        } else {
+            controller::topics::create_partitions(call.broker, topic, request.validate_only).await.map_err(refused)
+        };
+        let (error_code, message) = match outcome {
+            Ok(()) => {
+                grown.push(topic.name.clone());
+                (ErrorCode::NONE, None)
+            }
+            Err(refused) => refused,
+        };
+        let error_message = message.and_then(text);
+        results.push(CreatePartitionsTopicResult { name: topic.name.clone(), error_code, error_message });
+    }
+    if !request.validate_only && !grown.is_empty() {
+        let led = |now: &Snapshot, name: &Str| {
+            let count = request.topics.iter().find(|topic| topic.name == *name).map_or(0, |topic| topic.count);
+            now.topics.get(name).is_some_and(|topic| {
+                (0..count).all(|index| topic.partitions.get(&index).is_some_and(|partition| partition.leader >= 0))
+            })
+        };
+        let late = wait(call, request.timeout_ms, &grown, led).await;
+        for result in results.iter_mut().filter(|result| late.contains(&result.name)) {
+            result.error_code = ErrorCode::REQUEST_TIMED_OUT;
+        }
+    }
+    CreatePartitionsResponse { results, ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_name_is_found_once() {
+        let names = [Str::from_static("a"), Str::from_static("b"), Str::from_static("a")];
+        assert_eq!(repeated(names.iter()).into_iter().collect::<Vec<_>>(), ["a"]);
+    }
+}

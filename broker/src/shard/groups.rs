@@ -1,0 +1,191 @@
+//! The group coordinator's place in the loop: its log is `__consumer_offsets`, whose leaders here it looks after.
+
+use std::collections::{BTreeMap, HashMap};
+
+use broker_core::group::{AppendId, Config, Coordinator, Effect, Event, Record, Request, Response};
+use broker_core::partition::{Origin, Produce, ProduceResult, Token};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use wire::Str;
+use wire::batch::produce::Accepted;
+use wire::batch::{Batch, BatchBuilder};
+use wire::kafka::ErrorCode;
+
+use super::replica::{Records, meta};
+use super::{Notice, ProducePart, Shard, find};
+use crate::broker::Broker;
+use crate::log::FetchSlice;
+use crate::topics::GROUP_TOPIC;
+
+/// The coordinator, and who waits for it.
+pub struct Groups {
+    coordinator: Coordinator,
+    effects: Vec<Effect>,
+    waiting: HashMap<Token, oneshot::Sender<Response>>,
+    appends: BTreeMap<Token, AppendId>,
+    timeout_ms: i64,
+    /// `offsets.retention.check.interval.ms`: (next in the loop's ms, every).
+    expiry: (i64, i64),
+}
+
+/// Bytes that one step of loading reads.
+const LOAD_BYTES: u32 = 1 << 20;
+
+impl Groups {
+    pub fn new(broker: &Broker) -> Groups {
+        let number = |key: &str| i32::try_from(broker.config.int(key)).unwrap_or(i32::MAX);
+        let config = Config {
+            partitions: broker.group_partitions,
+            session_ms_min: number("group.min.session.timeout.ms"),
+            session_ms_max: number("group.max.session.timeout.ms"),
+            initial_rebalance_delay_ms: broker.config.int("group.initial.rebalance.delay.ms"),
+            size_max: usize::try_from(number("group.max.size")).unwrap_or(usize::MAX),
+            metadata_max: usize::try_from(number("offset.metadata.max.bytes")).unwrap_or(0),
+            offsets_retention_ms: broker.config.int("offsets.retention.minutes").saturating_mul(60_000),
+        };
+        let every = broker.config.int("offsets.retention.check.interval.ms").max(1);
+        Groups {
+            coordinator: Coordinator::new(config),
+            effects: Vec::new(),
+            waiting: HashMap::new(),
+            appends: BTreeMap::new(),
+            timeout_ms: broker.config.int("offsets.commit.timeout.ms"),
+            expiry: (every, every),
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn group_request(&mut self, request: Request, reply: oneshot::Sender<Response>) {
+        let token = Token(self.tokens(1));
+        self.groups.waiting.insert(token, reply);
+        self.group_step(Event::Request { token, request });
+    }
+
+    /// When the coordinator wants the time, in the loop's ms.
+    pub(super) fn group_deadline(&self) -> i64 {
+        let lead = super::wall_clock() - self.clock();
+        let deadline = self.groups.coordinator.deadline().map_or(i64::MAX, |at| at - lead);
+        deadline.min(self.groups.expiry.0)
+    }
+
+    pub(super) fn group_tick(&mut self) {
+        if self.groups.coordinator.deadline().is_some_and(|at| at <= self.turn.wall) {
+            self.group_step(Event::Tick);
+        }
+        if self.groups.expiry.0 <= self.turn.now {
+            self.groups.expiry.0 = self.turn.now + self.groups.expiry.1;
+            self.group_step(Event::ExpireOffsets);
+        }
+    }
+
+    /// A partition of the group topic got a leader here, or lost it.
+    pub(super) fn group_role(&mut self, partition: i32, leads: Option<i32>) {
+        self.group_step(match leads {
+            Some(epoch) => Event::Elected { partition, epoch },
+            None => Event::Resigned { partition },
+        });
+    }
+
+    pub(super) fn group_loaded(&mut self, partition: i32, epoch: i32, batches: Vec<Batch>, done: bool) {
+        for batch in batches {
+            self.group_step(Event::Loaded { partition, epoch, batch });
+        }
+        if done {
+            self.group_step(Event::LoadDone { partition, epoch });
+        }
+    }
+
+    /// Some bytes of a group partition for a load, and where the log ends.
+    pub(super) fn group_read(&mut self, partition: i32, offset: Option<i64>) -> Option<(FetchSlice, i64)> {
+        let replica = find(&mut self.replicas, GROUP_TOPIC, partition)?;
+        let (start, end) = (replica.log.log_start_offset(), replica.log.log_end_offset());
+        let offset = offset.unwrap_or(start).max(start);
+        let slice = replica.log.read(offset, LOAD_BYTES, end, true).ok()?;
+        Some((slice, end))
+    }
+
+    /// One step of the coordinator, and all that follows.
+    pub(super) fn group_step(&mut self, event: Event) {
+        let mut effects = std::mem::take(&mut self.groups.effects);
+        self.groups.coordinator.step(self.turn.wall, event, &mut effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Reply { token, response } => {
+                    if let Some(reply) = self.groups.waiting.remove(&token) {
+                        let _ = reply.send(response);
+                    }
+                }
+                Effect::Append { partition, append, records, producer } => {
+                    self.group_append(partition, append, &records, producer);
+                }
+                Effect::Load { partition, epoch } => {
+                    let _ = self.notices.send(Notice::LoadGroups { partition, epoch });
+                }
+                Effect::Warn(text) => tracing::warn!("{text}"),
+            }
+        }
+        self.groups.effects = effects;
+    }
+
+    fn group_append(
+        &mut self,
+        partition: i32,
+        append: Option<AppendId>,
+        records: &[Record],
+        producer: Option<(i64, i16)>,
+    ) {
+        let token = Token(self.tokens(1));
+        if let Some(append) = append {
+            self.groups.appends.insert(token, append);
+        }
+        let mut builder = BatchBuilder::new();
+        if let Some((id, epoch)) = producer {
+            builder = builder.producer(id, epoch, -1).transactional(true);
+        }
+        for record in records {
+            builder.push(self.turn.wall, Some(&record.key), record.value.as_deref(), &[]);
+        }
+        let batch = builder.finish().ok().and_then(|mut bytes: Bytes| Batch::split_from(&mut bytes).ok().flatten());
+        let refused = |error| ProduceResult {
+            error,
+            base_offset: -1,
+            next_offset: -1,
+            log_append_time_ms: -1,
+            log_start: -1,
+        };
+        let Some(batch) = batch else {
+            self.turn.replies.push((token, refused(ErrorCode::UNKNOWN_SERVER_ERROR)));
+            return;
+        };
+        let Some(replica) = find(&mut self.replicas, GROUP_TOPIC, partition) else {
+            self.turn.replies.push((token, refused(ErrorCode::NOT_LEADER_OR_FOLLOWER)));
+            return;
+        };
+        let max_timestamp = batch.header().max_timestamp;
+        let mut part = ProducePart {
+            topic: Str::from_static(GROUP_TOPIC),
+            partition,
+            accepted: Accepted { batch, max_timestamp },
+            log_append_time: false,
+        };
+        let produce = Produce {
+            token,
+            acks: if append.is_some() { -1 } else { 0 },
+            timeout_ms: self.groups.timeout_ms,
+            batch: meta(&part.accepted.batch),
+            origin: Origin::Coordinator,
+            log_append_time_ms: -1,
+        };
+        replica.step(&mut self.turn, Records::Produced(&mut part), |core, now, out| core.produce(now, produce, out));
+        self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
+    }
+
+    /// Whether the answer was to an append of the coordinator, which then hears of it.
+    pub(super) fn group_appended(&mut self, token: Token, result: &ProduceResult) -> bool {
+        let Some(append) = self.groups.appends.remove(&token) else { return false };
+        let result = if result.error.is_ok() { Ok(result.base_offset) } else { Err(result.error) };
+        self.group_step(Event::Appended { append, result });
+        true
+    }
+}
