@@ -40,8 +40,12 @@ pub async fn run(broker: Arc<Broker>, mut asks: mpsc::UnboundedReceiver<Ask>) {
             if let Err(error) = &result {
                 tracing::warn!("ISR change of {}-{}: {}", ask.topic, ask.partition, error.name());
             }
-            let event =
-                Event::Altered { topic: ask.topic, partition: ask.partition, request: ask.ask.request, result };
+            let event = Event::Altered {
+                topic: ask.topic,
+                partition: ask.partition,
+                request: ask.ask.request,
+                result,
+            };
             if broker.shard.tell(event).await.is_err() {
                 return;
             }
@@ -85,7 +89,12 @@ fn request(broker: &Broker, asks: &BTreeMap<(Uuid, i32), Ask>) -> AlterPartition
             leader_epoch: ask.ask.leader_epoch,
             new_isr: ask.ask.isr.clone(),
             // Epochs of the other brokers are the controller's to know.
-            new_isr_with_epochs: ask.ask.isr.iter().map(|id| BrokerState { broker_id: *id, broker_epoch: -1 }).collect(),
+            new_isr_with_epochs: ask
+                .ask
+                .isr
+                .iter()
+                .map(|id| BrokerState { broker_id: *id, broker_epoch: -1 })
+                .collect(),
             leader_recovery_state: 0,
             partition_epoch: ask.ask.partition_epoch,
         };
@@ -105,8 +114,11 @@ fn answers(response: AlterPartitionResponse) -> Answers {
     let mut answers = Answers::new();
     for topic in response.topics {
         for one in topic.partitions {
-            let altered =
-                Altered { leader_epoch: one.leader_epoch, partition_epoch: one.partition_epoch, isr: one.isr };
+            let altered = Altered {
+                leader_epoch: one.leader_epoch,
+                partition_epoch: one.partition_epoch,
+                isr: one.isr,
+            };
             let result = one.error_code.ok().map(|()| altered);
             answers.insert((topic.topic_id, one.partition_index), result);
         }

@@ -9,7 +9,9 @@ use client::Connection;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use wire::Str;
-use wire::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic, PartitionData, ReplicaState};
+use wire::kafka::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic, PartitionData, ReplicaState,
+};
 use wire::kafka::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use wire::kafka::{ErrorCode, Uuid};
 
@@ -71,7 +73,14 @@ struct Session {
 impl Follower {
     fn new(broker: Arc<Broker>, leader: i32) -> Follower {
         let backoff = broker.config.millis("replica.fetch.backoff.ms");
-        Follower { broker, leader, connection: None, session: Session::default(), delayed: HashMap::new(), backoff }
+        Follower {
+            broker,
+            leader,
+            connection: None,
+            session: Session::default(),
+            delayed: HashMap::new(),
+            backoff,
+        }
     }
 
     async fn run(mut self, wake: Arc<Notify>) {
@@ -113,7 +122,8 @@ impl Follower {
             return Ok(open.clone());
         }
         self.session = Session::default();
-        let connection = peers::connect(&self.broker, self.leader, &format!("fetcher-{}", self.leader)).await?;
+        let connection =
+            peers::connect(&self.broker, self.leader, &format!("fetcher-{}", self.leader)).await?;
         self.connection = Some(connection.clone());
         Ok(connection)
     }
@@ -124,7 +134,8 @@ impl Follower {
         let highest = if parts.iter().any(|part| part.id.is_zero()) { TOPIC_IDS_FROM - 1 } else { i16::MAX };
         let request = self.request(parts);
         let config = &self.broker.config;
-        let patience = config.millis("replica.fetch.wait.max.ms") + config.millis("replica.socket.timeout.ms");
+        let patience =
+            config.millis("replica.fetch.wait.max.ms") + config.millis("replica.socket.timeout.ms");
         let response = connection.start_up_to(&request, highest)?.within(patience).await?;
         if !self.session.answered(&response) {
             tracing::info!("Fetch session with leader {} ended: {}", self.leader, response.error_code.name());
@@ -135,7 +146,8 @@ impl Follower {
         let names: HashMap<Uuid, &Str> = parts.iter().map(|part| (part.id, &part.topic)).collect();
         let mut found = Vec::new();
         for topic in response.responses {
-            let name = if topic.topic.is_empty() { names.get(&topic.topic_id).copied() } else { Some(&topic.topic) };
+            let name =
+                if topic.topic.is_empty() { names.get(&topic.topic_id).copied() } else { Some(&topic.topic) };
             let Some(name) = name else { continue };
             for data in topic.partitions {
                 if let Some(part) = asked.get(&(&**name, data.partition_index)) {
@@ -258,7 +270,9 @@ impl Session {
         if self.epoch > 0 {
             for (id, name, partition) in self.told.keys().filter(|key| !wanted.contains_key(*key)) {
                 match forgotten.last_mut() {
-                    Some(topic) if topic.topic_id == *id && topic.topic == *name => topic.partitions.push(*partition),
+                    Some(topic) if topic.topic_id == *id && topic.topic == *name => {
+                        topic.partitions.push(*partition)
+                    }
                     _ => forgotten.push(ForgottenTopic {
                         topic: name.clone(),
                         topic_id: *id,

@@ -401,7 +401,9 @@ async fn load_groups(broker: Arc<Broker>, partition: i32, epoch: i32) {
     let started = std::time::Instant::now();
     let mut offset = None;
     loop {
-        let Ok(read) = broker.shard.ask(|reply| Event::GroupRead { partition, offset, reply }).await else { return };
+        let Ok(read) = broker.shard.ask(|reply| Event::GroupRead { partition, offset, reply }).await else {
+            return;
+        };
         // The replica went meanwhile: the coordinator has been told.
         let Some((slice, end)) = read else { return };
         let bytes = match tokio::task::spawn_blocking(move || slice.read()).await {
@@ -418,7 +420,9 @@ async fn load_groups(broker: Arc<Broker>, partition: i32, epoch: i32) {
         }
         if done {
             let took = started.elapsed().as_millis();
-            tracing::info!("Finished loading offsets and group metadata from {GROUP_TOPIC}-{partition} in {took} ms");
+            tracing::info!(
+                "Finished loading offsets and group metadata from {GROUP_TOPIC}-{partition} in {took} ms"
+            );
             return;
         }
         offset = Some(next);

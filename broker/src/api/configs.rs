@@ -13,7 +13,9 @@ use wire::kafka::{
 };
 
 use super::Call;
-use crate::config::{BROKER_KEYS, Key, Kind, Source, TOPIC_KEYS, Update, effective, find, split_list, synonyms};
+use crate::config::{
+    BROKER_KEYS, Key, Kind, Source, TOPIC_KEYS, Update, effective, find, split_list, synonyms,
+};
 use crate::topics;
 use crate::zk::ConfigEntity;
 
@@ -30,7 +32,8 @@ fn refusal<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refusal>
 
 /// Checks one topic config; the error is Kafka's.
 pub fn check_topic_config(name: &str, value: &str) -> Result<(), String> {
-    find(TOPIC_KEYS, name).map_or_else(|| Err(format!("Unknown topic config name: {name}")), |key| key.check(value))
+    find(TOPIC_KEYS, name)
+        .map_or_else(|| Err(format!("Unknown topic config name: {name}")), |key| key.check(value))
 }
 
 pub async fn describe(call: &Call<'_>, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
@@ -39,7 +42,9 @@ pub async fn describe(call: &Call<'_>, request: DescribeConfigsRequest) -> Descr
         let described = match resource.resource_type {
             TOPIC => describe_topic(call, &resource.resource_name, options),
             BROKER => describe_broker(call, &resource.resource_name, options),
-            BROKER_LOGGER => refusal(ErrorCode::INVALID_REQUEST, "Broker loggers are not supported by this broker."),
+            BROKER_LOGGER => {
+                refusal(ErrorCode::INVALID_REQUEST, "Broker loggers are not supported by this broker.")
+            }
             other => refusal(ErrorCode::INVALID_REQUEST, format!("Unsupported resource type: {other}")),
         };
         result(resource, described)
@@ -86,7 +91,8 @@ fn describe_topic(
     let dynamic = call.broker.dynamic.load();
     let entry = |key: &'static Key| {
         let (value, _) = effective(key.name, &call.broker.config, &dynamic, Some(&overrides));
-        let mut all = layers(call, key.server_key, &synonyms(key).iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        let mut all =
+            layers(call, key.server_key, &synonyms(key).iter().map(|(name, _)| *name).collect::<Vec<_>>());
         if overrides.contains_key(key.name) {
             all.insert(0, synonym(key.name, value.clone(), Source::Topic));
         }
@@ -125,7 +131,13 @@ fn describe_broker(
     let mut entries: Vec<_> = BROKER_KEYS.iter().filter(|key| !key.internal).map(entry).collect();
     let strangers = call.broker.config.unknown.iter().map(|name| unknown(name, Source::Static));
     entries.extend(strangers);
-    entries.extend(dynamic.broker.keys().filter(|name| find(BROKER_KEYS, name).is_none()).map(|name| unknown(name, Source::Broker)));
+    entries.extend(
+        dynamic
+            .broker
+            .keys()
+            .filter(|name| find(BROKER_KEYS, name).is_none())
+            .map(|name| unknown(name, Source::Broker)),
+    );
     Ok(entries)
 }
 
@@ -164,7 +176,8 @@ fn layers(call: &Call<'_>, primary: &str, names: &[&'static str]) -> Vec<Describ
     ];
     let mut all = Vec::new();
     for (layer, source) in layers {
-        let set = names.iter().filter_map(|name| Some(synonym(name, Some(layer.get(*name)?.clone()), source)));
+        let set =
+            names.iter().filter_map(|name| Some(synonym(name, Some(layer.get(*name)?.clone()), source)));
         all.extend(set);
     }
     let default = |name: &&'static str| {
@@ -197,13 +210,17 @@ fn described(
         is_sensitive,
         synonyms: if include_synonyms { all } else { Vec::new() },
         config_type: key.kind as i8,
-        documentation: include_documentation.then(|| format!("See Kafka 3.5.1's documentation of {}.", key.name).into()),
+        documentation: include_documentation
+            .then(|| format!("See Kafka 3.5.1's documentation of {}.", key.name).into()),
     }
 }
 
 fn own_id(call: &Call<'_>, name: &str, or: &str) -> Result<(), Refusal> {
     let Ok(id) = name.parse::<i32>() else {
-        return refusal(ErrorCode::INVALID_REQUEST, format!("Broker id must be an integer, but it is: {name}"));
+        return refusal(
+            ErrorCode::INVALID_REQUEST,
+            format!("Broker id must be an integer, but it is: {name}"),
+        );
     };
     if id == call.broker.id {
         return Ok(());
@@ -222,9 +239,16 @@ pub async fn alter(call: &Call<'_>, request: AlterConfigsRequest) -> AlterConfig
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
         let entries = resource.configs.iter();
-        let config = entries.filter_map(|entry| Some((entry.name.to_string(), entry.value.as_ref()?.to_string())));
-        let outcome =
-            store(call, resource.resource_type, &resource.resource_name, config.collect(), request.validate_only).await;
+        let config =
+            entries.filter_map(|entry| Some((entry.name.to_string(), entry.value.as_ref()?.to_string())));
+        let outcome = store(
+            call,
+            resource.resource_type,
+            &resource.resource_name,
+            config.collect(),
+            request.validate_only,
+        )
+        .await;
         let (error_code, message) = outcome.err().unwrap_or((ErrorCode::NONE, None));
         responses.push(AlterConfigsResourceResponse {
             error_code,
@@ -333,7 +357,9 @@ fn zookeeper(error: crate::zk::ZkError) -> Refusal {
 
 fn entity(call: &Call<'_>, resource_type: i8, name: &str) -> Result<ConfigEntity, Refusal> {
     match resource_type {
-        TOPIC if name.is_empty() => refusal(ErrorCode::INVALID_REQUEST, "Default topic resources are not allowed."),
+        TOPIC if name.is_empty() => {
+            refusal(ErrorCode::INVALID_REQUEST, "Default topic resources are not allowed.")
+        }
         TOPIC => Ok(ConfigEntity::Topic(name.to_owned())),
         BROKER if name.is_empty() => Ok(ConfigEntity::BrokerDefault),
         BROKER => own_id(call, name, "").map(|()| ConfigEntity::Broker(call.broker.id)),
@@ -366,8 +392,9 @@ async fn store(
     };
     if let Err(problem) = checked {
         let kind = if resource_type == TOPIC { "TOPIC" } else { "BROKER" };
-        let problem =
-            format!("Invalid config value for resource ConfigResource(type={kind}, name='{name}'): {problem}");
+        let problem = format!(
+            "Invalid config value for resource ConfigResource(type={kind}, name='{name}'): {problem}"
+        );
         return refusal(ErrorCode::INVALID_CONFIG, problem);
     }
     if validate_only {
@@ -416,7 +443,8 @@ mod tests {
         assert_eq!(config["cleanup.policy"], "delete,compact");
         apply(&mut config, TOPIC_KEYS, &change("cleanup.policy", SUBTRACT, "delete")).unwrap();
         assert_eq!(config["cleanup.policy"], "compact");
-        let (code, message) = apply(&mut config, TOPIC_KEYS, &change("retention.ms", APPEND, "1")).unwrap_err();
+        let (code, message) =
+            apply(&mut config, TOPIC_KEYS, &change("retention.ms", APPEND, "1")).unwrap_err();
         assert_eq!(code, ErrorCode::INVALID_CONFIG);
         assert_eq!(message.unwrap(), "Config value append is not allowed for config key: retention.ms");
     }

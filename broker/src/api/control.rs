@@ -7,9 +7,9 @@ use wire::Str;
 use wire::kafka::elect_leaders::{PartitionResult, ReplicaElectionResult, TopicPartitions};
 use wire::kafka::{
     AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterPartitionRequest, AlterPartitionResponse,
-    ControlledShutdownRequest, ControlledShutdownResponse, ElectLeadersRequest, ElectLeadersResponse, ErrorCode,
-    LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse, UpdateMetadataRequest,
-    UpdateMetadataResponse,
+    ControlledShutdownRequest, ControlledShutdownResponse, ElectLeadersRequest, ElectLeadersResponse,
+    ErrorCode, LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
+    UpdateMetadataRequest, UpdateMetadataResponse,
 };
 
 use super::Call;
@@ -121,7 +121,10 @@ pub async fn elect_leaders(call: &Call<'_>, request: ElectLeadersRequest) -> Ele
     let partitions = request.topic_partitions.map(|topics| {
         let of = |topic: TopicPartitions| {
             let name = topic.topic;
-            topic.partitions.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
+            topic
+                .partitions
+                .into_iter()
+                .map(move |partition| TopicPartition { topic: name.clone(), partition })
         };
         topics.into_iter().flat_map(of).collect()
     });

@@ -8,9 +8,10 @@ use wire::kafka::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoo
 use wire::kafka::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use wire::kafka::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, ErrorCode,
-    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
-    ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest,
-    OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+    LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse,
+    OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
+    SyncGroupResponse,
 };
 
 use super::{Call, GROUP_OPERATIONS};
@@ -56,13 +57,15 @@ async fn find_one(call: &Call<'_>, key: Str, key_type: i8) -> Coordinator {
     if key_type != GROUP {
         return nobody(ErrorCode::INVALID_REQUEST, "This broker does not support transactions yet.");
     }
-    let unavailable = || nobody(ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::COORDINATOR_NOT_AVAILABLE.message());
+    let unavailable =
+        || nobody(ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::COORDINATOR_NOT_AVAILABLE.message());
     let now = call.broker.metadata.snapshot();
     let Some(topic) = now.topics.get(GROUP_TOPIC) else {
         topics::auto_create(call.broker, &Str::from_static(GROUP_TOPIC)).await;
         return unavailable();
     };
-    let partition = java_hash(&key).checked_abs().unwrap_or(0) % i32::try_from(topic.partitions.len().max(1)).unwrap_or(1);
+    let partition = java_hash(&key).checked_abs().unwrap_or(0)
+        % i32::try_from(topic.partitions.len().max(1)).unwrap_or(1);
     let leader = topic.partitions.get(&partition).map_or(-1, |partition| partition.leader);
     match now.address(leader, &call.peer.listener) {
         None => unavailable(),

@@ -59,7 +59,8 @@ pub async fn create(call: &Call<'_>, request: CreateTopicsRequest) -> CreateTopi
     }
     if !request.validate_only && !made.is_empty() {
         let led = |now: &Snapshot, name: &Str| {
-            let wanted = results.iter().find(|result| result.name == *name).map_or(0, |result| result.num_partitions);
+            let wanted =
+                results.iter().find(|result| result.name == *name).map_or(0, |result| result.num_partitions);
             now.topics.get(name).is_some_and(|topic| {
                 topic.partitions.len() as i64 >= i64::from(wanted)
                     && topic.partitions.values().all(|partition| partition.leader >= 0)
@@ -114,7 +115,8 @@ async fn create_one(
                 .map_err(|problem| refusal(ErrorCode::INVALID_CONFIG, problem))?;
         }
     }
-    let created = controller::topics::create_topic(call.broker, topic, validate_only).await.map_err(refused)?;
+    let created =
+        controller::topics::create_topic(call.broker, topic, validate_only).await.map_err(refused)?;
     Ok(CreatableTopicResult {
         name: topic.name.clone(),
         topic_id: created.id,
@@ -165,8 +167,14 @@ pub async fn delete(call: &Call<'_>, request: DeleteTopicsRequest) -> DeleteTopi
             }
             Err((code, message)) => (code, message, name),
         };
-        let topic_id = if id.is_zero() { name.as_deref().map_or(Uuid::ZERO, |name| now.topic_id(name)) } else { id };
-        results.push(DeletableTopicResult { name, topic_id, error_code, error_message: message.map(Str::from) });
+        let topic_id =
+            if id.is_zero() { name.as_deref().map_or(Uuid::ZERO, |name| now.topic_id(name)) } else { id };
+        results.push(DeletableTopicResult {
+            name,
+            topic_id,
+            error_code,
+            error_message: message.map(Str::from),
+        });
     }
     if !going.is_empty() {
         let late = wait(call, request.timeout_ms, &going, |now, name| !now.topics.contains_key(name)).await;
@@ -193,7 +201,10 @@ async fn delete_one(call: &Call<'_>, now: &Snapshot, name: Option<&Str>, id: Uui
     Ok(name)
 }
 
-pub async fn create_partitions(call: &Call<'_>, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+pub async fn create_partitions(
+    call: &Call<'_>,
+    request: CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
     let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
     let mut results: Vec<CreatePartitionsTopicResult> = Vec::with_capacity(request.topics.len());
     let mut grown = Vec::new();
@@ -208,7 +219,9 @@ pub async fn create_partitions(call: &Call<'_>, request: CreatePartitionsRequest
         } else if call.broker.zk().topic_is_being_deleted(&topic.name).await.unwrap_or(false) {
             Err(refusal(ErrorCode::INVALID_TOPIC_EXCEPTION, "The topic is queued for deletion."))
         } else {
-            controller::topics::create_partitions(call.broker, topic, request.validate_only).await.map_err(refused)
+            controller::topics::create_partitions(call.broker, topic, request.validate_only)
+                .await
+                .map_err(refused)
         };
         let (error_code, message) = match outcome {
             Ok(()) => {
@@ -222,9 +235,11 @@ pub async fn create_partitions(call: &Call<'_>, request: CreatePartitionsRequest
     }
     if !request.validate_only && !grown.is_empty() {
         let led = |now: &Snapshot, name: &Str| {
-            let count = request.topics.iter().find(|topic| topic.name == *name).map_or(0, |topic| topic.count);
+            let count =
+                request.topics.iter().find(|topic| topic.name == *name).map_or(0, |topic| topic.count);
             now.topics.get(name).is_some_and(|topic| {
-                (0..count).all(|index| topic.partitions.get(&index).is_some_and(|partition| partition.leader >= 0))
+                (0..count)
+                    .all(|index| topic.partitions.get(&index).is_some_and(|partition| partition.leader >= 0))
             })
         };
         let late = wait(call, request.timeout_ms, &grown, led).await;

@@ -146,7 +146,8 @@ impl Shard {
         for record in records {
             builder.push(self.turn.wall, Some(&record.key), record.value.as_deref(), &[]);
         }
-        let batch = builder.finish().ok().and_then(|mut bytes: Bytes| Batch::split_from(&mut bytes).ok().flatten());
+        let batch =
+            builder.finish().ok().and_then(|mut bytes: Bytes| Batch::split_from(&mut bytes).ok().flatten());
         let refused = |error| ProduceResult {
             error,
             base_offset: -1,
@@ -177,7 +178,9 @@ impl Shard {
             origin: Origin::Coordinator,
             log_append_time_ms: -1,
         };
-        replica.step(&mut self.turn, Records::Produced(&mut part), |core, now, out| core.produce(now, produce, out));
+        replica.step(&mut self.turn, Records::Produced(&mut part), |core, now, out| {
+            core.produce(now, produce, out)
+        });
         self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
     }
 
