@@ -55,6 +55,11 @@ pub struct Figures {
     pub leaderships: u64,
 }
 
+/// How many servers a seed has where nobody says: 3, 4 or 5.
+pub fn servers_of(seed: u64) -> usize {
+    3 + (seed % 3) as usize
+}
+
 pub fn run(setup: Setup) -> Report {
     let mut world = World::new(setup);
     let failure = world.run().err();
@@ -67,7 +72,7 @@ pub fn check(seed: u64, servers: usize) -> Figures {
     if let Some(failure) = report.failure {
         panic!(
             "seed {seed} with {servers} servers: {failure}\n\
-             replay: cargo run -p tests --bin simulate -- {seed} --servers {servers}"
+             replay: cargo run -p tests --bin simulate -- --seed {seed} --servers {servers}"
         );
     }
     report.figures

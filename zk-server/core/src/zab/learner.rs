@@ -551,3 +551,6 @@ fn without_leader(packet: QuorumPacket) -> Result<QuorumPacket, Over> {
 fn warn_of_reconfig(out: &mut Vec<Effect>) {
     log(out, LogLevel::Error, "The ensemble was reconfigured: this server keeps the members of its own file");
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! Ensembles under faults, from seeds. A failure says how to see the run again.
+
+use tests::sim::ledger::LEDGER;
+use tests::sim::{Figures, check, servers_of};
+
+fn check_all(seeds: std::ops::Range<u64>) -> Vec<Figures> {
+    seeds.map(|seed| check(seed, servers_of(seed))).collect()
+}
+
+#[test]
+fn ensembles_of_3_to_5_servers_keep_their_promises_and_recover() {
+    let figures = check_all(0..240);
+    // The runs are no idle ones: servers fell, leaders changed, and clients got through nevertheless.
+    let sum = |of: fn(&Figures) -> u64| figures.iter().map(of).sum::<u64>() / figures.len() as u64;
+    assert!(sum(|run| run.crashes) >= 3 && sum(|run| run.leaderships) >= 3, "{figures:?}");
+    assert!(sum(|run| run.writes_acked) >= 50, "{figures:?}");
+}
+
+#[test]
+fn a_standalone_server_keeps_its_promises_through_crashes() {
+    for seed in 0..40 {
+        check(seed, 1);
+    }
+}
+
+#[test]
+fn seeds_that_once_found_a_bug_pass() {
+    for (seed, servers, found) in LEDGER {
+        println!("{found}");
+        check(*seed, *servers);
+    }
+}

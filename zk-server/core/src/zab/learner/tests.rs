@@ -1,0 +1,153 @@
+//! A follower whose leader goes away in the middle of its bring-up: what it then says of its own history.
+
+use crate::config::{Ensemble, Role};
+use crate::event::{Effect, Event, LinkId, Now};
+use crate::peer::Recovered;
+use crate::{Database, Peer};
+use wire::zk::quorum::{Notification, PROTOCOL, PeerState, QuorumPacket, packet};
+use wire::zk::txn::{CreateTxn, Txn, TxnHeader, TxnRecord};
+use wire::zk::{Zxid, op, zxid};
+use wire::jute::Record;
+
+const LINK: LinkId = LinkId(7);
+const LEADER: i64 = 3;
+
+fn create(zxid: Zxid, path: &str) -> Txn {
+    let header = TxnHeader { session: 1, cxid: 1, zxid, time: 5, kind: op::CREATE };
+    let create =
+        CreateTxn { path: path.into(), data: None, acl: vec![], ephemeral: false, parent_cversion: 1 };
+    Txn::new(header, TxnRecord::Create(create), None)
+}
+
+/// A database after these transactions.
+fn database(txns: &[Txn]) -> Database {
+    let mut database = Database::new();
+    for txn in txns {
+        database.replay(txn);
+        database.set_last_zxid(txn.zxid());
+    }
+    database
+}
+
+/// What server 1 has logged: the second one nobody else has.
+fn own() -> Vec<Txn> {
+    vec![create(zxid(1, 1), "/both"), create(zxid(1, 2), "/own")]
+}
+
+struct Follower {
+    peer: Peer,
+    out: Vec<Effect>,
+}
+
+impl Follower {
+    /// Has found the leader of epoch 2, and waits for DIFF, TRUNC or SNAP.
+    fn choosing() -> Follower {
+        let members = (1..=3).map(|sid| (sid, Role::Participant)).collect();
+        let ensemble = Ensemble { members, text: "version=0".into(), version: 0 };
+        let recovered = Recovered {
+            database: database(&own()),
+            last_logged: zxid(1, 2),
+            recent: own(),
+            accepted_epoch: 1,
+            current_epoch: 1,
+        };
+        let peer = Peer::new(crate::zab::tests::config(1, Some(ensemble)), recovered);
+        let mut follower = Follower { peer, out: vec![] };
+        follower.step(Event::Tick);
+        assert_eq!(follower.voted(), [zxid(1, 2); 2]);
+        follower.follow();
+        follower
+    }
+
+    fn step(&mut self, event: Event) {
+        self.peer.step(Now { mono: 1000, wall: 0 }, event, &mut self.out);
+    }
+
+    fn packet(&mut self, kind: i32, zxid: Zxid, data: Option<bytes::Bytes>) {
+        self.step(Event::LinkPacket { link: LINK, packet: QuorumPacket::new(kind, zxid, data) });
+    }
+
+    fn follow(&mut self) {
+        for from in [LEADER, 2] {
+            let (state, zxid) = (PeerState::Looking, zxid(1, 9));
+            let vote = Notification { state, leader: LEADER, zxid, round: 1, peer_epoch: 1, config: None };
+            self.step(Event::Vote { from, vote });
+        }
+        assert!(self.out.iter().any(|effect| matches!(effect, Effect::DialLeader { leader: LEADER })));
+        self.step(Event::LinkOpened { link: LINK, leader: Some(LEADER) });
+        self.packet(packet::LEADER_INFO, zxid(2, 0), Some(PROTOCOL.encode()));
+        self.out.clear();
+    }
+
+    fn snapshot(&mut self) {
+        self.packet(packet::SNAP, zxid(1, 9), None);
+        let database = Box::new(database(&[create(zxid(1, 1), "/both"), create(zxid(1, 9), "/leaders")]));
+        self.step(Event::LinkSnapshot { link: LINK, database });
+    }
+
+    /// The ends of its history that it has voted with since the last call.
+    fn voted(&mut self) -> Vec<Zxid> {
+        let votes = self.out.drain(..).filter_map(|effect| match effect {
+            Effect::SendVote { vote, .. } => Some(vote.zxid),
+            _ => None,
+        });
+        votes.collect()
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.peer.database().node(path).is_some()
+    }
+}
+
+#[test]
+fn a_snapshot_that_was_not_saved_is_forgotten_with_its_leader() {
+    let mut follower = Follower::choosing();
+    let before = follower.peer.snapshot_basis();
+    follower.snapshot();
+    assert_eq!(follower.peer.snapshot_basis(), None, "the disk has another history");
+    assert!(follower.has("/leaders") && !follower.has("/own"));
+    assert_eq!(follower.peer.database().last_zxid(), zxid(1, 9));
+    follower.step(Event::LinkClosed { link: LINK });
+    assert_eq!(follower.voted(), [zxid(1, 2); 2]);
+    assert!(follower.has("/own") && !follower.has("/leaders"));
+    let after = follower.peer.snapshot_basis();
+    assert!(after.is_some() && after != before, "a file begun of either database is to be given up");
+}
+
+#[test]
+fn a_snapshot_counts_once_newleader_has_had_it_saved() {
+    let mut follower = Follower::choosing();
+    follower.snapshot();
+    follower.packet(packet::NEW_LEADER, zxid(2, 0), None);
+    let order: Vec<&str> = follower
+        .out
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::SaveSnapshot => Some("save"),
+            Effect::StoreCurrentEpoch { epoch: 2 } => Some("epoch"),
+            Effect::SendPacket { packet, .. } if packet.kind == packet::ACK => Some("ack"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, ["save", "epoch", "ack"]);
+    assert!(follower.peer.snapshot_basis().is_some());
+    follower.step(Event::LinkClosed { link: LINK });
+    assert_eq!(follower.voted(), [zxid(1, 9); 2]);
+    assert!(follower.has("/leaders"));
+}
+
+#[test]
+fn a_follower_whose_log_is_being_cut_votes_when_that_is_done() {
+    let mut follower = Follower::choosing();
+    follower.packet(packet::TRUNC, zxid(1, 1), None);
+    assert!(follower.out.iter().any(|effect| matches!(effect, Effect::Truncate { zxid: 0x1_0000_0001 })));
+    assert_eq!(follower.peer.snapshot_basis(), None, "a snapshot would bring back what is cut off");
+    follower.step(Event::LinkClosed { link: LINK });
+    follower.step(Event::Tick);
+    assert_eq!(follower.voted(), []);
+    assert_eq!(follower.peer.snapshot_basis(), None);
+    follower.step(Event::Truncated { database: Box::new(database(&own()[..1])) });
+    assert_eq!(follower.voted(), [zxid(1, 1); 2]);
+    assert!(follower.has("/both") && !follower.has("/own"));
+    assert!(follower.peer.snapshot_basis().is_some());
+}
