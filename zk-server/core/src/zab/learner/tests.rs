@@ -4,10 +4,10 @@ use crate::config::{Ensemble, Role};
 use crate::event::{Effect, Event, LinkId, Now};
 use crate::peer::Recovered;
 use crate::{Database, Peer};
+use wire::jute::Record;
 use wire::zk::quorum::{Notification, PROTOCOL, PeerState, QuorumPacket, packet};
 use wire::zk::txn::{CreateTxn, Txn, TxnHeader, TxnRecord};
 use wire::zk::{Zxid, op, zxid};
-use wire::jute::Record;
 
 const LINK: LinkId = LinkId(7);
 const LEADER: i64 = 3;
