@@ -8,6 +8,9 @@ use crate::front::{Request, Upcall};
 #[derive(Debug)]
 pub struct Standalone {
     pub pipeline: Pipeline,
+    /// When the sessions that were heard of are counted next: as often as a leader hears of its followers', or they
+    /// would live up to twice their time-out.
+    tick_at: u64,
 }
 
 impl Standalone {
@@ -15,14 +18,15 @@ impl Standalone {
         out.push(Effect::RollLog);
         let pipeline = Pipeline::new(server, server.history.last_logged(), now);
         server.front.serve(true, now, out);
-        Standalone { pipeline }
+        Standalone { pipeline, tick_at: next_tick(server, now) }
     }
 
     pub fn deadline(&self) -> u64 {
-        self.pipeline.deadline()
+        self.pipeline.deadline().min(self.tick_at)
     }
 
     pub fn tick(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        self.tick_at = next_tick(server, now);
         for request in self.pipeline.tick(server, now) {
             self.propose(&request, server, now, out)?;
         }
@@ -70,5 +74,78 @@ impl Standalone {
         let txn = self.pipeline.order(request, server, now)?;
         server.history.propose(txn, out);
         Ok(())
+    }
+}
+
+fn next_tick(server: &Server, now: Now) -> u64 {
+    now.mono + server.config.tick_ms / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::standalone;
+    use crate::database::Database;
+    use crate::event::{ConnId, Event};
+    use crate::peer::{Peer, Recovered};
+    use crate::rig::{connect, frame};
+    use wire::jute::Record;
+    use wire::zk::op;
+
+    /// One that lives by its own deadlines.
+    struct Alone {
+        peer: Peer,
+        now: Now,
+    }
+
+    impl Alone {
+        fn step(&mut self, event: Event) {
+            let mut out = vec![];
+            self.peer.step(self.now, event, &mut out);
+            for effect in out {
+                if let Effect::Append { zxid, .. } = effect {
+                    self.step(Event::Durable { zxid });
+                }
+            }
+        }
+
+        fn run_until(&mut self, mono: u64) {
+            while let Some(deadline) = self.peer.deadline().filter(|deadline| *deadline <= mono) {
+                self.now.mono = self.now.mono.max(deadline);
+                self.step(Event::Tick);
+            }
+            self.now.mono = mono;
+        }
+
+        fn sessions(&self) -> usize {
+            self.peer.database().sessions().len()
+        }
+    }
+
+    #[test]
+    fn a_silent_session_ends_within_a_tick_of_its_timeout() {
+        let now = Now { mono: 1000, wall: 1_700_000_000_000 };
+        let nothing = Recovered {
+            database: Database::new(),
+            last_logged: -1,
+            recent: vec![],
+            accepted_epoch: 0,
+            current_epoch: 0,
+        };
+        let mut alone = Alone { peer: Peer::new(standalone(), nothing), now };
+        alone.step(Event::Tick);
+        let conn = ConnId(1);
+        alone.step(Event::ClientOpened { conn, peer: [127, 0, 0, 1].into() });
+        alone.step(Event::ClientFrame { conn, frame: connect(0, None).encode() });
+        assert_eq!(alone.sessions(), 1);
+        for ping_at in [4000, 7000, 9000] {
+            alone.run_until(ping_at);
+            alone.step(Event::ClientFrame { conn, frame: frame(-2, op::PING, &()) });
+        }
+        alone.step(Event::ClientClosed { conn });
+        alone.run_until(9000 + 10_000 - 1);
+        assert_eq!(alone.sessions(), 1);
+        alone.run_until(9000 + 10_000 + 2 * 2000);
+        assert_eq!(alone.sessions(), 0);
     }
 }
