@@ -127,7 +127,7 @@ mod tests {
         let now = Now { mono: 1000, wall: 1_700_000_000_000 };
         let nothing = Recovered {
             database: Database::new(),
-            last_logged: -1,
+            last_logged: 0,
             recent: vec![],
             accepted_epoch: 0,
             current_epoch: 0,
@@ -138,14 +138,14 @@ mod tests {
         alone.step(Event::ClientOpened { conn, peer: [127, 0, 0, 1].into() });
         alone.step(Event::ClientFrame { conn, frame: connect(0, None).encode() });
         assert_eq!(alone.sessions(), 1);
-        for ping_at in [4000, 7000, 9000] {
+        for ping_at in [4000, 8000, 12_500] {
             alone.run_until(ping_at);
             alone.step(Event::ClientFrame { conn, frame: frame(-2, op::PING, &()) });
         }
         alone.step(Event::ClientClosed { conn });
-        alone.run_until(9000 + 10_000 - 1);
+        alone.run_until(12_500 + 10_000 - 1);
         assert_eq!(alone.sessions(), 1);
-        alone.run_until(9000 + 10_000 + 2 * 2000);
+        alone.run_until(12_500 + 10_000 + 2 * 2000);
         assert_eq!(alone.sessions(), 0);
     }
 }
