@@ -57,8 +57,8 @@ struct Follower {
     leader: i32,
     connection: Option<Connection>,
     session: Session,
-    /// Partitions whose last answer was an error, and until when they wait.
-    delayed: HashMap<(Str, i32), Instant>,
+    /// Partitions whose last answer was an error: the leader epoch that was asked in, and until when they wait.
+    delayed: HashMap<(Str, i32), (i32, Instant)>,
     backoff: Duration,
 }
 
@@ -95,8 +95,8 @@ impl Follower {
                 continue;
             }
             let now = Instant::now();
-            self.delayed.retain(|_, until| *until > now);
-            parts.retain(|part| !self.delayed.contains_key(&(part.topic.clone(), part.partition)));
+            self.delayed.retain(|_, (_, until)| *until > now);
+            parts.retain(|part| !waits(&self.delayed, part));
             if parts.is_empty() {
                 let _ = tokio::time::timeout(self.backoff, wake.notified()).await;
                 continue;
@@ -207,7 +207,8 @@ impl Follower {
 
     fn delay(&mut self, part: &FollowerPart, error: ErrorCode) -> Option<LeaderPart> {
         tracing::info!("Leader {} of {}-{}: {}", self.leader, part.topic, part.partition, error.name());
-        self.delayed.insert((part.topic.clone(), part.partition), Instant::now() + self.backoff);
+let wait = (part.next.leader_epoch, Instant::now() + self.backoff);
+        self.delayed.insert((part.topic.clone(), part.partition), wait);
         None
     }
 
@@ -240,6 +241,12 @@ impl Follower {
         }
         Ok(Ok((offsets[0], offsets[1])))
     }
+}
+
+/// A partition that was refused waits, unless it has a newer leader epoch by now: then the refusal is out of date.
+fn waits(delayed: &HashMap<(Str, i32), (i32, Instant)>, part: &FollowerPart) -> bool {
+    let wait = delayed.get(&(part.topic.clone(), part.partition));
+    wait.is_some_and(|(epoch, _)| *epoch >= part.next.leader_epoch)
 }
 
 impl Session {
@@ -313,6 +320,17 @@ mod tests {
 
     fn response(session_id: i32, error_code: ErrorCode) -> FetchResponse {
         FetchResponse { session_id, error_code, ..Default::default() }
+    }
+
+    #[test]
+    fn a_refused_partition_waits_until_its_epoch_is_newer() {
+        let until = Instant::now() + Duration::from_secs(1);
+        let delayed = HashMap::from([((Str::from_static("t"), 0), (1, until))]);
+        assert!(waits(&delayed, &part(0, 5)));
+        assert!(!waits(&delayed, &part(1, 5)));
+        let mut newer = part(0, 5);
+        newer.next.leader_epoch = 2;
+        assert!(!waits(&delayed, &newer));
     }
 
     #[test]
