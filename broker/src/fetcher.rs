@@ -207,7 +207,7 @@ impl Follower {
 
     fn delay(&mut self, part: &FollowerPart, error: ErrorCode) -> Option<LeaderPart> {
         tracing::info!("Leader {} of {}-{}: {}", self.leader, part.topic, part.partition, error.name());
-let wait = (part.next.leader_epoch, Instant::now() + self.backoff);
+        let wait = (part.next.leader_epoch, Instant::now() + self.backoff);
         self.delayed.insert((part.topic.clone(), part.partition), wait);
         None
     }
