@@ -2,21 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
 
 use wire::Str;
 
 use crate::log::{
-    Checkpoint, LoadOptions, LoadedLog, Log, LogConfig, LogDir, LogError, MetaProperties, OpenAt,
+    Checkpoint, LoadOptions, LoadedDir, LoadedLog, Log, LogConfig, LogDir, LogError, MetaProperties, OpenAt,
     TopicPartition,
 };
 
-/// How long a deleted log's directory stays (Kafka keeps it as long as deleted segments by default).
-const DELETE_DELAY_MS: i64 = 60_000;
-
 struct Dir {
-    dir: LogDir,
+    path: PathBuf,
+    /// `None` where it could not be opened.
+    dir: Option<LogDir>,
     live: bool,
     logs: usize,
+}
+
+impl Dir {
+    fn live(&self) -> Option<&LogDir> {
+        self.dir.as_ref().filter(|_| self.live)
+    }
 }
 
 /// A log that was there at the start.
@@ -40,19 +47,41 @@ pub struct Store {
 pub type Point<'a> = (usize, &'a Str, i32, i64);
 
 impl Store {
-    /// Creates and locks the directories.
+    /// Creates and locks the directories. One that cannot be used is left out; an error if that is so of all.
     pub fn open(paths: &[PathBuf]) -> Result<Store, LogError> {
-        let open = |path: &PathBuf| Ok(Dir { dir: LogDir::open(path)?, live: true, logs: 0 });
-        let dirs = paths.iter().map(open).collect::<Result<_, LogError>>()?;
-        Ok(Store { dirs, found: Vec::new(), doomed: Vec::new() })
+        let mut store = Store { dirs: Vec::new(), found: Vec::new(), doomed: Vec::new() };
+        for path in paths {
+            let dir = match LogDir::open(path) {
+                Ok(dir) => Some(dir),
+                Err(error) if error.is_io() => {
+                    tracing::error!("Failed to create or validate data directory {}: {error}", path.display());
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            store.dirs.push(Dir { path: path.clone(), live: dir.is_some(), dir, logs: 0 });
+        }
+        store.check_any_live()?;
+        Ok(store)
+    }
+
+    fn check_any_live(&self) -> Result<(), LogError> {
+        if self.has_live_dir() {
+            return Ok(());
+        }
+        let paths: Vec<String> = self.dirs.iter().map(|dir| dir.path.display().to_string()).collect();
+        Err(LogError::Identity(format!(
+            "Shutdown broker because none of the specified log dirs from {} can be created or validated",
+            paths.join(", ")
+        )))
     }
 
     /// The broker id that the directories remember, checked against the configured one and the cluster's id.
     pub fn agree(&self, broker_id: Option<i32>, cluster_id: &str) -> Result<Option<i32>, LogError> {
         let mut found = Vec::new();
-        for dir in &self.dirs {
-            if let Some(meta) = MetaProperties::read(dir.dir.path())? {
-                found.push((dir.dir.path(), meta));
+        for dir in self.live_dirs() {
+            if let Some(meta) = MetaProperties::read(dir)? {
+                found.push((dir, meta));
             }
         }
         Ok(MetaProperties::agree(&found, broker_id, cluster_id)?.broker_id)
@@ -61,44 +90,62 @@ impl Store {
     /// Writes `meta.properties` where it is not there yet.
     pub fn sign(&self, broker_id: i32, cluster_id: &str, wall: i64) -> Result<(), LogError> {
         let meta = MetaProperties { broker_id: Some(broker_id), cluster_id: Some(cluster_id.to_owned()) };
-        for dir in &self.dirs {
-            if MetaProperties::read(dir.dir.path())?.as_ref() != Some(&meta) {
-                meta.write(dir.dir.path(), wall)?;
+        for dir in self.live_dirs() {
+            if MetaProperties::read(dir)?.as_ref() != Some(&meta) {
+                meta.write(dir, wall)?;
             }
         }
         Ok(())
     }
 
-    /// Opens every log, recovering what a crash left.
+    /// Opens every log, recovering what a crash left, all directories at once with `threads` threads each. A directory
+    /// that cannot be read is given up; the broker goes on with the others.
     pub fn load(
         &mut self,
         config: &(dyn Fn(&str) -> LogConfig + Sync),
         threads: usize,
         wall: i64,
     ) -> Result<(), LogError> {
-        for (at, dir) in self.dirs.iter_mut().enumerate() {
-            tracing::info!("Loading logs from {}", dir.dir.path().display());
-            let loaded = dir.dir.load(&LoadOptions { config, threads, now: wall })?;
-            if let Some((partition, error)) = loaded.failed.into_iter().next() {
-                tracing::error!("Log of {partition}: {error}");
-                return Err(error);
-            }
-            self.doomed.extend(loaded.deleted.into_iter().map(|path| (path, wall)));
-            for LoadedLog { partition, log, high_watermark, future } in loaded.logs {
-                if future {
-                    tracing::warn!(
-                        "Leaving the unfinished copy of {partition} in {}",
-                        dir.dir.path().display()
-                    );
-                    continue;
+        let started = Instant::now();
+        let options = LoadOptions { config, threads, now: wall };
+        let loaded: Vec<Option<Result<LoadedDir, LogError>>> = thread::scope(|scope| {
+            let dirs = self.dirs.iter().map(|dir| {
+                dir.live().map(|log_dir| scope.spawn(|| log_dir.load(&options)))
+            });
+            let running: Vec<_> = dirs.collect();
+            let join = |handle: thread::ScopedJoinHandle<'_, _>| {
+                handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            running.into_iter().map(|handle| handle.map(join)).collect()
+        });
+        for (at, loaded) in loaded.into_iter().enumerate() {
+            match loaded.map(|loaded| loaded.and_then(LoadedDir::all_or_error)) {
+                None => {}
+                Some(Ok(loaded)) => self.take_loaded(at, loaded, wall),
+                Some(Err(error @ (LogError::Io { .. } | LogError::Corrupt { .. }))) => {
+                    tracing::error!("Error while loading log dir {}: {error}", self.dirs[at].path.display());
+                    self.dirs[at].live = false;
                 }
-                dir.logs += 1;
-                let (topic, partition) = (partition.topic, partition.partition);
-                self.found.push(FoundLog { topic, partition, log, dir: at, high_watermark });
+                Some(Err(error)) => return Err(error),
             }
         }
-        tracing::info!("Loaded {} logs", self.found.len());
+        self.check_any_live()?;
+        tracing::info!("Loaded {} logs in {}ms", self.found.len(), started.elapsed().as_millis());
         Ok(())
+    }
+
+    fn take_loaded(&mut self, at: usize, loaded: LoadedDir, wall: i64) {
+        let dir = &mut self.dirs[at];
+        self.doomed.extend(loaded.deleted.into_iter().map(|path| (path, wall)));
+        for LoadedLog { partition, log, high_watermark, future } in loaded.logs {
+            if future {
+                tracing::warn!("Leaving the unfinished copy of {partition} in {}", dir.path.display());
+                continue;
+            }
+            dir.logs += 1;
+            let (topic, partition) = (partition.topic, partition.partition);
+            self.found.push(FoundLog { topic, partition, log, dir: at, high_watermark });
+        }
     }
 
     /// What [`Store::load`] found.
@@ -106,43 +153,43 @@ impl Store {
         std::mem::take(&mut self.found)
     }
 
-    /// A new log, in the live directory with the fewest.
+    /// A new log, in the live directory with the fewest. While a directory is offline, only for a partition that `is_new`
+    /// to this broker: the log of another may lie there.
     pub fn create(
         &mut self,
         topic: &str,
         partition: i32,
+        is_new: bool,
         config: LogConfig,
         wall: i64,
     ) -> Result<(Log, usize), LogError> {
+        if !is_new && self.dirs.iter().any(|dir| !dir.live) {
+            return Err(LogError::Identity(format!(
+                "Can not create log for {topic}-{partition} because log directories {} are offline",
+                self.dead_dirs().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(",")
+            )));
+        }
         let live = self.dirs.iter_mut().enumerate().filter(|(_, dir)| dir.live);
         let Some((at, dir)) = live.min_by_key(|(at, dir)| (dir.logs, *at)) else {
             return Err(LogError::Identity("no log directory is left".into()));
         };
-        let path = dir.dir.log_path(&TopicPartition { topic: topic.to_owned(), partition });
+        let path = dir.path.join(TopicPartition { topic: topic.to_owned(), partition }.to_string());
         let log = Log::open(&path, config, OpenAt::default(), wall)?;
         dir.logs += 1;
+        tracing::info!("Created log for partition {topic}-{partition} in {}", path.display());
         Ok((log, at))
     }
 
-    /// Takes a log out of service; its directory goes after a while.
-    pub fn delete(&mut self, log: Log, dir: usize, wall: i64) -> Result<(), LogError> {
+    /// Takes a log out of service; its directory goes after the delay.
+    pub fn delete(&mut self, log: Log, dir: usize, wall: i64, delay_ms: i64) -> Result<(), LogError> {
         self.dirs[dir].logs -= 1;
-        self.doomed.push((log.delete()?, wall + DELETE_DELAY_MS));
+        self.doomed.push((log.delete()?, wall.saturating_add(delay_ms)));
         Ok(())
     }
 
-    /// Removes directories of deleted logs whose time has come.
-    pub fn remove_deleted(&mut self, wall: i64) {
-        self.doomed.retain(|(path, due)| {
-            if *due > wall {
-                return true;
-            }
-            match std::fs::remove_dir_all(path) {
-                Ok(()) => tracing::info!("Deleted {}", path.display()),
-                Err(error) => tracing::error!("Cannot delete {}: {error}", path.display()),
-            }
-            false
-        });
+    /// Directories of deleted logs whose time has come; the caller removes them.
+    pub fn take_doomed(&mut self, wall: i64) -> Vec<PathBuf> {
+        self.doomed.extract_if(.., |(_, due)| *due <= wall).map(|(path, _)| path).collect()
     }
 
     /// Gives a directory up. False if it was already.
@@ -157,12 +204,22 @@ impl Store {
 
     /// The directories that work.
     pub fn live_dirs(&self) -> impl Iterator<Item = &Path> {
-        self.dirs.iter().filter(|dir| dir.live).map(|dir| dir.dir.path())
+        self.dirs.iter().filter(|dir| dir.live).map(|dir| &*dir.path)
+    }
+
+    /// Those that do not.
+    pub fn dead_dirs(&self) -> impl Iterator<Item = &Path> {
+        self.dirs.iter().filter(|dir| !dir.live).map(|dir| &*dir.path)
+    }
+
+    /// Whether a directory works.
+    pub fn is_live(&self, dir: usize) -> bool {
+        self.dirs[dir].live
     }
 
     /// A directory's path.
     pub fn path(&self, dir: usize) -> &Path {
-        self.dirs[dir].dir.path()
+        &self.dirs[dir].path
     }
 
     /// Writes a checkpoint file in every live directory; the directories that failed are returned.
@@ -172,9 +229,9 @@ impl Store {
             by_dir[dir].insert(TopicPartition { topic: topic.to_string(), partition }, offset);
         }
         let mut failed = Vec::new();
-        for (at, (dir, points)) in self.dirs.iter().zip(&by_dir).enumerate().filter(|(_, (dir, _))| dir.live)
-        {
-            if let Err(error) = dir.dir.write_checkpoint(which, points) {
+        for (at, (dir, points)) in self.dirs.iter().zip(&by_dir).enumerate() {
+            let Some(dir) = dir.live() else { continue };
+            if let Err(error) = dir.write_checkpoint(which, points) {
                 tracing::error!("{error}");
                 failed.push(at);
             }
@@ -184,8 +241,9 @@ impl Store {
 
     /// Marks the live directories as closed in good order, but for those in which a log could not be closed.
     pub fn close(&self, failed: &[usize]) {
-        for (_, dir) in self.dirs.iter().enumerate().filter(|(at, dir)| dir.live && !failed.contains(at)) {
-            if let Err(error) = dir.dir.mark_clean() {
+        for (at, dir) in self.dirs.iter().enumerate() {
+            let Some(dir) = dir.live().filter(|_| !failed.contains(&at)) else { continue };
+            if let Err(error) = dir.mark_clean() {
                 tracing::error!("{error}");
             }
         }

@@ -1,7 +1,7 @@
 //! The settings that a log obeys; they change while it is open ([`super::Log::set_config`]).
 
 /// A topic's settings as far as its logs are concerned. Times in ms, sizes in bytes, -1 is "no limit" where said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     /// `segment.bytes`
     pub segment_bytes: u32,
@@ -23,9 +23,17 @@ pub struct LogConfig {
     pub delete: bool,
     /// `cleanup.policy` contains `compact`.
     pub compact: bool,
-    /// `flush.messages`: [`super::Log::flush_due`] once so many records are unflushed.
+    /// `delete.retention.ms`: how long compaction keeps a tombstone or marker after it first saw it.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`: segments with younger records are not compacted.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: a log with older records is compacted however little of it is dirty.
+    pub max_compaction_lag_ms: i64,
+    /// `min.cleanable.dirty.ratio`
+    pub min_cleanable_ratio: f64,
+    /// `flush.messages`: an append flushes once so many records are unflushed.
     pub flush_messages: i64,
-    /// `flush.ms`: [`super::Log::flush_due`] once so much time passed since the last flush.
+    /// `flush.ms`: [`super::Log::start_flush`] is due once so much time passed since the last flush.
     pub flush_ms: i64,
     /// `preallocate`: a new segment's file has `segment.bytes` from the start.
     pub preallocate: bool,
@@ -46,10 +54,25 @@ impl Default for LogConfig {
             file_delete_delay_ms: 60_000,
             delete: true,
             compact: false,
+            delete_retention_ms: 86_400_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            min_cleanable_ratio: 0.5,
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,
             preallocate: false,
             producer_id_expiration_ms: 86_400_000,
+        }
+    }
+}
+
+impl LogConfig {
+    /// How long a segment may take records: no longer than compaction may wait for it.
+    pub(super) fn roll_ms(&self) -> i64 {
+        if self.compact && self.max_compaction_lag_ms > 0 {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
         }
     }
 }

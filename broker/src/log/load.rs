@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
+use std::time::Instant;
 
 /// How [`LogDir::load`] opens logs.
 pub struct LoadOptions<'a> {
@@ -41,6 +42,19 @@ pub struct LoadedDir {
     pub failed: Vec<(TopicPartition, LogError)>,
 }
 
+impl LoadedDir {
+    /// The first log that failed speaks for the directory.
+    pub fn all_or_error(self) -> Result<Self> {
+        let Self { logs, deleted, mut failed } = self;
+        if failed.is_empty() {
+            return Ok(Self { logs, deleted, failed });
+        }
+        let (partition, error) = failed.remove(0);
+        tracing::error!("The log of {partition} cannot be loaded: {error}");
+        Err(error)
+    }
+}
+
 struct Found {
     path: PathBuf,
     partition: TopicPartition,
@@ -54,8 +68,10 @@ impl LogDir {
         let mut loaded = LoadedDir::default();
         let mut found = self.list(&mut loaded.deleted)?;
         found.reverse();
-        let recovery_points = self.read_checkpoint(Checkpoint::RecoveryPoint)?;
-        let log_starts = self.read_checkpoint(Checkpoint::LogStart)?;
+        let recovery_points = self.read_or_reset(Checkpoint::RecoveryPoint)?;
+        let log_starts = self.read_or_reset(Checkpoint::LogStart)?;
+        let cleaned = self.read_or_reset(Checkpoint::Cleaner)?;
+        self.say_what_is_done(found.len());
         let high_watermarks = self.read_checkpoint(Checkpoint::HighWatermark)?;
         let queue = Mutex::new(found);
         let results = Mutex::new(&mut loaded);
@@ -65,9 +81,14 @@ impl LogDir {
                 let at = OpenAt {
                     log_start_offset: offset(&log_starts, &partition).unwrap_or(0),
                     recovery_point: offset(&recovery_points, &partition).unwrap_or(0),
+                    cleaned: offset(&cleaned, &partition),
                     clean: self.was_clean(),
                 };
+                let started = Instant::now();
                 let opened = Log::open(&path, (options.config)(&partition.topic), at, options.now);
+                if let Ok(log) = &opened {
+                    tracing::info!("Completed load of {log} in {}ms", started.elapsed().as_millis());
+                }
                 let mut results = results.lock().expect("no thread panics with the results");
                 match opened {
                     Ok(log) => {
@@ -89,6 +110,30 @@ impl LogDir {
         loaded.logs.sort_by(|a, b| a.partition.cmp(&b.partition));
         loaded.failed.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(loaded)
+    }
+
+    fn say_what_is_done(&self, logs: usize) {
+        let path = self.path().display();
+        match (logs, self.was_clean()) {
+            (0, _) => tracing::info!("No logs found to be loaded in {path}"),
+            (_, true) => tracing::info!(
+                "Skipping recovery of {logs} logs from {path} since clean shutdown file was found"
+            ),
+            (_, false) => {
+                tracing::info!("Recovering {logs} logs from {path} since no clean shutdown file was found");
+            }
+        }
+    }
+
+    /// A checkpoint that only saves work when it can be read: without it more is read, or cleaned again.
+    fn read_or_reset(&self, which: Checkpoint) -> Result<BTreeMap<TopicPartition, i64>> {
+        match self.read_checkpoint(which) {
+            Err(error @ LogError::Corrupt { .. }) => {
+                tracing::warn!("Starting without a checkpoint: {error}");
+                Ok(BTreeMap::new())
+            }
+            read => read,
+        }
     }
 
     fn list(&self, deleted: &mut Vec<PathBuf>) -> Result<Vec<Found>> {

@@ -11,6 +11,8 @@ use super::{LogConfig, checkpoint, records};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Bytes read at once while searching batches by timestamp or replaying producers.
 pub(super) const SCAN_CHUNK: usize = 64 << 10;
@@ -29,10 +31,28 @@ pub struct Log {
     pub(super) topic_id: Option<[u8; 16]>,
     pub(super) flush_job: Option<FlushJob>,
     pub(super) flushed_at: i64,
+    /// Below it the log is compacted; `None` before its first cleaning.
+    pub(super) cleaned: Option<i64>,
+    /// Set while a [`super::CleanJob`] is at work; true tells it to give up.
+    pub(super) cleaning: Option<Arc<AtomicBool>>,
     /// Files renamed to `.deleted` and when they may go.
     pub(super) doomed: VecDeque<(i64, PathBuf)>,
     /// Scratch of one append.
     pub(super) batches: Vec<BatchAt>,
+}
+
+/// In a line of the broker's log.
+impl std::fmt::Display for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Log(dir={}, logStartOffset={}, logEndOffset={}) with {} segments",
+            self.dir.display(),
+            self.log_start,
+            self.end,
+            self.segments.len()
+        )
+    }
 }
 
 impl Log {
@@ -86,7 +106,8 @@ impl Log {
         self.segments.range(..=offset).next_back().map(|(base, _)| *base)
     }
 
-    /// Appends whole batches whose offsets and leader epochs are final. No fsync. Rolls first where it must.
+    /// Appends whole batches whose offsets and leader epochs are final. Rolls first where it must. fsyncs only where
+    /// `flush.messages` asks for it.
     pub fn append(&mut self, records: &[u8], now: i64) -> Result<Appended> {
         self.append_hinted(records, None, now)
     }
@@ -166,6 +187,9 @@ impl Log {
             let bytes = &records[batch.position as usize..(batch.position + batch.size) as usize];
             self.follow(bytes)?;
         }
+        if self.end - self.recovery_point >= self.config.flush_messages {
+            self.flush(now)?;
+        }
         Ok(appended)
     }
 
@@ -217,7 +241,7 @@ impl Log {
         for (_, segment) in self.segments.range_mut(from..end_offset) {
             files.extend(segment.sync_handles()?);
         }
-        self.flush_job = Some(FlushJob { files, end_offset });
+        self.flush_job = Some(FlushJob { files, dir: self.dir.clone(), end_offset });
         Ok(())
     }
 
@@ -232,12 +256,13 @@ impl Log {
         self.flushed_at = now;
     }
 
-    /// `flush.messages` or `flush.ms` asks for a [`Log::flush`].
-    pub fn flush_due(&self, now: i64) -> bool {
-        let unflushed = self.end - self.recovery_point;
-        unflushed > 0
-            && (unflushed >= self.config.flush_messages
-                || now.saturating_sub(self.flushed_at) >= self.config.flush_ms)
+    /// Leaves a flush of everything to a [`FlushJob`] if `flush.ms` asks for one.
+    pub fn start_flush(&mut self, now: i64) -> Result<()> {
+        if self.end <= self.recovery_point || now.saturating_sub(self.flushed_at) < self.config.flush_ms {
+            return Ok(());
+        }
+        self.flushed_at = now;
+        self.queue_flush(self.end)
     }
 
     /// fsyncs everything now; the recovery point becomes the log end.

@@ -131,6 +131,8 @@ impl Log {
             topic_id: topic_id::read(dir)?,
             flush_job: None,
             flushed_at: now,
+            cleaned: at.cleaned,
+            cleaning: None,
             doomed: VecDeque::new(),
             batches: Vec::new(),
         };

@@ -279,7 +279,7 @@ impl Segment {
         if self.offsets.is_full() || self.times.is_full() {
             return Ok(true);
         }
-        Ok(self.size > 0 && self.waited(last.timestamp, now)? > config.segment_ms - self.jitter_ms)
+        Ok(self.size > 0 && self.waited(last.timestamp, now)? > config.roll_ms() - self.jitter_ms)
     }
 
     /// Time from the first batch to this timestamp, or since creation where the first batch has none.
@@ -554,6 +554,6 @@ pub(crate) fn doom(path: &Path) -> Result<Option<PathBuf>> {
 }
 
 fn jitter(config: &LogConfig) -> i64 {
-    let max = config.segment_jitter_ms.min(config.segment_ms);
+    let max = config.segment_jitter_ms.min(config.roll_ms());
     if max > 0 { rand::random_range(0..max) } else { 0 }
 }

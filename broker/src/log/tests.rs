@@ -1,6 +1,7 @@
 //! A log from the outside: what is appended comes back, whatever happens to the files in between.
 
 use super::*;
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ fn marker(base: i64, producer: i64, marker: Marker) -> Vec<u8> {
 
 fn open(dir: &Path, config: LogConfig, clean: bool) -> Log {
     let recovery_point = if clean { i64::MAX } else { 0 };
-    Log::open(dir, config, OpenAt { log_start_offset: 0, recovery_point, clean }, NOW).unwrap()
+    Log::open(dir, config, OpenAt { recovery_point, clean, ..OpenAt::default() }, NOW).unwrap()
 }
 
 /// A log of `batches` batches of two records.
@@ -265,8 +266,11 @@ fn a_full_truncation_starts_anew_at_any_offset() {
     assert_eq!((log.log_start_offset(), log.log_end_offset(), log.latest_epoch()), (1000, 1000, None));
     log.append(&batch(1000, 2, 4), NOW).unwrap();
     assert_eq!(offsets(&mut log, 1000), [1000]);
-    log.tick(NOW + 60_000).unwrap();
-    assert!(!contents(dir.path()).iter().any(|(name, _)| name.ends_with(".deleted")));
+    assert!(log.take_doomed(NOW + 59_999).is_empty());
+    let doomed: BTreeSet<PathBuf> = log.take_doomed(NOW + 60_000).into_iter().collect();
+    let deleted = contents(dir.path()).into_iter().filter(|(name, _)| name.ends_with(".deleted"));
+    assert_eq!(doomed, deleted.map(|(name, _)| dir.path().join(name)).collect());
+    assert_eq!(doomed.len(), 3);
 }
 
 #[test]

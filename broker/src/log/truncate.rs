@@ -1,10 +1,9 @@
 //! Everything that makes a log shorter, from either end: truncation, retention, the removal of files.
 
-use super::error::{At, Result};
+use super::error::Result;
 use super::partition_log::Log;
 use super::segment::{Segment, doom};
-use std::fs;
-use std::io::ErrorKind;
+use std::path::PathBuf;
 
 impl Log {
     /// Drops everything at `offset` and above; false where the log already ends there. Producers are reloaded.
@@ -17,6 +16,8 @@ impl Log {
             self.truncate_fully_and_start_at(offset, now)?;
             return Ok(true);
         }
+        self.abort_cleaning();
+        self.cleaned = self.cleaned.map(|cleaned| cleaned.min(offset));
         self.flush_job = None;
         let later: Vec<i64> = self.segments.range(offset + 1..).map(|(base, _)| *base).collect();
         self.remove_segments(&later, now)?;
@@ -32,6 +33,8 @@ impl Log {
 
     /// Drops everything; the next offset is `offset`.
     pub fn truncate_fully_and_start_at(&mut self, offset: i64, now: i64) -> Result<()> {
+        self.abort_cleaning();
+        self.cleaned = None;
         self.flush_job = None;
         let all: Vec<i64> = self.segments.keys().copied().collect();
         self.remove_segments(&all, now)?;
@@ -66,6 +69,7 @@ impl Log {
             removed += self.remove_oversize(high_watermark, now)?;
             removed += self.remove_expired(high_watermark, now)?;
         }
+        self.release_idle();
         Ok(removed)
     }
 
@@ -116,6 +120,7 @@ impl Log {
         if removable.is_empty() {
             return Ok(0);
         }
+        self.abort_cleaning();
         if removable.len() == bases.len() {
             self.roll_at(self.end, now)?;
         }
@@ -138,21 +143,14 @@ impl Log {
         Ok(())
     }
 
-    /// Unlinks `.deleted` files whose delay has passed and expires producers; call it every few seconds.
-    pub fn tick(&mut self, now: i64) -> Result<()> {
+    /// Expires producers; call it every few seconds.
+    pub fn tick(&mut self, now: i64) {
         self.producers.expire(now, self.config.producer_id_expiration_ms);
-        while let Some((due, _)) = self.doomed.front()
-            && *due <= now
-        {
-            let Some((_, path)) = self.doomed.pop_front() else { break };
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(error).at("cannot remove", &path);
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+    }
+
+    /// `.deleted` files whose delay has passed; the caller unlinks them, on any thread.
+    pub fn take_doomed(&mut self, now: i64) -> Vec<PathBuf> {
+        self.doomed.extract_if(.., |(due, _)| *due <= now).map(|(_, path)| path).collect()
     }
 
     /// Drops the handles of segments that are not written to; the next reader opens them again.

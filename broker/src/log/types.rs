@@ -1,5 +1,6 @@
 //! The values that go into a log and come out of it.
 
+use super::checkpoint::sync_dir;
 use super::error::{At, Result};
 use std::fs::File;
 use std::path::PathBuf;
@@ -12,6 +13,8 @@ pub struct OpenAt {
     pub log_start_offset: i64,
     /// From `recovery-point-offset-checkpoint`, 0 where absent.
     pub recovery_point: i64,
+    /// From `cleaner-offset-checkpoint`: below it the log is compacted.
+    pub cleaned: Option<i64>,
     /// The directory was closed in good order: nothing is re-read.
     pub clean: bool,
 }
@@ -108,10 +111,11 @@ pub struct AbortedTxn {
     pub last_stable_offset: i64,
 }
 
-/// Files to fsync; [`FlushJob::run`] may be called on any thread, then [`Log::mark_flushed`] by the owner.
+/// Files and their directory to fsync; [`FlushJob::run`] may be called on any thread, then [`Log::mark_flushed`] by the owner.
 #[derive(Debug)]
 pub struct FlushJob {
     pub(super) files: Vec<(PathBuf, Arc<File>)>,
+    pub(super) dir: PathBuf,
     /// The recovery point once the files are on disk.
     pub end_offset: i64,
 }
@@ -122,6 +126,10 @@ impl FlushJob {
         for (path, file) in &self.files {
             file.sync_data().at("cannot sync", path)?;
         }
-        Ok(())
+        match sync_dir(&self.dir) {
+            // The log was deleted meanwhile, and its directory renamed.
+            Err(_) if !self.dir.exists() => Ok(()),
+            synced => synced,
+        }
     }
 }
