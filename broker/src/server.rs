@@ -366,13 +366,18 @@ async fn take_notices(
                 tokio::spawn(async move {
                     let end_offset = job.end_offset;
                     let done = tokio::task::spawn_blocking(move || job.run()).await;
-                    match done {
-                        Ok(Ok(())) => {
-                            let _ = broker.shard.tell(Event::Flushed { topic, partition, end_offset }).await;
+                    let end_offset = match done {
+                        Ok(Ok(())) => Some(end_offset),
+                        Ok(Err(error)) => {
+                            tracing::error!("{error}");
+                            None
                         }
-                        Ok(Err(error)) => tracing::error!("{error}"),
-                        Err(error) => tracing::error!("flush of {topic}-{partition}: {error}"),
-                    }
+                        Err(error) => {
+                            tracing::error!("flush of {topic}-{partition}: {error}");
+                            None
+                        }
+                    };
+                    let _ = broker.shard.tell(Event::Flushed { topic, partition, end_offset }).await;
                 });
             }
             Notice::DirFailed { dir, last } => dir_failed(&broker, dir, last, &halt).await,

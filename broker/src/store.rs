@@ -54,7 +54,10 @@ impl Store {
             let dir = match LogDir::open(path) {
                 Ok(dir) => Some(dir),
                 Err(error) if error.is_io() => {
-                    tracing::error!("Failed to create or validate data directory {}: {error}", path.display());
+                    tracing::error!(
+                        "Failed to create or validate data directory {}: {error}",
+                        path.display()
+                    );
                     None
                 }
                 Err(error) => return Err(error),
@@ -109,9 +112,8 @@ impl Store {
         let started = Instant::now();
         let options = LoadOptions { config, threads, now: wall };
         let loaded: Vec<Option<Result<LoadedDir, LogError>>> = thread::scope(|scope| {
-            let dirs = self.dirs.iter().map(|dir| {
-                dir.live().map(|log_dir| scope.spawn(|| log_dir.load(&options)))
-            });
+            let dirs =
+                self.dirs.iter().map(|dir| dir.live().map(|log_dir| scope.spawn(|| log_dir.load(&options))));
             let running: Vec<_> = dirs.collect();
             let join = |handle: thread::ScopedJoinHandle<'_, _>| {
                 handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

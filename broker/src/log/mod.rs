@@ -7,11 +7,17 @@
 //! Time comes in as an argument, ms since 1970.
 
 mod checkpoint;
+mod clean_filter;
+mod cleaner;
+mod compaction;
+#[cfg(test)]
+mod compaction_tests;
 mod config;
 mod dirs;
 mod error;
 mod header;
 mod index_file;
+mod key_map;
 mod leader_epochs;
 mod load;
 mod meta;
@@ -29,6 +35,8 @@ mod truncate;
 mod txn_index;
 mod types;
 
+pub use cleaner::{CleanError, CleanJob, CleanStats, CleanedGroup, CleanerOptions};
+pub use compaction::Cleanable;
 pub use config::LogConfig;
 pub use dirs::{Checkpoint, LogDir};
 pub use error::{LogError, Result};

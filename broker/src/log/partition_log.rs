@@ -35,6 +35,7 @@ pub struct Log {
     pub(super) cleaned: Option<i64>,
     /// Set while a [`super::CleanJob`] is at work; true tells it to give up.
     pub(super) cleaning: Option<Arc<AtomicBool>>,
+    pub(super) uncleanable: bool,
     /// Files renamed to `.deleted` and when they may go.
     pub(super) doomed: VecDeque<(i64, PathBuf)>,
     /// Scratch of one append.
@@ -413,6 +414,7 @@ impl Log {
     /// Flushes, snapshots the producers, trims the indexes: the directory then opens without a scan. The recovery point
     /// to be checkpointed is the log end.
     pub fn close(mut self, now: i64) -> Result<()> {
+        self.abort_cleaning();
         self.producers.take_snapshot()?;
         self.active().seal()?;
         self.flush(now)
@@ -421,6 +423,7 @@ impl Log {
     /// Renames the directory to `<topic>-<partition>.<uuid>-delete` and returns its new path; the caller removes it
     /// after the delay.
     pub fn delete(self) -> Result<PathBuf> {
+        self.abort_cleaning();
         let name = self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let target = self.dir.with_file_name(deleted_name(&name, &uuid::Uuid::new_v4().simple().to_string()));
         fs::rename(&self.dir, &target).at("cannot rename", &self.dir)?;

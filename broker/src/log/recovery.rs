@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CLEANED: &str = "cleaned";
-const SWAP: &str = "swap";
+pub(super) const CLEANED: &str = "cleaned";
+pub(super) const SWAP: &str = "swap";
 const SNAPSHOT: &str = "snapshot";
 
 /// A file named `<offset>.<kind>[.<suffix>]`.
@@ -133,6 +133,7 @@ impl Log {
             flushed_at: now,
             cleaned: at.cleaned,
             cleaning: None,
+            uncleanable: false,
             doomed: VecDeque::new(),
             batches: Vec::new(),
         };

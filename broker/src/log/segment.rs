@@ -14,7 +14,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 use wire::batch::HEADER_SIZE;
 
 /// Positions of the newest batches kept in memory, so that readers at the tail need neither index nor scan.
@@ -31,6 +31,9 @@ pub(crate) const INDEX: &str = "index";
 pub(crate) const TIME_INDEX: &str = "timeindex";
 pub(crate) const TXN_INDEX: &str = "txnindex";
 pub(crate) const DELETED: &str = "deleted";
+
+/// What a segment consists of, the log first.
+pub(crate) const FILE_KINDS: [&str; 4] = [LOG, INDEX, TIME_INDEX, TXN_INDEX];
 
 /// The path of a file of the segment at `base`.
 pub(crate) fn file_of(dir: &Path, base: i64, suffix: &str) -> PathBuf {
@@ -68,14 +71,20 @@ pub(crate) struct Segment {
 
 impl Segment {
     fn at(dir: &Path, base: i64, size: u32, now: i64, config: &LogConfig) -> Self {
+        Self::named(dir, base, "", size, now, config)
+    }
+
+    /// `suffix` follows the names of all files.
+    fn named(dir: &Path, base: i64, suffix: &str, size: u32, now: i64, config: &LogConfig) -> Self {
+        let path = |kind: &str| file_of(dir, base, &format!("{kind}{suffix}"));
         Self {
             base,
-            path: file_of(dir, base, LOG),
+            path: path(LOG),
             file: None,
             size,
-            offsets: OffsetIndex::new(file_of(dir, base, INDEX), base),
-            times: TimeIndex::new(file_of(dir, base, TIME_INDEX), base),
-            txns: TxnIndex::new(file_of(dir, base, TXN_INDEX), base),
+            offsets: OffsetIndex::new(path(INDEX), base),
+            times: TimeIndex::new(path(TIME_INDEX), base),
+            txns: TxnIndex::new(path(TXN_INDEX), base),
             reserved: false,
             bytes_since_index: 0,
             max_timestamp: None,
@@ -98,7 +107,12 @@ impl Segment {
 
     /// A new, empty segment; files of its name that are in the way are replaced.
     pub fn create(dir: &Path, base: i64, now: i64, config: &LogConfig) -> Result<Self> {
-        let mut segment = Self::at(dir, base, 0, now, config);
+        Self::create_named(dir, base, "", now, config)
+    }
+
+    /// As [`Segment::create`], with a suffix (`.cleaned`) behind the files' names.
+    pub fn create_named(dir: &Path, base: i64, suffix: &str, now: i64, config: &LogConfig) -> Result<Self> {
+        let mut segment = Self::named(dir, base, suffix, 0, now, config);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&segment.path);
         let file = file.at("cannot create", &segment.path)?;
         if config.preallocate {
@@ -208,6 +222,39 @@ impl Segment {
         Ok(())
     }
 
+    /// Writes batches that compaction kept, each indexed by its own place.
+    pub fn append_cleaned(&mut self, bytes: &[u8], headers: &[Header], interval: u32) -> Result<()> {
+        let mut position = self.size;
+        if u64::from(position) + bytes.len() as u64 > SIZE_MAX {
+            let reason =
+                format!("a segment has at most {SIZE_MAX} bytes, and another {} do not fit", bytes.len());
+            return Err(LogError::corrupt(&self.path, u64::from(position), reason));
+        }
+        self.file()?.write_all_at(bytes, u64::from(position)).at("cannot write", &self.path)?;
+        for header in headers {
+            self.index_batch(position, header, interval)?;
+            position += header.size;
+        }
+        self.size = position;
+        Ok(())
+    }
+
+    /// Sizes of the offset and of the time index in use.
+    pub fn index_bytes(&mut self) -> Result<(u64, u64)> {
+        self.open_indexes()?;
+        Ok((self.offsets.file.size(), self.times.file.size()))
+    }
+
+    /// When the log was last written to.
+    pub fn modified(&self) -> Result<SystemTime> {
+        fs::metadata(&self.path).and_then(|meta| meta.modified()).at("cannot stat", &self.path)
+    }
+
+    /// Pretends that all files were last written to at `time`: by it retention goes where records have no time.
+    pub fn set_modified(&mut self, time: SystemTime) -> Result<()> {
+        self.file()?.set_modified(time).at("cannot touch", &self.path)
+    }
+
     /// The last entry and the trimming that a closed segment has.
     fn finish_indexes(&mut self) -> Result<()> {
         self.times.maybe_append(self.max_timestamp_so_far())?;
@@ -242,9 +289,7 @@ impl Segment {
         if max >= 0 {
             return Ok(max);
         }
-        let modified =
-            fs::metadata(&self.path).and_then(|meta| meta.modified()).at("cannot stat", &self.path)?;
-        Ok(modified.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64))
+        Ok(self.modified()?.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64))
     }
 
     /// Makes ready for appends: handles open, indexes at their full size.
@@ -282,14 +327,19 @@ impl Segment {
         Ok(self.size > 0 && self.waited(last.timestamp, now)? > config.roll_ms() - self.jitter_ms)
     }
 
-    /// Time from the first batch to this timestamp, or since creation where the first batch has none.
-    fn waited(&mut self, timestamp: i64, now: i64) -> Result<i64> {
+    /// The largest timestamp of the first batch.
+    pub fn first_timestamp(&mut self) -> Result<Option<i64>> {
         if self.first_timestamp.is_none() && self.size > 0 {
             let file = self.file()?;
             let mut scan = Scan::new(&file, &self.path, 0, u64::from(self.size), HEADER_SIZE);
             self.first_timestamp = scan.next_header()?.map(|(_, header)| header.max_timestamp);
         }
-        Ok(match self.first_timestamp {
+        Ok(self.first_timestamp)
+    }
+
+    /// Time from the first batch to this timestamp, or since creation where the first batch has none.
+    fn waited(&mut self, timestamp: i64, now: i64) -> Result<i64> {
+        Ok(match self.first_timestamp()? {
             Some(first) if first >= 0 => timestamp.saturating_sub(first),
             _ => now.saturating_sub(self.created),
         })

@@ -3,6 +3,7 @@
 use super::error::Result;
 use super::partition_log::Log;
 use super::segment::{Segment, doom};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 impl Log {
@@ -150,7 +151,10 @@ impl Log {
 
     /// `.deleted` files whose delay has passed; the caller unlinks them, on any thread.
     pub fn take_doomed(&mut self, now: i64) -> Vec<PathBuf> {
-        self.doomed.extract_if(.., |(due, _)| *due <= now).map(|(_, path)| path).collect()
+        let (due, later) = std::mem::take(&mut self.doomed).into_iter().partition(|(due, _)| *due <= now);
+        self.doomed = later;
+        let due: VecDeque<(i64, PathBuf)> = due;
+        due.into_iter().map(|(_, path)| path).collect()
     }
 
     /// Drops the handles of segments that are not written to; the next reader opens them again.

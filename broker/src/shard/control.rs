@@ -74,7 +74,7 @@ impl Shard {
         if !state.replicas.contains(&self.broker.id) {
             return ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
         }
-        if let Err(error) = self.make_replica(topic, id, state.partition_index) {
+        if let Err(error) = self.make_replica(topic, id, state.partition_index, state.is_new) {
             return error;
         }
         let Some(replica) = find(&mut self.replicas, topic, state.partition_index) else {
@@ -127,7 +127,7 @@ impl Shard {
     }
 
     /// The replica and its log are there afterwards.
-    fn make_replica(&mut self, topic: &Str, id: Uuid, partition: i32) -> Result<(), ErrorCode> {
+    fn make_replica(&mut self, topic: &Str, id: Uuid, partition: i32, is_new: bool) -> Result<(), ErrorCode> {
         let storage = |error: &dyn std::fmt::Display| {
             tracing::error!("{topic}-{partition}: {error}");
             ErrorCode::KAFKA_STORAGE_ERROR
@@ -146,7 +146,7 @@ impl Shard {
         let config = self.broker.topic_config(topic);
         let (mut log, dir) = self
             .store
-            .create(topic, partition, config.log.clone(), self.turn.wall)
+            .create(topic, partition, is_new, config.log.clone(), self.turn.wall)
             .map_err(|error| storage(&error))?;
         if !id.is_zero() {
             log.set_topic_id(id.0).map_err(|error| storage(&error))?;
@@ -207,7 +207,8 @@ impl Shard {
                 self.replicas.remove(topic);
             }
             tracing::info!("Deleting {topic}-{partition}");
-            if let Err(error) = self.store.delete(replica.log, replica.dir, self.turn.wall) {
+            let delay = self.broker.config.int("log.segment.delete.delay.ms");
+            if let Err(error) = self.store.delete(replica.log, replica.dir, self.turn.wall, delay) {
                 tracing::error!("{topic}-{partition}: {error}");
                 return ErrorCode::KAFKA_STORAGE_ERROR;
             }

@@ -197,11 +197,11 @@ pub enum Event {
         request: u64,
         result: Result<Altered, ErrorCode>,
     },
-    /// A [`super::Notice::Flush`] is done.
+    /// A [`super::Notice::Flush`] is done; `None`: it failed.
     Flushed {
         topic: Str,
         partition: i32,
-        end_offset: i64,
+        end_offset: Option<i64>,
     },
     /// Settings of a topic, or of all, may have changed.
     ConfigChanged {
@@ -237,6 +237,8 @@ pub enum Event {
     DescribeLogs {
         reply: oneshot::Sender<BTreeMap<std::path::PathBuf, Vec<LogDescription>>>,
     },
+    /// From a thread that compacts.
+    Cleaner(super::CleanerEvent),
     /// Close the logs and end.
     Stop {
         done: oneshot::Sender<()>,

@@ -1,6 +1,7 @@
 //! The loop: one thread that owns every replica of this broker. It takes a batch of events, lets broker-core decide,
 //! appends, and answers; nothing else touches a log's end, so nothing here is locked.
 
+mod cleaner;
 mod control;
 mod event;
 mod fetch;
@@ -21,6 +22,7 @@ use wire::kafka::Uuid;
 
 use crate::broker::Broker;
 use crate::store::Store;
+pub use cleaner::CleanerEvent;
 pub use event::*;
 use fetch::ParkedFetch;
 use groups::Groups;
@@ -84,6 +86,7 @@ pub fn start(
     events: mpsc::Receiver<Event>,
     notices: mpsc::UnboundedSender<Notice>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
+    cleaner::start(&broker.config, &broker.shard)?;
     std::thread::Builder::new().name(format!("shard-{}", broker.id)).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match runtime {
@@ -127,6 +130,9 @@ impl Shard {
             replicas.entry(topic).or_default().insert(found.partition, replica);
         }
         let upkeep = upkeep::Schedule::new(&broker.config);
+        for dir in store.dead_dirs() {
+            let _ = notices.send(Notice::DirFailed { dir: dir.to_owned(), last: false });
+        }
         let groups = Groups::new(&broker);
         Shard {
             broker,
@@ -216,9 +222,7 @@ impl Shard {
                 }
             }
             Event::Flushed { topic, partition, end_offset } => {
-                if let Some(replica) = find(&mut self.replicas, &topic, partition) {
-                    replica.log.mark_flushed(end_offset, self.turn.wall);
-                }
+                self.flushed(&topic, partition, end_offset);
             }
             Event::Group { request, reply } => self.group_request(request, reply),
             Event::GroupRead { partition, offset, reply } => {
@@ -235,6 +239,7 @@ impl Shard {
             Event::DescribeLogs { reply } => {
                 let _ = reply.send(self.describe_logs());
             }
+            Event::Cleaner(event) => self.cleaner_event(event),
             Event::Stop { .. } => {}
         }
     }

@@ -1,51 +1,58 @@
-//! What happens by the clock: checkpoints, retention, flushes, files whose time has come.
+//! What happens by the clock: checkpoints, retention, flushes, files whose time has come; and the end.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
 
 use wire::Str;
 
-use super::replica::Records;
-use super::{Notice, Shard};
+use super::replica::{Records, Replica};
+use super::{Notice, Shard, find};
 use crate::config::BrokerConfig;
-use crate::log::Checkpoint;
+use crate::log::{Checkpoint, LogError};
 use crate::store::Point;
 
-/// When each kind of upkeep is due, in the loop's ms.
+/// When each kind of upkeep is due, in the loop's ms: (next, every).
 pub struct Schedule {
     watermarks: (i64, i64),
     recovery_points: (i64, i64),
+    log_starts: (i64, i64),
     retention: (i64, i64),
     files: (i64, i64),
 }
 
 /// The first retention pass after a start.
 const RETENTION_DELAY_MS: i64 = 30_000;
+/// How often flushes by time, producers and files to be removed are looked at, at least.
 const FILES_INTERVAL_MS: i64 = 5_000;
 
 impl Schedule {
-    /// Intervals of the configuration: (next, every).
     pub fn new(config: &BrokerConfig) -> Schedule {
-        let watermarks = config.int("replica.high.watermark.checkpoint.interval.ms").max(1);
-        let recovery = config.int("log.flush.offset.checkpoint.interval.ms").max(1);
-        let retention = config.int("log.retention.check.interval.ms").max(1);
+        let every = |key: &str| config.int(key).max(1);
+        let same = |interval: i64| (interval, interval);
+        let retention = every("log.retention.check.interval.ms");
         Schedule {
-            watermarks: (watermarks, watermarks),
-            recovery_points: (recovery, recovery),
+            watermarks: same(every("replica.high.watermark.checkpoint.interval.ms")),
+            recovery_points: same(every("log.flush.offset.checkpoint.interval.ms")),
+            log_starts: same(every("log.flush.start.offset.checkpoint.interval.ms")),
             retention: (RETENTION_DELAY_MS, retention),
-            files: (FILES_INTERVAL_MS, FILES_INTERVAL_MS),
+            files: same(every("log.flush.scheduler.interval.ms").min(FILES_INTERVAL_MS)),
         }
     }
 
     /// The earliest of all.
     pub fn next(&self) -> i64 {
-        self.watermarks.0.min(self.recovery_points.0).min(self.retention.0).min(self.files.0)
+        let all = [self.watermarks, self.recovery_points, self.log_starts, self.retention, self.files];
+        all.iter().map(|(next, _)| *next).min().unwrap_or(i64::MAX)
     }
 }
 
 fn due(timer: &mut (i64, i64), now: i64) -> bool {
     let due = timer.0 <= now;
     if due {
-        timer.0 = now + timer.1;
+        timer.0 = now.saturating_add(timer.1);
     }
     due
 }
@@ -63,13 +70,17 @@ impl Shard {
             self.save_watermarks();
         }
         if due(&mut self.upkeep.recovery_points, now) {
-            self.save_recovery_points();
+            self.save(Checkpoint::RecoveryPoint, |r| Some(r.log.recovery_point()));
+        }
+        if due(&mut self.upkeep.log_starts, now) {
+            self.save_log_starts();
         }
     }
 
     fn apply_retention(&mut self) {
         let wall = self.turn.wall;
-        for replica in self.replicas.values_mut().flat_map(BTreeMap::values_mut) {
+        let replicas = self.replicas.values_mut().flat_map(BTreeMap::values_mut);
+        for replica in replicas.filter(|replica| self.store.is_live(replica.dir)) {
             match replica.log.apply_retention(replica.core.high_watermark(), wall) {
                 Ok(0) => {}
                 Ok(segments) => {
@@ -93,13 +104,13 @@ impl Shard {
     fn tick_files(&mut self) {
         let wall = self.turn.wall;
         let expiration = self.broker.config.int("producer.id.expiration.ms");
-        for replica in self.replicas.values_mut().flat_map(BTreeMap::values_mut) {
+        let mut doomed = Vec::new();
+        let replicas = self.replicas.values_mut().flat_map(BTreeMap::values_mut);
+        for replica in replicas.filter(|replica| self.store.is_live(replica.dir)) {
             replica.core.expire_producers(wall, expiration);
-            let done = replica.log.tick(wall).and_then(|()| match replica.log.flush_due(wall) {
-                true => replica.log.flush(wall),
-                false => Ok(()),
-            });
-            if let Err(error) = done {
+            replica.log.tick(wall);
+            doomed.extend(replica.log.take_doomed(wall));
+            if let Err(error) = replica.log.start_flush(wall) {
                 tracing::error!("{error}");
                 self.turn.failed_dirs.push(replica.dir);
                 continue;
@@ -109,60 +120,109 @@ impl Shard {
                 let _ = self.notices.send(Notice::Flush { topic, partition, job });
             }
         }
-        self.store.remove_deleted(wall);
+        remove(doomed, self.store.take_doomed(wall));
+    }
+
+    /// A flush off the loop has come to its end offset, or failed.
+    pub(super) fn flushed(&mut self, topic: &Str, partition: i32, end_offset: Option<i64>) {
+        let Some(replica) = find(&mut self.replicas, topic, partition) else { return };
+        match end_offset {
+            Some(end_offset) => replica.log.mark_flushed(end_offset, self.turn.wall),
+            None => self.turn.failed_dirs.push(replica.dir),
+        }
     }
 
     fn save_watermarks(&mut self) {
+        self.save(Checkpoint::HighWatermark, |replica| Some(replica.core.high_watermark()));
+    }
+
+    /// Only what the segments' names do not tell.
+    fn save_log_starts(&mut self) {
+        self.save(Checkpoint::LogStart, |replica| {
+            let start = replica.log.log_start_offset();
+            (start > replica.log.first_segment_base()).then_some(start)
+        });
+    }
+
+    pub(super) fn save(&mut self, which: Checkpoint, offset: impl Fn(&Replica) -> Option<i64>) {
         let all = self.replicas.values().flat_map(BTreeMap::values);
-        let all = all
-            .map(|replica| (replica.dir, &replica.topic, replica.partition, replica.core.high_watermark()));
-        let failed = self.store.save(Checkpoint::HighWatermark, all);
+        let points = all.filter_map(|r| Some((r.dir, &r.topic, r.partition, offset(r)?)));
+        let failed = self.store.save(which, points);
         self.turn.failed_dirs.extend(failed);
     }
 
-    fn save_recovery_points(&mut self) {
-        let all = self.replicas.values().flat_map(BTreeMap::values);
-        let points = all.clone().map(|r| (r.dir, &r.topic, r.partition, r.log.recovery_point()));
-        let mut failed = self.store.save(Checkpoint::RecoveryPoint, points);
-        // Only what the segments' names do not tell.
-        let starts = all.filter(|r| r.log.log_start_offset() > r.log.first_segment_base());
-        let starts = starts.map(|r| (r.dir, &r.topic, r.partition, r.log.log_start_offset()));
-        failed.extend(self.store.save(Checkpoint::LogStart, starts));
-        self.turn.failed_dirs.extend(failed);
-    }
-
-    /// The end: everything to disk, in good order.
+    /// The end: everything to disk, in good order, several logs at a time.
     pub(super) fn close(&mut self) {
         self.turn.wall = super::wall_clock();
         self.save_watermarks();
-        let mut points = Vec::new();
-        let mut starts = Vec::new();
-        let mut failed = Vec::new();
-        for (_, partitions) in std::mem::take(&mut self.replicas) {
-            for replica in partitions.into_values() {
-                let (dir, topic, partition) = (replica.dir, replica.topic, replica.partition);
-                let (start, end) = (replica.log.log_start_offset(), replica.log.log_end_offset());
-                let start_is_told = start <= replica.log.first_segment_base();
-                match replica.log.close(self.turn.wall) {
-                    Ok(()) => {
-                        points.push((dir, topic.clone(), partition, end));
-                        if !start_is_told {
-                            starts.push((dir, topic, partition, start));
-                        }
-                    }
+        self.save_log_starts();
+        let wall = self.turn.wall;
+        let replicas = std::mem::take(&mut self.replicas).into_values().flat_map(BTreeMap::into_values);
+        let replicas: Vec<Replica> = replicas.filter(|replica| self.store.is_live(replica.dir)).collect();
+        let threads =
+            usize::try_from(self.broker.config.int("num.recovery.threads.per.data.dir")).unwrap_or(1);
+        let queue = Mutex::new(replicas);
+        let closed = Mutex::new((Vec::new(), Vec::new()));
+        let work = || {
+            while let Some(replica) = pop(&queue) {
+                let (dir, end) = (replica.dir, replica.log.log_end_offset());
+                let done = replica.log.close(wall);
+                let mut closed = closed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                match done {
+                    Ok(()) => closed.0.push((dir, replica.topic, replica.partition, end)),
                     Err(error) => {
                         tracing::error!("{error}");
-                        failed.push(dir);
+                        closed.1.push(dir);
                     }
                 }
             }
-        }
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads.max(1) * self.store.live_dirs().count() {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let (points, mut failed) = closed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         failed.extend(self.store.save(Checkpoint::RecoveryPoint, borrow(&points)));
-        failed.extend(self.store.save(Checkpoint::LogStart, borrow(&starts)));
+        failed.append(&mut self.turn.failed_dirs);
         self.store.close(&failed);
     }
 }
 
+fn pop(queue: &Mutex<Vec<Replica>>) -> Option<Replica> {
+    queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop()
+}
+
 fn borrow(points: &[(usize, Str, i32, i64)]) -> impl Iterator<Item = Point<'_>> {
     points.iter().map(|(dir, topic, partition, offset)| (*dir, topic, *partition, *offset))
+}
+
+/// Unlinks on a thread of its own: a large file takes the disk a while.
+fn remove(files: Vec<PathBuf>, dirs: Vec<PathBuf>) {
+    if files.is_empty() && dirs.is_empty() {
+        return;
+    }
+    let work = move || {
+        let failed = |path: &PathBuf, error: std::io::Error| {
+            if error.kind() != ErrorKind::NotFound {
+                tracing::error!("Cannot delete {}: {error}", path.display());
+            }
+        };
+        for path in &files {
+            if let Err(error) = std::fs::remove_file(path) {
+                failed(path, error);
+            }
+        }
+        for path in &dirs {
+            match std::fs::remove_dir_all(path) {
+                Ok(()) => tracing::info!("Deleted log directory {}", path.display()),
+                Err(error) => failed(path, error),
+            }
+        }
+    };
+    if let Err(source) = thread::Builder::new().name("delete-files".into()).spawn(work) {
+        let error = LogError::Io { op: "cannot start a thread to delete", path: PathBuf::new(), source };
+        tracing::error!("{error}; the files go at the next start");
+    }
 }

@@ -169,6 +169,12 @@ impl BatchBuilder {
         timestamp.wrapping_sub(header.base_timestamp)
     }
 
+    /// Says that the batch ends at this offset though its last records are gone.
+    pub fn last_offset_delta(mut self, delta: i32) -> BatchBuilder {
+        self.header.last_offset_delta = delta;
+        self
+    }
+
     pub fn is_empty(&self) -> bool {
         self.header.record_count == 0
     }

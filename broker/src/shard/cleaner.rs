@@ -1,0 +1,178 @@
+//! Compaction's place in the broker: threads of their own ask the loop for the dirtiest log, clean it, and hand each new
+//! segment to the loop, which alone changes a log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use wire::Str;
+
+use super::replica::Replica;
+use super::{Event, Shard, ShardHandle, find};
+use crate::config::BrokerConfig;
+use crate::log::{
+    Checkpoint, CleanError, CleanJob, CleanStats, Cleanable, CleanedGroup, CleanerOptions, LogError,
+};
+
+/// What a cleaner thread tells the loop.
+pub enum CleanerEvent {
+    /// It is idle: which log is the dirtiest?
+    Idle { reply: oneshot::Sender<Option<Cleaning>> },
+    /// A segment is ready; the answer is whether the log took it.
+    Swap { topic: Str, partition: i32, group: CleanedGroup, reply: oneshot::Sender<bool> },
+    /// The job is over.
+    Done { topic: Str, partition: i32, stop: Arc<AtomicBool>, outcome: Result<CleanStats, CleanError> },
+}
+
+/// One log's cleaning.
+pub struct Cleaning {
+    topic: Str,
+    partition: i32,
+    job: CleanJob,
+    range: Cleanable,
+}
+
+/// Starts the cleaner threads, which end with the loop.
+pub(super) fn start(config: &BrokerConfig, shard: &ShardHandle) -> std::io::Result<()> {
+    let threads = usize::try_from(config.int("log.cleaner.threads")).unwrap_or(0);
+    if config.text("log.cleaner.enable").is_some_and(|on| on.trim().eq_ignore_ascii_case("false")) {
+        return Ok(());
+    }
+    let number = |key: &str, default: f64| {
+        config.text(key).and_then(|value| value.trim().parse().ok()).unwrap_or(default)
+    };
+    let map_bytes = usize::try_from(config.int("log.cleaner.dedupe.buffer.size")).unwrap_or(0);
+    let options = CleanerOptions {
+        map_bytes: map_bytes / threads.max(1),
+        load_factor: number("log.cleaner.io.buffer.load.factor", 0.9),
+        bytes_per_second: number("log.cleaner.io.max.bytes.per.second", f64::MAX) / threads.max(1) as f64,
+    };
+    let backoff = Duration::from_millis(config.int("log.cleaner.backoff.ms").max(1).unsigned_abs());
+    for n in 0..threads {
+        let shard = shard.clone();
+        let work = move || while clean_one(&shard, &options, backoff).is_some() {};
+        thread::Builder::new().name(format!("kafka-log-cleaner-thread-{n}")).spawn(work)?;
+    }
+    Ok(())
+}
+
+/// Asks for a log and cleans it, or waits; `None` once the loop has ended.
+fn clean_one(shard: &ShardHandle, options: &CleanerOptions, backoff: Duration) -> Option<()> {
+    let asked = ask(shard, |reply| CleanerEvent::Idle { reply })?;
+    let Some(Cleaning { topic, partition, job, range }) = asked else {
+        thread::sleep(backoff);
+        return Some(());
+    };
+    tracing::info!(
+        "Beginning cleaning of log {topic}-{partition}: dirty from offset {} to {}, {:.1}% of it",
+        range.first_dirty,
+        range.first_uncleanable,
+        100.0 * range.ratio
+    );
+    let started = Instant::now();
+    let outcome = job.run(options, &mut |group| {
+        ask(shard, |reply| CleanerEvent::Swap { topic: topic.clone(), partition, group, reply })
+            .unwrap_or(false)
+    });
+    match &outcome {
+        Ok(stats) => say(&topic, partition, stats, started.elapsed()),
+        Err(CleanError::CalledOff) => tracing::info!("The cleaning of {topic}-{partition} was called off"),
+        Err(error) => tracing::error!("The cleaning of {topic}-{partition} failed: {error}"),
+    }
+    let done = CleanerEvent::Done { topic, partition, stop: job.stop_flag(), outcome };
+    shard.inbox.blocking_send(Event::Cleaner(done)).ok()
+}
+
+fn ask<T>(shard: &ShardHandle, event: impl FnOnce(oneshot::Sender<T>) -> CleanerEvent) -> Option<T> {
+    let (reply, answer) = oneshot::channel();
+    shard.inbox.blocking_send(Event::Cleaner(event(reply))).ok()?;
+    answer.blocking_recv().ok()
+}
+
+fn say(topic: &str, partition: i32, stats: &CleanStats, took: Duration) {
+    tracing::info!(
+        "Cleaned log {topic}-{partition} up to offset {} in {:.1} seconds: {} keys, {} bytes of {} and {} records of {} kept",
+        stats.end_offset,
+        took.as_secs_f64(),
+        stats.keys,
+        stats.bytes_written,
+        stats.bytes_read,
+        stats.records_kept,
+        stats.records_read
+    );
+    if stats.keyless > 0 {
+        tracing::warn!("Found {} records without a key in {topic}-{partition}", stats.keyless);
+    }
+}
+
+impl Shard {
+    pub(super) fn cleaner_event(&mut self, event: CleanerEvent) {
+        match event {
+            CleanerEvent::Idle { reply } => {
+                let _ = reply.send(self.dirtiest());
+            }
+            CleanerEvent::Swap { topic, partition, group, reply } => {
+                let wall = self.turn.wall;
+                let swapped = match find(&mut self.replicas, &topic, partition) {
+                    Some(replica) => match replica.log.swap_in(&group, wall) {
+                        Ok(swapped) => swapped,
+                        Err(error) => {
+                            tracing::error!("{error}");
+                            self.turn.failed_dirs.push(replica.dir);
+                            false
+                        }
+                    },
+                    None => false,
+                };
+                let _ = reply.send(swapped);
+            }
+            CleanerEvent::Done { topic, partition, stop, outcome } => {
+                let Some(replica) = find(&mut self.replicas, &topic, partition) else { return };
+                match &outcome {
+                    Ok(_) | Err(CleanError::CalledOff) => {}
+                    Err(CleanError::Log(LogError::Io { .. })) => self.turn.failed_dirs.push(replica.dir),
+                    Err(CleanError::Log(_)) => {
+                        tracing::warn!("{topic}-{partition} is not cleaned any more until the next start");
+                        replica.log.mark_uncleanable();
+                    }
+                }
+                replica.log.finish_cleaning(&stop, outcome.ok().map(|stats| stats.end_offset));
+                self.save(Checkpoint::Cleaner, |replica| replica.log.cleaned_offset());
+            }
+        }
+    }
+
+    /// Of the logs that have to be cleaned, the one with the largest dirty part.
+    fn dirtiest(&mut self) -> Option<Cleaning> {
+        let wall = self.turn.wall;
+        let mut best: Option<(Cleanable, &mut Replica)> = None;
+        let replicas = self.replicas.values_mut().flat_map(BTreeMap::values_mut);
+        for replica in replicas.filter(|replica| self.store.is_live(replica.dir)) {
+            match replica.log.cleanable(replica.core.last_stable_offset(), wall) {
+                Ok(Some(range)) if best.as_ref().is_none_or(|(best, _)| range.ratio > best.ratio) => {
+                    best = Some((range, replica));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!("{error}");
+                    self.turn.failed_dirs.push(replica.dir);
+                }
+            }
+        }
+        let (range, replica) = best?;
+        match replica.log.start_cleaning(range, wall) {
+            Ok(job) => {
+                let (topic, partition) = (replica.topic.clone(), replica.partition);
+                Some(Cleaning { topic, partition, job, range })
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                self.turn.failed_dirs.push(replica.dir);
+                None
+            }
+        }
+    }
+}
