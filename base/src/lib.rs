@@ -3,6 +3,8 @@
 pub mod logging;
 pub mod options;
 pub mod properties;
+pub mod tool_options;
 
 pub use options::{Kind, Opt, Settings, Table};
 pub use properties::{ConfigError, Entry, Origin, Properties};
+pub use tool_options::{Given, OptionError, ToolOption, ToolOptions};

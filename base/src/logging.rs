@@ -54,7 +54,12 @@ pub enum LoggingError {
 
 /// Sets the process's logging up, once, before any thread starts.
 pub fn init(layout: Layout, outputs: &[Output]) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    init_at("info", layout, outputs)
+}
+
+/// As [`init`], from another level on: tools log from `warn`.
+pub fn init_at(level: &str, layout: Layout, outputs: &[Output]) -> Result<(), LoggingError> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let mut layers = Vec::new();
     for output in outputs {
         let layer = Layer::new().event_format(Lines(layout)).with_ansi(false);

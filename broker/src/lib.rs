@@ -13,8 +13,9 @@ mod peers;
 pub mod server;
 pub mod shard;
 mod store;
-mod topics;
+pub mod topics;
 pub mod zk;
 
+pub use broker_core::assignment;
 pub use config::BrokerConfig;
 pub use server::{Running, StartError, run, start};

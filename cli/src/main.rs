@@ -4,6 +4,7 @@
 mod bench;
 mod install;
 mod kafka_server;
+mod kafka_tools;
 mod zk_cli;
 mod zk_server;
 
@@ -27,6 +28,10 @@ const TOOLS: &[(&str, Tool)] = &[
     (zk_server::PROCESS, zk_server::process::main),
     ("kafka-server-start", kafka_server::start),
     ("kafka-server-stop", kafka_server::stop),
+    ("kafka-topics", kafka_tools::topics::main),
+    ("kafka-console-producer", kafka_tools::console_producer::main),
+    ("kafka-console-consumer", kafka_tools::console_consumer::main),
+    ("kafka-consumer-groups", kafka_tools::consumer_groups::main),
     ("bench", |call| bench::main(&call.args)),
 ];
 

@@ -13,7 +13,7 @@ pub mod connection;
 pub mod consumer;
 pub mod error;
 mod fetch;
-mod group;
+pub mod group;
 pub mod options;
 pub mod partitioner;
 pub mod producer;

@@ -1,0 +1,154 @@
+//! Kafka's tools, with the real ones' options, outputs and exit codes: one file per tool.
+//! What they share is here: usage errors, logs on stderr, client settings from files and options.
+
+pub mod console_consumer;
+pub mod console_producer;
+pub mod consumer_groups;
+mod formatter;
+mod group_offsets;
+mod group_options;
+pub mod topics;
+mod topics_described;
+mod topics_options;
+mod topics_zookeeper;
+
+use crate::Call;
+use base::logging::{self, Layout, Output};
+use base::{Given, OptionError, Properties, ToolOptions};
+use client::ClientError;
+use std::future::Future;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The release that these tools stand in for.
+const VERSION: &str = "3.5.1";
+
+/// Why a tool ends before its work.
+#[derive(Debug)]
+enum Stop {
+    /// A mistake in the options: the message and the table of options on stderr.
+    Usage(String),
+    /// What Java leaves to its default handler: exception and message on stderr.
+    Uncaught(&'static str, String),
+    /// The tool has said all there is to say.
+    Exit(u8),
+}
+
+impl From<OptionError> for Stop {
+    fn from(error: OptionError) -> Stop {
+        Stop::Uncaught(error.exception(), error.to_string())
+    }
+}
+
+/// Shows what there is to show, and turns it into the exit code.
+fn end(table: &ToolOptions, result: Result<(), Stop>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stop::Exit(code)) => ExitCode::from(code),
+        Err(Stop::Usage(message)) => {
+            eprint!("{message}\n{}", table.help());
+            ExitCode::FAILURE
+        }
+        Err(Stop::Uncaught(exception, message)) => {
+            eprintln!("Exception in thread \"main\" {exception}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `--help` (or no argument at all) and `--version`.
+fn help_or_version(call: &Call, given: &Given, description: &str) -> Result<(), Stop> {
+    if call.args.is_empty() || given.has("help") {
+        return Err(Stop::Usage(description.to_owned()));
+    }
+    if given.has("version") {
+        println!("{VERSION}");
+        return Err(Stop::Exit(0));
+    }
+    Ok(())
+}
+
+fn require(given: &Given, options: &[&str]) -> Result<(), Stop> {
+    match options.iter().find(|option| !given.has(option)) {
+        Some(missing) => Err(Stop::Usage(format!("Missing required argument \"[{missing}]\""))),
+        None => Ok(()),
+    }
+}
+
+/// `used` rules the others out.
+fn rule_out(given: &Given, used: &str, others: &[&str]) -> Result<(), Stop> {
+    match others.iter().find(|other| given.has(used) && **other != used && given.has(other)) {
+        Some(other) => {
+            Err(Stop::Usage(format!("Option \"[{used}]\" can't be used with option \"[{other}]\"")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A file of settings, if one is named.
+fn properties_of(path: Option<&str>) -> Result<Properties, Stop> {
+    let Some(path) = path else { return Ok(Properties::new()) };
+    Properties::read(Path::new(path)).map_err(|error| match Path::new(path).exists() {
+        true => Stop::Uncaught("java.io.IOException", error.to_string()),
+        false => Stop::Uncaught("java.nio.file.NoSuchFileException", path.to_owned()),
+    })
+}
+
+/// `key=value` each; a key alone has an empty value.
+fn set_pairs(properties: &mut Properties, source: &str, pairs: &[String]) {
+    for pair in pairs {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        properties.set(source, key, value);
+    }
+}
+
+fn value<'a>(properties: &'a Properties, key: &str) -> Option<&'a str> {
+    properties.get(key).map(|entry| entry.value.as_str())
+}
+
+fn is_true(properties: &Properties, key: &str) -> bool {
+    value(properties, key).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+}
+
+/// Runs a tool's asynchronous part, with warnings on stderr in log4j's layout.
+fn run<T>(work: impl Future<Output = T>) -> Result<T, Stop> {
+    // A second start in one process (tests) keeps the first one's layout.
+    let _ = logging::init_at("warn", Layout::Kafka, &[Output::Stderr]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Stop::Uncaught("java.lang.Error", error.to_string()))?;
+    let result = runtime.block_on(work);
+    // A thread that still reads stdin is no reason to stay.
+    runtime.shutdown_background();
+    Ok(result)
+}
+
+/// `org.apache.kafka.common.errors.TopicExistsException: Topic 't' already exists.`
+fn throwable(error: &ClientError) -> String {
+    client::error::Throwable(error).to_string()
+}
+
+/// A topic pattern as tools take it: a Java regex for the whole name; commas mean "or", quotes at the ends go.
+fn topic_pattern(raw: &str) -> Result<fancy_regex::Regex, String> {
+    let quotes = ['"', '\''];
+    let regex = raw.trim().replace(',', "|").replace(' ', "");
+    let regex = regex.trim_start_matches(quotes).trim_end_matches(quotes);
+    fancy_regex::Regex::new(&format!("^(?:{regex})$")).map_err(|_| format!("{regex} is an invalid regex."))
+}
+
+fn matches(pattern: &fancy_regex::Regex, name: &str) -> bool {
+    // A pattern that backtracks without end matches nothing.
+    pattern.is_match(name).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_pattern_is_for_the_whole_name_and_commas_mean_or() {
+        let pattern = topic_pattern(" 'a, b.*'").unwrap();
+        assert!(matches(&pattern, "a") && matches(&pattern, "bcd"));
+        assert!(!matches(&pattern, "xa") && !matches(&pattern, "ab"));
+        assert_eq!(topic_pattern("(").unwrap_err(), "( is an invalid regex.");
+    }
+}
