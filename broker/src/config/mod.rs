@@ -99,10 +99,10 @@ impl BrokerConfig {
                  Write for example zookeeper.connect=localhost:2181",
             )
         })?;
+        // Given and empty is not the same as not given: the default would put the data where nobody expects it.
+        let folders = given.get("log.dirs").or_else(|| given.get("log.dir"));
         let log_dirs: Vec<PathBuf> =
-            split_list(text("log.dirs").or(text("log.dir")).unwrap_or("/tmp/kafka-logs"))
-                .map(PathBuf::from)
-                .collect();
+            split_list(folders.map_or("/tmp/kafka-logs", String::as_str)).map(PathBuf::from).collect();
         if log_dirs.is_empty() {
             return Err(at(
                 properties,
@@ -217,6 +217,14 @@ mod tests {
         assert!(config.bool("auto.create.topics.enable"));
         assert_eq!(config.unknown, ["foo"]);
         assert_eq!(config.zookeeper_connection_timeout(), Duration::from_millis(18_000));
+    }
+
+    #[test]
+    fn empty_log_dirs_are_refused_and_do_not_become_the_default() {
+        for text in ["log.dirs=\n", "log.dir=\n", "log.dirs=,\nlog.dir=/a\n"] {
+            let wrong = read(&format!("zookeeper.connect=h\n{text}")).unwrap_err();
+            assert!(wrong.contains("At least one log directory must be defined"), "{text}: {wrong}");
+        }
     }
 
     #[test]
