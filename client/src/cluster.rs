@@ -74,6 +74,22 @@ impl Metadata {
         self.partition(topic, partition).map(|partition| partition.leader).filter(|leader| *leader >= 0)
     }
 
+    /// What no retry helps against: names that no topic can have, or topics that are not for this client.
+    pub(crate) fn fatal_error(&self) -> Option<ClientError> {
+        let with = |code: ErrorCode| {
+            let names = self.topics.iter().filter(|(_, topic)| topic.error == code);
+            names.map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let found = [
+            (ErrorCode::INVALID_TOPIC_EXCEPTION, "Invalid topics"),
+            (ErrorCode::TOPIC_AUTHORIZATION_FAILED, "Not authorized to access topics"),
+        ];
+        found.into_iter().find_map(|(code, what)| {
+            let names = with(code);
+            (!names.is_empty()).then(|| ClientError::broker(code, &Some(format!("{what}: [{names}]").into())))
+        })
+    }
+
     fn from_response(response: MetadataResponse) -> Metadata {
         let brokers = response.brokers.into_iter().map(|broker| {
             let node = Node { id: broker.node_id, host: broker.host, port: broker.port, rack: broker.rack };
@@ -234,6 +250,24 @@ impl Cluster {
         if !errors.is_empty() {
             let (prefix, errors) = (&self.inner.prefix, errors.join(", "));
             tracing::warn!(target: NETWORK, "{prefix}Error while fetching metadata with correlation id {correlation} : {{{errors}}}");
+            self.tell_fatal_topic_errors(metadata);
+        }
+    }
+
+    fn tell_fatal_topic_errors(&self, metadata: &Metadata) {
+        const METADATA: &str = "org.apache.kafka.clients.Metadata";
+        let with = |code: ErrorCode| {
+            let names = metadata.topics.iter().filter(|(_, topic)| topic.error == code);
+            names.map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let prefix = &self.inner.prefix;
+        let invalid = with(ErrorCode::INVALID_TOPIC_EXCEPTION);
+        if !invalid.is_empty() {
+            tracing::error!(target: METADATA, "{prefix}Metadata response reported invalid topics [{invalid}]");
+        }
+        let forbidden = with(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+        if !forbidden.is_empty() {
+            tracing::error!(target: METADATA, "{prefix}Topic authorization failed for topics [{forbidden}]");
         }
     }
 

@@ -403,6 +403,9 @@ impl Consumer {
             topics.dedup();
             let create = self.options.allow_auto_create_topics;
             let metadata = self.cluster.fetch_metadata(Some(&topics), create, deadline).await?;
+            if let Some(error) = metadata.fatal_error() {
+                return Err(error);
+            }
             let led =
                 |partition: &TopicPartition| metadata.leader(&partition.topic, partition.partition).is_some();
             if self.assigned.keys().all(led) {

@@ -1,7 +1,9 @@
 //! Why a client's operation failed.
 
 use crate::connection::CallError;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use wire::Str;
 use wire::batch::BatchError;
 use wire::kafka::ErrorCode;
@@ -16,6 +18,12 @@ pub enum ClientError {
     /// A broker's error, with its own message if it sent one.
     #[error("{}", .message.as_deref().unwrap_or(code.message()))]
     Broker { code: ErrorCode, message: Option<Str> },
+    /// A batch that was refused for some of its records, by their place in it.
+    #[error("{}", .message.as_deref().unwrap_or(code.message()))]
+    RefusedRecords { code: ErrorCode, message: Option<Str>, records: Arc<BTreeMap<i64, Option<Str>>> },
+    /// The record was in a batch with such records.
+    #[error("Failed to append record because it was part of a batch which had one more more invalid records")]
+    BesideRefused,
     /// Retries went on for as long as they may.
     #[error("{0}")]
     TimedOut(String),
@@ -39,15 +47,30 @@ impl ClientError {
     /// The broker's error code, if it is one.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
-            ClientError::Broker { code, .. } => Some(*code),
+            ClientError::Broker { code, .. } | ClientError::RefusedRecords { code, .. } => Some(*code),
             _ => None,
+        }
+    }
+
+    /// What a batch's error says of one of its records.
+    pub fn of_record(self, index: i64) -> ClientError {
+        let ClientError::RefusedRecords { code, message, records } = self else { return self };
+        match records.get(&index) {
+            None => ClientError::BesideRefused,
+            // With more than one, nobody knows whose the code is.
+            Some(own) => ClientError::Broker {
+                code: if records.len() == 1 { code } else { ErrorCode::INVALID_RECORD },
+                message: own.clone().or(message).or_else(|| Some(code.message().into())),
+            },
         }
     }
 
     /// May the operation succeed if it is tried again?
     pub fn is_retriable(&self) -> bool {
         match self {
-            ClientError::Broker { code, .. } => code.is_retriable(),
+            ClientError::Broker { code, .. } | ClientError::RefusedRecords { code, .. } => {
+                code.is_retriable()
+            }
             ClientError::Call(error) => !matches!(error, CallError::Unsupported { .. }),
             _ => false,
         }
@@ -60,11 +83,13 @@ impl ClientError {
             ClientError::Broker { code: ErrorCode::INVALID_RECORD, .. } => {
                 return "org.apache.kafka.common.InvalidRecordException".to_owned();
             }
-            ClientError::Broker { code, .. } => code.exception(),
+            ClientError::Broker { code, .. } | ClientError::RefusedRecords { code, .. } => code.exception(),
             ClientError::TimedOut(_) | ClientError::Call(CallError::TimedOut { .. }) => "TimeoutException",
             ClientError::Call(CallError::Unsupported { .. }) => "UnsupportedVersionException",
             ClientError::Call(_) => "DisconnectException",
-            ClientError::Records { .. } => return "org.apache.kafka.common.KafkaException".to_owned(),
+            ClientError::Records { .. } | ClientError::BesideRefused => {
+                return "org.apache.kafka.common.KafkaException".to_owned();
+            }
             ClientError::Closed => return "java.lang.IllegalStateException".to_owned(),
         };
         format!("org.apache.kafka.common.errors.{simple}")
@@ -83,5 +108,23 @@ pub struct Throwable<'a>(pub &'a ClientError);
 impl fmt::Display for Throwable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.0.exception(), self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_batch_tells_each_record_what_is_its_own() {
+        let refused = |places: &[i64]| ClientError::RefusedRecords {
+            code: ErrorCode::INVALID_TIMESTAMP,
+            message: None,
+            records: Arc::new(places.iter().map(|place| (*place, Some("why".into()))).collect()),
+        };
+        assert_eq!(refused(&[1]).of_record(1).code(), Some(ErrorCode::INVALID_TIMESTAMP));
+        assert_eq!(refused(&[0, 1]).of_record(1).code(), Some(ErrorCode::INVALID_RECORD));
+        assert_eq!(refused(&[0, 1]).of_record(1).to_string(), "why");
+        assert_eq!(refused(&[1]).of_record(0).exception(), "org.apache.kafka.common.KafkaException");
     }
 }

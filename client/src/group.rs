@@ -304,6 +304,9 @@ impl Member {
         let topics: Vec<Str> = topics.into_iter().collect();
         let create = self.options.allow_auto_create_topics;
         let metadata = self.cluster.fetch_metadata(Some(&topics), create, self.cluster.deadline()).await?;
+        if let Some(error) = metadata.fatal_error() {
+            return Err(error);
+        }
         let existing =
             metadata.topics.iter().filter(|(name, topic)| topics.contains(name) && topic.error.is_ok());
         Ok(existing.map(|(name, topic)| (name.clone(), topic.partitions.len() as i32)).collect())

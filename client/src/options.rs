@@ -2,6 +2,7 @@
 
 use crate::error::ClientError;
 use base::Properties;
+use std::net::ToSocketAddrs;
 use std::time::Duration;
 use wire::Str;
 
@@ -76,6 +77,26 @@ impl ClientOptions {
         Ok(self)
     }
 
+    /// Leaves out bootstrap servers whose names nobody knows, with a warning each; fails if none is left. Asks the system's
+    /// resolver, and so may take a while.
+    pub fn resolve(mut self) -> Result<ClientOptions, ClientError> {
+        self.bootstrap.retain(|server| {
+            let known = server.to_socket_addrs().is_ok_and(|mut addresses| addresses.next().is_some());
+            if !known {
+                let host = server.rsplit_once(':').map_or(&**server, |(host, _)| host);
+                tracing::warn!(
+                    target: "org.apache.kafka.clients.ClientUtils",
+                    "Couldn't resolve server {server} from bootstrap.servers as DNS resolution failed for {host}"
+                );
+            }
+            known
+        });
+        match self.bootstrap.is_empty() {
+            true => Err(none_resolvable()),
+            false => Ok(self),
+        }
+    }
+
     /// What Java puts before a client's log lines: `[Producer clientId=x] `.
     pub fn log_prefix(&self) -> String {
         let id = &self.client_id;
@@ -121,11 +142,13 @@ fn parse_bootstrap(servers: &str) -> Result<Vec<String>, ClientError> {
         bootstrap.push(address.to_owned());
     }
     match bootstrap.is_empty() {
-        true => {
-            Err(ClientError::Config("No resolvable bootstrap urls given in bootstrap.servers".to_owned()))
-        }
+        true => Err(none_resolvable()),
         false => Ok(bootstrap),
     }
+}
+
+fn none_resolvable() -> ClientError {
+    ClientError::Config("No resolvable bootstrap urls given in bootstrap.servers".to_owned())
 }
 
 #[cfg(test)]

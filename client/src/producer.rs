@@ -92,8 +92,9 @@ impl ProducerOptions {
         if let Some(entry) = properties.get("compression.type") {
             let unknown = || {
                 ClientError::Config(format!(
-                    "Invalid value {} for configuration compression.type: Unknown compression name: {}",
-                    entry.value, entry.value
+                    "Invalid value {} for configuration compression.type: String must be one of: none, gzip, snappy, \
+                     lz4, zstd",
+                    entry.value
                 ))
             };
             self.compression = Compression::from_name(&entry.value).ok_or_else(unknown)?;
@@ -147,7 +148,7 @@ pub struct Delivery {
 impl Delivery {
     /// Waits until the broker has answered, or the record was given up.
     pub async fn wait(self) -> Result<RecordMetadata, ClientError> {
-        let acked = self.outcome.wait().await?;
+        let acked = self.outcome.wait().await.map_err(|error| error.of_record(self.index))?;
         Ok(RecordMetadata {
             partition: self.partition,
             offset: if acked.base_offset < 0 { -1 } else { acked.base_offset + self.index },
@@ -212,19 +213,13 @@ impl Producer {
         let deadline = Instant::now() + shared.options.max_block;
         let (partitions, available) = self.partitions_of(&record.topic, deadline).await?;
         let size = record_size(&record);
-        if size + wire::batch::HEADER_SIZE > shared.options.request_size_max {
-            return Err(ClientError::broker(
-                wire::kafka::ErrorCode::MESSAGE_TOO_LARGE,
-                &Some(
-                    format!(
-                        "The message is {} bytes when serialized which is larger than {}, which is the value of the \
-                         max.request.size configuration.",
-                        size + wire::batch::HEADER_SIZE,
-                        shared.options.request_size_max
-                    )
-                    .into(),
-                ),
-            ));
+        let (alone, max) = (size + wire::batch::HEADER_SIZE, shared.options.request_size_max);
+        if alone > max {
+            let why = format!(
+                "The message is {alone} bytes when serialized which is larger than {max}, which is the value of the \
+                 max.request.size configuration."
+            );
+            return Err(ClientError::broker(wire::kafka::ErrorCode::MESSAGE_TOO_LARGE, &Some(why.into())));
         }
         self.reserve(size, deadline).await?;
         let partition = match (record.partition, &record.key) {
@@ -328,11 +323,16 @@ impl Producer {
     }
 }
 
-/// An upper bound of the record's bytes in a batch.
+/// An upper bound of the record's bytes in a batch; Java's, since its errors tell it.
 fn record_size(record: &ProducerRecord) -> usize {
-    let len = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
-    let headers: usize = record.headers.iter().map(|(key, value)| key.len() + len(value) + 10).sum();
-    len(&record.key) + len(&record.value) + headers + 36
+    /// Length, attributes, timestamp and offset at their longest.
+    const OVERHEAD_MAX: usize = 21;
+    // Zigzag: a bit more, seven to a byte.
+    let varint = |number: usize| (usize::BITS - (number << 1 | 1).leading_zeros()).div_ceil(7) as usize;
+    let sized = |len: usize| varint(len) + len;
+    let part = |part: &Option<Bytes>| part.as_ref().map_or(1, |bytes| sized(bytes.len()));
+    let headers: usize = record.headers.iter().map(|(key, value)| sized(key.len()) + part(value)).sum();
+    OVERHEAD_MAX + part(&record.key) + part(&record.value) + varint(record.headers.len()) + headers
 }
 
 fn now_ms() -> i64 {

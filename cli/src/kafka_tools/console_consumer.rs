@@ -1,8 +1,8 @@
 //! `kafka-console-consumer`: prints the records of a topic.
 
-use super::formatter::Formatter;
+use super::formatter::{Formatter, WriteError};
 use super::{
-    Stop, end, help_or_version, properties_of, require, run, set_pairs, throwable, topic_pattern, value,
+    Stop, end, help_or_version, log_to_stderr, properties_of, require, run, set_pairs, throwable, value,
 };
 use crate::Call;
 use base::{Given, Properties, ToolOption, ToolOptions};
@@ -97,6 +97,7 @@ struct Plan {
     messages_max: Option<u64>,
     timeout: Option<Duration>,
     systest: bool,
+    skip_unreadable: bool,
 }
 
 fn consume(call: &Call) -> Result<(), Stop> {
@@ -168,6 +169,7 @@ fn plan(given: &Given) -> Result<Plan, Stop> {
         messages_max: given.number("max-messages")?.and_then(|max| u64::try_from(max).ok()),
         timeout: given.number("timeout-ms")?.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis),
         systest: given.has("enable-systest-events"),
+        skip_unreadable: given.has("skip-message-on-error"),
     })
 }
 
@@ -237,18 +239,20 @@ fn options(given: &Given, mut settings: Properties, beginning: bool) -> Result<C
     }
     let bootstrap = given.text("bootstrap-server")?.unwrap_or_default();
     settings.set("--bootstrap-server", "bootstrap.servers", bootstrap);
-    ConsumerOptions::new(bootstrap, "console-consumer").and_then(|options| options.with(&settings)).map_err(
-        |error| {
-            let _ = base::logging::init_at(
-                "warn",
-                base::logging::Layout::Kafka,
-                &[base::logging::Output::Stderr],
-            );
-            tracing::error!(target: LOGGER, "Unknown error when running consumer: ");
-            eprintln!("{}", throwable(&error));
-            Stop::Exit(1)
-        },
-    )
+    log_to_stderr();
+    let fail = |trace: String| {
+        tracing::error!(target: LOGGER, "Unknown error when running consumer: ");
+        eprintln!("{trace}");
+        Stop::Exit(1)
+    };
+    let not_made = |error: ClientError| {
+        let why = "org.apache.kafka.common.KafkaException: Failed to construct kafka consumer";
+        fail(format!("{why}\nCaused by: {}", throwable(&error)))
+    };
+    let mut options = ConsumerOptions::new(bootstrap, "console-consumer").map_err(not_made)?;
+    options = options.with(&settings).map_err(|error| fail(throwable(&error)))?;
+    options.client = options.client.resolve().map_err(not_made)?;
+    Ok(options)
 }
 
 /// Why reading ended.
@@ -257,6 +261,8 @@ enum Ended {
     Interrupted,
     TimedOut,
     Failed(ClientError),
+    /// A record that the formatter cannot print.
+    Unprintable(String),
     /// Nobody reads the output any more.
     OutputGone,
 }
@@ -265,7 +271,11 @@ async fn read(plan: Plan) -> Result<(), Stop> {
     let mut consumer = Consumer::new(plan.options.clone());
     let mut reading = Reading { count: 0, unread: BTreeMap::new() };
     let ended = match begin(&mut consumer, &plan.what) {
-        Err(error) => Ended::Failed(error),
+        Err(error) => {
+            tracing::error!(target: LOGGER, "Unknown error when running consumer: ");
+            eprintln!("{error}");
+            return Err(Stop::Exit(1));
+        }
         Ok(()) => {
             let mut interrupt = signal(SignalKind::interrupt()).map_err(|_| Stop::Exit(1))?;
             let mut terminate = signal(SignalKind::terminate()).map_err(|_| Stop::Exit(1))?;
@@ -283,8 +293,13 @@ async fn read(plan: Plan) -> Result<(), Stop> {
     }
     consumer.close().await;
     eprintln!("Processed a total of {} messages", reading.count);
-    if plan.systest && matches!(ended, Ended::Interrupted) {
+    if plan.systest {
         println!("shutdown_complete");
+    }
+    if let Ended::Unprintable(why) = &ended {
+        tracing::error!(target: LOGGER, "Unknown error when running consumer: ");
+        eprintln!("{why}");
+        return Err(Stop::Exit(1));
     }
     match (fatal, ended) {
         (true, _) => Err(Stop::Exit(1)),
@@ -298,7 +313,9 @@ fn begin(consumer: &mut Consumer, what: &What) -> Result<(), ClientError> {
     match what {
         What::Topic(topic) => consumer.subscribe(vec![topic.as_str().into()]),
         What::Include(include) => {
-            let pattern = topic_pattern(include).map_err(ClientError::Config)?;
+            let pattern = fancy_regex::Regex::new(&format!("^(?:{include})$")).map_err(|error| {
+                ClientError::Config(format!("java.util.regex.PatternSyntaxException: {error}\n{include}"))
+            })?;
             consumer.subscribe_matching(move |topic| super::matches(&pattern, topic))
         }
         What::Partition(partition, from) => {
@@ -329,6 +346,8 @@ fn say(ended: &Ended) -> bool {
             eprintln!("{why}");
             return true;
         }
+        // Told when all is closed.
+        Ended::Unprintable(_) => {}
         Ended::Failed(error) => {
             terminating();
             eprintln!("{}", throwable(error));
@@ -359,8 +378,13 @@ impl Reading {
                 Err(error) => return Ended::Failed(error),
             };
             last = Instant::now();
-            if self.write(records, plan, &mut to).is_err() {
-                return Ended::OutputGone;
+            match self.write(records, plan, &mut to) {
+                Ok(()) => {}
+                Err(WriteError::Gone) => return Ended::OutputGone,
+                Err(WriteError::Unreadable(why)) => {
+                    let _ = to.flush();
+                    return Ended::Unprintable(why);
+                }
             }
         }
         Ended::Enough
@@ -371,16 +395,22 @@ impl Reading {
         records: Vec<ConsumerRecord>,
         plan: &Plan,
         to: &mut impl Write,
-    ) -> std::io::Result<()> {
+    ) -> Result<(), WriteError> {
         for record in records {
             if plan.messages_max.is_some_and(|max| self.count >= max) {
                 self.unread.entry(record.partition).or_insert(record.offset);
                 continue;
             }
             self.count += 1;
-            plan.formatter.write(&record, to)?;
+            match plan.formatter.write(&record, to) {
+                Err(WriteError::Unreadable(why)) if plan.skip_unreadable => {
+                    tracing::error!(target: LOGGER, "Error processing message, skipping this message: ");
+                    eprintln!("{why}");
+                }
+                written => written?,
+            }
         }
-        to.flush()
+        Ok(to.flush()?)
     }
 }
 

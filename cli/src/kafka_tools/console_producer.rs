@@ -1,6 +1,9 @@
 //! `kafka-console-producer`: each line of stdin becomes a record.
 
-use super::{Stop, end, help_or_version, is_true, properties_of, require, run, set_pairs, throwable, value};
+use super::{
+    Stop, end, help_or_version, is_true, log_to_stderr, properties_of, require, run, set_pairs, throwable,
+    value,
+};
 use crate::Call;
 use base::{Given, Properties, ToolOption, ToolOptions};
 use bytes::Bytes;
@@ -104,12 +107,22 @@ fn produce(call: &Call) -> Result<(), Stop> {
         "This tool helps to read data from standard input and publish it to Kafka.",
     )?;
     require(&given, &["topic"])?;
-    let reader = LineReader::new(&given)?;
-    let options = options(&given)?;
-    if let Some(class) = given.text("line-reader")?.filter(|class| *class != LINE_READER) {
-        return Err(printed(&format!("java.lang.ClassNotFoundException: {class}")));
-    }
+    // What goes wrong from here on is printed without the thread's name.
+    let (options, reader) = prepare(&given).map_err(|stop| match stop {
+        Stop::Uncaught(exception, message) if exception.starts_with("joptsimple.") => printed(&message),
+        Stop::Uncaught(exception, message) => printed(&format!("{exception}: {message}")),
+        stop => stop,
+    })?;
     run(send_lines(options, reader, given.has("sync")))?
+}
+
+fn prepare(given: &Given) -> Result<(ProducerOptions, LineReader), Stop> {
+    given.text("topic")?;
+    let options = options(given)?;
+    if let Some(class) = given.text("line-reader")?.filter(|class| *class != LINE_READER) {
+        return Err(Stop::Uncaught("java.lang.ClassNotFoundException", class.to_owned()));
+    }
+    Ok((options, LineReader::new(given)?))
 }
 
 /// What Java prints of an exception that ends the tool.
@@ -164,6 +177,11 @@ fn options(given: &Given) -> Result<ProducerOptions, Stop> {
     let bootstrap = std::mem::take(&mut options.client.bootstrap);
     options = options.with(&properties).map_err(refused)?;
     options.client.bootstrap = bootstrap;
+    log_to_stderr();
+    options.client = options.client.resolve().map_err(|error| {
+        let why = format!("Failed to construct kafka producer\nCaused by: {}", throwable(&error));
+        Stop::Uncaught(KAFKA_EXCEPTION, why)
+    })?;
     Ok(options)
 }
 
@@ -202,19 +220,21 @@ impl LineReader {
             ignore_error: is_true(properties, "ignore.error"),
             null_marker: value(properties, "null.marker").map(String::from),
         };
-        let named = [
-            ("null.marker", reader.null_marker.as_deref()),
-            ("headers.delimiter", Some(&*reader.headers_delimiter)),
-            ("headers.separator", Some(&*reader.headers_separator)),
-            ("headers.key.separator", Some(&*reader.headers_key_separator)),
-            ("key.separator", Some(&*reader.key_separator)),
+        let separators = [
+            ("headers.delimiter", &reader.headers_delimiter),
+            ("headers.separator", &reader.headers_separator),
+            ("headers.key.separator", &reader.headers_key_separator),
         ];
         // The key's separator may be the headers' delimiter, and is by default.
-        for (at, (name, text)) in named.iter().enumerate() {
-            for (other, same) in &named[at + 1..] {
-                if text.is_some() && text == same && (*other != "key.separator" || *name == "null.marker") {
-                    return Err(format!("{name} and {other} may not be equal"));
-                }
+        for (at, (name, text)) in separators.iter().enumerate() {
+            if let Some((other, _)) = separators[at + 1..].iter().find(|(_, other)| other == text) {
+                return Err(format!("{name} and {other} may not be equal"));
+            }
+        }
+        let [delimiter, separator, key_separator] = separators;
+        for (other, text) in [("key.separator", &reader.key_separator), separator, delimiter, key_separator] {
+            if reader.null_marker.as_ref() == Some(text) {
+                return Err(format!("null.marker and {other} may not be equal"));
             }
         }
         Ok(reader)

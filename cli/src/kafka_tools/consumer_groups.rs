@@ -2,11 +2,11 @@
 
 use super::group_offsets;
 use super::group_options::{self, TABLE};
-use super::{Stop, end, help_or_version, properties_of, run, throwable};
+use super::{Stop, admin_options, end, help_or_version, run, throwable};
 use crate::Call;
 use base::Given;
 use client::group::read_assignment;
-use client::{Admin, ClientError, ClientKind, ClientOptions, TopicPartition};
+use client::{Admin, ClientError, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -54,11 +54,7 @@ fn groups(call: &Call) -> Result<(), Stop> {
         let why = "Command must include exactly one action: --list, --describe, --delete, --reset-offsets, --delete-offsets";
         return Err(Stop::Usage(why.to_owned()));
     }
-    let properties = properties_of(given.text("command-config")?)?;
-    let bootstrap = given.text("bootstrap-server")?.unwrap_or_default();
-    let mut options = ClientOptions::new(ClientKind::Admin, bootstrap, "adminclient-1")
-        .and_then(|options| options.with(&properties))
-        .map_err(|error| Stop::Uncaught("org.apache.kafka.common.KafkaException", error.to_string()))?;
+    let mut options = admin_options(&given, "command-config")?;
     options.api_timeout = Duration::from_millis(given.number("timeout")?.unwrap_or(5000).max(0) as u64);
     match run(execute(&Admin::new(options), &given))? {
         Ok(()) => Ok(()),

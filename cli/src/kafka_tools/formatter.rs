@@ -1,5 +1,6 @@
 //! How kafka-console-consumer prints a record.
 
+use super::deserializer::Deserializer;
 use super::{is_true, value};
 use base::Properties;
 use client::ConsumerRecord;
@@ -29,6 +30,24 @@ pub struct Columns {
     line_separator: Vec<u8>,
     headers_separator: Vec<u8>,
     null: Vec<u8>,
+    of_key: Deserializer,
+    of_value: Deserializer,
+    of_headers: Deserializer,
+}
+
+/// Why a record is not printed.
+#[derive(Debug)]
+pub enum WriteError {
+    /// Nobody reads the output any more.
+    Gone,
+    /// The record is not what the formatter is for; Java's exception.
+    Unreadable(String),
+}
+
+impl From<io::Error> for WriteError {
+    fn from(_: io::Error) -> WriteError {
+        WriteError::Gone
+    }
 }
 
 impl Formatter {
@@ -50,16 +69,20 @@ impl Formatter {
         }
     }
 
-    pub fn write(&self, record: &ConsumerRecord, to: &mut impl Write) -> io::Result<()> {
+    pub fn write(&self, record: &ConsumerRecord, to: &mut impl Write) -> Result<(), WriteError> {
         let line = match self {
             Formatter::Default(columns) => return columns.write(record, to),
             Formatter::NoOp => return Ok(()),
+            // Keys of these topics begin with a version.
+            _ if record.key.as_ref().is_some_and(|key| key.len() < 2) => {
+                return Err(WriteError::Unreadable("java.nio.BufferUnderflowException".to_owned()));
+            }
             Formatter::Offsets => offset_line(record),
             Formatter::Groups => group_line(record),
             Formatter::Transactions => transaction_line(record),
         };
         match line {
-            Some(line) => writeln!(to, "{line}"),
+            Some(line) => Ok(writeln!(to, "{line}")?),
             None => Ok(()),
         }
     }
@@ -67,14 +90,8 @@ impl Formatter {
 
 impl Columns {
     fn new(properties: &Properties) -> Result<Columns, String> {
-        for key in ["key.deserializer", "value.deserializer", "headers.deserializer"] {
-            let class =
-                value(properties, key).unwrap_or("org.apache.kafka.common.serialization.StringDeserializer");
-            let text = ["StringDeserializer", "ByteArrayDeserializer"];
-            if !text.iter().any(|known| class == format!("org.apache.kafka.common.serialization.{known}")) {
-                return Err(format!("java.lang.ClassNotFoundException: {class}"));
-            }
-        }
+        let deserializer =
+            |key| value(properties, key).map_or(Ok(Deserializer::Bytes), Deserializer::by_class);
         let or = |key, default: &str| value(properties, key).unwrap_or(default).as_bytes().to_vec();
         Ok(Columns {
             timestamp: is_true(properties, "print.timestamp"),
@@ -87,10 +104,17 @@ impl Columns {
             line_separator: or("line.separator", "\n"),
             headers_separator: or("headers.separator", ","),
             null: or("null.literal", "null"),
+            of_key: deserializer("key.deserializer")?,
+            of_value: deserializer("value.deserializer")?,
+            of_headers: deserializer("headers.deserializer")?,
         })
     }
 
-    fn write(&self, record: &ConsumerRecord, to: &mut impl Write) -> io::Result<()> {
+    fn write(&self, record: &ConsumerRecord, to: &mut impl Write) -> Result<(), WriteError> {
+        // What is null is read from the literal, as Java does.
+        let read = |with: &Deserializer, part: &Option<bytes::Bytes>| {
+            with.text(part.as_deref().unwrap_or(&self.null)).map_err(WriteError::Unreadable)
+        };
         let mut columns: Vec<Vec<u8>> = Vec::new();
         if self.timestamp {
             let kind = if record.is_log_append_time { "LogAppendTime" } else { "CreateTime" };
@@ -103,28 +127,27 @@ impl Columns {
             columns.push(format!("Offset:{}", record.offset).into_bytes());
         }
         if self.headers {
-            let shown = |header: &wire::batch::RecordHeader| {
-                [&header.key.as_bytes()[..], &b":"[..], header.value.as_deref().unwrap_or(&self.null)]
-                    .concat()
-            };
-            columns.push(match record.headers.is_empty() {
+            let mut headers = Vec::new();
+            for header in &record.headers {
+                let value = read(&self.of_headers, &header.value)?;
+                headers.push([&header.key.as_bytes()[..], b":", &value].concat());
+            }
+            columns.push(match headers.is_empty() {
                 true => b"NO_HEADERS".to_vec(),
-                false => {
-                    record.headers.iter().map(shown).collect::<Vec<_>>().join(&self.headers_separator[..])
-                }
+                false => headers.join(&self.headers_separator[..]),
             });
         }
         if self.key {
-            columns.push(record.key.as_deref().unwrap_or(&self.null).to_vec());
+            columns.push(read(&self.of_key, &record.key)?);
         }
         if self.value {
-            columns.push(record.value.as_deref().unwrap_or(&self.null).to_vec());
+            columns.push(read(&self.of_value, &record.value)?);
         }
         if columns.is_empty() {
             return Ok(());
         }
         to.write_all(&columns.join(&self.key_separator[..]))?;
-        to.write_all(&self.line_separator)
+        Ok(to.write_all(&self.line_separator)?)
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod console_consumer;
 pub mod console_producer;
 pub mod consumer_groups;
+mod deserializer;
 mod formatter;
 mod group_offsets;
 mod group_options;
@@ -15,7 +16,7 @@ mod topics_zookeeper;
 use crate::Call;
 use base::logging::{self, Layout, Output};
 use base::{Given, OptionError, Properties, ToolOptions};
-use client::ClientError;
+use client::{ClientError, ClientKind, ClientOptions};
 use std::future::Future;
 use std::path::Path;
 use std::process::ExitCode;
@@ -36,7 +37,9 @@ enum Stop {
 
 impl From<OptionError> for Stop {
     fn from(error: OptionError) -> Stop {
-        Stop::Uncaught(error.exception(), error.to_string())
+        let trace = trace_of(&error);
+        let message = trace.split_once(": ").map_or(&*trace, |(_, message)| message);
+        Stop::Uncaught(error.exception(), message.to_owned())
     }
 }
 
@@ -110,10 +113,45 @@ fn is_true(properties: &Properties, key: &str) -> bool {
     value(properties, key).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
 
-/// Runs a tool's asynchronous part, with warnings on stderr in log4j's layout.
-fn run<T>(work: impl Future<Output = T>) -> Result<T, Stop> {
+/// Warnings go to stderr, in log4j's layout.
+fn log_to_stderr() {
     // A second start in one process (tests) keeps the first one's layout.
     let _ = logging::init_at("warn", Layout::Kafka, &[Output::Stderr]);
+}
+
+/// An admin client for `--bootstrap-server`, with the settings in the file that `config_option` names.
+fn admin_options(given: &Given, config_option: &str) -> Result<ClientOptions, Stop> {
+    log_to_stderr();
+    let properties = properties_of(given.text(config_option)?)?;
+    let bootstrap = given.text("bootstrap-server")?.unwrap_or_default();
+    let options =
+        ClientOptions::new(ClientKind::Admin, bootstrap, "adminclient-1").and_then(ClientOptions::resolve);
+    let options = options.map_err(|error| {
+        let why = format!("Failed to create new KafkaAdminClient\nCaused by: {}", throwable(&error));
+        Stop::Uncaught("org.apache.kafka.common.KafkaException", why)
+    })?;
+    // Where the brokers are, the option alone says.
+    let bootstrap = options.bootstrap.clone();
+    let options = options.with(&properties).map_err(|error| {
+        Stop::Uncaught("org.apache.kafka.common.config.ConfigException", error.to_string())
+    })?;
+    Ok(ClientOptions { bootstrap, ..options })
+}
+
+/// `exception: message` and its causes, as a stack trace without its frames.
+fn trace_of(error: &OptionError) -> String {
+    let mut trace = format!("{}: {error}", error.exception());
+    if let OptionError::Conversion { argument, .. } = error {
+        let cause = format!("java.lang.NumberFormatException: For input string: \"{argument}\"");
+        trace +=
+            &format!("\nCaused by: joptsimple.internal.ReflectionException: {cause}\nCaused by: {cause}");
+    }
+    trace
+}
+
+/// Runs a tool's asynchronous part.
+fn run<T>(work: impl Future<Output = T>) -> Result<T, Stop> {
+    log_to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Stop::Uncaught("java.lang.Error", error.to_string()))?;
     let result = runtime.block_on(work);

@@ -2,11 +2,13 @@
 
 use super::topics_described::Describer;
 use super::topics_options::{self, TABLE};
-use super::{Stop, end, help_or_version, matches, properties_of, run, topic_pattern, topics_zookeeper};
+use super::{
+    Stop, admin_options, end, help_or_version, matches, run, topic_pattern, topics_zookeeper, trace_of,
+};
 use crate::Call;
 use base::Given;
 use broker::config::{TOPIC_KEYS, find};
-use client::{Admin, ClientError, ClientKind, ClientOptions};
+use client::{Admin, ClientError};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use wire::Str;
@@ -19,28 +21,35 @@ pub const COLLISION_WARNING: &str = "WARNING: Due to limitations in metric names
                                      underscore ('_') could collide. To avoid issues it is best to use either, but \
                                      not both.";
 
-/// A command that failed: Java's exception, and its message.
+/// A command that failed.
 #[derive(Debug)]
 pub struct Failure {
-    pub exception: String,
     pub message: String,
+    /// Java's exception with the message, and what caused it.
+    pub trace: String,
 }
 
 impl Failure {
+    /// By the exception's full name.
+    pub fn new(exception: &str, message: impl Into<String>) -> Failure {
+        let message = message.into();
+        Failure { trace: format!("{exception}: {message}"), message }
+    }
+
     pub fn illegal(message: impl Into<String>) -> Failure {
-        Failure { exception: "java.lang.IllegalArgumentException".to_owned(), message: message.into() }
+        Failure::new("java.lang.IllegalArgumentException", message)
     }
 }
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
-        Failure { exception: error.exception(), message: error.to_string() }
+        Failure::new(&error.exception(), error.to_string())
     }
 }
 
 impl From<base::OptionError> for Failure {
     fn from(error: base::OptionError) -> Failure {
-        Failure { exception: error.exception().to_owned(), message: error.to_string() }
+        Failure { message: error.to_string(), trace: trace_of(&error) }
     }
 }
 
@@ -60,19 +69,13 @@ fn topics(call: &Call) -> Result<(), Stop> {
             run(topics_zookeeper::run(call, &given, zookeeper))?
         }
         _ => {
-            let properties = properties_of(given.text("command-config")?)?;
-            let bootstrap = given.text("bootstrap-server")?.unwrap_or_default();
-            let options = ClientOptions::new(ClientKind::Admin, bootstrap, "adminclient-1")
-                .and_then(|options| options.with(&properties))
-                .map_err(|error| {
-                    Stop::Uncaught("org.apache.kafka.common.KafkaException", error.to_string())
-                })?;
+            let options = admin_options(&given, "command-config")?;
             run(execute(&Admin::new(options), &given))?
         }
     };
-    outcome.map_err(|Failure { exception, message }| {
+    outcome.map_err(|Failure { message, trace }| {
         println!("Error while executing topic command : {message}");
-        tracing::error!(target: LOGGER, "{exception}: {message}\n");
+        tracing::error!(target: LOGGER, "{trace}\n");
         Stop::Exit(1)
     })
 }
@@ -105,7 +108,7 @@ pub fn filter(names: impl Iterator<Item = String>, given: &Given) -> Result<Vec<
         .text("topic")?
         .map(topic_pattern)
         .transpose()
-        .map_err(|message| Failure { exception: "java.lang.RuntimeException".to_owned(), message })?;
+        .map_err(|message| Failure::new("java.lang.RuntimeException", message))?;
     Ok(names.filter(|name| pattern.as_ref().is_none_or(|pattern| matches(pattern, name))).collect())
 }
 
@@ -134,7 +137,8 @@ impl Wanted {
         let partitions = given.number("partitions")?;
         let replication_factor = given.number("replication-factor")?;
         let name = given.text("topic")?.unwrap_or_default().to_owned();
-        let assignment = given.text("replica-assignment")?.map(parse_assignment).transpose()?;
+        let assignment = given.text("replica-assignment")?.filter(|text| !text.is_empty());
+        let assignment = assignment.map(parse_assignment).transpose()?;
         let configs = parse_configs(given.texts("config"))?;
         if name.contains(['.', '_']) {
             println!("{COLLISION_WARNING}");
@@ -158,27 +162,22 @@ impl Wanted {
 /// `1:2,2:3`: the replicas of each partition.
 pub fn parse_assignment(text: &str) -> Result<Vec<Vec<i32>>, Failure> {
     let mut assignment: Vec<Vec<i32>> = Vec::new();
-    for (partition, list) in text.split(',').enumerate() {
+    // Java's split leaves out what is empty at the end.
+    for (partition, list) in text.trim_end_matches(',').split(',').enumerate() {
         let mut replicas: Vec<i32> = Vec::new();
-        for id in list.split(':') {
+        for id in list.trim_end_matches(':').split(':') {
             let id = id.trim();
-            let id = id.parse().map_err(|_| Failure {
-                exception: "java.lang.NumberFormatException".to_owned(),
-                message: format!("For input string: \"{id}\""),
-            })?;
+            let not_a_number = format!("For input string: \"{id}\"");
+            let id = id.parse().map_err(|_| Failure::new("java.lang.NumberFormatException", not_a_number))?;
             if replicas.contains(&id) {
-                return Err(Failure {
-                    exception: "kafka.common.AdminCommandFailedException".to_owned(),
-                    message: format!("Partition replica lists may not contain duplicate entries: {id}"),
-                });
+                let why = format!("Partition replica lists may not contain duplicate entries: {id}");
+                return Err(Failure::new("kafka.common.AdminCommandFailedException", why));
             }
             replicas.push(id);
         }
         if assignment.first().is_some_and(|first| first.len() != replicas.len()) {
-            return Err(Failure {
-                exception: "kafka.admin.AdminOperationException".to_owned(),
-                message: format!("Partition {partition} has different replication factor: {list}"),
-            });
+            let why = format!("Partition {partition} has different replication factor: {list}");
+            return Err(Failure::new("kafka.admin.AdminOperationException", why));
         }
         assignment.push(replicas);
     }
@@ -199,20 +198,23 @@ fn parse_configs(pairs: &[String]) -> Result<BTreeMap<String, String>, Failure> 
         configs.insert(name.to_owned(), value.to_owned());
     }
     for (name, value) in &configs {
-        let key = find(TOPIC_KEYS, name).ok_or_else(|| Failure {
-            exception: "org.apache.kafka.common.errors.InvalidConfigurationException".to_owned(),
-            message: format!("Unknown topic config name: {name}"),
-        })?;
-        key.check(value).map_err(|message| Failure {
-            exception: "org.apache.kafka.common.config.ConfigException".to_owned(),
-            message,
-        })?;
+        let unknown = || {
+            let exception = "org.apache.kafka.common.errors.InvalidConfigurationException";
+            Failure::new(exception, format!("Unknown topic config name: {name}"))
+        };
+        let key = find(TOPIC_KEYS, name).ok_or_else(unknown)?;
+        key.check(value)
+            .map_err(|message| Failure::new("org.apache.kafka.common.config.ConfigException", message))?;
     }
     Ok(configs)
 }
 
 async fn create(admin: &Admin, given: &Given) -> Result<(), Failure> {
     let wanted = Wanted::read(given)?;
+    if wanted.name.is_empty() {
+        let why = "The given topic name '' cannot be represented in a request.";
+        return Err(Failure::new("org.apache.kafka.common.errors.InvalidTopicException", why));
+    }
     let assignments: Vec<CreatableReplicaAssignment> = (0..)
         .zip(wanted.assignment.into_iter().flatten())
         .map(|(partition_index, broker_ids)| CreatableReplicaAssignment { partition_index, broker_ids })
@@ -276,8 +278,12 @@ fn all_good(results: client::admin::Results<Str, ()>) -> Result<(), Failure> {
 }
 
 async fn describe(admin: &Admin, given: &Given) -> Result<(), Failure> {
-    let id = given.text("topic-id")?.map(str::parse::<Uuid>).transpose();
-    let id = id.map_err(|error| Failure::illegal(error.to_string()))?.filter(|id| !id.is_zero());
+    let id = given
+        .text("topic-id")?
+        .map(parse_id)
+        .transpose()
+        .map_err(Failure::illegal)?
+        .filter(|id| !id.is_zero());
     let names = match id {
         None => {
             let names = names(admin, given).await?;
@@ -303,6 +309,27 @@ async fn describe(admin: &Admin, given: &Given) -> Result<(), Failure> {
     Ok(())
 }
 
+/// An id, or why Java's decoder refuses it.
+fn parse_id(text: &str) -> Result<Uuid, String> {
+    let digit = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if text.chars().count() > 24 {
+        let start: String = text.chars().take(24).collect();
+        return Err(format!("Input string with prefix `{start}` is too long to be decoded as a base64 UUID"));
+    }
+    if let Some(strange) = text.trim_end_matches('=').chars().find(|c| !digit(*c)) {
+        return Err(format!("Illegal base64 character {:x}", strange as u32));
+    }
+    let digits = text.trim_end_matches('=').len();
+    match (text.parse(), digits % 4) {
+        (Ok(id), _) => Ok(id),
+        (_, 1) => Err("Last unit does not have enough valid bits".to_owned()),
+        _ => Err(format!(
+            "Input string `{text}` decoded as {} bytes, which is not equal to the expected 16 bytes of a base64-encoded UUID",
+            digits * 3 / 4
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,6 +341,15 @@ mod tests {
         assert_eq!(message("1:1"), "Partition replica lists may not contain duplicate entries: 1");
         assert!(message("1:2,3").starts_with("Partition 1 has different replication factor: "));
         assert_eq!(message("x"), "For input string: \"x\"");
+        assert_eq!(parse_assignment("1:2:,2:3,").unwrap(), [[1, 2], [2, 3]]);
+    }
+
+    #[test]
+    fn an_id_that_is_none_is_refused_as_java_refuses_it() {
+        assert!(parse_id("AAAAAAAAAAAAAAAAAAAAAQ").is_ok());
+        assert_eq!(parse_id("wrong").unwrap_err(), "Last unit does not have enough valid bits");
+        assert_eq!(parse_id("a!").unwrap_err(), "Illegal base64 character 21");
+        assert!(parse_id("abcd").unwrap_err().contains("decoded as 3 bytes"));
     }
 
     #[test]

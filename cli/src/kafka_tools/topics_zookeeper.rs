@@ -20,7 +20,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl From<ZkError> for Failure {
     fn from(error: ZkError) -> Failure {
-        Failure { exception: "org.apache.zookeeper.KeeperException".to_owned(), message: error.to_string() }
+        Failure::new("org.apache.zookeeper.KeeperException", error.to_string())
     }
 }
 
@@ -116,9 +116,8 @@ async fn brokers(zk: &Zk) -> Result<Vec<Candidate>, Failure> {
 
 async fn create(zk: &Zk, given: &Given) -> Result<(), Failure> {
     let wanted = Wanted::read(given)?;
-    let exception = |name: &str, message: String| Failure {
-        exception: format!("org.apache.kafka.common.errors.{name}"),
-        message,
+    let exception = |name: &str, message: String| {
+        Failure::new(&format!("org.apache.kafka.common.errors.{name}"), message)
     };
     check_name(&wanted.name).map_err(|why| exception("InvalidTopicException", why))?;
     let existing: Vec<Str> = zk.topics().await?.into_iter().map(Str::from).collect();
@@ -177,12 +176,10 @@ async fn delete(zk: &Zk, given: &Given) -> Result<(), Failure> {
     ensure_found(&names, given)?;
     for name in names {
         if is_internal(&name) {
-            return Err(Failure {
-                exception: "kafka.admin.AdminOperationException".to_owned(),
-                message: format!(
-                    "Topic {name} is a kafka internal topic and is not allowed to be marked for deletion."
-                ),
-            });
+            let why = format!(
+                "Topic {name} is a kafka internal topic and is not allowed to be marked for deletion."
+            );
+            return Err(Failure::new("kafka.admin.AdminOperationException", why));
         }
         match zk.topic_is_being_deleted(&name).await? {
             true => println!("Topic {name} is already marked for deletion."),
@@ -204,10 +201,8 @@ async fn alter(zk: &Zk, given: &Given) -> Result<(), Failure> {
     ensure_found(&names, given)?;
     let wanted = given.number("partitions")?.unwrap_or_default() as i32;
     let assignment = given.text("replica-assignment")?.map(parse_assignment).transpose()?;
-    let exception = |message| Failure {
-        exception: "org.apache.kafka.common.errors.InvalidPartitionsException".to_owned(),
-        message,
-    };
+    let exception =
+        |message: String| Failure::new("org.apache.kafka.common.errors.InvalidPartitionsException", message);
     for name in names {
         let Some(mut node) = zk.topic(&name).await? else { continue };
         println!(

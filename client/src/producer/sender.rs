@@ -22,6 +22,8 @@ type Batches = Vec<(TopicPartition, PendingBatch)>;
 /// What became of one request's batches.
 struct Done {
     batches: Batches,
+    /// Of the request.
+    correlation: i32,
     result: Result<BTreeMap<TopicPartition, PartitionProduceResponse>, ClientError>,
 }
 
@@ -235,20 +237,21 @@ impl Sender {
         let shared = self.shared.clone();
         let request = match request_of(&mut batches, &shared) {
             Ok(request) => request,
-            Err(error) => return self.settle(Done { batches, result: Err(error) }),
+            Err(error) => return self.settle(Done { batches, correlation: 0, result: Err(error) }),
         };
         if shared.options.acks == 0 {
             let result = leader.send(&request).map(|()| BTreeMap::new()).map_err(ClientError::from);
-            return self.settle(Done { batches, result });
+            return self.settle(Done { batches, correlation: 0, result });
         }
         let done = self.done.clone();
         match leader.start(&request) {
-            Err(error) => self.settle(Done { batches, result: Err(error.into()) }),
+            Err(error) => self.settle(Done { batches, correlation: 0, result: Err(error.into()) }),
             Ok(reply) => {
+                let correlation = reply.correlation_id();
                 let timeout = shared.options.client.request_timeout;
                 tokio::spawn(async move {
                     let result = answers_of(reply.within(timeout).await);
-                    let _ = done.send(Done { batches, result });
+                    let _ = done.send(Done { batches, correlation, result });
                 });
             }
         }
@@ -268,7 +271,7 @@ impl Sender {
             };
             match result {
                 Err(error) if self.may_retry(&partition, &batch, &error) => {
-                    self.retry(partition, batch, &error)
+                    self.retry(partition, batch, done.correlation, &error)
                 }
                 Err(error) => {
                     let code = error.code().unwrap_or_default();
@@ -295,14 +298,21 @@ impl Sender {
         error.is_retriable() || behind_another
     }
 
-    fn retry(&mut self, partition: TopicPartition, mut batch: PendingBatch, error: &ClientError) {
+    fn retry(
+        &mut self,
+        partition: TopicPartition,
+        mut batch: PendingBatch,
+        correlation: i32,
+        error: &ClientError,
+    ) {
         let options = &self.shared.options;
         let left = options.retries - batch.attempts - 1;
         let (prefix, name) =
             (self.shared.cluster.log_prefix(), error.code().map_or("NETWORK_EXCEPTION", ErrorCode::name));
         tracing::warn!(
             target: SENDER,
-            "{prefix}Got error produce response on topic-partition {partition}, retrying ({left} attempts left). Error: {name}"
+            "{prefix}Got error produce response with correlation id {correlation} on topic-partition {partition}, retrying \
+             ({left} attempts left). Error: {name}"
         );
         self.metadata_stale |= error.code().is_none_or(ErrorCode::is_invalid_metadata);
         batch.attempts += 1;
@@ -353,10 +363,16 @@ fn acked(answer: Option<&PartitionProduceResponse>) -> Result<Acked, ClientError
     if answer.error_code == ErrorCode::DUPLICATE_SEQUENCE_NUMBER {
         return Ok(Acked { base_offset: -1, log_append_time: -1 });
     }
-    let message = match &answer.record_errors[..] {
-        [only] => only.batch_index_error_message.clone().or(answer.error_message.clone()),
-        _ => answer.error_message.clone(),
-    };
-    ClientError::check(answer.error_code, &message)?;
+    if !answer.error_code.is_ok() && !answer.record_errors.is_empty() {
+        let records = answer.record_errors.iter();
+        let records =
+            records.map(|record| (i64::from(record.batch_index), record.batch_index_error_message.clone()));
+        return Err(ClientError::RefusedRecords {
+            code: answer.error_code,
+            message: answer.error_message.clone(),
+            records: Arc::new(records.collect()),
+        });
+    }
+    ClientError::check(answer.error_code, &answer.error_message)?;
     Ok(Acked { base_offset: answer.base_offset, log_append_time: answer.log_append_time_ms })
 }

@@ -1,0 +1,396 @@
+"""Kafka's command-line tools, Java's and ours side by side: same words, same output, same exit code."""
+
+import sys
+
+from harness import Skipped, World, free_ports, need_peer, say, until
+from side_by_side import SideBySide
+
+
+def topics_options(run):
+    for words in ("", "--help", "--list", "--version"):
+        run("topics", words, at=False)
+    for words in (
+        "", "--version", "--list --create", "--list --describe --topic x", "--zookeper x --list", "-x", "--topic", "--create",
+        "--create --topic", "--create --topic a --topic b --partitions 1", "--describe --partitions 3", "--delete",
+        "--delete --topic x --config a=b", "--alter --topic x", "--alter --topic x --config a=b",
+        "--alter --topic x --partitions 2 --config a=b", "--alter --topic x --delete-config a --partitions 4",
+        "--create --topic x --delete-config a", "--create --topic x --replica-assignment 1:2 --partitions 2",
+        "--create --topic x --replica-assignment 1:2 --replication-factor 2", "--list --if-exists", "--list --if-not-exists",
+        "--create --topic x --if-exists", "--create --topic x --exclude-internal", "--delete --topic x --exclude-internal",
+        "--describe --under-replicated-partitions --unavailable-partitions", "--list --unavailable-partitions",
+        "--describe --under-min-isr-partitions --topics-with-overrides", "--list --topics-with-overrides",
+        "--describe --if-exists", "--describe --if-not-exists --topic x", "--create --topic x --partitions abc",
+        "--create --topic x --partitions 99999999999", "--alter --topic x --replication-factor 2 --partitions 2",
+        "--create --topic x --replication-factor abc", "--list --command-config /nonexistent", "--list surplus words",
+        "--list --replica-assignment 1:2", "--delete --topic x --replica-assignment 1:2",
+    ):
+        run("topics", words)
+    run("topics", "--list --bootstrap-server nonsense", at=False)
+    run("topics", "--list --bootstrap-server 127.0.0.1:x", at=False)
+    run("topics", "--list --bootstrap-server ''", at=False)
+    run("topics", "--list --bootstrap-server no.such.host.invalid:9092", at=False)
+
+
+# Where replicas go by themselves is another at every run.
+SPREAD = [(r"\b(Leader|Replicas|Isr): [\d,]+", r"\1: N")]
+
+
+def topics(run):
+    run("topics", "--list", same=True)
+    run("topics", "--describe", same=True, unordered=True)
+    run("topics", "--list --topic nothing")
+    made = "--create --topic {p}a --partitions 3 --replication-factor 2"
+    run("topics", made, check=lambda said: "Created topic X-a." in said)
+    run("topics", made)
+    run("topics", made + " --if-not-exists")
+    for words in (
+        "{p}my.topic_a", "{p}my_topic.a", "'{p}bad name'", "''", ".", "..", "{p}" + "n" * 250,
+        "{p}b --replication-factor 4", "{p}b --partitions 0", "{p}b --partitions -1", "{p}b --replication-factor 0",
+        "{p}b --replication-factor 40000", "{p}b --config foo=bar", "{p}b --config retention.ms=abc", "{p}b --config x",
+        "{p}b --config retention.ms=-5", "{p}b --config cleanup.policy=wrong", "{p}b --config min.insync.replicas=0",
+        "{p}b --config compression.type=fast", "{p}b --config x=", "{p}b --config =x", "{p}b --config a=b=c",
+        "{p}b --replica-assignment 1:2,3", "{p}b --replica-assignment 1:1", "{p}b --replica-assignment x",
+        "{p}b --replica-assignment 1,,2", "{p}empty --replica-assignment ''", "{p}trailing --replica-assignment 1:2:,2:1,",
+        "{p}defaults", "{p}assigned --replica-assignment 1:2,2:3", "{p}ghost --replica-assignment 1:9",
+        "{p}configured --partitions 1 --replication-factor 3 --config cleanup.policy=compact,delete "
+        "--config retention.ms=1000 --config min.insync.replicas=3",
+        "{p}trimmed --config 'retention.bytes = 1000' --config retention.bytes=2000",
+    ):
+        run("topics", f"--create --topic {words}", loose=[(r"(has different replication factor: ).*", r"\1N")])
+    run("topics", "--list", same=True, check=lambda said: "jj-assigned" in said)
+    run("topics", "--list --topic '(jj|oo)-.*'", same=True)
+    for words in ("{p}.*", "'{p}a,{p}assigned'", "'\"{p}a\"'", "'{p}a | {p}defaults'", "'('", "nope"):
+        run("topics", f"--list --topic {words}")
+    for words in ("{p}assigned", "{p}ghost", "{p}configured", "'{p}(assigned|ghost)'", "nope", "nope --if-exists",
+                  "'('", "{p}trimmed"):
+        run("topics", f"--describe --topic {words}", unordered=True, loose=SPREAD)
+    run("topics", "--describe --topic '(jj|oo)-assigned'", same=True)
+    run("topics", "--describe --topic-id AAAAAAAAAAAAAAAAAAAAAQ")
+    run("topics", "--describe --topic-id AAAAAAAAAAAAAAAAAAAAAQ --if-exists")
+    run("topics", "--describe --topic-id AAAAAAAAAAAAAAAAAAAAAA", unordered=True, same=True)
+    for wrong in ("wrong", "a!", "abcd", "AAAAAAAAAAAAAAAAAAAAAQAAAAA"):
+        run("topics", f"--describe --topic-id {wrong}")
+    for words in ("", "--topics-with-overrides", "--under-replicated-partitions", "--unavailable-partitions",
+                  "--under-min-isr-partitions", "--at-min-isr-partitions", "--exclude-internal"):
+        run("topics", f"--describe {words}", unordered=True, same=True)
+    for words in ("{p}a --partitions 5", "{p}a --partitions 4", "{p}a --partitions 5", "nope --partitions 5",
+                  "nope --partitions 5 --if-exists", "{p}a --partitions 7 --replica-assignment 1:2,1:2,1:2,1:2,1:2,2:3,3:1",
+                  "{p}a --partitions 8 --replica-assignment 1:2", "{p}a --partitions 8 --replica-assignment 1:2,1:2,1:2,1:2,1:2,1:2,1:2,9:8"):
+        run("topics", f"--alter --topic {words}")
+    run("topics", "--describe --topic {p}a", drop=r"Partition: [0-4]\t", check=lambda said: "PartitionCount: 7" in said)
+    for words in ("nope", "nope --if-exists", "{p}a", "'{p}(defaults|assigned)'", "''"):
+        run("topics", f"--delete --topic {words}")
+    run("topics", "--delete --topic {p}a")
+
+
+def unreachable(run, port):
+    """Nobody listens there; times are shorter than the defaults."""
+    (run.cwd / "short").write_text("default.api.timeout.ms=3000\nrequest.timeout.ms=2000\n")
+    for words in ("--list", "--create --topic x", "--describe", "--delete --topic x"):
+        run("topics", f"--bootstrap-server 127.0.0.1:{port} --command-config {{d}}/short {words}", at=False)
+    for words in ("--list", "--describe --group g", "--describe --all-groups", "--delete --group g",
+                  "--reset-offsets --group g --topic t --to-earliest --dry-run", "--delete-offsets --group g --topic t"):
+        run("consumer-groups", f"--bootstrap-server 127.0.0.1:{port} --timeout 3000 {words}", at=False)
+    run("console-producer", f"--bootstrap-server 127.0.0.1:{port} --topic x --max-block-ms 2000", at=False, input="a\nb\n")
+    run("console-consumer", f"--bootstrap-server 127.0.0.1:{port} --topic x --timeout-ms 3000", at=False)
+
+
+def producer_options(run):
+    for words in ("", "--help", "--version", "--topic x", "--bootstrap-server x:1", "--broker-list x:1", "--zookeeper x",
+                  "--topic x --bootstrap-server nonsense", "--topic x --bootstrap-server no.such.host.invalid:1",
+                  "--topic x --bootstrap-server 127.0.0.1:x", "--topic x --bootstrap-server ''", "-x", "--topic",
+                  "--topic x --topic y --bootstrap-server {b}", "--topic x --bootstrap-server {b} --timeout abc",
+                  "--topic x --bootstrap-server {b} --batch-size 1.5", "--topic x --bootstrap-server {b} --request-required-acks 5",
+                  "--topic x --bootstrap-server {b} --compression-codec fast",
+                  "--topic x --bootstrap-server {b} --producer-property acks=many",
+                  "--topic x --bootstrap-server {b} --producer-property linger",
+                  "--topic x --bootstrap-server {b} --producer.config /nonexistent",
+                  "--topic x --bootstrap-server {b} --reader-config /nonexistent",
+                  "--topic x --bootstrap-server {b} --line-reader no.such.Class",
+                  "--topic x --bootstrap-server {b} --property key.separator=",
+                  "--topic x --bootstrap-server {b} --property parse.key",
+                  "--topic x --bootstrap-server {b} --property parse.key=true --property null.marker=: --property key.separator=:",
+                  "--topic x --bootstrap-server {b} --property parse.headers=true --property headers.delimiter=, ",
+                  "--topic x --bootstrap-server {b} --producer-property retries=1 --producer-property retries=2"):
+        run("console-producer", words, at=False)
+
+
+SHOW_ALL = ("--property print.key=true --property print.headers=true --property print.partition=true "
+            "--property print.offset=true --property print.timestamp=true")
+
+
+def producer(run):
+    run.both("topics", "--create --topic {p}p --partitions 1 --replication-factor 3")
+    run.both("topics", "--create --topic {p}compacted --partitions 1 --config cleanup.policy=compact")
+    run.both("topics", "--create --topic {p}small --partitions 1 --config max.message.bytes=100")
+    run.both("topics", "--create --topic {p}strict --partitions 1 --replication-factor 1 --config min.insync.replicas=2")
+    sends = [
+        ("", "one\ntwo\n\nlast without end"),
+        ("", ""),
+        ("--sync", "s1\ns2\n"),
+        ("--property parse.key=true", "k1\tv1\nk2\tv2\tx\n\tempty key\nk3\t\n"),
+        ("--property parse.key=true --property key.separator=:", "k:v\nnokey\nafter:that\n"),
+        ("--property parse.key=true --property key.separator=: --property ignore.error=true", "k:v\nnokey\nafter:that\n"),
+        ("--property parse.headers=true", "h1:a,h2:b\tvalue\nh3:\tv\n:x\tempty name\n"),
+        ("--property parse.headers=true", "no delimiter\n"),
+        ("--property parse.headers=true", "h1\tv\n"),
+        ("--property parse.headers=true --property ignore.error=true", "h1\tv\nno delimiter\n"),
+        ("--property parse.headers=true --property parse.key=true --property headers.delimiter=| "
+         "--property headers.separator=; --property headers.key.separator== --property key.separator=:",
+         "a=1;b=2|k:v\n"),
+        ("--property parse.key=true --property key.separator=: --property null.marker=NULL", "k:NULL\nNULL:v\nNULL:NULL\n"),
+        ("--property parse.headers=true --property null.marker=NULL", "NULL\tv\nh:NULL\tv\nNULL:x\tv\n"),
+        ("--compression-codec", "gzipped 1\ngzipped 2\n"),
+        ("--compression-codec zstd", "zstd 1\nzstd 2\n"),
+        ("--compression-codec lz4 --sync", "lz4\n"),
+        ("--compression-codec snappy --timeout 5", "snappy\n"),
+        ("--request-required-acks 0", "acks 0\n"),
+        ("--request-required-acks 1", "acks 1\n"),
+        ("--producer-property acks=1 --producer-property linger.ms=0", "acks 1 by property\n"),
+        ("--producer-property compression.type=gzip --producer-property client.id=mine", "property\n"),
+        ("--request-required-acks all --batch-size 100 --max-partition-memory-bytes 200", "some\nbatches\n" * 20),
+        ("--property parse.key=maybe", "x\n"),
+        ("--broker-list ignored:1", "by bootstrap\n"),
+    ]
+    for words, input in sends:
+        run("console-producer", f"--topic {{p}}p {words}", input=input, unordered="nokey" in input)
+    run("console-producer", "--broker-list {b} --topic {p}p", at=False, input="by broker list\r\nwith return\r\n")
+    run("console-producer", "--topic {p}auto", input="makes the topic\n")
+    run("console-producer", "--topic {p}auto --sync", input="makes the topic\n")
+    run("console-producer", "--topic 'bad name' --max-block-ms 3000", input="x\n")
+    run("console-producer", "--topic {p}compacted", input="without key\nanother\n")
+    run("console-producer", "--topic {p}compacted --sync", input="without key\nanother\n")
+    run("console-producer", "--topic {p}small --sync", input="x" * 300 + "\nshort\n")
+    run("console-producer", "--topic {p}small", input="x" * 2_000_000 + "\nshort\n")
+    run("console-producer", "--topic {p}strict --message-send-max-retries 1", input="x\n")
+    # What ours wrote reads as what the real one wrote.
+    run("console-consumer", f"--topic {{p}}p --from-beginning --timeout-ms 6000 {SHOW_ALL}")
+
+
+def consumer_options(run):
+    for words in ("", "--help", "--version", "--topic x", "--bootstrap-server {b}", "--zookeeper x --topic x",
+                  "--bootstrap-server {b} --topic x --include y", "--bootstrap-server {b} --topic x --max-messages 0",
+                  "--bootstrap-server {b} --topic x --whitelist y", "--bootstrap-server {b} --whitelist x --include y --max-messages 0",
+                  "--bootstrap-server {b} --topic x --offset 5", "--bootstrap-server {b} --include x --partition 0",
+                  "--bootstrap-server {b} --topic x --partition 0 --offset -5",
+                  "--bootstrap-server {b} --topic x --partition 0 --offset soon",
+                  "--bootstrap-server {b} --topic x --partition 0 --offset 3 --from-beginning",
+                  "--bootstrap-server {b} --topic x --partition a",
+                  "--bootstrap-server {b} --topic x --group g --partition 0",
+                  "--bootstrap-server {b} --topic x --group g --consumer-property group.id=h",
+                  "--bootstrap-server {b} --topic x --from-beginning --consumer-property auto.offset.reset=latest",
+                  "--bootstrap-server {b} --topic x --consumer-property auto.offset.reset=middle",
+                  "--bootstrap-server {b} --topic x --consumer-property fetch.min.bytes=a",
+                  "--bootstrap-server {b} --topic x --max-messages a", "--bootstrap-server {b} --topic x --timeout-ms a",
+                  "--bootstrap-server {b} --topic x --isolation-level none", "--bootstrap-server {b} --topic x --formatter no.Such",
+                  "--bootstrap-server {b} --topic x --consumer.config /nonexistent",
+                  "--bootstrap-server {b} --topic x --key-deserializer no.Such",
+                  "--bootstrap-server {b} --topic x --value-deserializer no.Such --max-messages 0",
+                  "--bootstrap-server {b} --topic x --property print.key --max-messages 0",
+                  "--bootstrap-server nonsense --topic x", "--bootstrap-server no.such.host.invalid:1 --topic x",
+                  "--bootstrap-server {b} --topic x --topic y", "--bootstrap-server {b} --topic", "-x"):
+        run("console-consumer", words, at=False)
+
+
+def consumer(run):
+    """All read the topics that the real tool writes here."""
+    run.both("topics", "--create --topic {p}c --partitions 1 --replication-factor 2")
+    for keys in ("--property parse.key=true --property key.separator=:", "--property parse.headers=true"):
+        run.both("console-producer", "--topic {p}c " + keys + " --property null.marker=NULL",
+                 input="".join(f"k{i}:v{i}\n" for i in range(5)) + "NULL:x\nk:NULL\n" if "key=" in keys
+                 else "a:1,b:2\tvalue\nNULL\tno headers\nn:NULL\tnull header\n")
+    begin = "--topic {p}c --from-beginning"
+    run("console-consumer", f"{begin} --max-messages 10", check=lambda said: "v4" in said)
+    run("console-consumer", f"{begin} --max-messages 3")
+    run("console-consumer", f"{begin} --max-messages 0")
+    run("console-consumer", f"{begin} --timeout-ms 5000")
+    run("console-consumer", f"{begin} --timeout-ms 5000 --max-messages 4 --enable-systest-events")
+    run("console-consumer", f"{begin} --timeout-ms 5000 --isolation-level read_committed")
+    run("console-consumer", "--topic {p}c --timeout-ms 4000")
+    run("console-consumer", "--include '{p}(c|nothing)' --from-beginning --max-messages 10")
+    run("console-consumer", "--whitelist '{p}(c|nothing)' --from-beginning --max-messages 10")
+    run("console-consumer", begin, interrupt=8, check=lambda said: "Processed a total of 10 messages" in said)
+    run("console-consumer", begin + " --enable-systest-events", interrupt=8)
+    for words in (
+        "print.key=true", "print.key=true --property key.separator=' = '", "print.timestamp=true", "print.headers=true",
+        "print.partition=true --property print.offset=true", "print.value=false", "print.value=false --property print.key=true",
+        "line.separator='|'", "print.headers=true --property headers.separator=;", "print.key=true --property null.literal=(none)",
+        "print.key=TRUE", "print.key=yes", "unknown=x", "key.deserializer=org.apache.kafka.common.serialization.BytesDeserializer",
+        "print.key=true --property key.deserializer=org.apache.kafka.common.serialization.BytesDeserializer",
+        "value.deserializer=org.apache.kafka.common.serialization.ShortDeserializer --skip-message-on-error",
+        "value.deserializer=org.apache.kafka.common.serialization.LongDeserializer",
+        "print.headers=true --property headers.deserializer=org.apache.kafka.common.serialization.BytesDeserializer",
+        "key.separator=", SHOW_ALL[len("--property "):],
+    ):
+        run("console-consumer", f"{begin} --max-messages 10 --property {words}")
+    for words in ("--offset earliest", "--offset latest", "--offset 4", "--offset 4 --max-messages 2", "--offset 999",
+                  "--from-beginning", "", "--offset EARLIEST"):
+        run("console-consumer", f"--topic {{p}}c --partition 0 --timeout-ms 4000 {words}")
+    run("console-consumer", "--topic {p}c --partition 7 --timeout-ms 4000 --offset earliest")
+    run("console-consumer", f"{begin} --group {{p}}g1 --max-messages 4")
+    run("console-consumer", "--topic {p}c --group {p}g1 --timeout-ms 5000", check=lambda said: "total of 6" in said)
+    run("console-consumer", "--topic {p}c --consumer-property group.id={p}g1 --timeout-ms 5000")
+    run("console-consumer", f"{begin} --group {{p}}g2 --timeout-ms 5000 --consumer-property enable.auto.commit=false")
+    run("console-consumer", "--topic {p}unborn --timeout-ms 5000 --from-beginning")
+    run("console-consumer", "--topic 'bad name' --timeout-ms 5000")
+    for formatter in ("kafka.tools.DefaultMessageFormatter", "kafka.tools.LoggingMessageFormatter", "kafka.tools.NoOpMessageFormatter",
+                      "kafka.coordinator.group.GroupMetadataManager$OffsetsMessageFormatter"):
+        run("console-consumer", f"{begin} --max-messages 10 --formatter '{formatter}'")
+    for formatter in ("group.GroupMetadataManager$OffsetsMessageFormatter", "group.GroupMetadataManager$GroupMetadataMessageFormatter"):
+        run("console-consumer", f"--topic __consumer_offsets --from-beginning --timeout-ms 6000 --formatter 'kafka.coordinator.{formatter}'",
+            unordered=True, drop=r"console-consumer-N|Processed|(jj|oo)-g\d|X-g\d")
+
+
+def groups_options(run):
+    for words in ("", "--help", "--list", "--version"):
+        run("consumer-groups", words, at=False)
+    for words in (
+        "", "--help", "--version", "--list --describe", "--describe", "--describe --all-groups --group g", "--list --group g",
+        "--describe --group g --topic t", "--list --topic t", "--describe --group g --members --state",
+        "--describe --group g --state Empty", "--list --state Wrong", "--list --members", "--list --verbose", "--delete",
+        "--delete --group g --topic t", "--delete-offsets --group g", "--delete-offsets --topic t", "--reset-offsets",
+        "--reset-offsets --group g --dry-run --execute", "--reset-offsets --group g --dry-run",
+        "--reset-offsets --group g --topic t --dry-run", "--reset-offsets --group g --to-earliest --dry-run",
+        "--reset-offsets --group g --topic t --to-earliest --to-latest --dry-run",
+        "--reset-offsets --group g --all-topics --topic t --to-earliest", "--reset-offsets --group g --to-offset x --topic t",
+        "--reset-offsets --all-groups --group g --to-earliest", "--timeout x --list", "--command-config /nonexistent --list",
+        "--describe --group g --offsets --verbose --group", "--zookeeper x", "--describe --group g --members --verbose --state",
+        "--delete --all-groups --group x", "--execute --list", "--reset-offsets --group g --members",
+    ):
+        run("consumer-groups", words)
+
+
+def groups(run):
+    run.both("topics", "--create --topic {p}g --partitions 2 --replica-assignment 1:2,2:3".replace("--partitions 2 ", ""))
+    run.both("topics", "--create --topic {p}a-topic-with-a-long-name-for-columns --replica-assignment 1:2")
+    run.both("console-producer", "--topic {p}g", input="".join(f"{i}\n" for i in range(20)))
+    run.both("console-producer", "--topic {p}a-topic-with-a-long-name-for-columns", input="x\ny\n")
+    run.both("console-consumer", "--topic {p}g --group {p}gone --from-beginning --timeout-ms 6000")
+    run.both("console-consumer", "--include '{p}(g|a-topic-with.*)' --group {p}two --from-beginning --timeout-ms 6000")
+    everything = dict(unordered=True, drop=r"console-consumer-N")
+    everything["same"] = True
+    run("consumer-groups", "--list", **everything)
+    for words in ("--state", "--state Empty", "--state stable", "--state 'Empty, Stable'", "--state empty,dead"):
+        run("consumer-groups", f"--list {words}", **everything)
+    for words in ("", "--offsets", "--members", "--members --verbose", "--state", "--verbose", "--group nope", "--group nope --state",
+                  "--group nope --members", "--group {p}two"):
+        run("consumer-groups", f"--describe --group {{p}}gone {words}", unordered=True)
+    run("consumer-groups", "--describe --all-groups", **everything)
+    run("consumer-groups", "--describe --all-groups --state", **everything)
+    run("consumer-groups", "--describe --group nope")
+    reset = "--reset-offsets --group {p}gone"
+    for words in ("--to-earliest", "--to-latest", "--to-current", "--to-offset 1", "--to-offset 99999", "--to-offset -3", "--shift-by -1",
+                  "--shift-by -100", "--shift-by 5", "--by-duration PT1H", "--by-duration P1DT2H3M4.5S", "--by-duration PT0S", "--by-duration soon",
+                  "--to-datetime 2020-01-01T00:00:00.000", "--to-datetime 2099-01-01T00:00:00.000+02:00",
+                  "--to-datetime 2020-01-01T00:00:00.000Z", "--to-datetime 2020-01-01T00:00:00", "--to-datetime 2020-01-01",
+                  "--to-datetime 2020-01-01T00:00:00.000+0200", "--to-datetime 2020-01-01T00:00:00.000+02"):
+        run("consumer-groups", f"{reset} --topic {{p}}g --dry-run {words}", unordered=True)
+        if words.split()[0] in ("--to-earliest", "--shift-by", "--to-offset"):
+            run("consumer-groups", f"{reset} --all-topics --execute {words}", unordered=True)
+    run("consumer-groups", "--describe --group {p}gone", unordered=True)
+    for words in ("--topic {p}g:1 --to-earliest --execute", "--topic {p}g:0,1 --to-latest --dry-run", "--topic {p}g:x --to-latest --dry-run",
+                  "--topic {p}g:0:1 --to-latest --dry-run", "--topic {p}g:9 --to-latest --dry-run", "--topic nope --to-earliest --dry-run",
+                  "--topic {p}g --topic {p}a-topic-with-a-long-name-for-columns --to-earliest --dry-run",
+                  "--topic {p}a-topic-with-a-long-name-for-columns --shift-by 1 --dry-run", "--all-topics --to-earliest",
+                  "--topic {p}a-topic-with-a-long-name-for-columns --to-current --dry-run",
+                  "--all-topics --to-current --export", "--all-topics --to-current --export --dry-run",
+                  "--from-file {d}/{p}one.csv --dry-run", "--from-file {d}/wrong.csv --dry-run", "--from-file {d}/{p}groups.csv --dry-run",
+                  "--from-file /nonexistent --dry-run", "--from-file {d}/{p}one.csv --execute", "--topic {p}g:0 --dry-run"):
+        run("consumer-groups", f"{reset} {words}", unordered=True)
+    for words in ("--reset-offsets --group {p}gone --group {p}two --all-topics --to-earliest --export --dry-run",
+                  "--reset-offsets --group {p}gone --group {p}two --from-file {d}/{p}groups.csv --dry-run",
+                  "--reset-offsets --group {p}gone --group {p}two --from-file {d}/{p}one.csv --dry-run",
+                  "--reset-offsets --group {p}fresh --topic {p}g --to-earliest --execute",
+                  "--reset-offsets --group {p}fresh2 --all-topics --to-earliest --execute",
+                  "--reset-offsets --group {p}fresh2 --topic {p}g --to-current --execute",
+                  "--reset-offsets --group {p}fresh3 --topic {p}g --shift-by 2 --execute",
+                  "--describe --group {p}fresh",
+                  "--delete-offsets --group {p}two --topic {p}g:0", "--delete-offsets --group {p}two --topic {p}g",
+                  "--delete-offsets --group {p}two --topic nope", "--delete-offsets --group nope --topic {p}g",
+                  "--delete-offsets --group {p}two --topic nope:0 --topic {p}g:1", "--delete-offsets --group {p}two --topic {p}g:9",
+                  "--delete --group nope", "--delete --group {p}gone --group nope", "--delete --group {p}gone", "--delete --group {p}two",
+                  "--delete --group {p}fresh --group {p}fresh2", "--describe --group {p}gone", "--delete --group ''"):
+        run("consumer-groups", words, unordered=True)
+
+
+def active_groups(run):
+    """One consumer of each side; what is asked of a group is asked by both tools."""
+    run.both("topics", "--create --topic {p}live --replica-assignment 1:2,2:3")
+    run.both("console-producer", "--topic {p}live", input="a\nb\nc\n")
+    (run.cwd / "static").write_text("group.instance.id=fixed-1\n")
+    consumers = [run.start(prefix, "console-consumer", f"--bootstrap-server {{b}} --topic {{p}}live --group {{p}}live --from-beginning {more}")
+                 for prefix in run.commands for more in ("", "--consumer.config {d}/static")]
+    try:
+        settled = lambda group: f"{group} " in (said := said_by(run, "consumer-groups", f"--describe --group {group} --state")) \
+            and "Stable" in said and said.split()[-1] == "2"
+        for group in ("jj-live", "oo-live"):
+            until(f"{group} to be stable", 60, lambda: settled(group))
+            for words in ("", "--members", "--members --verbose", "--state"):
+                run("consumer-groups", f"--describe --group {group} {words}", unordered=True)
+        for words in ("--reset-offsets --group jj-live --all-topics --to-earliest --execute", "--delete --group jj-live",
+                      "--reset-offsets --group jj-live --all-topics --to-earliest --dry-run --export",
+                      "--delete-offsets --group jj-live --topic jj-live", "--list --state Stable"):
+            run("consumer-groups", words, unordered=True)
+    finally:
+        for consumer in consumers:
+            consumer.kill()
+            consumer.communicate()
+
+
+def said_by(run, tool, words):
+    process = run.start("jj-", tool, "--bootstrap-server {b} " + words)
+    return process.communicate()[0].decode()
+
+
+def csv_files(run):
+    for p in ("jj-", "oo-"):
+        (run.cwd / f"{p}one.csv").write_text(f"{p}g,0,1\n{p}g,1,2\n")
+        (run.cwd / f"{p}groups.csv").write_text(f'{p}gone,{p}g,0,1\n"{p}two",{p}g,1,0\n')
+    (run.cwd / "wrong.csv").write_text("a,b\n")
+
+
+PARTS = (topics_options, topics, producer_options, producer, consumer_options, consumer, groups_options, groups, active_groups)
+
+
+def compare(run, closed_port, parts=PARTS):
+    csv_files(run)
+    for part in parts:
+        say(part.__name__)
+        part(run)
+    if parts == PARTS:
+        unreachable(run, closed_port)
+
+
+def kafka_tools():
+    """Every case with Java's tool and ours on three real brokers: stdout, stderr and exit code are the same."""
+    kafka, zookeeper = need_peer("kafka"), need_peer("zookeeper")
+    with World("kafka-tools") as world:
+        ensemble = world.ensemble(["java"], zookeeper)
+        ensemble.start_all()
+        ports = free_ports(8)[4:]
+        for number, port in enumerate(ports[:3], 1):
+            world.broker(number, port, ensemble.connect, kafka)
+        bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports[:3])
+        tool = world.tool
+        run = SideBySide(bootstrap, lambda name: [kafka, name], lambda name: [tool(f"kafka-{name}.sh")], world.dir)
+        until("three brokers", 90, lambda: len([line for line in said_by(run, "broker-api-versions", "").splitlines() if "->" in line]) == 3)
+        compare(run, ports[3])
+        say(f"{run.cases} cases")
+        run.report()
+
+
+if __name__ == "__main__":
+    # On brokers that run already: kafka_tools.py BOOTSTRAP BIN-OF-OURS CLOSED-PORT [PART,... [CASES]]
+    import pathlib
+    import tempfile
+    bootstrap, ours, port, *rest = sys.argv[1:]
+    kafka = need_peer("kafka")
+    here = pathlib.Path(tempfile.mkdtemp(prefix="menagerie-tools-"))
+    run = SideBySide(bootstrap, lambda name: [kafka, name], lambda name: [f"{ours}/kafka-{name}.sh"], here,
+                     rest[1] if len(rest) > 1 else None)
+    named = {part.__name__: part for part in PARTS}
+    if rest and rest[0] == "unreachable":
+        unreachable(run, port)
+    else:
+        compare(run, port, tuple(named[name] for name in rest[0].split(",")) if rest and rest[0] else PARTS)
+    run.report()
