@@ -2,7 +2,7 @@
 //! [`Admin::call`], with any request of [`wire::kafka`].
 
 use crate::TopicPartition;
-use crate::cluster::{Cluster, Metadata, Target};
+use crate::cluster::{Cluster, Metadata, Target, renamed};
 use crate::consumer::{Committed, ListedOffset, commit_offsets, commit_request, fetch_offsets, list_offsets};
 use crate::error::ClientError;
 use crate::options::ClientOptions;
@@ -68,7 +68,9 @@ impl Admin {
 
     /// Metadata of all topics (`None`) or of these; a topic that is not there has its error in it.
     pub async fn metadata(&self, topics: Option<&[Str]>) -> Result<Arc<Metadata>, ClientError> {
-        self.cluster.fetch_metadata(topics, false, self.cluster.deadline()).await
+        let call = if topics.is_some() { "describeTopics" } else { "listTopics" };
+        let fetched = self.cluster.fetch_metadata(topics, false, self.cluster.deadline()).await;
+        fetched.map_err(|error| renamed(error, call))
     }
 
     pub async fn describe_cluster(&self) -> Result<DescribeClusterResponse, ClientError> {
@@ -226,11 +228,12 @@ impl Admin {
 
     /// The groups of all brokers, by name; only those in one of `states`, if there are any.
     pub async fn list_groups(&self, states: &[Str]) -> Result<BTreeMap<Str, ListedGroup>, ClientError> {
-        let metadata = self
-            .cluster
-            .fetch_metadata(Some(&[]), false, self.cluster.deadline())
-            .await
-            .map_err(|error| self.unassigned(error, "listConsumerGroups"))?;
+        let metadata = self.cluster.fetch_metadata(Some(&[]), false, self.cluster.deadline()).await.map_err(
+            |error| ClientError::NoBrokers {
+                call: "ListGroups",
+                cause: Box::new(renamed(error, "findAllBrokers")),
+            },
+        )?;
         let request = ListGroupsRequest { states_filter: states.to_vec() };
         let mut groups = BTreeMap::new();
         for broker in metadata.brokers.keys() {
@@ -240,15 +243,6 @@ impl Admin {
             groups.extend(response.groups.into_iter().map(|group| (group.group_id.clone(), group)));
         }
         Ok(groups)
-    }
-
-    fn unassigned(&self, error: ClientError, call: &str) -> ClientError {
-        match error {
-            ClientError::TimedOut(_) => {
-                ClientError::TimedOut(format!("Timed out waiting for a node assignment. Call: {call}"))
-            }
-            other => other,
-        }
     }
 
     /// A group that is not there is described as `Dead`.

@@ -402,8 +402,12 @@ impl Cluster {
                     id => self.connect(id).await,
                 }
             }
-            Target::Group(group) => self.find_coordinator(group, 0, deadline, call).await,
-            Target::Transaction(id) => self.find_coordinator(id, 1, deadline, call).await,
+            Target::Group(key) => {
+                self.find_coordinator(key, 0, deadline, &format!("{call}(api=FIND_COORDINATOR)")).await
+            }
+            Target::Transaction(key) => {
+                self.find_coordinator(key, 1, deadline, &format!("{call}(api=FIND_COORDINATOR)")).await
+            }
         }
     }
 
@@ -471,7 +475,8 @@ impl Cluster {
     }
 }
 
-fn renamed(error: ClientError, call: &str) -> ClientError {
+/// A time-out under the name of the operation that it ended.
+pub(crate) fn renamed(error: ClientError, call: &str) -> ClientError {
     match error {
         ClientError::TimedOut(_) => {
             ClientError::TimedOut(format!("Timed out waiting for a node assignment. Call: {call}"))
@@ -484,7 +489,6 @@ fn renamed(error: ClientError, call: &str) -> ClientError {
 fn call_name(key: ApiKey) -> String {
     let name = match key {
         ApiKey::Metadata => "listTopics",
-        ApiKey::DescribeGroups => "describeConsumerGroups",
         ApiKey::DeleteGroups => "deleteConsumerGroups",
         ApiKey::ListGroups => "listConsumerGroups",
         other => other.api().name,

@@ -30,6 +30,9 @@ pub enum ClientError {
     /// Records that a broker sent and that cannot be read.
     #[error("{partition}, offset {offset}: {source}")]
     Records { partition: crate::TopicPartition, offset: i64, source: BatchError },
+    /// A call that goes to every broker, when nobody knows which there are.
+    #[error("Failed to find brokers to send {call}")]
+    NoBrokers { call: &'static str, cause: Box<ClientError> },
     #[error("the producer is closed")]
     Closed,
 }
@@ -65,6 +68,14 @@ impl ClientError {
         }
     }
 
+    /// What Java calls the cause.
+    pub fn cause(&self) -> Option<&ClientError> {
+        match self {
+            ClientError::NoBrokers { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+
     /// May the operation succeed if it is tried again?
     pub fn is_retriable(&self) -> bool {
         match self {
@@ -87,7 +98,7 @@ impl ClientError {
             ClientError::TimedOut(_) | ClientError::Call(CallError::TimedOut { .. }) => "TimeoutException",
             ClientError::Call(CallError::Unsupported { .. }) => "UnsupportedVersionException",
             ClientError::Call(_) => "DisconnectException",
-            ClientError::Records { .. } | ClientError::BesideRefused => {
+            ClientError::Records { .. } | ClientError::BesideRefused | ClientError::NoBrokers { .. } => {
                 return "org.apache.kafka.common.KafkaException".to_owned();
             }
             ClientError::Closed => return "java.lang.IllegalStateException".to_owned(),

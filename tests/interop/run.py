@@ -7,11 +7,12 @@ import harness
 from bad_input import bad_frames, wrong_configurations
 from kafka_on_ours import kafka_on_ours
 from kafka_clients import java_tools, kafka_python, killed_leader, librdkafka
+from kafka_tools import kafka_tools
 from mixed_ensemble import one_of_ours, two_of_ours
 from zookeeper_clients import kazoo_recipes, real_zkcli
 
 # These run by name only, until the brokers elect a controller and create topics.
 BY_NAME = (java_tools, librdkafka, kafka_python, killed_leader, kafka_on_ours, bad_frames, wrong_configurations)
-LAYERS = (real_zkcli, kazoo_recipes, two_of_ours, one_of_ours)
+LAYERS = (real_zkcli, kazoo_recipes, two_of_ours, one_of_ours, kafka_tools)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})

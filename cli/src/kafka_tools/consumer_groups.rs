@@ -2,7 +2,7 @@
 
 use super::group_offsets;
 use super::group_options::{self, TABLE};
-use super::{Stop, admin_options, end, help_or_version, run, throwable};
+use super::{Stop, admin_options, end, help_or_version, run, throwable, trace_of};
 use crate::Call;
 use base::Given;
 use client::group::read_assignment;
@@ -19,20 +19,35 @@ const MISSING: &str = "-";
 /// Why the command ended early.
 #[derive(Debug)]
 pub enum Failure {
-    Client(ClientError),
+    /// The message, and Java's exception with it and its causes.
+    Failed { message: String, trace: String },
     /// The options cannot be carried out: the message and the table of options.
     Illegal(String),
 }
 
+impl Failure {
+    /// By the exception's full name.
+    pub fn failed(exception: &str, message: String) -> Failure {
+        Failure::Failed { trace: format!("{exception}: {message}"), message }
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
-        Failure::Client(error)
+        let message = throwable(&error);
+        let mut trace = format!("java.util.concurrent.ExecutionException: {message}");
+        let mut next = Some(&error);
+        while let Some(cause) = next {
+            trace += &format!("\nCaused by: {}", throwable(cause));
+            next = cause.cause();
+        }
+        Failure::Failed { message, trace }
     }
 }
 
 impl From<base::OptionError> for Failure {
     fn from(error: base::OptionError) -> Failure {
-        Failure::Illegal(error.to_string())
+        Failure::Failed { message: error.to_string(), trace: trace_of(&error) }
     }
 }
 
@@ -55,15 +70,17 @@ fn groups(call: &Call) -> Result<(), Stop> {
         return Err(Stop::Usage(why.to_owned()));
     }
     let mut options = admin_options(&given, "command-config")?;
-    options.api_timeout = Duration::from_millis(given.number("timeout")?.unwrap_or(5000).max(0) as u64);
-    match run(execute(&Admin::new(options), &given))? {
+    let work = async {
+        options.api_timeout = Duration::from_millis(given.number("timeout")?.unwrap_or(5000).max(0) as u64);
+        execute(&Admin::new(options), &given).await
+    };
+    match run(work)? {
         Ok(()) => Ok(()),
         Err(Failure::Illegal(why)) => Err(Stop::Usage(why)),
         // The real tool tells of a failure, and ends as if there were none.
-        Err(Failure::Client(error)) => {
-            let cause = throwable(&error);
-            say_error(&format!("Executing consumer group command failed due to {cause}"));
-            eprintln!("java.util.concurrent.ExecutionException: {cause}\nCaused by: {cause}");
+        Err(Failure::Failed { message, trace }) => {
+            say_error(&format!("Executing consumer group command failed due to {message}"));
+            eprintln!("{trace}");
             Ok(())
         }
     }
@@ -102,8 +119,7 @@ async fn list(admin: &Admin, given: &Given) -> Result<(), Failure> {
     for word in
         given.text("state")?.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty())
     {
-        // Names are compared as 3.5.1 does: the first letter may be small.
-        let state = STATES.iter().find(|state| state.eq_ignore_ascii_case(word)).ok_or_else(|| {
+        let state = STATES.iter().find(|state| **state == word).ok_or_else(|| {
             let (input, valid) = (given.text("state").ok().flatten().unwrap_or_default(), STATES.join(", "));
             Failure::Illegal(format!("Invalid state list '{input}'. Valid states are: {valid}"))
         })?;

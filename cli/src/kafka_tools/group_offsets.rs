@@ -85,7 +85,11 @@ async fn prepare(admin: &Admin, given: &Given, group: &Str) -> Result<Offsets, F
         let text =
             std::fs::read_to_string(path).map_err(|error| Failure::Illegal(format!("{path}: {error}")))?;
         let mut plan = parse_csv(&text, given.texts("group"))?;
-        return in_range(admin, plan.remove(group).unwrap_or_default()).await;
+        let Some(offsets) = plan.remove(group) else {
+            say_error(&format!("No reset plan for group {group} found"));
+            return Ok(Offsets::new());
+        };
+        return in_range(admin, offsets).await;
     }
     if given.has("to-current") {
         let committed = admin.group_offsets(group).await?;
@@ -95,10 +99,12 @@ async fn prepare(admin: &Admin, given: &Given, group: &Str) -> Result<Offsets, F
         offsets.extend(listed(admin, &without.into_iter().map(|partition| (partition, -1)).collect()).await?);
         return Ok(offsets);
     }
-    Err(Failure::Illegal(format!(
-        "Option '[reset-offsets]' requires one of the following scenarios: [{}]",
-        super::group_options::SCENARIOS.map(|scenario| format!("[{scenario}]")).join(", ")
-    )))
+    // In the order of Scala's hash set.
+    Err(Failure::Illegal(
+        "Option '[reset-offsets]' requires one of the following scenarios: Set([by-duration], [to-offset], [from-file], \
+         [to-datetime], [to-earliest], [to-current], [shift-by], [to-latest])"
+            .to_owned(),
+    ))
 }
 
 /// The partitions whose offsets are set.
@@ -202,7 +208,10 @@ fn parse_moment(text: &str) -> Result<i64, Failure> {
 
 /// `P1DT2H`, in milliseconds; a day has 24 hours.
 fn parse_duration(text: &str) -> Result<i64, Failure> {
-    let wrong = || Failure::Illegal("Text cannot be parsed to a Duration".to_owned());
+    let wrong = || {
+        let why = "Text cannot be parsed to a Duration".to_owned();
+        Failure::failed("java.time.format.DateTimeParseException", why)
+    };
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
     let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
     i64::try_from(duration.as_millis()).map_err(|_| wrong())
@@ -263,7 +272,10 @@ pub async fn delete(admin: &Admin, given: &Given) -> Result<(), Failure> {
         }
     }
     let deleted = admin.delete_group_offsets(&group.into(), &partitions).await;
-    let code = |error: &ClientError| error.code().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR);
+    let code = |error: &ClientError| match error {
+        ClientError::TimedOut(_) => ErrorCode::REQUEST_TIMED_OUT,
+        error => error.code().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR),
+    };
     let first_error = match &deleted {
         Err(error) => code(error),
         Ok(deleted) => {
