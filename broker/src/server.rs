@@ -83,6 +83,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     let mut store = Store::open(&config.log_dirs)?;
     let id = broker_id(&config, &store, &zk, &cluster_id).await?;
     store.sign(id, &cluster_id, wall_clock())?;
+    end_former_life(&config, &zk, id).await?;
     let (shard, inbox) = shard::inbox();
     let mut bound = Vec::new();
     for endpoint in &config.listeners.bound {
@@ -122,7 +123,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
 
     let (halt, halted) = watch::channel(None);
     let registration = registration(&broker, &addresses);
-    broker.set_epoch(zk.register(&registration).await?);
+    register(&broker, &zk, &registration).await?;
     tracing::info!("Registered broker {id} at path /brokers/ids/{id} with broker epoch {}", broker.epoch());
     let (sessions, session) = watch::channel(zk);
     let mut tasks = vec![
@@ -162,6 +163,11 @@ impl Running {
             task.abort();
             let _ = task.await;
         }
+        let log_dirs = self.broker.config.log_dirs.clone();
+        let zk = self.broker.zk();
+        drop(self.broker);
+        zk.close().await;
+        zk::former::forget(&log_dirs[0]);
         tracing::info!("[KafkaServer id={id}] shut down completed (kafka.server.KafkaServer)");
     }
 }
@@ -277,6 +283,43 @@ fn registration(broker: &Broker, addresses: &[(String, SocketAddr)]) -> Registra
     }
 }
 
+/// A life that was killed may have left a live session behind; it ends now and not when it times out.
+async fn end_former_life(config: &BrokerConfig, zk: &Zk, id: i32) -> Result<(), ZkError> {
+    let Some(session) = zk::former::remembered(&config.log_dirs[0]) else { return Ok(()) };
+    for path in [format!("/brokers/ids/{id}"), "/controller".to_owned()] {
+        if zk.stat(&path).await?.is_some_and(|stat| stat.ephemeral_owner == session) {
+            tracing::info!("{path} is left from this broker's former life: ending its session {session:#x}");
+            zk::former::end(&config.zookeeper_connect, session).await;
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Registers in this session, once a node that somebody else left has gone.
+async fn register(broker: &Broker, zk: &Zk, registration: &Registration) -> Result<(), ZkError> {
+    let patience = broker.config.millis("zookeeper.session.timeout.ms") + Duration::from_secs(2);
+    let give_up = tokio::time::Instant::now() + patience;
+    let mut waiting = false;
+    loop {
+        match zk.register(registration).await {
+            Ok(epoch) => {
+                broker.set_epoch(epoch);
+                zk::former::remember(&broker.config.log_dirs[0], zk);
+                return Ok(());
+            }
+            Err(error @ ZkError::AlreadyRegistered { .. }) if tokio::time::Instant::now() < give_up => {
+                if !waiting {
+                    tracing::warn!("{error}; waiting up to {} ms for it to go", patience.as_millis());
+                }
+                waiting = true;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Reads settings anew when somebody changed them, in every session.
 async fn follow_configs(broker: Arc<Broker>, mut session: watch::Receiver<Zk>) {
     loop {
@@ -344,7 +387,7 @@ async fn renew(broker: &Broker, registration: &Registration) -> Result<Zk, ZkErr
     let zk = connect(&broker.config).await?;
     zk.make_base_nodes().await?;
     let again = Registration { timestamp: wall_clock(), ..registration.clone() };
-    broker.set_epoch(zk.register(&again).await?);
+    register(broker, &zk, &again).await?;
     broker.set_zk(zk.clone());
     Ok(zk)
 }

@@ -3,6 +3,7 @@
 //! only for answers and for the end of the session.
 
 mod configs;
+pub mod former;
 mod producer_ids;
 mod registration;
 mod topics;
@@ -105,6 +106,18 @@ impl Zk {
             return Ok(Zk { client: open(hosts.to_owned()).await.map_err(failed)? });
         }
         Ok(Zk { client: open(connect.to_owned()).await.map_err(failed)? })
+    }
+
+    /// Ends the session when nothing else holds it any more; the last clone's end is the session's.
+    pub async fn close(self) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let mut states = self.client.state_watcher();
+        let session = self.client.session_id();
+        drop(self);
+        let ended = async { while !states.changed().await.is_terminated() {} };
+        if tokio::time::timeout(PATIENCE, ended).await.is_err() {
+            tracing::warn!("ZooKeeper session {session} could not be closed, it will time out");
+        }
     }
 
     /// The client underneath, for watches and transactions.

@@ -3,9 +3,11 @@
 
 pub mod quorum;
 pub mod request;
+mod session;
 pub mod txn;
 
 pub use request::*;
+pub use session::session_password;
 
 /// `epoch << 32 | counter`: the place of a transaction in the one order that all servers share.
 pub type Zxid = i64;

@@ -1,4 +1,4 @@
-//! Sessions: their ids and passwords, and the leader's clock of who is still alive.
+//! Sessions: their ids, and the leader's clock of who is still alive.
 
 use crate::config::CoreConfig;
 use crate::database::Database;
@@ -7,26 +7,10 @@ use crate::hash::Map;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::zk::{SessionId, Sid, err};
 
-/// What is mixed into every password's seed. Part of the protocol: a client may show its password to any member.
-const PASSWORD_SALT: i64 = 0xb341_5c00;
-
 /// The first session id that a server gives out when it begins to serve at `wall` (ms since 1970); the following are
 /// counted up from it.
 pub fn first_id(myid: Sid, wall: i64) -> SessionId {
     ((((wall as u64) << 24) >> 8) | (myid as u64) << 56) as i64
-}
-
-/// 16 bytes of `java.util.Random` seeded with the session id.
-pub fn password(session: SessionId) -> [u8; 16] {
-    const FACTOR: u64 = 0x5_deec_e66d;
-    const MASK: u64 = (1 << 48) - 1;
-    let mut state = ((session ^ PASSWORD_SALT) as u64 ^ FACTOR) & MASK;
-    let mut password = [0; 16];
-    for word in password.as_chunks_mut::<4>().0 {
-        state = state.wrapping_mul(FACTOR).wrapping_add(0xb) & MASK;
-        *word = ((state >> 16) as u32).to_le_bytes();
-    }
-    password
 }
 
 #[derive(Debug)]
@@ -192,11 +176,6 @@ impl SessionTracker {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_password_is_the_one_that_a_real_server_gave() {
-        assert_eq!(u128::from_be_bytes(password(0x0100_000f_433d_0000)), 0x993d633db2e139909fd0837d4bf6c4a8);
-    }
 
     #[test]
     fn ids_carry_the_server_in_the_top_byte() {

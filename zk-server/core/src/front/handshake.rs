@@ -4,7 +4,7 @@ use super::pipeline::Stage;
 use super::{Front, Request, Upcall};
 use crate::database::Database;
 use crate::event::{ConnId, Effect, Now};
-use crate::session::password;
+use wire::zk::session_password as password;
 use bytes::Bytes;
 use wire::jute::Record;
 use wire::zk::{ConnectRequest, ConnectResponse, SessionId, op};

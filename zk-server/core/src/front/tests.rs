@@ -4,7 +4,7 @@ use crate::acl::world;
 use crate::event::Now;
 use crate::front::Upcall;
 use crate::rig::{Rig, connect, frame, split};
-use crate::session::password;
+use wire::zk::session_password as password;
 use bytes::{Bytes, BytesMut};
 use wire::Str;
 use wire::jute::Record;
