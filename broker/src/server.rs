@@ -17,7 +17,7 @@ use crate::alter;
 use crate::api::Answerer;
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, Endpoint};
-use crate::controller;
+use crate::controller::{self, ControllerHandle};
 use crate::fetcher::Fetchers;
 use crate::log::LogError;
 use crate::net::{self, Limits};
@@ -180,7 +180,7 @@ async fn hand_over(broker: &Broker) {
     for attempt in 0..=retries {
         if attempt > 0 {
             tracing::warn!("Retrying controlled shutdown after the previous attempt failed...");
-            tokio::time::sleep(broker.config.millis("controlled.shutdown.retry.backoff.ms")).await;
+            another_controller(broker, &link).await;
         }
         let connection = match link.get(broker).await {
             Ok(connection) => connection,
@@ -192,6 +192,11 @@ async fn hand_over(broker: &Broker) {
         match connection.call(&request).await {
             Ok(response) if response.error_code.is_ok() && response.remaining_partitions.is_empty() => {
                 tracing::info!("Controlled shutdown request returned successfully");
+                return;
+            }
+            Ok(response) if response.error_code.is_ok() && alone(broker) => {
+                let remain = response.remaining_partitions.len();
+                tracing::warn!("No other broker is alive: {remain} partitions are without a leader from now on");
                 return;
             }
             Ok(response) => tracing::info!(
@@ -206,6 +211,25 @@ async fn hand_over(broker: &Broker) {
         }
     }
     tracing::warn!("Proceeding to do an unclean shutdown as all the controlled shutdown attempts failed");
+}
+
+/// Whether nobody is there who could lead instead.
+fn alone(broker: &Broker) -> bool {
+    broker.metadata.snapshot().nodes.keys().all(|node| *node == broker.id)
+}
+
+/// Waits for the retry's time, or until something has changed: another broker governs, or none is left.
+async fn another_controller(broker: &Broker, link: &ControllerLink) {
+    let backoff = broker.config.millis("controlled.shutdown.retry.backoff.ms");
+    let asked = link.controller(broker);
+    let Some(mut current) = broker.controller.get().map(ControllerHandle::follow) else { return };
+    let changed = current.wait_for(|id| *id >= 0 && Some(*id) != asked);
+    let alone = broker.metadata.wait_until(|now| now.nodes.keys().all(|node| *node == broker.id));
+    tokio::select! {
+        _ = changed => {}
+        () = alone => {}
+        () = tokio::time::sleep(backoff) => {}
+    }
 }
 
 async fn stop_logs(broker: &Broker, shard: &std::thread::JoinHandle<()>) {
