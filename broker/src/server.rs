@@ -196,7 +196,9 @@ async fn hand_over(broker: &Broker) {
             }
             Ok(response) if response.error_code.is_ok() && alone(broker) => {
                 let remain = response.remaining_partitions.len();
-                tracing::warn!("No other broker is alive: {remain} partitions are without a leader from now on");
+                tracing::warn!(
+                    "No other broker is alive: {remain} partitions are without a leader from now on"
+                );
                 return;
             }
             Ok(response) => tracing::info!(

@@ -4,9 +4,9 @@ use super::pipeline::Stage;
 use super::{Front, Request, Upcall};
 use crate::database::Database;
 use crate::event::{ConnId, Effect, Now};
-use wire::zk::session_password as password;
 use bytes::Bytes;
 use wire::jute::Record;
+use wire::zk::session_password as password;
 use wire::zk::{ConnectRequest, ConnectResponse, SessionId, op};
 
 impl Front {

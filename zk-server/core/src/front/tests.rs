@@ -4,10 +4,10 @@ use crate::acl::world;
 use crate::event::Now;
 use crate::front::Upcall;
 use crate::rig::{Rig, connect, frame, split};
-use wire::zk::session_password as password;
 use bytes::{Bytes, BytesMut};
 use wire::Str;
 use wire::jute::Record;
+use wire::zk::session_password as password;
 use wire::zk::*;
 
 fn create(path: &str) -> CreateRequest {
