@@ -4,8 +4,9 @@
 
 use jiff::Zoned;
 use std::fmt;
+use std::fs::OpenOptions;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use tracing::{Event, Subscriber};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::EnvFilter;
@@ -29,6 +30,8 @@ pub enum Layout {
 pub enum Output {
     Stdout,
     Stderr,
+    /// Appended to.
+    File(PathBuf),
     /// `DIR/NAME`, a link to the current hour's `DIR/NAME.yyyy-MM-dd-HH`; hours in UTC.
     Hourly {
         dir: PathBuf,
@@ -48,6 +51,8 @@ pub fn set_myid(myid: i64) {
 pub enum LoggingError {
     #[error("cannot open log file {}: {source}", path.display())]
     File { path: PathBuf, source: tracing_appender::rolling::InitError },
+    #[error("cannot open log file {}: {source}", path.display())]
+    Open { path: PathBuf, source: std::io::Error },
     #[error("logging is already set up")]
     Twice,
 }
@@ -66,6 +71,11 @@ pub fn init_at(level: &str, layout: Layout, outputs: &[Output]) -> Result<(), Lo
         layers.push(match output {
             Output::Stdout => Box::new(layer.with_writer(std::io::stdout)) as BoxedLayer,
             Output::Stderr => Box::new(layer.with_writer(std::io::stderr)),
+            Output::File(path) => {
+                let file = OpenOptions::new().append(true).create(true).open(path);
+                let file = file.map_err(|source| LoggingError::Open { path: path.clone(), source })?;
+                Box::new(layer.with_writer(Arc::new(file)))
+            }
             Output::Hourly { dir, name } => {
                 let file = RollingFileAppender::builder()
                     .rotation(Rotation::HOURLY)

@@ -5,6 +5,7 @@ mod bench;
 mod install;
 mod kafka_server;
 mod kafka_tools;
+mod up;
 mod zk_cli;
 mod zk_server;
 
@@ -23,6 +24,7 @@ pub struct Call {
 type Tool = fn(&Call) -> ExitCode;
 
 const TOOLS: &[(&str, Tool)] = &[
+    ("up", |call| up::main(&call.args)),
     ("zkServer", zk_server::main),
     ("zkCli", zk_cli::main),
     (zk_server::PROCESS, zk_server::process::main),
