@@ -57,10 +57,22 @@ struct Follower {
     leader: i32,
     connection: Option<Connection>,
     session: Session,
-    /// Partitions whose last answer was an error: the leader epoch that was asked in, and until when they wait.
-    delayed: HashMap<(Str, i32), (i32, Instant)>,
+    /// Partitions whose last answer was an error.
+    delayed: HashMap<(Str, i32), Delay>,
     backoff: Duration,
 }
+
+/// How long a partition waits after an error, the first and the longest time. A leader that has not heard of its role
+/// yet hears of it in a moment; `replica.fetch.backoff.ms` is for what lasts.
+#[derive(Debug, Clone, Copy)]
+struct Delay {
+    /// The leader epoch that was asked in: in a newer one the refusal is out of date.
+    epoch: i32,
+    until: Instant,
+    time: Duration,
+}
+
+const DELAY_FIRST: Duration = Duration::from_millis(5);
 
 /// Our side of the fetch session.
 #[derive(Default)]
@@ -84,6 +96,7 @@ impl Follower {
     }
 
     async fn run(mut self, wake: Arc<Notify>) {
+        let broker = self.broker.clone();
         loop {
             let leader = self.leader;
             let asked = self.broker.shard.ask(|reply| Event::FollowerParts { leader, reply }).await;
@@ -94,14 +107,21 @@ impl Follower {
                 wake.notified().await;
                 continue;
             }
-            let now = Instant::now();
-            self.delayed.retain(|_, (_, until)| *until > now);
-            parts.retain(|part| !waits(&self.delayed, part));
+            let wait = leave_delayed_out(&mut self.delayed, &mut parts, Instant::now());
             if parts.is_empty() {
-                let _ = tokio::time::timeout(self.backoff, wake.notified()).await;
+                let _ = tokio::time::timeout(wait.unwrap_or(self.backoff), wake.notified()).await;
                 continue;
             }
-            match self.fetch(&parts).await {
+            let more = more_to_follow(&broker, leader, &parts, self.delayed.clone(), &wake);
+            let fetched = tokio::select! {
+                fetched = self.fetch(&parts, wait) => fetched,
+                () = more => {
+                    // The leader would answer what is parked there first, and that may take its longest wait.
+                    self.connection = None;
+                    continue;
+                }
+            };
+            match fetched {
                 Ok(found) => {
                     if self.broker.shard.ask(|done| Event::FromLeader { parts: found, done }).await.is_err() {
                         return;
@@ -128,11 +148,16 @@ impl Follower {
         Ok(connection)
     }
 
-    async fn fetch(&mut self, parts: &[FollowerPart]) -> Result<Vec<LeaderPart>, PeerError> {
+    /// The leader answers within `wait`, if that is given: then others want to be asked for.
+    async fn fetch(
+        &mut self,
+        parts: &[FollowerPart],
+        wait: Option<Duration>,
+    ) -> Result<Vec<LeaderPart>, PeerError> {
         let connection = self.connection().await?;
         // A topic from before there were ids can only be asked for by name.
         let highest = if parts.iter().any(|part| part.id.is_zero()) { TOPIC_IDS_FROM - 1 } else { i16::MAX };
-        let request = self.request(parts);
+        let request = self.request(parts, wait);
         let config = &self.broker.config;
         let patience =
             config.millis("replica.fetch.wait.max.ms") + config.millis("replica.socket.timeout.ms");
@@ -158,14 +183,15 @@ impl Follower {
         Ok(found)
     }
 
-    fn request(&mut self, parts: &[FollowerPart]) -> FetchRequest {
+    fn request(&mut self, parts: &[FollowerPart], wait: Option<Duration>) -> FetchRequest {
         let config = &self.broker.config;
         let number = |key: &str| i32::try_from(config.int(key)).unwrap_or(i32::MAX);
+        let wait = wait.map_or(i32::MAX, |wait| i32::try_from(wait.as_millis()).unwrap_or(i32::MAX));
         let (topics, forgotten_topics_data) = self.session.changes(parts, number("replica.fetch.max.bytes"));
         FetchRequest {
             replica_id: self.broker.id,
             replica_state: ReplicaState { replica_id: self.broker.id, replica_epoch: self.broker.epoch() },
-            max_wait_ms: number("replica.fetch.wait.max.ms"),
+            max_wait_ms: number("replica.fetch.wait.max.ms").min(wait),
             min_bytes: number("replica.fetch.min.bytes"),
             max_bytes: number("replica.fetch.response.max.bytes"),
             session_id: self.session.id,
@@ -194,6 +220,9 @@ impl Follower {
             },
             error => return Ok(self.delay(part, error)),
         };
+        if !self.delayed.is_empty() {
+            self.delayed.remove(&(part.topic.clone(), part.partition));
+        }
         Ok(Some(LeaderPart {
             topic: part.topic.clone(),
             partition: part.partition,
@@ -207,8 +236,10 @@ impl Follower {
 
     fn delay(&mut self, part: &FollowerPart, error: ErrorCode) -> Option<LeaderPart> {
         tracing::info!("Leader {} of {}-{}: {}", self.leader, part.topic, part.partition, error.name());
-        let wait = (part.next.leader_epoch, Instant::now() + self.backoff);
-        self.delayed.insert((part.topic.clone(), part.partition), wait);
+        let key = (part.topic.clone(), part.partition);
+        let time = self.delayed.get(&key).map_or(DELAY_FIRST, |delay| delay.time * 2).min(self.backoff);
+        let delay = Delay { epoch: part.next.leader_epoch, until: Instant::now() + time, time };
+        self.delayed.insert(key, delay);
         None
     }
 
@@ -243,10 +274,49 @@ impl Follower {
     }
 }
 
-/// A partition that was refused waits, unless it has a newer leader epoch by now: then the refusal is out of date.
-fn waits(delayed: &HashMap<(Str, i32), (i32, Instant)>, part: &FollowerPart) -> bool {
-    let wait = delayed.get(&(part.topic.clone(), part.partition));
-    wait.is_some_and(|(epoch, _)| *epoch >= part.next.leader_epoch)
+fn key(part: &FollowerPart) -> (Str, i32) {
+    (part.topic.clone(), part.partition)
+}
+
+/// Gives the time until one of those left out is due again.
+fn leave_delayed_out(
+    delayed: &mut HashMap<(Str, i32), Delay>,
+    parts: &mut Vec<FollowerPart>,
+    now: Instant,
+) -> Option<Duration> {
+    if delayed.is_empty() {
+        return None;
+    }
+    // A partition that is not followed any more is forgotten, as is one with a newer leader epoch.
+    let epochs: HashMap<(Str, i32), i32> =
+        parts.iter().map(|part| (key(part), part.next.leader_epoch)).collect();
+    delayed.retain(|key, delay| epochs.get(key).is_some_and(|epoch| *epoch <= delay.epoch));
+    parts.retain(|part| delayed.get(&key(part)).is_none_or(|delay| delay.until <= now));
+    let waiting = delayed.values().map(|delay| delay.until.saturating_duration_since(now));
+    waiting.filter(|wait| !wait.is_zero()).min()
+}
+
+/// Until a partition is to be followed, or in a newer leader epoch, that is neither asked for nor delayed.
+async fn more_to_follow(
+    broker: &Arc<Broker>,
+    leader: i32,
+    asked: &[FollowerPart],
+    delayed: HashMap<(Str, i32), Delay>,
+    wake: &Notify,
+) {
+    loop {
+        wake.notified().await;
+        let followed = broker.shard.ask(|reply| Event::FollowerParts { leader, reply }).await;
+        let Ok(followed) = followed else { continue };
+        let asked = asked.iter().map(|part| (key(part), part.next.leader_epoch));
+        let known: HashMap<(Str, i32), i32> =
+            delayed.iter().map(|(key, delay)| (key.clone(), delay.epoch)).chain(asked).collect();
+        let is_news =
+            |part: &FollowerPart| known.get(&key(part)).is_none_or(|epoch| *epoch < part.next.leader_epoch);
+        if followed.iter().any(is_news) {
+            return;
+        }
+    }
 }
 
 impl Session {
@@ -323,14 +393,23 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_partition_waits_until_its_epoch_is_newer() {
-        let until = Instant::now() + Duration::from_secs(1);
-        let delayed = HashMap::from([((Str::from_static("t"), 0), (1, until))]);
-        assert!(waits(&delayed, &part(0, 5)));
-        assert!(!waits(&delayed, &part(1, 5)));
+    fn a_refused_partition_waits_until_its_time_is_up_or_its_epoch_is_newer() {
+        let now = Instant::now();
+        let (time, name) = (Duration::from_millis(5), Str::from_static("t"));
+        let delay = Delay { epoch: 1, until: now + time, time };
+        let mut delayed = HashMap::from([((name.clone(), 0), delay), ((name, 7), delay)]);
+        let mut parts = vec![part(0, 5), part(1, 5)];
+        assert_eq!(leave_delayed_out(&mut delayed, &mut parts, now), Some(time));
+        assert_eq!(parts.iter().map(|part| part.partition).collect::<Vec<_>>(), [1]);
+        assert_eq!(delayed.len(), 1, "partition 7 is not followed any more");
+        let mut parts = vec![part(0, 5)];
+        assert_eq!(leave_delayed_out(&mut delayed, &mut parts, now + time), None);
+        assert_eq!((parts.len(), delayed.len()), (1, 1), "asked for again, and its delay remembered");
         let mut newer = part(0, 5);
         newer.next.leader_epoch = 2;
-        assert!(!waits(&delayed, &newer));
+        let mut parts = vec![newer];
+        assert_eq!(leave_delayed_out(&mut delayed, &mut parts, now), None);
+        assert_eq!((parts.len(), delayed.len()), (1, 0));
     }
 
     #[test]

@@ -57,11 +57,9 @@ pub struct Running {
 /// Runs a broker until `shutdown` completes, then stops it in good order.
 pub async fn run(config: BrokerConfig, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
     let running = start(config).await?;
-    let mut halted = running.halted.clone();
     tokio::select! {
         () = shutdown => running.stop().await,
-        reason = halted.wait_for(Option::is_some) => {
-            let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
+        reason = running.halted() => {
             tracing::error!("Halting: {reason}");
             running.stop().await;
         }
@@ -147,6 +145,13 @@ impl Running {
     /// The broker's id.
     pub fn id(&self) -> i32 {
         self.broker.id
+    }
+
+    /// Until the broker cannot go on, and why; it is still to be stopped.
+    pub async fn halted(&self) -> String {
+        let mut halted = self.halted.clone();
+        let reason = halted.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        reason.unwrap_or_else(|| "its tasks ended without a word".into())
     }
 
     /// Hands leadership over, closes the logs, leaves ZooKeeper.

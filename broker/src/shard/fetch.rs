@@ -1,5 +1,7 @@
 //! Reading for consumers and followers: at once if there is enough, else when there is or the time is up.
 
+use std::collections::BTreeSet;
+
 use broker_core::partition::{FetchOutcome, Fetcher, Token, WatchFor};
 use tokio::sync::oneshot;
 use wire::kafka::ErrorCode;
@@ -70,6 +72,21 @@ impl Shard {
         self.unwatch(token, &parked);
         let look = self.look(&parked.ask, true);
         let _ = parked.reply.send(look.parts);
+    }
+
+    /// Who lives. A follower whose fetch came before it was known to live is answered at once: it can join the in-sync
+    /// set with its next one, and need not wait for that until this one's time is up.
+    pub(super) fn set_alive(&mut self, alive: BTreeSet<i32>) {
+        let is_new = |id: &i32| alive.contains(id) && !self.alive.contains(id);
+        let is_of_new =
+            |part: &FetchPart| matches!(&part.fetch.fetcher, Fetcher::Follower { id, .. } if is_new(id));
+        let parked = self.fetches.iter().filter(|(_, parked)| parked.ask.parts.iter().any(is_of_new));
+        let due: Vec<(i64, Token)> = parked.map(|(token, parked)| (parked.deadline, *token)).collect();
+        for (deadline, token) in due {
+            self.fetch_deadlines.remove(&(deadline, token.0));
+            self.finish_fetch(token);
+        }
+        self.alive = alive;
     }
 
     fn watch(&mut self, token: Token, ask: &FetchAsk, ends: &[i64]) {

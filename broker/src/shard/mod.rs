@@ -235,7 +235,7 @@ impl Shard {
                 self.group_step(broker_core::group::Event::Deleted { partitions });
             }
             Event::ConfigChanged { topic } => self.config_changed(topic.as_ref()),
-            Event::Alive { brokers } => self.alive = brokers.into_iter().collect(),
+            Event::Alive { brokers } => self.set_alive(brokers.into_iter().collect()),
             Event::DescribeLogs { reply } => {
                 let _ = reply.send(self.describe_logs());
             }

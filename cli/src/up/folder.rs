@@ -38,19 +38,22 @@ impl Folder {
     /// Makes the folder if need be and takes it for this process. The system gives it back however the process ends.
     pub fn lock(&self) -> Result<File> {
         let dir = self.path.display();
-        fs::create_dir_all(&self.path).with_context(|| format!("folder {dir} cannot be made: choose another with --data"))?;
+        fs::create_dir_all(&self.path)
+            .with_context(|| format!("folder {dir} cannot be made: choose another with --data"))?;
         if !self.is_ours() && fs::read_dir(&self.path).with_context(|| format!("{dir}"))?.next().is_some() {
             bail!("folder {dir} holds other things: choose an empty or a new one with --data");
         }
         let path = self.path.join(LOCK);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file =
-            opened.with_context(|| format!("folder {dir} cannot be written to: choose another with --data"))?;
+        let mut file = opened
+            .with_context(|| format!("folder {dir} cannot be written to: choose another with --data"))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let pid = self.holder()?.map_or_else(String::new, |pid| format!(" as process {pid}"));
-                bail!("it is up already{pid}, from {dir}: see --status, --stop, or choose another folder with --data");
+                bail!(
+                    "it is up already{pid}, from {dir}: see --status, --stop, or choose another folder with --data"
+                );
             }
             Err(TryLockError::Error(why)) => return Err(why).with_context(|| format!("{}", path.display())),
         }

@@ -83,7 +83,11 @@ async fn run(plan: &Plan, begin: Instant, once: bool) -> Result<()> {
     let begin = Instant::now();
     cluster.stop().await;
     if outcome.is_ok() {
-        println!("Stopped in {} ms; the data stay in {}", begin.elapsed().as_millis(), plan.folder.path.display());
+        println!(
+            "Stopped in {} ms; the data stay in {}",
+            begin.elapsed().as_millis(),
+            plan.folder.path.display()
+        );
     }
     outcome
 }
@@ -168,7 +172,11 @@ fn purge(folder: &Folder) -> Result<()> {
     let left = folder.delete()?;
     match &left[..] {
         [] => println!("Deleted {}", folder.path.display()),
-        left => println!("Deleted the cluster in {}; not ours, so left: {}", folder.path.display(), left.join(", ")),
+        left => println!(
+            "Deleted the cluster in {}; not ours, so left: {}",
+            folder.path.display(),
+            left.join(", ")
+        ),
     }
     Ok(())
 }

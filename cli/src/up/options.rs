@@ -66,8 +66,12 @@ impl Options {
                 }
                 continue;
             }
-            let mut value =
-                || joined.clone().or_else(|| args.next().cloned()).with_context(|| format!("{name} needs a value"));
+            let mut value = || {
+                joined
+                    .clone()
+                    .or_else(|| args.next().cloned())
+                    .with_context(|| format!("{name} needs a value"))
+            };
             match name {
                 "--servers" => servers = Some(count(name, &value()?)?),
                 "--brokers" => brokers = Some(count(name, &value()?)?),
@@ -78,7 +82,10 @@ impl Options {
             }
         }
         let starts = once || servers.or(brokers).is_some() || zk_port.or(kafka_port).is_some();
-        ensure!(verb.is_none_or(|verb| verb == Verb::Help) || !starts, "options of a start and of a running cluster do not go together");
+        ensure!(
+            verb.is_none_or(|verb| verb == Verb::Help) || !starts,
+            "options of a start and of a running cluster do not go together"
+        );
         let dir = dir.map_or_else(default_dir, Ok)?;
         let verb = verb.unwrap_or(Verb::Up { once });
         Ok(Options { verb, servers, brokers, folder: Folder::new(dir), zk_port, kafka_port })

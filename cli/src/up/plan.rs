@@ -48,7 +48,10 @@ impl Plan {
         };
         let read: Result<Plan, _> = serde_json::from_str(&text);
         let plan = read.with_context(|| {
-            format!("{} is damaged: delete the cluster with --purge, or choose another folder with --data", file.display())
+            format!(
+                "{} is damaged: delete the cluster with --purge, or choose another folder with --data",
+                file.display()
+            )
         })?;
         Ok(Some(Plan { folder: folder.clone(), ..plan }))
     }
@@ -103,11 +106,12 @@ impl Plan {
             write(&self.server_config(server), &text)?;
         }
         let replicas = self.replicas();
+        // They all stop together: there is nobody whom leadership could be handed to.
         for broker in &self.brokers {
             let text = format!(
                 "broker.id={}\nlisteners=PLAINTEXT://127.0.0.1:{}\nlog.dirs={}\nzookeeper.connect={}{CHROOT}\n\
                  default.replication.factor={replicas}\noffsets.topic.replication.factor={replicas}\n\
-                 offsets.topic.num.partitions=10\ntransaction.state.log.replication.factor={replicas}\n\
+                 controlled.shutdown.enable=false\noffsets.topic.num.partitions=10\ntransaction.state.log.replication.factor={replicas}\n\
                  transaction.state.log.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n",
                 broker.id,
                 broker.port,
@@ -162,7 +166,9 @@ fn addresses(members: &[Member]) -> String {
 /// Whole or not at all: a start that is killed leaves what was there.
 fn write(path: &Path, text: &str) -> Result<()> {
     let new = path.with_added_extension("new");
-    fs::write(&new, text).and_then(|()| fs::rename(&new, path)).with_context(|| format!("{} cannot be written", path.display()))
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, path))
+        .with_context(|| format!("{} cannot be written", path.display()))
 }
 
 #[cfg(test)]

@@ -28,7 +28,9 @@ impl Ports {
     pub fn near(&mut self, usual: u16, whose: &str, option: &str) -> Result<u16> {
         let port = self.any_near(usual)?;
         if port != usual && !self.given.contains(&usual) {
-            self.moved.push(format!("Port {usual} is taken by another program: {whose} uses {port} ({option} chooses)"));
+            self.moved.push(format!(
+                "Port {usual} is taken by another program: {whose} uses {port} ({option} chooses)"
+            ));
         }
         Ok(port)
     }
@@ -36,7 +38,9 @@ impl Ports {
     /// As [`Ports::near`], for a port that only the servers themselves use.
     pub fn any_near(&mut self, usual: u16) -> Result<u16> {
         let last = usual.saturating_add(RANGE);
-        (usual..=last).find(|port| self.take(*port)).with_context(|| format!("no port from {usual} to {last} is free"))
+        (usual..=last)
+            .find(|port| self.take(*port))
+            .with_context(|| format!("no port from {usual} to {last} is free"))
     }
 
     fn take(&mut self, port: u16) -> bool {

@@ -1,7 +1,7 @@
 //! A topic, messages into it, and the same messages back: the proof that the cluster works.
 
-use super::plan::Plan;
 use super::many;
+use super::plan::Plan;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use client::admin::Admin;
@@ -50,7 +50,8 @@ pub async fn run(plan: &Plan, step: impl Fn(&str)) -> Result<()> {
     ));
     let said = produce(plan).await?;
     step(&format!("{} produced", many(said.len(), "message")));
-    let from = ends.iter().map(|(at, end)| (at.clone(), begins.get(at).copied().unwrap_or(0).max(end - OLD_READ)));
+    let from =
+        ends.iter().map(|(at, end)| (at.clone(), begins.get(at).copied().unwrap_or(0).max(end - OLD_READ)));
     let (heard, old) = consume(plan, &said, from.collect()).await?;
     let kept: i64 = ends.iter().map(|(at, end)| end - begins.get(at).copied().unwrap_or(0)).sum();
     let last = said.last().map(|said| String::from_utf8_lossy(&said.value).into_owned()).unwrap_or_default();
@@ -69,7 +70,12 @@ pub async fn metadata(plan: &Plan) -> Result<Arc<Metadata>> {
 
 fn options(plan: &Plan, kind: ClientKind) -> Result<ClientOptions> {
     let options = ClientOptions::new(kind, &plan.bootstrap(), CLIENT)?;
-    Ok(ClientOptions { api_timeout: PATIENCE, retry_backoff: RETRY, reconnect_backoff: (RETRY, PATIENCE), ..options })
+    Ok(ClientOptions {
+        api_timeout: PATIENCE,
+        retry_backoff: RETRY,
+        reconnect_backoff: (RETRY, PATIENCE),
+        ..options
+    })
 }
 
 /// Waits until every broker is known to the others, and one of them is the controller.
@@ -82,7 +88,10 @@ async fn brokers(admin: &Admin, count: usize) -> Result<Arc<Metadata>> {
         }
         if Instant::now() > end {
             let known: Vec<_> = metadata.brokers.keys().collect();
-            bail!("no controller within {PATIENCE:?} (controller {}, brokers {known:?})", metadata.controller_id);
+            bail!(
+                "no controller within {PATIENCE:?} (controller {}, brokers {known:?})",
+                metadata.controller_id
+            );
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -116,17 +125,26 @@ async fn partitions(plan: &Plan, admin: &Admin) -> Result<Vec<TopicPartition>> {
         {
             return Ok(topic.partitions.keys().map(|number| TopicPartition::new(TOPIC, *number)).collect());
         }
-        ensure!(Instant::now() < end, "topic {TOPIC} is not in sync within {PATIENCE:?}: {:?}", metadata.topics.get(TOPIC));
+        ensure!(
+            Instant::now() < end,
+            "topic {TOPIC} is not in sync within {PATIENCE:?}: {:?}",
+            metadata.topics.get(TOPIC)
+        );
         tokio::time::sleep(RETRY).await;
     }
 }
 
-async fn offsets(admin: &Admin, partitions: &[TopicPartition], time: i64) -> Result<BTreeMap<TopicPartition, i64>> {
+async fn offsets(
+    admin: &Admin,
+    partitions: &[TopicPartition],
+    time: i64,
+) -> Result<BTreeMap<TopicPartition, i64>> {
     let end = Instant::now() + PATIENCE;
     let asked = partitions.iter().map(|partition| (partition.clone(), time)).collect();
     loop {
         let listed = list_offsets(admin.cluster(), &asked, false).await?;
-        let mut wrong = listed.iter().filter_map(|(partition, found)| Some((partition, found.as_ref().err()?)));
+        let mut wrong =
+            listed.iter().filter_map(|(partition, found)| Some((partition, found.as_ref().err()?)));
         let Some((partition, code)) = wrong.next() else {
             return Ok(listed.into_iter().filter_map(|(at, found)| Some((at, found.ok()?.offset))).collect());
         };
@@ -163,7 +181,8 @@ async fn produce(plan: &Plan) -> Result<Vec<Said>> {
 /// Reads on until each message was found where its acknowledgement said. Gives how many they were, and how many others
 /// came.
 async fn consume(plan: &Plan, said: &[Said], from: BTreeMap<TopicPartition, i64>) -> Result<(usize, usize)> {
-    let mut options_ = ConsumerOptions { reset: OffsetReset::Earliest, ..ConsumerOptions::new(&plan.bootstrap(), CLIENT)? };
+    let mut options_ =
+        ConsumerOptions { reset: OffsetReset::Earliest, ..ConsumerOptions::new(&plan.bootstrap(), CLIENT)? };
     options_.client = options(plan, ClientKind::Consumer)?;
     let mut consumer = Consumer::new(options_);
     consumer.assign(from.keys().cloned());
@@ -177,7 +196,12 @@ async fn consume(plan: &Plan, said: &[Said], from: BTreeMap<TopicPartition, i64>
         for record in consumer.poll(Duration::from_millis(500)).await? {
             match wanted.remove(&(record.partition.clone(), record.offset)) {
                 Some(value) if record.value.as_ref() == Some(value) => {}
-                Some(value) => bail!("{} at offset {}: {:?} in the place of {value:?}", record.partition, record.offset, record.value),
+                Some(value) => bail!(
+                    "{} at offset {}: {:?} in the place of {value:?}",
+                    record.partition,
+                    record.offset,
+                    record.value
+                ),
                 None => old += 1,
             }
         }

@@ -14,7 +14,12 @@ pub async fn of(plan: &Plan) -> Result<String> {
     let mut rows = vec![["", "id", "address", "role"].map(str::to_owned)];
     for server in &plan.servers {
         let role = mode(server.port).await.unwrap_or_else(|| "does not serve".into());
-        rows.push(["ZooKeeper server".into(), server.id.to_string(), format!("127.0.0.1:{}", server.port), role]);
+        rows.push([
+            "ZooKeeper server".into(),
+            server.id.to_string(),
+            format!("127.0.0.1:{}", server.port),
+            role,
+        ]);
     }
     let metadata = round_trip::metadata(plan).await.ok();
     for broker in &plan.brokers {
@@ -48,7 +53,8 @@ pub fn try_it(plan: &Plan) -> String {
     let menagerie = std::env::current_exe().map_or("menagerie".into(), |path| path.display().to_string());
     let (zookeeper, kafka) = (plan.servers[0].port, plan.brokers[0].port);
     let topic = round_trip::TOPIC;
-    let mut text = format!("Try:\n  {menagerie} zkCli -server 127.0.0.1:{zookeeper} ls {CHROOT}/brokers/ids\n");
+    let mut text =
+        format!("Try:\n  {menagerie} zkCli -server 127.0.0.1:{zookeeper} ls {CHROOT}/brokers/ids\n");
     for (tool, args) in [
         ("kafka-topics", "--describe".to_owned()),
         ("kafka-console-producer", format!("--topic {topic}")),
@@ -61,8 +67,8 @@ pub fn try_it(plan: &Plan) -> String {
     text + "\nIt stays up: Ctrl-C stops it."
 }
 
-/// The server's answer to `srvr`.
-async fn mode(port: u16) -> Option<String> {
+/// The server's place in the ensemble, by its answer to `srvr`; `None` while it does not serve.
+pub async fn mode(port: u16) -> Option<String> {
     let ask = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
         stream.write_all(b"srvr").await.ok()?;
