@@ -64,9 +64,7 @@ enum Role {
     /// Before the first tick.
     Starting,
     /// The leader was lost while the log was being cut: without the end of that, nothing can be said of its history.
-    Cutting {
-        zxid: Zxid,
-    },
+    Cutting,
     /// Connections of learners that were faster than this server's own election wait for its end.
     Looking {
         since: u64,
@@ -150,13 +148,13 @@ impl Peer {
                     Role::Leading(leader) => leader.on_durable(server, now, out),
                     Role::Learning(learner) => learner.on_durable(zxid, server, now, out),
                     Role::Standalone(standalone) => standalone.on_durable(server, now, out),
-                    Role::Starting | Role::Cutting { .. } | Role::Looking { .. } => Ok(()),
+                    Role::Starting | Role::Cutting | Role::Looking { .. } => Ok(()),
                 };
             }
             Event::Truncated { database } => match &mut self.role {
                 Role::Learning(learner) => return learner.on_truncated(*database, server, now, out),
-                Role::Cutting { zxid } => {
-                    server.history.truncated(*database, *zxid);
+                Role::Cutting => {
+                    server.history.truncated(*database);
                     server.replacements += 1;
                     self.look(now, out);
                     return Ok(());
@@ -176,7 +174,7 @@ impl Peer {
                 learner.serve_front(&mut self.server, out);
                 Ok(())
             }
-            Role::Starting | Role::Cutting { .. } | Role::Looking { .. } => {
+            Role::Starting | Role::Cutting | Role::Looking { .. } => {
                 self.server.up.clear();
                 Ok(())
             }
@@ -190,7 +188,7 @@ impl Peer {
                 self.start(now, out);
                 Ok(())
             }
-            Role::Cutting { .. } => Ok(()),
+            Role::Cutting => Ok(()),
             Role::Looking { .. } => {
                 let elected = self.election.as_mut().and_then(|election| election.tick(now, out));
                 self.elected(elected, now, out)
@@ -234,18 +232,22 @@ impl Peer {
         let cutting = match &mut self.role {
             Role::Leading(leader) => {
                 leader.shutdown(out);
-                None
+                false
             }
             Role::Learning(learner) => learner.shutdown(&mut self.server, out),
-            _ => None,
+            _ => false,
         };
         self.server.front.serve(false, now, out);
         self.server.up.clear();
-        self.server.history.fast_forward();
+        if self.server.history.fast_forward() {
+            // A snapshot that goes on would hold, under its older name, what may never be committed.
+            self.server.replacements += 1;
+        }
         log(out, LogLevel::Warn, "PeerState set to LOOKING");
-        match cutting {
-            Some(zxid) => self.role = Role::Cutting { zxid },
-            None => self.look(now, out),
+        if cutting {
+            self.role = Role::Cutting;
+        } else {
+            self.look(now, out);
         }
     }
 
@@ -317,7 +319,7 @@ impl Peer {
             Role::Leading(leader) => leader.on_closed(link),
             Role::Learning(learner) => return learner.on_closed(link),
             Role::Looking { early, .. } => drop(early.remove(&link)),
-            Role::Starting | Role::Cutting { .. } | Role::Standalone(_) => {}
+            Role::Starting | Role::Cutting | Role::Standalone(_) => {}
         }
         Ok(())
     }
@@ -341,7 +343,7 @@ impl Peer {
                 }
                 Ok(())
             }
-            Role::Starting | Role::Cutting { .. } | Role::Standalone(_) => Ok(()),
+            Role::Starting | Role::Cutting | Role::Standalone(_) => Ok(()),
         }
     }
 
@@ -349,7 +351,7 @@ impl Peer {
     pub fn deadline(&self) -> Option<u64> {
         let role = match &self.role {
             Role::Starting => Some(0),
-            Role::Cutting { .. } => None,
+            Role::Cutting => None,
             Role::Looking { .. } => self.election.as_ref().and_then(Election::deadline),
             Role::Leading(leader) => Some(leader.deadline()),
             Role::Learning(learner) => Some(learner.deadline(&self.server)),
@@ -369,7 +371,7 @@ impl Peer {
             proposal_sizes: None,
         };
         match &self.role {
-            Role::Starting | Role::Cutting { .. } | Role::Looking { .. } => {}
+            Role::Starting | Role::Cutting | Role::Looking { .. } => {}
             Role::Standalone(standalone) => {
                 (status.mode, status.serving) = (Mode::Standalone, true);
                 status.proposal_sizes = Some(standalone.pipeline.proposal_sizes());
@@ -401,7 +403,7 @@ impl Peer {
         let pipeline = match &self.role {
             Role::Leading(leader) => leader.pipeline()?,
             Role::Standalone(standalone) => &standalone.pipeline,
-            Role::Starting | Role::Cutting { .. } | Role::Looking { .. } | Role::Learning(_) => return None,
+            Role::Starting | Role::Cutting | Role::Looking { .. } | Role::Learning(_) => return None,
         };
         Some(pipeline.sessions.by_deadline())
     }
@@ -415,7 +417,7 @@ impl Peer {
     /// snapshot may be begun now, because the disk holds another history than memory.
     pub fn snapshot_basis(&self) -> Option<u64> {
         let one = match &self.role {
-            Role::Cutting { .. } => false,
+            Role::Cutting => false,
             Role::Learning(learner) => learner.is_one_with_disk(),
             _ => true,
         };

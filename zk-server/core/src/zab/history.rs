@@ -104,17 +104,20 @@ impl History {
         }
     }
 
-    /// The whole log counts from here on: what was pending when a role ended is applied, as a restart would.
-    pub fn fast_forward(&mut self) {
+    /// The whole log counts from here on: what was pending when a role ended is applied, as a restart would. True:
+    /// there was something.
+    pub fn fast_forward(&mut self) -> bool {
+        let any = !self.pending.is_empty();
         while let Some(txn) = self.pending.pop_front() {
             self.replay(&txn);
         }
+        any
     }
 
-    /// The log was cut behind `zxid`, and this is what is left.
-    pub fn truncated(&mut self, db: Database, zxid: Zxid) {
+    /// The log was cut, and this is what is left.
+    pub fn truncated(&mut self, db: Database) {
         self.db = db;
-        self.db.set_last_zxid(zxid);
+        let zxid = self.db.last_zxid();
         self.pending.clear();
         (self.appended, self.durable) = (zxid, zxid);
         while self.committed.back().is_some_and(|last| last.zxid > zxid) {

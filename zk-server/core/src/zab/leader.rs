@@ -283,7 +283,10 @@ impl Leader {
             server.store_accepted_epoch(self.epoch, out);
             self.promised.insert(self.me);
         }
-        if matches!(self.phase, Phase::Promise) && self.is_quorum(&self.promised) {
+        // Who has the epoch vouches for its beginning, so this server's own history must be safe before it says so:
+        // with a part of it lost, it would still win against those who have all of it, from the epoch before.
+        let safe = server.history.is_durable();
+        if matches!(self.phase, Phase::Promise) && safe && self.is_quorum(&self.promised) {
             self.enter(Phase::Synchronization, server, now);
             server.store_current_epoch(self.epoch, out);
             let ids: Vec<LinkId> = self.links.keys().copied().collect();
@@ -583,3 +586,6 @@ fn read_request(packet: QuorumPacket, link: LinkId) -> Result<Request, wire::jut
         origin: Some(link),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,8 +171,8 @@ impl Learner {
         Ok(())
     }
 
-    /// Lets the leader go. The zxid behind which the log is being cut: the history is unknown until that is done.
-    pub fn shutdown(&mut self, server: &mut Server, out: &mut Vec<Effect>) -> Option<Zxid> {
+    /// Lets the leader go. True: the log is being cut, and the history is unknown until that is done.
+    pub fn shutdown(&mut self, server: &mut Server, out: &mut Vec<Effect>) -> bool {
         if let Some(history) = self.replaced.take() {
             server.history = history;
             server.replacements += 1;
@@ -180,10 +180,7 @@ impl Learner {
         if let Some(link) = self.link.take() {
             out.push(Effect::CloseLink { link });
         }
-        match self.stage {
-            Stage::Truncating { zxid } => Some(zxid),
-            _ => None,
-        }
+        matches!(self.stage, Stage::Truncating { .. })
     }
 
     fn send(&self, packet: QuorumPacket, out: &mut Vec<Effect>) {
@@ -299,9 +296,14 @@ impl Learner {
         out: &mut Vec<Effect>,
     ) -> Result<(), Over> {
         let Stage::Truncating { zxid } = self.stage else { return Ok(()) };
-        server.history.truncated(database, zxid);
+        let end = database.last_zxid();
+        server.history.truncated(database);
         server.replacements += 1;
         self.stage = Stage::Syncing;
+        if end != zxid {
+            // A snapshot of a leader held what is cut off, and what the log lacks. The next leader is told the truth.
+            return Err(Over(format!("The log was to be cut behind 0x{zxid:x}, and ends with 0x{end:x}")));
+        }
         self.release(server, now, out)
     }
 

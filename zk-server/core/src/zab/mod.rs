@@ -27,7 +27,7 @@ pub struct Server {
     pub accepted_epoch: i64,
     /// The epoch whose initial history this server has.
     pub current_epoch: i64,
-    /// Counts how often another database took this one's place.
+    /// Counts how often the database became another one than the committed transactions make of it.
     pub replacements: u64,
     /// What the front has asked for and its role has not yet taken.
     pub up: Vec<Upcall>,

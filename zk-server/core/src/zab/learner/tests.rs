@@ -151,3 +151,28 @@ fn a_follower_whose_log_is_being_cut_votes_when_that_is_done() {
     assert!(follower.has("/both") && !follower.has("/own"));
     assert!(follower.peer.snapshot_basis().is_some());
 }
+
+#[test]
+fn a_log_that_cannot_be_cut_where_it_should_tells_the_next_leader_where_it_ends() {
+    let mut follower = Follower::choosing();
+    follower.packet(packet::TRUNC, zxid(1, 1), None);
+    // The snapshot of an earlier leader was the only place where 1/1 stood, and went with what is behind it.
+    follower.step(Event::Truncated { database: Box::new(database(&[])) });
+    assert_eq!(follower.voted(), [0; 2]);
+    assert!(!follower.has("/both"));
+}
+
+#[test]
+fn a_snapshot_under_way_is_given_up_when_what_is_not_committed_comes_to_count() {
+    let mut follower = Follower::choosing();
+    follower.packet(packet::DIFF, zxid(1, 2), None);
+    follower.packet(packet::NEW_LEADER, zxid(2, 0), None);
+    follower.packet(packet::UP_TO_DATE, -1, None);
+    let begun = follower.peer.snapshot_basis();
+    follower.packet(packet::PROPOSAL, zxid(2, 1), Some(create(zxid(2, 1), "/proposed").bytes));
+    assert_eq!(follower.peer.snapshot_basis(), begun);
+    follower.step(Event::LinkClosed { link: LINK });
+    assert!(follower.has("/proposed"));
+    let now = follower.peer.snapshot_basis();
+    assert!(now.is_some() && now != begun);
+}

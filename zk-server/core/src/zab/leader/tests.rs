@@ -1,0 +1,96 @@
+//! What a leader makes sure of before it vouches for an epoch.
+
+use crate::config::{Ensemble, Role};
+use crate::event::{Effect, Event, LinkId, Now};
+use crate::peer::Recovered;
+use crate::{Database, Peer};
+use wire::jute::Record;
+use wire::zk::quorum::{LearnerInfo, Notification, PROTOCOL, PeerState, QuorumPacket, packet};
+use wire::zk::txn::{CreateTxn, Txn, TxnHeader, TxnRecord};
+use wire::zk::{Zxid, op, zxid};
+
+struct Server {
+    peer: Peer,
+    out: Vec<Effect>,
+}
+
+impl Server {
+    fn new() -> Server {
+        let members = (1..=3).map(|sid| (sid, Role::Participant)).collect();
+        let ensemble = Ensemble { members, text: "version=0".into(), version: 0 };
+        let recovered = Recovered {
+            database: Database::new(),
+            last_logged: 0,
+            recent: vec![],
+            accepted_epoch: 1,
+            current_epoch: 1,
+        };
+        let peer = Peer::new(crate::zab::tests::config(1, Some(ensemble)), recovered);
+        let mut server = Server { peer, out: vec![] };
+        server.step(Event::Tick);
+        server
+    }
+
+    fn step(&mut self, event: Event) {
+        self.peer.step(Now { mono: 1000, wall: 0 }, event, &mut self.out);
+    }
+
+    /// Both others vote for a leader.
+    fn elect(&mut self, leader: i64, zxid: Zxid, round: i64, peer_epoch: i64) {
+        for from in [2, 3] {
+            let vote =
+                Notification { state: PeerState::Looking, leader, zxid, round, peer_epoch, config: None };
+            self.step(Event::Vote { from, vote });
+        }
+    }
+
+    fn packet(&mut self, link: LinkId, kind: i32, zxid: Zxid, data: Option<bytes::Bytes>) {
+        self.step(Event::LinkPacket { link, packet: QuorumPacket::new(kind, zxid, data) });
+    }
+
+    /// Follows server 3 into epoch 2, and gets a proposal that the log does not hold yet.
+    fn follow(&mut self) {
+        let link = LinkId(3);
+        self.elect(3, 0, 1, 1);
+        self.step(Event::LinkOpened { link, leader: Some(3) });
+        self.packet(link, packet::LEADER_INFO, zxid(2, 0), Some(PROTOCOL.encode()));
+        self.packet(link, packet::DIFF, 0, None);
+        self.packet(link, packet::NEW_LEADER, zxid(2, 0), None);
+        self.packet(link, packet::UP_TO_DATE, -1, None);
+        let header = TxnHeader { session: 1, cxid: 1, zxid: zxid(2, 1), time: 5, kind: op::CREATE };
+        let path = "/late".into();
+        let create = CreateTxn { path, data: None, acl: vec![], ephemeral: false, parent_cversion: 1 };
+        let txn = Txn::new(header, TxnRecord::Create(create), None);
+        self.packet(link, packet::PROPOSAL, zxid(2, 1), Some(txn.bytes));
+        self.step(Event::LinkClosed { link });
+        self.out.clear();
+    }
+
+    fn vouches(&self, epoch: i64) -> bool {
+        self.out
+            .iter()
+            .any(|effect| matches!(effect, Effect::StoreCurrentEpoch { epoch: at } if *at == epoch))
+    }
+
+    fn sends(&self, kind: i32) -> bool {
+        self.out
+            .iter()
+            .any(|effect| matches!(effect, Effect::SendPacket { packet, .. } if packet.kind == kind))
+    }
+}
+
+#[test]
+fn a_leader_vouches_for_its_epoch_when_its_own_history_is_on_stable_storage() {
+    let mut server = Server::new();
+    server.follow();
+    server.elect(1, zxid(2, 1), 2, 2);
+    let link = LinkId(5);
+    server.step(Event::LinkOpened { link, leader: None });
+    let info = LearnerInfo { sid: 2, protocol: PROTOCOL, config_version: 0 };
+    server.packet(link, packet::FOLLOWER_INFO, zxid(2, 0), Some(info.encode()));
+    assert!(server.sends(packet::LEADER_INFO));
+    server.packet(link, packet::ACK_EPOCH, 0, Some(2i32.encode()));
+    assert!(!server.vouches(3) && !server.sends(packet::NEW_LEADER), "0x200000001 may still be lost");
+    server.step(Event::Durable { zxid: zxid(2, 1) });
+    assert!(server.vouches(3) && server.sends(packet::NEW_LEADER));
+}
