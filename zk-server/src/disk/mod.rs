@@ -235,4 +235,4 @@ fn folder_size(folder: &Path) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

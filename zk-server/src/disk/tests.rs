@@ -29,10 +29,10 @@ pub fn config() -> DiskConfig {
 }
 
 /// A server's folders, without a server.
-struct Home(tempfile::TempDir);
+pub struct Home(tempfile::TempDir);
 
 impl Home {
-    fn new() -> Home {
+    pub fn new() -> Home {
         Home(tempfile::tempdir().unwrap())
     }
 
@@ -41,7 +41,7 @@ impl Home {
         Disk { snapshots: folder.clone(), logs: folder, config: config(), recent_max: 500, standalone: true }
     }
 
-    fn open(&self) -> Result<(Disk, Recovered), String> {
+    pub fn open(&self) -> Result<(Disk, Recovered), String> {
         let disk = self.disk();
         let recovered = disk.check_folders().and_then(|()| disk.remove_temporaries());
         let recovered = recovered.and_then(|()| recovery::recover(&disk));
@@ -52,7 +52,7 @@ impl Home {
         text.replace(&format!("{}/", self.0.path().display()), "")
     }
 
-    fn files(&self) -> Vec<String> {
+    pub fn files(&self) -> Vec<String> {
         let mut files = names(&self.0.path().join("version-2")).unwrap();
         files.sort();
         files

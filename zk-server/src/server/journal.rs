@@ -72,12 +72,17 @@ impl Journal {
         self.order(Job::Truncate(zxid));
     }
 
-    /// Waits until everything ordered so far is done.
-    pub fn wait(&self) {
+    /// Tells when everything ordered so far is done; an error says that it never will be: the thread failed, and has
+    /// told the loop.
+    pub fn barrier(&self) -> Receiver<()> {
         let (done, wait) = sync_channel(1);
         self.order(Job::Barrier(done));
-        // An error: the thread failed, and has told the loop.
-        let _ = wait.recv();
+        wait
+    }
+
+    /// Waits until everything ordered so far is done.
+    pub fn wait(&self) {
+        let _ = self.barrier().recv();
     }
 
     /// Does what is ordered, and ends.

@@ -5,7 +5,7 @@ use super::Exit;
 use super::clients::Clients;
 use super::inbox::{Inbox, Input};
 use super::journal::Journal;
-use super::snapshots::{Trigger, Writing, random};
+use super::snapshots::{Permit, Seal, Trigger, Writing, random};
 use crate::config::Config;
 use crate::disk::{Disk, DiskError};
 use crate::election_net::ElectionNet;
@@ -124,6 +124,8 @@ struct Loop {
     appends: Vec<(Zxid, Bytes)>,
     trigger: Trigger,
     snapping: Option<Snapping>,
+    /// Of the last snapshot that was encoded: its thread may still be at it.
+    sealing: Option<Permit>,
     mode: watch::Sender<Mode>,
     effects: Vec<Effect>,
     next_purge: Option<Instant>,
@@ -143,6 +145,7 @@ impl Loop {
             appends: Vec::new(),
             trigger: Trigger::new(config.disk.snap_count, config.disk.snap_bytes),
             snapping: None,
+            sealing: None,
             effects: Vec::new(),
             next_purge: config.disk.purge_interval.map(|_| Instant::now()),
             exit: None,
@@ -396,6 +399,9 @@ impl Loop {
     /// What it was taken of is no longer the state.
     fn give_up_snapshot(&mut self) {
         self.snapping = None;
+        if let Some(permit) = self.sealing.take() {
+            permit.withdraw();
+        }
     }
 
     fn snapshot_slice(&mut self) {
@@ -423,7 +429,9 @@ impl Loop {
             && snapping.held.is_none()
             && let Some(done) = self.snapping.take()
         {
-            done.writing.finish(done.digest, self.peer.database().last_zxid());
+            let last_zxid = self.peer.database().last_zxid();
+            let seal = Seal { digest: done.digest, last_zxid, logged: self.journal.barrier() };
+            self.sealing = Some(done.writing.finish(seal));
         }
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{info, warn};
 use wire::zk::Zxid;
 
@@ -67,13 +68,44 @@ pub(crate) fn random() -> u64 {
 #[derive(Debug)]
 enum Piece {
     Chunk(Bytes),
-    Finish { digest: Option<(Zxid, i64)>, last_zxid: Zxid },
+    Finish(Seal),
+}
+
+/// What ends a snapshot.
+#[derive(Debug)]
+pub(crate) struct Seal {
+    pub digest: Option<(Zxid, i64)>,
+    pub last_zxid: Zxid,
+    /// Tells when the log holds all that the snapshot may show. Before that the file must not count: with the end of
+    /// the log lost, it would show transactions that nobody has logged.
+    pub logged: Receiver<()>,
+}
+
+/// Whether a snapshot may still become a file that counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Permit(Arc<Mutex<bool>>);
+
+impl Permit {
+    fn new() -> Permit {
+        Permit(Arc::new(Mutex::new(true)))
+    }
+
+    /// When this returns, the file is there, or never will be.
+    pub fn withdraw(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+
+    fn use_by<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        let granted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        granted.then(act)
+    }
 }
 
 /// A snapshot that a thread is writing.
 #[derive(Debug)]
 pub(crate) struct Writing {
     pieces: SyncSender<Piece>,
+    permit: Permit,
 }
 
 impl Writing {
@@ -81,9 +113,11 @@ impl Writing {
     pub fn start(disk: &Disk, zxid: Zxid, inbox: Inbox) -> Result<Writing, DiskError> {
         let writer = disk.snapshot(zxid, false)?;
         let (pieces, todo) = sync_channel(CHUNKS_WAITING);
+        let permit = Permit::new();
+        let granted = permit.clone();
         info!("Snapshotting: 0x{zxid:x}");
         let thread = std::thread::Builder::new().name("Snapshot Thread".into());
-        let spawned = thread.spawn(move || match write(writer, todo) {
+        let spawned = thread.spawn(move || match write(writer, todo, &granted) {
             Ok(Some(path)) => info!("Snapshot written: {}", path.display()),
             Ok(None) => warn!("The snapshot of 0x{zxid:x} was given up"),
             Err(error) => {
@@ -93,7 +127,7 @@ impl Writing {
         });
         spawned
             .map_err(|source| DiskError::Broken(format!("cannot start the snapshot's thread: {source}")))?;
-        Ok(Writing { pieces })
+        Ok(Writing { pieces, permit })
     }
 
     /// Gives the chunk back where the disk is behind.
@@ -104,17 +138,27 @@ impl Writing {
         }
     }
 
-    /// Seals it.
-    pub fn finish(self, digest: Option<(Zxid, i64)>, last_zxid: Zxid) {
-        let _ = self.pieces.send(Piece::Finish { digest, last_zxid });
+    /// Has the thread seal it once the log is that far, unless the permit is withdrawn before.
+    pub fn finish(self, seal: Seal) -> Permit {
+        let _ = self.pieces.send(Piece::Finish(seal));
+        self.permit
     }
 }
 
-fn write(mut writer: SnapshotWriter, todo: Receiver<Piece>) -> Result<Option<PathBuf>, DiskError> {
+fn write(
+    mut writer: SnapshotWriter,
+    todo: Receiver<Piece>,
+    permit: &Permit,
+) -> Result<Option<PathBuf>, DiskError> {
     for piece in todo {
         match piece {
             Piece::Chunk(chunk) => writer.write(&chunk)?,
-            Piece::Finish { digest, last_zxid } => return writer.finish(digest, last_zxid).map(Some),
+            Piece::Finish(Seal { digest, last_zxid, logged }) => {
+                if logged.recv().is_err() {
+                    return Ok(None);
+                }
+                return permit.use_by(|| writer.finish(digest, last_zxid)).transpose();
+            }
         }
     }
     Ok(None)
@@ -123,6 +167,8 @@ fn write(mut writer: SnapshotWriter, todo: Receiver<Piece>) -> Result<Option<Pat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::tests::Home;
+    use bytes::BytesMut;
 
     #[test]
     fn a_snapshot_is_due_in_the_upper_half_of_its_count_or_bytes() {
@@ -140,5 +186,46 @@ mod tests {
         let mut by_size = Trigger::new(1_000_000, 1000);
         by_size.reset(0);
         assert_eq!(due_after(&mut by_size), Some(51));
+    }
+
+    /// Everything that the thread is to write of `snapshot.<zxid>`, and what tells it of the log.
+    fn whole(disk: &Disk, zxid: Zxid) -> (SnapshotWriter, Receiver<Piece>, SyncSender<()>) {
+        let mut stream = BytesMut::new();
+        zk_core::Database::new().encode_stream(&mut stream);
+        let (pieces, todo) = sync_channel(2);
+        let (log, logged) = sync_channel(1);
+        pieces.send(Piece::Chunk(stream.freeze())).unwrap();
+        pieces.send(Piece::Finish(Seal { digest: None, last_zxid: zxid, logged })).unwrap();
+        (disk.snapshot(zxid, false).unwrap(), todo, log)
+    }
+
+    #[test]
+    fn a_snapshot_counts_once_the_log_is_as_far() {
+        let home = Home::new();
+        let (disk, _) = home.open().unwrap();
+        let (writer, todo, log) = whole(&disk, 7);
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| write(writer, todo, &Permit::new()).unwrap());
+            assert!(!home.files().contains(&"snapshot.7".to_owned()));
+            log.send(()).unwrap();
+            assert!(thread.join().unwrap().is_some());
+        });
+        assert!(home.files().contains(&"snapshot.7".to_owned()));
+    }
+
+    #[test]
+    fn a_snapshot_never_counts_without_its_permit_or_its_log() {
+        let home = Home::new();
+        let (disk, _) = home.open().unwrap();
+        let before = home.files();
+        let (writer, todo, log) = whole(&disk, 7);
+        let permit = Permit::new();
+        permit.withdraw();
+        log.send(()).unwrap();
+        assert!(write(writer, todo, &permit).unwrap().is_none());
+        let (writer, todo, log) = whole(&disk, 8);
+        drop(log);
+        assert!(write(writer, todo, &Permit::new()).unwrap().is_none());
+        assert_eq!(home.files(), before);
     }
 }
