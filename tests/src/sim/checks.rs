@@ -1,12 +1,13 @@
 //! What must hold, whatever goes wrong.
 
+use super::client::Client;
 use super::node::Node;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use wire::zk::{SessionId, Zxid, epoch_of};
-use zk_core::Peer;
 use zk_core::peer::Mode;
+use zk_core::{Database, Peer};
 
 #[derive(Debug)]
 struct Write {
@@ -29,6 +30,16 @@ pub struct Checks {
     /// What each version of a node was, as of when.
     versions: BTreeMap<(String, i32), (Zxid, Bytes)>,
     last_acked: Zxid,
+    /// Nodes whose deletion was asked for, and acknowledged.
+    vanishing: BTreeSet<String>,
+    vanished: BTreeSet<String>,
+    /// The numbers of sequential nodes, by zxid.
+    numbers: BTreeMap<Zxid, i64>,
+    twins: Vec<(String, String)>,
+    /// Nodes of sessions that their clients no longer have.
+    expiring: BTreeSet<String>,
+    /// Sessions that their clients have closed.
+    closed: BTreeSet<SessionId>,
 }
 
 impl Checks {
@@ -58,6 +69,9 @@ impl Checks {
         let status = peer.status();
         let state = (peer.database().digest().digest, hash(peer.database().sessions()));
         let known = *self.states.entry(status.last_zxid).or_insert(state);
+        if let Some(session) = peer.database().orphaned_sessions().first() {
+            return Err(format!("server {} has nodes of session 0x{session:x}, which is over", node + 1));
+        }
         if known != state {
             return Err(format!(
                 "server {} has the tree and the sessions {state:x?} at 0x{:x}, others had {known:x?}",
@@ -108,6 +122,56 @@ impl Checks {
         self.seen(path, zxid, version, data)
     }
 
+    /// Somebody asks for its deletion: from here on it may be gone.
+    pub fn may_vanish(&mut self, path: &str) {
+        self.vanishing.insert(path.into());
+    }
+
+    pub fn deleted(&mut self, path: &str, zxid: Zxid, floor: Zxid) -> Result<(), String> {
+        if zxid <= floor {
+            return Err(format!(
+                "a deletion of {path} got 0x{zxid:x}, but 0x{floor:x} was acknowledged before it"
+            ));
+        }
+        self.last_acked = self.last_acked.max(zxid);
+        self.vanished.insert(path.into());
+        Ok(())
+    }
+
+    /// Two nodes of one transaction.
+    pub fn both_or_none(&mut self, path: String, twin: String) {
+        self.twins.push((path, twin));
+    }
+
+    /// Sequential nodes are numbered in the order of their transactions.
+    pub fn numbered(&mut self, zxid: Zxid, number: i64) -> Result<(), String> {
+        let before = self.numbers.range(..zxid).next_back();
+        let after = self.numbers.range(zxid + 1..).next();
+        if before.is_some_and(|(_, before)| *before >= number)
+            || after.is_some_and(|(_, after)| *after <= number)
+        {
+            return Err(format!("0x{zxid:x} has the number {number} between {before:?} and {after:?}"));
+        }
+        self.numbers.insert(zxid, number);
+        Ok(())
+    }
+
+    /// A client has closed its session: its nodes are gone.
+    pub fn session_closed(&mut self, session: SessionId, ephemerals: BTreeSet<String>) {
+        self.closed.insert(session);
+        self.vanished.extend(ephemerals);
+    }
+
+    /// A client was told that its session is over. A leader says so when it has begun to end the session; another one
+    /// that never hears of that ends it once more, when its time is up.
+    pub fn session_expired(&mut self, ephemerals: BTreeSet<String>) {
+        self.expiring.extend(ephemerals);
+    }
+
+    pub fn awaits_expiry(&self) -> bool {
+        !self.expiring.is_empty()
+    }
+
     /// A version of a node is one value, written once.
     pub fn seen(&mut self, path: &str, zxid: Zxid, version: i32, data: &Bytes) -> Result<(), String> {
         let value = (zxid, data.clone());
@@ -121,7 +185,8 @@ impl Checks {
     /// Durability: every acknowledged write is in everyone's state. Agreement: the states are one.
     pub fn final_state(&self, nodes: &[Node]) -> Result<(), String> {
         let mut newest: BTreeMap<&str, (Zxid, &Bytes)> = BTreeMap::new();
-        for (zxid, write) in self.writes.iter().filter(|(_, write)| write.lasting) {
+        let lasting = |write: &Write| write.lasting && !self.vanishing.contains(&write.path);
+        for (zxid, write) in self.writes.iter().filter(|(_, write)| lasting(write)) {
             newest.insert(&write.path, (*zxid, &write.data));
         }
         let mut first = None;
@@ -140,6 +205,7 @@ impl Checks {
                     ));
                 }
             }
+            self.check_ends(db).map_err(|why| format!("server {}: {why}", at + 1))?;
             let state = (db.last_zxid(), db.digest().digest, db.sessions());
             let first = first.get_or_insert(state);
             if *first != state {
@@ -147,6 +213,36 @@ impl Checks {
             }
             if db.digest_mismatches() > 0 {
                 return Err(format!("server {} counts digest mismatches", at + 1));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was deleted is gone, with what belonged to sessions that are over; multis were whole.
+    fn check_ends(&self, db: &Database) -> Result<(), String> {
+        let mut gone = self.vanished.iter().chain(&self.expiring);
+        if let Some(path) = gone.find(|path| db.node(path).is_some()) {
+            return Err(format!("{path} is there, though its end was acknowledged"));
+        }
+        if let Some(session) = self.closed.iter().find(|session| db.sessions().contains_key(session)) {
+            return Err(format!("session 0x{session:x} lives, though it was closed"));
+        }
+        let half = |(path, twin): &&(String, String)| db.node(path).is_some() != db.node(twin).is_some();
+        // One of two may have been deleted since.
+        let half = self.twins.iter().find(|pair| half(pair) && !self.vanishing.contains(&pair.0));
+        if let Some((path, twin)) = half {
+            return Err(format!("there is only one of {path} and {twin}"));
+        }
+        Ok(())
+    }
+
+    /// Ephemeral nodes live as long as their session.
+    pub fn session_state(&self, client: &Client, db: &Database) -> Result<(), String> {
+        let lives = db.sessions().contains_key(&client.session);
+        let held: BTreeSet<&str> = db.ephemerals_of(client.session).collect();
+        for path in &client.ephemerals {
+            if held.contains(path.as_str()) != lives || db.node(path).is_some() != lives {
+                return Err(format!("{path} of session 0x{:x}, which lives: {lives}", client.session));
             }
         }
         Ok(())

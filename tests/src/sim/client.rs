@@ -1,47 +1,21 @@
-//! Simulated clients: sessions, pipelined requests, reconnects, and the checks that one session allows.
+//! Simulated clients: sessions, pipelined requests, and reconnects that bring the watches along. What answers must be
+//! like is in [`super::replies`].
 
 use super::net::Payload;
 use super::node::SESSION_MS;
+use super::request::{Kind, Request, xid_of};
 use super::world::{Happening, World};
 use bytes::{Bytes, BytesMut};
 use rand::RngExt;
-use std::collections::{BTreeMap, VecDeque};
-use wire::jute::{Reader, Record};
-use wire::zk::{
-    Acl, ConnectRequest, ConnectResponse, CreateRequest, CreateResponse, GetDataResponse, Id, PathRequest,
-    PathWatchRequest, ReplyHeader, RequestHeader, SetDataRequest, Stat, WatcherEvent, Zxid, err, op, perm,
-    xid,
-};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use wire::Str;
+use wire::jute::Record;
+use wire::zk::{ConnectRequest, ConnectResponse, RequestHeader, SetWatchesRequest, Zxid, op, xid};
+use zk_core::Database;
 
-/// The time between two thoughts, ms.
-const THINK_MS: std::ops::Range<u64> = 10..120;
 const OUTSTANDING_MAX: usize = 4;
 const HANDSHAKE_MS: u64 = 1500;
 const KEYS: usize = 3;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
-    /// A node of its own name: must succeed.
-    CreateNew,
-    CreateKey,
-    CreateEphemeral,
-    Set,
-    Get {
-        watch: bool,
-    },
-    Sync,
-    Ping,
-}
-
-#[derive(Debug)]
-struct Request {
-    xid: i32,
-    kind: Kind,
-    path: String,
-    data: Bytes,
-    /// The last write that anyone had seen acknowledged when this was sent.
-    floor: Zxid,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
@@ -50,24 +24,41 @@ enum Wish {
     Nothing,
 }
 
+/// What a watch waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watch {
+    /// Another mzxid, or the node's end.
+    Data,
+    /// The node's coming.
+    Exist,
+    /// Another pzxid, or the node's end.
+    Child,
+}
+
 #[derive(Debug)]
 pub struct Client {
     pub id: usize,
-    conn: Option<usize>,
-    established: bool,
+    pub conn: Option<usize>,
+    pub established: bool,
     since: u64,
-    heard_at: u64,
+    pub heard_at: u64,
     sent_at: u64,
-    session: i64,
+    pub session: i64,
     password: Option<Bytes>,
-    last_zxid: Zxid,
+    pub last_zxid: Zxid,
     next_xid: i32,
     made: u64,
-    outstanding: VecDeque<Request>,
+    pub outstanding: VecDeque<Request>,
     /// What this session knows of each node: the newest mzxid.
-    known: BTreeMap<String, Zxid>,
-    /// Nodes with a watch, and their mzxid when it was set.
-    watched: BTreeMap<String, Zxid>,
+    pub known: BTreeMap<String, Zxid>,
+    /// The newest pzxid of the root.
+    pub known_children: Zxid,
+    /// Watches that have not fired, with the zxid of what was seen when they were set.
+    pub watched: BTreeMap<(Watch, String), Zxid>,
+    /// Acknowledged nodes of this client alone that it has not tried to delete.
+    pub mine: BTreeSet<String>,
+    /// Those that end with the session.
+    pub ephemerals: BTreeSet<String>,
     wish: Wish,
 }
 
@@ -87,7 +78,10 @@ impl Client {
             made: 0,
             outstanding: VecDeque::new(),
             known: BTreeMap::new(),
+            known_children: 0,
             watched: BTreeMap::new(),
+            mine: BTreeSet::new(),
+            ephemerals: BTreeSet::new(),
             wish: Wish::Work,
         }
     }
@@ -101,18 +95,27 @@ impl Client {
         self.wish == Wish::Nothing
     }
 
-    fn forget_connection(&mut self) {
+    pub fn wrote_new(&mut self) {
+        if self.wish == Wish::OneWrite {
+            self.wish = Wish::Nothing;
+        }
+    }
+
+    pub fn forget_connection(&mut self) {
         self.conn = None;
         self.established = false;
         self.outstanding.clear();
-        self.watched.clear();
     }
 
-    fn forget_session(&mut self) {
+    /// Returns what must end with it.
+    pub fn forget_session(&mut self) -> BTreeSet<String> {
         self.session = 0;
         self.password = None;
         self.last_zxid = 0;
         self.known.clear();
+        self.known_children = 0;
+        self.watched.clear();
+        std::mem::take(&mut self.ephemerals)
     }
 
     fn hello(&self) -> Bytes {
@@ -126,42 +129,40 @@ impl Client {
         }
         .encode()
     }
-}
 
-impl Request {
-    fn frame(&self) -> Bytes {
+    fn watches(&self, kind: Watch) -> Vec<Str> {
+        self.watched.keys().filter(|(of, _)| *of == kind).map(|(_, path)| path.as_str().into()).collect()
+    }
+
+    fn set_watches(&self) -> Bytes {
         let mut to = BytesMut::new();
-        let path = || self.path.as_str().into();
-        let create = |flags| {
-            let anyone = Acl { perms: perm::ALL, id: Id { scheme: "world".into(), id: "anyone".into() } };
-            CreateRequest { path: path(), data: Some(self.data.clone()), acl: vec![anyone], flags }
+        RequestHeader { xid: xid::SET_WATCHES, op: op::SET_WATCHES }.write(&mut to);
+        let request = SetWatchesRequest {
+            relative_zxid: self.last_zxid,
+            data: self.watches(Watch::Data),
+            exist: self.watches(Watch::Exist),
+            child: self.watches(Watch::Child),
         };
-        let op = match self.kind {
-            Kind::CreateNew | Kind::CreateKey | Kind::CreateEphemeral => op::CREATE,
-            Kind::Set => op::SET_DATA,
-            Kind::Get { .. } => op::GET_DATA,
-            Kind::Sync => op::SYNC,
-            Kind::Ping => op::PING,
-        };
-        RequestHeader { xid: self.xid, op }.write(&mut to);
-        match self.kind {
-            Kind::CreateNew | Kind::CreateKey => create(0).write(&mut to),
-            Kind::CreateEphemeral => create(1).write(&mut to),
-            Kind::Set => {
-                SetDataRequest { path: path(), data: Some(self.data.clone()), version: -1 }.write(&mut to);
-            }
-            Kind::Get { watch } => PathWatchRequest { path: path(), watch }.write(&mut to),
-            Kind::Sync => PathRequest { path: path() }.write(&mut to),
-            Kind::Ping => {}
-        }
+        request.write(&mut to);
         to.freeze()
+    }
+
+    /// A watch that ought to have fired by now, in a state that everybody has.
+    pub fn overdue_watch(&self, db: &Database) -> Option<String> {
+        let stat = |path: &str| db.node(path).map(|node| node.stat());
+        let due = self.watched.iter().find(|((kind, path), set)| match kind {
+            Watch::Data => stat(path).map(|stat| stat.mzxid) != Some(**set),
+            Watch::Child => stat(path).map(|stat| stat.pzxid) != Some(**set),
+            Watch::Exist => stat(path).is_some(),
+        });
+        due.map(|((kind, path), set)| format!("the {kind:?} watch of {path} as of 0x{set:x}"))
     }
 }
 
 impl World {
     /// A client's turn: connect, give up, ask.
     pub fn act(&mut self, id: usize) {
-        let think = self.rng.random_range(THINK_MS);
+        let think = self.rng.random_range(self.profile.think_ms.clone());
         self.schedule(think, Happening::Act { client: id });
         let (now, client) = (self.now, &mut self.clients[id]);
         let Some(conn) = client.conn else { return self.call_a_server(id) };
@@ -198,177 +199,84 @@ impl World {
     }
 
     fn ask_something(&mut self, id: usize) {
-        let kind = match self.rng.random_range(0..100) {
-            0..20 => Kind::CreateNew,
-            20..24 => Kind::CreateKey,
-            24..30 => Kind::CreateEphemeral,
-            30..60 => Kind::Set,
-            60..70 => Kind::Get { watch: true },
-            70..92 => Kind::Get { watch: false },
-            _ => Kind::Sync,
+        let watch = self.rng.random_bool(0.4);
+        let kind = match self.rng.random_range(0..1000) {
+            0..160 => Kind::CreateNew,
+            160..190 => Kind::CreateKey,
+            190..250 => Kind::CreateEphemeral,
+            250..290 => Kind::CreateSequential,
+            290..340 => Kind::CreateTwo,
+            340..580 => Kind::Set,
+            580..640 => Kind::Delete,
+            640..790 => Kind::Get { watch },
+            790..880 => Kind::Exists { watch },
+            880..930 => Kind::Children { watch },
+            930..990 => Kind::Sync,
+            _ => Kind::Close,
         };
         self.ask(id, kind);
     }
 
     fn ask(&mut self, id: usize, kind: Kind) {
-        let key = self.rng.random_range(0..KEYS);
+        let key = format!("/key-{}", self.rng.random_range(0..KEYS));
         let floor = self.checks.last_acked();
+        let at = self.rng.random_range(0..1000);
         let client = &mut self.clients[id];
-        let Some(conn) = client.conn else { return };
+        // Nothing is asked behind the end of a session.
+        let closing = client.outstanding.back().is_some_and(|last| last.kind == Kind::Close);
+        let (Some(conn), false) = (client.conn, closing) else { return };
         client.made += 1;
+        let own = client.mine.iter().nth(at % client.mine.len().max(1)).cloned();
         let path = match kind {
             Kind::CreateNew => format!("/new-{id}-{}", client.made),
             Kind::CreateEphemeral => format!("/eph-{id}-{}", client.made),
-            _ => format!("/key-{key}"),
+            Kind::CreateTwo => format!("/two-{id}-{}", client.made),
+            Kind::CreateSequential => "/seq-".into(),
+            // Somebody's next node, perhaps.
+            Kind::Exists { .. } if at < 300 => format!("/new-{}-{}", at % 3, client.made + 2),
+            Kind::Children { .. } => "/".into(),
+            Kind::Delete => {
+                let Some(own) = own else { return };
+                client.mine.remove(&own);
+                client.known.remove(&own);
+                self.checks.may_vanish(&own);
+                own
+            }
+            Kind::Get { .. } | Kind::Exists { .. } if at % 3 == 0 => own.unwrap_or(key),
+            _ => key,
         };
         let data = Bytes::from(format!("{id}.{}", client.made));
-        let xid = if kind == Kind::Ping { xid::PING } else { client.next_xid };
-        client.next_xid += i32::from(kind != Kind::Ping);
+        let xid = xid_of(kind, &mut client.next_xid);
         client.sent_at = self.now;
         let request = Request { xid, kind, path, data, floor };
         let frame = request.frame();
-        if request.kind != Kind::Ping {
-            let line = format!("client {id} asks {xid}: {:?} {}", request.kind, request.path);
+        if kind == Kind::CreateTwo {
+            self.checks.both_or_none(request.path.clone(), request.twin());
+        }
+        if kind != Kind::Ping {
+            let line = format!("client {id} asks {xid}: {kind:?} {}", request.path);
             client.outstanding.push_back(request);
             self.note(|| line);
         }
         self.send(conn, 1, Payload::Frame(frame));
     }
 
-    pub fn to_client(&mut self, id: usize, conn: usize, payload: Payload) -> Result<(), String> {
-        if self.clients[id].conn != Some(conn) {
-            return Ok(());
-        }
-        self.clients[id].heard_at = self.now;
-        match payload {
-            Payload::Frame(frames) => {
-                let mut from = Reader::new(frames);
-                while let Ok(Some(frame)) = from.read::<Option<Bytes>>() {
-                    self.take_frame(id, frame).map_err(|why| format!("client {id}: {why}"))?;
-                }
-            }
-            Payload::Closed => {
-                self.note(|| format!("client {id} is disconnected"));
-                self.clients[id].forget_connection();
-            }
-            Payload::Opened { .. } | Payload::Packet(_) | Payload::Snapshot(_) => {}
-        }
-        Ok(())
-    }
-
-    fn take_frame(&mut self, id: usize, frame: Bytes) -> Result<(), String> {
-        if self.clients[id].conn.is_none() {
-            return Ok(());
-        }
-        let mut from = Reader::new(frame);
-        if !self.clients[id].established {
-            let welcome: ConnectResponse = read(&mut from)?;
-            return self.take_welcome(id, welcome);
-        }
-        let header: ReplyHeader = read(&mut from)?;
-        match header.xid {
-            xid::PING => Ok(()),
-            xid::WATCH_EVENT => {
-                let event: WatcherEvent = read(&mut from)?;
-                self.clients[id].watched.remove(&*event.path);
-                Ok(())
-            }
-            _ => self.take_reply(id, header, from),
-        }
-    }
-
-    fn take_welcome(&mut self, id: usize, welcome: ConnectResponse) -> Result<(), String> {
+    pub fn take_welcome(&mut self, id: usize, welcome: ConnectResponse) -> Result<(), String> {
         self.note(|| format!("client {id} has session 0x{:x}", welcome.session));
-        let client = &mut self.clients[id];
         if welcome.session == 0 {
-            client.forget_session();
+            let ended = self.clients[id].forget_session();
+            self.checks.session_expired(ended);
             return Ok(());
         }
+        let client = &mut self.clients[id];
         if client.session != 0 && client.session != welcome.session {
             return Err(format!("asked for 0x{:x}, got 0x{:x}", client.session, welcome.session));
         }
         (client.session, client.password, client.established) = (welcome.session, welcome.password, true);
-        Ok(())
-    }
-
-    fn take_reply(&mut self, id: usize, header: ReplyHeader, mut from: Reader) -> Result<(), String> {
-        self.count_reply();
-        self.note(|| format!("client {id} gets {}: 0x{:x}, {}", header.xid, header.zxid, header.err));
-        let client = &mut self.clients[id];
-        let request = client.outstanding.pop_front().ok_or("a reply to nothing")?;
-        if request.xid != header.xid {
-            return Err(format!("reply {} where {} is due", header.xid, request.xid));
-        }
-        if header.zxid > 0 && header.zxid < client.last_zxid {
-            return Err(format!("zxid goes back from 0x{:x} to 0x{:x}", client.last_zxid, header.zxid));
-        }
-        client.last_zxid = client.last_zxid.max(header.zxid);
-        let refused = match (&request.kind, header.err) {
-            (_, err::OK) => None,
-            (Kind::CreateKey, err::NODE_EXISTS) | (Kind::Set | Kind::Get { .. }, err::NO_NODE) => Some(()),
-            // Whatever it was, the session is over.
-            (_, err::SESSION_EXPIRED | err::SESSION_MOVED) => Some(()),
-            (kind, err) => return Err(format!("{kind:?} {} is answered by error {err}", request.path)),
-        };
-        if refused.is_some() {
-            let lost = header.err == err::NO_NODE && client.known.contains_key(&request.path);
-            return if lost { Err(format!("{} was there before", request.path)) } else { Ok(()) };
-        }
-        match request.kind {
-            Kind::CreateNew | Kind::CreateKey | Kind::CreateEphemeral => {
-                let created: CreateResponse = read(&mut from)?;
-                if created.path != request.path {
-                    return Err(format!("{} was created as {}", request.path, created.path));
-                }
-                self.wrote(id, &request, header.zxid, 0)
-            }
-            Kind::Set => {
-                let stat: Stat = read(&mut from)?;
-                if stat.mzxid != header.zxid {
-                    return Err(format!("set at 0x{:x} answers mzxid 0x{:x}", header.zxid, stat.mzxid));
-                }
-                self.wrote(id, &request, header.zxid, stat.version)
-            }
-            Kind::Get { watch } => {
-                let got: GetDataResponse = read(&mut from)?;
-                self.saw(id, &request, watch, got)
-            }
-            Kind::Sync | Kind::Ping => Ok(()),
-        }
-    }
-
-    fn wrote(&mut self, id: usize, request: &Request, zxid: Zxid, version: i32) -> Result<(), String> {
-        let lasting = request.kind != Kind::CreateEphemeral;
-        self.checks.acked(&request.path, zxid, version, &request.data, request.floor, lasting)?;
-        let client = &mut self.clients[id];
-        if lasting {
-            client.known.insert(request.path.clone(), zxid);
-        }
-        if client.wish == Wish::OneWrite && request.kind == Kind::CreateNew {
-            client.wish = Wish::Nothing;
+        if let (Some(conn), false) = (client.conn, client.watched.is_empty()) {
+            let frame = client.set_watches();
+            self.send(conn, 1, Payload::Frame(frame));
         }
         Ok(())
     }
-
-    fn saw(&mut self, id: usize, request: &Request, watch: bool, got: GetDataResponse) -> Result<(), String> {
-        let (path, zxid) = (&request.path, got.stat.mzxid);
-        self.checks.seen(path, zxid, got.stat.version, &got.data.unwrap_or_default())?;
-        let client = &mut self.clients[id];
-        let known = client.known.entry(path.clone()).or_insert(zxid);
-        if *known > zxid {
-            return Err(format!("{path} was known as of 0x{known:x}, and is read as of 0x{zxid:x}"));
-        }
-        *known = zxid;
-        if client.watched.get(path).is_some_and(|set| *set < zxid) {
-            return Err(format!("{path} is read as of 0x{zxid:x} before its watch has fired"));
-        }
-        if watch {
-            client.watched.insert(path.clone(), zxid);
-        }
-        Ok(())
-    }
-}
-
-fn read<T: Record>(from: &mut Reader) -> Result<T, String> {
-    from.read().map_err(|error| format!("an answer that cannot be read: {error}"))
 }

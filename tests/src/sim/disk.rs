@@ -1,6 +1,6 @@
 //! One server's disk: a log whose end is unsafe until it is synced, snapshots, and two epoch files.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use wire::jute::Reader;
 use wire::zk::Zxid;
@@ -61,10 +61,8 @@ impl Disk {
         self.queue.len()
     }
 
-    pub fn save_snapshot(&mut self, db: &Database) {
-        let mut stream = BytesMut::new();
-        db.encode_stream(&mut stream);
-        self.snapshots.insert(db.last_zxid(), stream.freeze());
+    pub fn save_snapshot(&mut self, zxid: Zxid, stream: Bytes) {
+        self.snapshots.insert(zxid, stream);
         while self.snapshots.len() > 3 {
             self.snapshots.pop_first();
         }

@@ -1,40 +1,51 @@
 //! What goes wrong, and when.
 
+use super::profile::Fault;
 use super::world::{Happening, World};
 use rand::RngExt;
-
-/// The time between two faults, ms.
-const PAUSE_MS: std::ops::Range<u64> = 100..1200;
+use zk_core::peer::Mode;
 
 impl World {
     /// One fault, chosen by the seed; the next one is scheduled.
     pub fn fault(&mut self) {
-        let pause = self.rng.random_range(PAUSE_MS);
+        let pause = self.rng.random_range(self.profile.pause_ms.clone());
         self.schedule(pause, Happening::Fault);
         let node = self.rng.random_range(0..self.nodes.len());
-        match self.rng.random_range(0..100) {
-            0..22 => self.crash_and_return(node),
-            22..25 => (0..self.nodes.len()).for_each(|node| self.crash_and_return(node)),
-            25..32 => self.crash_leader(),
-            32..44 => self.isolate(node),
-            44..52 => self.split(),
-            52..60 => self.cut_pair(),
-            60..72 => self.reset_a_connection(),
-            72..80 => {
+        let other = self.rng.random_range(0..self.nodes.len());
+        match self.profile.draw(&mut self.rng) {
+            Fault::Crash => self.crash_and_return(node),
+            Fault::CrashAll => (0..self.nodes.len()).for_each(|node| self.crash_and_return(node)),
+            Fault::CrashLeader => self.crash_one(|mode, _| mode == Mode::Leading),
+            Fault::CrashNewLeader => self.crash_one(|mode, serving| mode == Mode::Leading && !serving),
+            Fault::CrashNewLearner => {
+                self.crash_one(|mode, serving| matches!(mode, Mode::Following { .. }) && !serving);
+            }
+            Fault::Isolate => self.isolate(node),
+            Fault::Split => self.split(),
+            Fault::CutPair => self.cut(vec![(node, other), (other, node)]),
+            Fault::CutOneWay => self.cut(vec![(node, other)]),
+            Fault::ResetConnection => self.reset_a_connection(),
+            Fault::ResetVotes => self.reset_votes(node, other),
+            Fault::Stall => {
                 let ms = self.rng.random_range(50..2500);
                 self.nodes[node].stalled_until = self.now + ms;
                 self.note(|| format!("server {} stalls for {ms} ms", node + 1));
             }
-            80..88 => {
+            Fault::SlowDisk => {
                 let ms = self.rng.random_range(200..3000);
                 self.nodes[node].slow_disk_until = self.now + ms;
                 self.note(|| format!("server {}'s disk is slow for {ms} ms", node + 1));
             }
-            88..93 => {
+            Fault::SlowNetwork => {
                 self.slow_network_until = self.now + self.rng.random_range(200..2000);
                 self.note(|| "the network is slow".into());
             }
-            _ => self.snapshot(node),
+            Fault::ClockJump => {
+                let ms = self.rng.random_range(-3_600_000..3_600_000);
+                self.nodes[node].clock.wall_offset += ms;
+                self.note(|| format!("server {}'s wall clock jumps by {ms} ms", node + 1));
+            }
+            Fault::Snapshot => self.begin_snapshot(node),
         }
     }
 
@@ -44,38 +55,33 @@ impl World {
         self.schedule(down, Happening::Boot { node });
     }
 
-    fn crash_leader(&mut self) {
-        if let Some(node) = (0..self.nodes.len()).find(|node| self.leads(*node)) {
+    /// The first server of this mode that serves, or does not.
+    fn crash_one(&mut self, meant: fn(Mode, bool) -> bool) {
+        let found = self.nodes.iter().position(|node| {
+            node.peer.as_ref().is_some_and(|peer| meant(peer.status().mode, peer.status().serving))
+        });
+        if let Some(node) = found {
             self.crash_and_return(node);
         }
     }
 
     fn isolate(&mut self, node: usize) {
-        let others: Vec<usize> = (0..self.nodes.len()).filter(|other| *other != node).collect();
-        self.cut(others.into_iter().map(|other| (node, other)).collect());
+        let others = (0..self.nodes.len()).filter(|other| *other != node);
+        self.cut(others.flat_map(|other| [(node, other), (other, node)]).collect());
     }
 
     fn split(&mut self) {
         let side: Vec<bool> = (0..self.nodes.len()).map(|_| self.rng.random_bool(0.5)).collect();
-        let pairs = (0..side.len()).flat_map(|a| (a + 1..side.len()).map(move |b| (a, b)));
-        self.cut(pairs.filter(|(a, b)| side[*a] != side[*b]).collect());
+        let ways = (0..side.len()).flat_map(|a| (0..side.len()).map(move |b| (a, b)));
+        self.cut(ways.filter(|(a, b)| side[*a] != side[*b]).collect());
     }
 
-    fn cut_pair(&mut self) {
-        let a = self.rng.random_range(0..self.nodes.len());
-        let b = self.rng.random_range(0..self.nodes.len());
-        if a != b {
-            self.cut(vec![(a, b)]);
-        }
-    }
-
-    fn cut(&mut self, pairs: Vec<(usize, usize)>) {
+    fn cut(&mut self, ways: Vec<(usize, usize)>) {
         let ms = self.rng.random_range(100..4000);
-        for (a, b) in pairs {
-            let pair = (a.min(b), a.max(b));
-            self.note(|| format!("no way between {} and {} for {ms} ms", pair.0 + 1, pair.1 + 1));
-            *self.cuts.entry(pair).or_default() += 1;
-            self.schedule(ms, Happening::Heal { pair });
+        for way in ways.into_iter().filter(|(from, to)| from != to) {
+            self.note(|| format!("no way from {} to {} for {ms} ms", way.0 + 1, way.1 + 1));
+            *self.cuts.entry(way).or_default() += 1;
+            self.schedule(ms, Happening::Heal { way });
         }
     }
 

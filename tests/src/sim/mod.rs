@@ -7,12 +7,16 @@
 //! | modelled | how |
 //! |---|---|
 //! | links | FIFO each, free to overtake one another; reset with loss of what was under way; silent death |
-//! | partitions | packets wait, as TCP holds them, and arrive or are lost with their link when it heals |
-//! | crashes | between any two effects of a batch, or at rest; one server, or all at once |
+//! | partitions | both ways or one way; packets wait, as TCP holds them, and arrive or are lost with their link |
+//! | votes | lost with their connection, of which only the last one is sent again |
+//! | crashes | between any two effects of a turn, or at rest; one server, or all; those that are just being brought up |
 //! | disk | appends are stable after a simulated fsync; a crash keeps a random part of what was not |
-//! | stalls | a process does nothing for a while; slow fsyncs; slow networks |
-//! | clocks | wall clocks minutes apart, monotonic clocks with their own origin and up to 5% drift |
-//! | shell | events are taken in batches, effects performed after the batch; snapshots at any time |
+//! | stalls | a process does nothing for a while; slow fsyncs; slow networks; slow snapshot streams |
+//! | clocks | wall clocks minutes apart that jump, monotonic clocks with their own origin and up to 5% drift |
+//! | shell | events are taken in turns, what is sent leaves at their end; snapshots are written between them, fuzzy |
+//! | clients | pipelined writes, reads, multis, syncs, watches that move with the session, closed and expired sessions |
+//!
+//! A seed's [`profile`] weighs the faults, so that rare ones meet undiluted.
 //!
 //! Not modelled: loss of synced bytes, wrong bytes, a full disk, servers that lie.
 
@@ -23,6 +27,11 @@ pub mod faults;
 pub mod ledger;
 pub mod net;
 pub mod node;
+pub mod profile;
+pub mod replies;
+pub mod request;
+pub mod shell;
+pub mod wires;
 pub mod world;
 
 use world::World;

@@ -1,6 +1,7 @@
 //! One server: its process with a core, its disk, and its clocks.
 
 use super::disk::Disk;
+use super::shell::Snapping;
 use std::collections::{BTreeMap, VecDeque};
 use zk_core::config::{Ensemble, Role};
 use zk_core::{CoreConfig, Event, Now, Peer};
@@ -25,6 +26,7 @@ pub struct Node {
     pub slow_disk_until: u64,
     /// Connections that died with the process and whose other ends do not know yet.
     pub silent: Vec<usize>,
+    pub snapping: Option<Snapping>,
     pub clock: Clock,
 }
 
@@ -61,13 +63,14 @@ impl Node {
             stalled_until: 0,
             slow_disk_until: 0,
             silent: vec![],
+            snapping: None,
             clock,
         }
     }
 }
 
 /// Members 1 to `voters` vote, those up to `servers` observe; a single server stands alone.
-pub fn configs(voters: usize, servers: usize) -> Vec<CoreConfig> {
+pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<CoreConfig> {
     let role = |sid: usize| if sid <= voters { Role::Participant } else { Role::Observer };
     let members: BTreeMap<i64, Role> = (1..=servers).map(|sid| (sid as i64, role(sid))).collect();
     let line = |(sid, role): (&i64, &Role)| {
@@ -90,7 +93,7 @@ pub fn configs(voters: usize, servers: usize) -> Vec<CoreConfig> {
         enforce_quota: false,
         digest: true,
         sessionless_ms: 10_000,
-        commit_log_count: 60,
+        commit_log_count,
         jute_max: 0xf_ffff,
     };
     (1..=servers).map(config).collect()

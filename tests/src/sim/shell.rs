@@ -1,0 +1,348 @@
+//! One server's process as `zk-server`'s loop is: turns of events, effects in order, what leaves at a turn's end.
+
+use super::net::Payload;
+use super::node::Node;
+use super::world::{Happening, World};
+use bytes::{Bytes, BytesMut};
+use rand::RngExt;
+use wire::jute::Record;
+use wire::zk::Zxid;
+use zk_core::database::SnapshotCursor;
+use zk_core::peer::Mode;
+use zk_core::{Effect, Event, LogLevel, Now, Peer};
+
+/// A snapshot that is being written between the turns.
+#[derive(Debug)]
+pub struct Snapping {
+    /// Which database it is of ([`Peer::snapshot_basis`]).
+    basis: u64,
+    zxid: Zxid,
+    cursor: SnapshotCursor,
+    stream: BytesMut,
+    /// All is written, and waits to be sealed.
+    written: bool,
+}
+
+/// What a turn has decided and the world does not see before its end.
+#[derive(Debug, Default)]
+struct Turn {
+    appends: Vec<(Zxid, Bytes)>,
+    leaving: Vec<Effect>,
+    /// How many effects are left before the process dies.
+    fuel: Option<usize>,
+}
+
+impl Turn {
+    /// One more effect: false where the process has died before it.
+    fn burn(&mut self) -> bool {
+        match &mut self.fuel {
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+            None => true,
+        }
+    }
+}
+
+impl World {
+    pub fn boot(&mut self, node: usize) -> Result<(), String> {
+        if self.nodes[node].peer.is_some() {
+            return Ok(());
+        }
+        let server = &mut self.nodes[node];
+        let recovered = server.disk.recover(server.config.commit_log_count)?;
+        let last = recovered.last_logged;
+        server.peer = Some(Peer::new(server.config.clone(), recovered));
+        server.life += 1;
+        server.run_at = None;
+        server.inbox.clear();
+        self.note(|| format!("server {} starts with 0x{last:x}", node + 1));
+        for conn in std::mem::take(&mut self.nodes[node].silent) {
+            self.reset(conn);
+        }
+        self.wake(node, 0);
+        for other in 0..self.nodes.len() {
+            self.repeat_vote(other, node);
+        }
+        Ok(())
+    }
+
+    pub fn crash(&mut self, node: usize) {
+        if self.nodes[node].peer.take().is_none() {
+            return;
+        }
+        self.figures.crashes += 1;
+        self.nodes[node].snapping = None;
+        let unsynced = self.nodes[node].disk.unsynced();
+        let kept = if self.rng.random_bool(0.3) { 0 } else { self.rng.random_range(0..=unsynced) };
+        self.nodes[node].disk.crash(kept);
+        if self.nodes.len() == 1 {
+            self.checks.forget_behind(self.nodes[node].disk.last_synced());
+        }
+        self.note(|| format!("server {} crashes; {kept} of {unsynced} unsynced appends survive", node + 1));
+        self.votes.retain(|(from, _), _| *from != node);
+        let silent = self.rng.random_bool(0.3);
+        for conn in 0..self.conns.len() {
+            if !self.conns[conn].open {
+                continue;
+            }
+            let Some(end) = self.conns[conn].end_of(node) else { continue };
+            self.conns[conn].queues[end].clear();
+            if silent && self.conns[conn].servers().is_some() {
+                self.nodes[node].silent.push(conn);
+            } else {
+                self.close(conn, end);
+            }
+        }
+    }
+
+    pub fn leads(&self, node: usize) -> bool {
+        self.nodes[node].peer.as_ref().is_some_and(|peer| peer.status().mode == Mode::Leading)
+    }
+
+    /// The server runs after `after` ms at the latest.
+    fn wake(&mut self, node: usize, after: u64) {
+        let server = &mut self.nodes[node];
+        let at = (self.now + after).max(server.stalled_until);
+        if server.run_at.is_none_or(|run_at| at < run_at) {
+            server.run_at = Some(at);
+            let life = server.life;
+            self.schedule_at(at, Happening::Run { node, life });
+        }
+    }
+
+    pub fn deliver(&mut self, node: usize, life: u32, event: Event) {
+        if self.nodes[node].peer.is_some() && self.nodes[node].life == life {
+            self.nodes[node].inbox.push_back(event);
+            let after = self.rng.random_range(0..2);
+            self.wake(node, after);
+        }
+    }
+
+    pub fn run_node(&mut self, node: usize, life: u32) -> Result<(), String> {
+        let server = &mut self.nodes[node];
+        if server.life != life || server.run_at != Some(self.now) {
+            return Ok(());
+        }
+        server.run_at = None;
+        if server.stalled_until > self.now {
+            self.wake(node, 0);
+            return Ok(());
+        }
+        if self.turn(node, life)? {
+            self.rest(node);
+            return Ok(());
+        }
+        self.crash(node);
+        let down = self.rng.random_range(20..1500);
+        self.schedule(down, Happening::Boot { node });
+        Ok(())
+    }
+
+    /// False: the process has died in the middle of it.
+    fn turn(&mut self, node: usize, life: u32) -> Result<bool, String> {
+        let server = &mut self.nodes[node];
+        let Some(peer) = &server.peer else { return Ok(true) };
+        let now: Now = server.clock.now(self.now);
+        let count = self.rng.random_range(1..=self.profile.batch_max).min(server.inbox.len());
+        let mut events: Vec<Event> = server.inbox.drain(..count).collect();
+        if peer.deadline().is_some_and(|deadline| deadline <= now.mono) {
+            events.push(Event::Tick);
+        }
+        let crashes = !self.calm && self.rng.random_bool(self.profile.crash_in_turn);
+        let mut turn = Turn { fuel: crashes.then(|| self.rng.random_range(0..24)), ..Turn::default() };
+        for event in events {
+            let Some(peer) = &mut self.nodes[node].peer else { return Ok(true) };
+            let mut out = vec![];
+            peer.step(now, event, &mut out);
+            self.checks.after_step(node, life, peer)?;
+            for effect in out {
+                if !turn.burn() {
+                    return Ok(false);
+                }
+                self.perform(node, life, effect, &mut turn)?;
+            }
+        }
+        self.hand_over(node, &mut turn)?;
+        for effect in std::mem::take(&mut turn.leaving) {
+            if !turn.burn() {
+                return Ok(false);
+            }
+            self.leave(node, life, effect);
+        }
+        Ok(turn.fuel.is_none())
+    }
+
+    /// Schedules the next run: more events, or the deadline.
+    fn rest(&mut self, node: usize) {
+        let server = &self.nodes[node];
+        let Some(peer) = &server.peer else { return };
+        let after = if server.inbox.is_empty() {
+            peer.deadline().map(|mono| server.clock.world_at(mono).saturating_sub(self.now).max(1))
+        } else {
+            Some(1)
+        };
+        if let Some(after) = after {
+            self.wake(node, after);
+        }
+    }
+
+    fn perform(&mut self, node: usize, life: u32, effect: Effect, turn: &mut Turn) -> Result<(), String> {
+        match effect {
+            Effect::SendVote { to, vote } => self.send_vote(node, to as usize - 1, vote.encode()),
+            Effect::DialLeader { leader } => {
+                let after = self.latency();
+                self.schedule(after, Happening::Dial { from: node, life, to: leader as usize - 1 });
+            }
+            Effect::Append { zxid, txn } => turn.appends.push((zxid, txn)),
+            Effect::RollLog => self.hand_over(node, turn)?,
+            Effect::Truncate { zxid } => {
+                self.hand_over(node, turn)?;
+                self.nodes[node].snapping = None;
+                self.truncate(node, life, zxid);
+            }
+            Effect::SaveSnapshot => {
+                self.hand_over(node, turn)?;
+                self.flush(node, life);
+                self.nodes[node].snapping = None;
+                if let Node { peer: Some(peer), disk, .. } = &mut self.nodes[node] {
+                    let mut stream = BytesMut::new();
+                    peer.database().encode_stream(&mut stream);
+                    disk.save_snapshot(peer.database().last_zxid(), stream.freeze());
+                }
+            }
+            Effect::StoreAcceptedEpoch { epoch } => self.nodes[node].disk.accepted_epoch = epoch,
+            Effect::StoreCurrentEpoch { epoch } => self.nodes[node].disk.current_epoch = epoch,
+            Effect::Log { level, line } => {
+                if level != LogLevel::Debug {
+                    self.note(|| format!("server {}: {line}", node + 1));
+                }
+            }
+            Effect::Exit { code, why } => {
+                return Err(format!("server {} exits with {code}: {why}", node + 1));
+            }
+            Effect::ToClient { .. }
+            | Effect::CloseClient { .. }
+            | Effect::SendPacket { .. }
+            | Effect::SendSnapshot { .. }
+            | Effect::CloseLink { .. } => turn.leaving.push(effect),
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, node: usize, life: u32, effect: Effect) {
+        match effect {
+            Effect::ToClient { conn, bytes } => self.send(conn.0 as usize, 0, Payload::Frame(bytes)),
+            Effect::CloseClient { conn } => {
+                self.close(conn.0 as usize, 1);
+                self.deliver(node, life, Event::ClientClosed { conn });
+            }
+            Effect::SendPacket { link, packet } => {
+                let name = format!("{} 0x{:x}", packet.kind, packet.zxid);
+                self.note(|| format!("server {} sends packet {name} on link {}", node + 1, link.0));
+                self.send(link.0 as usize / 2, 1 - link.0 as usize % 2, Payload::Packet(packet.encode()));
+            }
+            Effect::SendSnapshot { link, stream } => {
+                self.send(link.0 as usize / 2, 1 - link.0 as usize % 2, Payload::Snapshot(stream));
+            }
+            Effect::CloseLink { link } => self.close(link.0 as usize / 2, link.0 as usize % 2),
+            other => unreachable!("{other:?} does not wait for the end of a turn"),
+        }
+    }
+
+    // The disk.
+
+    fn hand_over(&mut self, node: usize, turn: &mut Turn) -> Result<(), String> {
+        if turn.appends.is_empty() {
+            return Ok(());
+        }
+        for (zxid, txn) in turn.appends.drain(..) {
+            self.checks.appended(zxid, &txn)?;
+            self.nodes[node].disk.append(zxid, txn);
+        }
+        self.begin_sync(node);
+        Ok(())
+    }
+
+    fn begin_sync(&mut self, node: usize) {
+        if self.nodes[node].disk.begin_sync() {
+            let slow = self.nodes[node].slow_disk_until > self.now;
+            let ms = self.rng.random_range(if slow { self.profile.slow_sync_ms.clone() } else { 1..8 });
+            let life = self.nodes[node].life;
+            self.schedule(ms, Happening::Synced { node, life });
+        }
+    }
+
+    pub fn synced(&mut self, node: usize, life: u32) {
+        if self.nodes[node].peer.is_none() || self.nodes[node].life != life {
+            return;
+        }
+        if let Some(zxid) = self.nodes[node].disk.end_sync() {
+            self.deliver(node, life, Event::Durable { zxid });
+        }
+        self.begin_sync(node);
+    }
+
+    fn flush(&mut self, node: usize, life: u32) {
+        if let Some(zxid) = self.nodes[node].disk.flush() {
+            self.deliver(node, life, Event::Durable { zxid });
+        }
+    }
+
+    fn truncate(&mut self, node: usize, life: u32, zxid: i64) {
+        self.flush(node, life);
+        self.nodes[node].disk.truncate(zxid);
+        let ms = if self.rng.random_bool(0.3) { self.rng.random_range(50..800) } else { 2 };
+        self.schedule(ms, Happening::Loaded { node, life });
+    }
+
+    /// What is left of the log that was cut is known.
+    pub fn loaded(&mut self, node: usize, life: u32) -> Result<(), String> {
+        if self.nodes[node].life == life {
+            let database = Box::new(self.nodes[node].disk.recover(0)?.database);
+            self.deliver(node, life, Event::Truncated { database });
+        }
+        Ok(())
+    }
+
+    // Snapshots as the loop takes them now and then, piece by piece.
+
+    pub fn begin_snapshot(&mut self, node: usize) {
+        let Node { peer: Some(peer), snapping, life, .. } = &mut self.nodes[node] else { return };
+        let (Some(basis), None) = (peer.snapshot_basis(), &snapping) else { return };
+        let (zxid, cursor) = (peer.database().last_zxid(), SnapshotCursor::new());
+        *snapping = Some(Snapping { basis, zxid, cursor, stream: BytesMut::new(), written: false });
+        let life = *life;
+        self.note(|| format!("server {} begins a snapshot of 0x{zxid:x}", node + 1));
+        self.snapshot_slice(node, life);
+    }
+
+    pub fn snapshot_slice(&mut self, node: usize, life: u32) {
+        let server = &mut self.nodes[node];
+        let (Some(peer), Some(snapping)) = (&server.peer, &mut server.snapping) else { return };
+        if server.life != life {
+            return;
+        }
+        if peer.snapshot_basis() != Some(snapping.basis) {
+            server.snapping = None;
+            return self.note(|| format!("server {} gives its snapshot up", node + 1));
+        }
+        let mut pause = self.rng.random_range(1..20);
+        if !snapping.written {
+            let budget = self.rng.random_range(50..4000);
+            snapping.written = snapping.cursor.next(peer.database(), budget, &mut snapping.stream);
+            if snapping.written {
+                // The thread has the rest to write and to sync.
+                pause = self.rng.random_range(1..300);
+            }
+        } else if server.disk.unsynced() == 0 {
+            let (zxid, stream) = (snapping.zxid, snapping.stream.split().freeze());
+            server.snapping = None;
+            server.disk.save_snapshot(zxid, stream);
+            return self.note(|| format!("server {} has a snapshot of 0x{zxid:x}", node + 1));
+        }
+        self.schedule(pause, Happening::Slice { node, life });
+    }
+}
