@@ -27,6 +27,7 @@ mod producers;
 mod records;
 mod recovery;
 mod segment;
+mod split;
 #[cfg(test)]
 mod tests;
 mod time_index;

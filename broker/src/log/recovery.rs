@@ -6,7 +6,7 @@ use super::header::Scan;
 use super::leader_epochs::LeaderEpochs;
 use super::partition_log::{Log, SCAN_CHUNK};
 use super::producers::Producers;
-use super::segment::{DELETED, INDEX, LOG, Segment, TIME_INDEX, TXN_INDEX};
+use super::segment::{DELETED, INDEX, LOG, Recovered, Segment, TIME_INDEX, TXN_INDEX};
 use super::topic_id;
 use super::types::OpenAt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -142,6 +142,7 @@ impl Log {
     }
 
     fn load(&mut self, at: OpenAt, now: i64) -> Result<()> {
+        self.split_overflowing(!at.clean, now)?;
         if !at.clean {
             self.recover(at, now)?;
         }
@@ -199,7 +200,11 @@ impl Log {
             }
             self.producers.set_end_offset(*base);
             let segment = self.segments.get_mut(base).expect("the key was just listed");
-            let cut = segment.recover(&mut self.producers, &mut self.epochs, &self.config)?;
+            let recovered = segment.recover(&mut self.producers, &mut self.epochs, &self.config)?;
+            let Recovered::Cut(cut) = recovered else {
+                self.split(*base, now)?;
+                return self.recover(at, now);
+            };
             self.producers.take_snapshot()?;
             if cut > 0 {
                 let path = self.segments[base].path().display();

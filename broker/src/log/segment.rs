@@ -48,6 +48,15 @@ pub(crate) struct BatchAt {
     pub last_offset: i64,
 }
 
+/// What [`Segment::recover`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recovered {
+    /// So many bytes behind the last whole batch were cut.
+    Cut(u32),
+    /// An offset is more than 2^31 - 1 above the base: the segment has to be split.
+    ReachesTooFar,
+}
+
 /// Handles are opened with the first use; the sizes are known from the start.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -458,13 +467,13 @@ impl Segment {
     }
 
     /// Reads the segment from the start: checks every batch, builds indexes, epochs and producers anew, and cuts what
-    /// follows the last whole batch. Returns the number of bytes cut.
+    /// follows the last whole batch. A segment that reaches too far is left as it is.
     pub fn recover(
         &mut self,
         producers: &mut Producers,
         epochs: &mut LeaderEpochs,
         config: &LogConfig,
-    ) -> Result<u32> {
+    ) -> Result<Recovered> {
         self.reset_indexes(config)?;
         self.txns.reset()?;
         self.recent.clear();
@@ -484,7 +493,10 @@ impl Segment {
                 }
                 Err(error) => return Err(error),
             };
-            if header.last_offset < next_offset || header.last_offset - self.base > i64::from(i32::MAX) {
+            if header.last_offset - self.base > i64::from(i32::MAX) {
+                return Ok(Recovered::ReachesTooFar);
+            }
+            if header.last_offset < next_offset {
                 let last = header.last_offset;
                 tracing::warn!(
                     "{}: byte {position}: offset {last} cannot follow {next_offset}",
@@ -505,7 +517,7 @@ impl Segment {
         };
         self.cut(valid as u32)?;
         self.finish_indexes()?;
-        Ok((len - valid) as u32)
+        Ok(Recovered::Cut((len - valid) as u32))
     }
 
     fn cut(&mut self, size: u32) -> Result<()> {
