@@ -4,7 +4,6 @@
 //! As with compaction, the copies are `.cleaned` files first; the last is renamed to `.swap` first, so that a start after a
 //! crash sees either none or all of them.
 
-use super::LogConfig;
 use super::error::{At, LogError, Result};
 use super::header::Scan;
 use super::partition_log::{Log, SCAN_CHUNK};
