@@ -51,6 +51,7 @@ impl Store {
     pub fn open(paths: &[PathBuf]) -> Result<Store, LogError> {
         let mut store = Store { dirs: Vec::new(), found: Vec::new(), doomed: Vec::new() };
         for path in paths {
+            let path = &std::path::absolute(path).unwrap_or_else(|_| path.clone());
             let dir = match LogDir::open(path) {
                 Ok(dir) => Some(dir),
                 Err(error) if error.is_io() => {
@@ -249,5 +250,112 @@ impl Store {
                 tracing::error!("{error}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use wire::batch::BatchBuilder;
+
+    fn config(_: &str) -> LogConfig {
+        LogConfig::default()
+    }
+
+    fn open(root: &Path, dirs: &[&str]) -> Result<Store, LogError> {
+        let paths: Vec<PathBuf> = dirs.iter().map(|dir| root.join(dir)).collect();
+        let mut store = Store::open(&paths)?;
+        store.load(&config, 2, 0)?;
+        Ok(store)
+    }
+
+    fn fill(log: &mut Log) {
+        let mut builder = BatchBuilder::new().base_offset(log.log_end_offset()).leader_epoch(0);
+        builder.push(1, Some(b"k"), Some(b"v"), &[]);
+        log.append(&builder.finish().unwrap(), 0).unwrap();
+    }
+
+    #[test]
+    fn a_new_log_goes_where_the_fewest_are() {
+        let root = tempfile::tempdir().unwrap();
+        let mut store = open(root.path(), &["a", "b", "c"]).unwrap();
+        let mut place = |topic: &str| store.create(topic, 0, true, config(topic), 0).unwrap();
+        assert_eq!([place("t").1, place("u").1, place("v").1, place("w").1], [0, 1, 2, 0]);
+        let (log, dir) = place("x");
+        assert_eq!(dir, 1);
+        store.delete(log, dir, 1000, 60).unwrap();
+        assert_eq!(store.create("y", 0, true, config("y"), 0).unwrap().1, 1);
+        assert!(store.take_doomed(1059).is_empty());
+        let doomed = store.take_doomed(1060);
+        assert!(doomed.len() == 1 && doomed[0].to_string_lossy().ends_with("-delete"));
+        assert!(doomed[0].starts_with(root.path().join("b")) && doomed[0].is_dir());
+    }
+
+    #[test]
+    fn a_directory_that_fails_is_left_out_and_takes_no_partition_that_may_lie_there() {
+        let root = tempfile::tempdir().unwrap();
+        let mut store = open(root.path(), &["a", "b"]).unwrap();
+        for topic in ["t", "u"] {
+            let (mut log, _) = store.create(topic, 0, true, config(topic), 0).unwrap();
+            fill(&mut log);
+            log.close(0).unwrap();
+        }
+        drop(store);
+        fs::write(root.path().join("b/u-0/leader-epoch-checkpoint"), "nonsense").unwrap();
+        fs::write(root.path().join("c"), "no directory").unwrap();
+        let mut store = open(root.path(), &["a", "b", "c"]).unwrap();
+        let found: Vec<_> = store.take_found().into_iter().map(|found| (found.topic, found.dir)).collect();
+        assert_eq!(found, [("t".to_owned(), 0)]);
+        assert_eq!(store.live_dirs().collect::<Vec<_>>(), [root.path().join("a")]);
+        let refused = store.create("u", 0, false, config("u"), 0).unwrap_err().to_string();
+        assert!(refused.contains("are offline") && refused.contains("/b"), "{refused}");
+        assert_eq!(store.create("new", 0, true, config("new"), 0).unwrap().1, 0);
+        store.close(&[]);
+        assert!(root.path().join("a/.kafka_cleanshutdown").exists());
+        assert!(!root.path().join("b/.kafka_cleanshutdown").exists());
+        drop(store);
+        let error = open(root.path(), &["c"]).err().unwrap().to_string();
+        assert!(error.contains("none of the specified log dirs from"), "{error}");
+    }
+
+    #[test]
+    fn a_strange_directory_stops_the_start() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a/lost+found")).unwrap();
+        assert!(matches!(open(root.path(), &["a", "b"]).err(), Some(LogError::NotAPartition { .. })));
+    }
+
+    #[test]
+    fn checkpoints_come_back_at_the_next_start() {
+        let root = tempfile::tempdir().unwrap();
+        let mut store = open(root.path(), &["a"]).unwrap();
+        let (mut log, dir) = store.create("t", 3, true, config("t"), 0).unwrap();
+        (0..5).for_each(|_| fill(&mut log));
+        log.advance_log_start(2).unwrap();
+        drop(log);
+        let topic = Str::from_static("t");
+        let point = |offset| [(dir, &topic, 3, offset)].into_iter();
+        for (which, offset) in
+            [(Checkpoint::HighWatermark, 4), (Checkpoint::LogStart, 2), (Checkpoint::Cleaner, 3)]
+        {
+            assert!(store.save(which, point(offset)).is_empty());
+        }
+        let text = fs::read_to_string(root.path().join("a/replication-offset-checkpoint")).unwrap();
+        assert_eq!(text, "0\n1\nt 3 4\n");
+        drop(store);
+        let found = open(root.path(), &["a"]).unwrap().take_found().remove(0);
+        assert_eq!(
+            (found.high_watermark, found.log.log_start_offset(), found.log.cleaned_offset()),
+            (4, 2, Some(3))
+        );
+        // Nothing was flushed, and all of it was read.
+        assert_eq!((found.log.recovery_point(), found.log.log_end_offset()), (0, 5));
+        // A damaged recovery point only costs time; a damaged high watermark might cost records.
+        drop(found);
+        fs::write(root.path().join("a/recovery-point-offset-checkpoint"), "0\nx\n").unwrap();
+        assert_eq!(open(root.path(), &["a"]).unwrap().take_found().len(), 1);
+        fs::write(root.path().join("a/replication-offset-checkpoint"), "0\nx\n").unwrap();
+        assert!(open(root.path(), &["a"]).is_err());
     }
 }

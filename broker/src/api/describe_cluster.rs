@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use wire::Str;
+use wire::kafka::ErrorCode;
 use wire::kafka::describe_cluster::{DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse};
 use wire::kafka::describe_log_dirs::{
     DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeLogDirsResult,
@@ -40,9 +41,20 @@ pub async fn log_dirs(call: &Call<'_>, request: DescribeLogDirsRequest) -> Descr
     };
     let dirs = call.broker.shard.ask(|reply| Event::DescribeLogs { reply }).await.unwrap_or_default();
     let results = dirs.into_iter().map(|(path, logs)| {
+        let log_dir = Str::from(path.display().to_string());
+        let Some(logs) = logs else {
+            let error_code = ErrorCode::KAFKA_STORAGE_ERROR;
+            return DescribeLogDirsResult { log_dir, error_code, ..Default::default() };
+        };
+        // Kafka names the other topics of the directory, too, without their partitions.
         let mut topics: BTreeMap<Str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
-        for log in logs.into_iter().filter(|log| wanted(&log.topic, log.partition)) {
-            topics.entry(log.topic).or_default().push(DescribeLogDirsPartition {
+        for log in logs {
+            let wanted = wanted(&log.topic, log.partition);
+            let partitions = topics.entry(log.topic).or_default();
+            if !wanted {
+                continue;
+            }
+            partitions.push(DescribeLogDirsPartition {
                 partition_index: log.partition,
                 partition_size: i64::try_from(log.size).unwrap_or(i64::MAX),
                 offset_lag: log.offset_lag,
@@ -52,7 +64,7 @@ pub async fn log_dirs(call: &Call<'_>, request: DescribeLogDirsRequest) -> Descr
         let (total_bytes, usable_bytes) = volume(&path);
         let topics = topics.into_iter().map(|(name, partitions)| DescribeLogDirsTopic { name, partitions });
         DescribeLogDirsResult {
-            log_dir: path.display().to_string().into(),
+            log_dir,
             topics: topics.collect(),
             total_bytes,
             usable_bytes,

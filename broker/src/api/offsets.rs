@@ -49,6 +49,8 @@ pub async fn delete_records(call: &Call<'_>, request: DeleteRecordsRequest) -> D
     let check = |topic: &str, partition: i32| {
         if now.partition(topic, partition).is_none() {
             Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        } else if crate::topics::is_internal(topic) {
+            Err(ErrorCode::INVALID_TOPIC_EXCEPTION)
         } else if !call.broker.topic_config(topic).log.delete {
             Err(ErrorCode::POLICY_VIOLATION)
         } else {

@@ -233,9 +233,9 @@ pub enum Event {
     GroupTopicsDeleted {
         partitions: Vec<(Str, i32)>,
     },
-    /// By log directory.
+    /// By log directory; `None` for one that is offline.
     DescribeLogs {
-        reply: oneshot::Sender<BTreeMap<std::path::PathBuf, Vec<LogDescription>>>,
+        reply: oneshot::Sender<BTreeMap<std::path::PathBuf, Option<Vec<LogDescription>>>>,
     },
     /// From a thread that compacts.
     Cleaner(super::CleanerEvent),

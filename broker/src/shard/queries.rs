@@ -118,11 +118,13 @@ impl Shard {
         }
     }
 
-    pub(super) fn describe_logs(&self) -> BTreeMap<PathBuf, Vec<LogDescription>> {
-        let mut dirs: BTreeMap<PathBuf, Vec<LogDescription>> =
-            self.store.live_dirs().map(|dir| (dir.to_owned(), Vec::new())).collect();
+    /// By directory; `None` for one that is offline.
+    pub(super) fn describe_logs(&self) -> BTreeMap<PathBuf, Option<Vec<LogDescription>>> {
+        let live = self.store.live_dirs().map(|dir| (dir.to_owned(), Some(Vec::new())));
+        let dead = self.store.dead_dirs().map(|dir| (dir.to_owned(), None));
+        let mut dirs: BTreeMap<PathBuf, Option<Vec<LogDescription>>> = live.chain(dead).collect();
         for replica in self.replicas.values().flat_map(BTreeMap::values) {
-            if let Some(logs) = dirs.get_mut(self.store.path(replica.dir)) {
+            if let Some(Some(logs)) = dirs.get_mut(self.store.path(replica.dir)) {
                 logs.push(LogDescription {
                     topic: replica.topic.clone(),
                     partition: replica.partition,
