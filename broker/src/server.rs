@@ -16,7 +16,7 @@ use wire::kafka::ControlledShutdownRequest;
 use crate::alter;
 use crate::api::Answerer;
 use crate::broker::Broker;
-use crate::config::{BrokerConfig, Endpoint};
+use crate::config::{BrokerConfig, Endpoint, Remark, remarks};
 use crate::controller::{self, ControllerHandle};
 use crate::fetcher::Fetchers;
 use crate::log::LogError;
@@ -72,6 +72,12 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     tracing::info!("starting (kafka.server.KafkaServer)");
     for key in &config.unknown {
         tracing::warn!("The configuration '{key}' was supplied but isn't a known config.");
+    }
+    for remark in remarks(config.given().keys()) {
+        match remark {
+            Remark::Warning(text) => tracing::warn!("{text}"),
+            Remark::Note(text) => tracing::info!("{text}"),
+        }
     }
     let zk = connect(&config).await?;
     zk.make_base_nodes().await?;

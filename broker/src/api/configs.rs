@@ -14,7 +14,7 @@ use wire::kafka::{
 
 use super::Call;
 use crate::config::{
-    BROKER_KEYS, Key, Kind, Source, TOPIC_KEYS, Update, effective, find, split_list, synonyms,
+    BROKER_KEYS, Key, Kind, Source, TOPIC_KEYS, Update, effective, find, is_fixed_at_start, split_list, synonyms,
 };
 use crate::topics;
 use crate::zk::ConfigEntity;
@@ -241,14 +241,18 @@ pub async fn alter(call: &Call<'_>, request: AlterConfigsRequest) -> AlterConfig
         let entries = resource.configs.iter();
         let config =
             entries.filter_map(|entry| Some((entry.name.to_string(), entry.value.as_ref()?.to_string())));
-        let outcome = store(
-            call,
-            resource.resource_type,
-            &resource.resource_name,
-            config.collect(),
-            request.validate_only,
-        )
-        .await;
+        let config: BTreeMap<String, String> = config.collect();
+        let followed = match resource.resource_type {
+            BROKER => check_followed(config.keys().map(String::as_str)),
+            _ => Ok(()),
+        };
+        let outcome = match followed {
+            Ok(()) => {
+                let name = &resource.resource_name;
+                store(call, resource.resource_type, name, config, request.validate_only).await
+            }
+            refused => refused,
+        };
         let (error_code, message) = outcome.err().unwrap_or((ErrorCode::NONE, None));
         responses.push(AlterConfigsResourceResponse {
             error_code,
@@ -299,6 +303,10 @@ async fn alter_one(
         return refusal(ErrorCode::INVALID_REQUEST, problem);
     }
     let entity = entity(call, resource.resource_type, &resource.resource_name)?;
+    if resource.resource_type == BROKER {
+        let set = resource.configs.iter().filter(|config| config.config_operation != DELETE);
+        check_followed(set.map(|config| &*config.name))?;
+    }
     let table = if resource.resource_type == TOPIC { TOPIC_KEYS } else { BROKER_KEYS };
     let mut config = call.broker.zk().config(&entity).await.map_err(zookeeper)?;
     for change in &resource.configs {
@@ -403,6 +411,19 @@ async fn store(
     call.broker.zk().change_config(&entity, &config).await.map_err(zookeeper)
 }
 
+/// A setting that nobody would follow before the next start, and not even then, is not taken.
+fn check_followed<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
+    let fixed: Vec<&str> = names.filter(|name| is_fixed_at_start(name)).collect();
+    if fixed.is_empty() {
+        return Ok(());
+    }
+    let problem = format!(
+        "This broker reads these configs at its start only: Set({}); write them into server.properties",
+        fixed.join(", ")
+    );
+    refusal(ErrorCode::INVALID_REQUEST, problem)
+}
+
 fn check_dynamic(config: &BTreeMap<String, String>, cluster_wide: bool) -> Result<(), Refusal> {
     let of = |update: Update| -> Vec<&str> {
         let keys = config.keys().filter_map(|name| find(BROKER_KEYS, name));
@@ -456,5 +477,14 @@ mod tests {
         assert_eq!(code, ErrorCode::INVALID_REQUEST);
         assert_eq!(message.unwrap(), "Cannot update these configs dynamically: Set(log.dirs)");
         assert_eq!(check_topic_config("foo", "1").unwrap_err(), "Unknown topic config name: foo");
+    }
+
+    #[test]
+    fn what_is_read_at_the_start_only_is_not_taken_later() {
+        assert!(check_followed(["log.retention.ms", "compression.type"].into_iter()).is_ok());
+        let (code, message) =
+            check_followed(["log.retention.ms", "max.connections"].into_iter()).unwrap_err();
+        assert_eq!(code, ErrorCode::INVALID_REQUEST);
+        assert!(message.unwrap().contains("Set(max.connections); write them into server.properties"));
     }
 }

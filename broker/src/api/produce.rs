@@ -55,8 +55,10 @@ pub async fn answer(call: &Call<'_>, request: ProduceRequest) -> Answer {
 }
 
 async fn produce(call: &Call<'_>, request: ProduceRequest) -> ProduceResponse {
-    let all_fail = (request.transactional_id.is_none() && has_transactional(&request))
-        .then_some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    let all_fail = transactional(&request);
+    if all_fail.is_some() {
+        tracing::warn!("Refusing transactional records of {}: not supported yet", call.peer.address);
+    }
     let mut parts = Vec::new();
     let mut slots: Vec<(Str, Vec<(i32, Slot)>)> = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
@@ -87,10 +89,18 @@ async fn produce(call: &Call<'_>, request: ProduceRequest) -> ProduceResponse {
     ProduceResponse { responses: responses.collect(), ..Default::default() }
 }
 
-fn has_transactional(request: &ProduceRequest) -> bool {
-    let all = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
-    all.filter_map(|data| data.records.as_ref())
-        .any(|records| Header::read(records).is_ok_and(|header| header.attributes.is_transactional()))
+/// Why a request with records of a transaction is refused: no marker could end it here, and readers of committed records
+/// would wait for that for ever.
+fn transactional(request: &ProduceRequest) -> Option<ErrorCode> {
+    let mut all = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let found = all.any(|data| {
+        let header = data.records.as_ref().map(|records| Header::read(records));
+        header.is_some_and(|header| header.is_ok_and(|header| header.attributes.is_transactional()))
+    });
+    found.then_some(match request.transactional_id {
+        None => ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        Some(_) => ErrorCode::INVALID_TXN_STATE,
+    })
 }
 
 fn one(
@@ -204,5 +214,33 @@ fn appended(index: i32, result: &ProduceResult) -> PartitionProduceResponse {
         log_append_time_ms: result.log_append_time_ms,
         log_start_offset: result.log_start,
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::batch::BatchBuilder;
+    use wire::kafka::produce::TopicProduceData;
+
+    fn request(in_txn: bool, id: Option<&str>) -> ProduceRequest {
+        let mut batch = BatchBuilder::new().producer(7, 0, 0).transactional(in_txn);
+        batch.push(1, None, Some(b"x"), &[]);
+        let records = Some(batch.finish().unwrap());
+        let data = PartitionProduceData { index: 0, records };
+        let topic = TopicProduceData { name: "t".into(), partition_data: vec![data] };
+        ProduceRequest {
+            transactional_id: id.map(Str::from),
+            topic_data: vec![topic],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn records_of_a_transaction_are_refused_and_idempotent_ones_are_not() {
+        assert_eq!(transactional(&request(false, None)), None);
+        assert_eq!(transactional(&request(true, Some("id"))), Some(ErrorCode::INVALID_TXN_STATE));
+        let unnamed = transactional(&request(true, None));
+        assert_eq!(unnamed, Some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
     }
 }

@@ -6,6 +6,7 @@ mod keys;
 mod listeners;
 mod topic;
 mod topic_keys;
+mod without_effect;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use keys::{Key, Kind, Update, Valid, find, split_list};
 pub use listeners::{Endpoint, Listeners};
 pub use topic::{Dynamic, Source, TopicConfig, effective, synonyms};
 pub use topic_keys::TOPIC_KEYS;
+pub use without_effect::{Remark, is_fixed_at_start, remarks};
 
 /// A checked configuration. Values that only some places need are read by key.
 #[derive(Clone, Debug)]
@@ -43,11 +45,18 @@ const NOT_YET: &[(&str, &[&str])] = &[
     ("create.topic.policy.class.name", &[""]),
     ("delegation.token.master.key", &[""]),
     ("delegation.token.secret.key", &[""]),
+    ("kafka.metrics.reporters", &[""]),
     ("log.message.downconversion.enable", &["true", "false"]),
+    ("metric.reporters", &["", "org.apache.kafka.common.metrics.JmxReporter"]),
+    (
+        "principal.builder.class",
+        &["", "org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"],
+    ),
     ("process.roles", &[""]),
     ("remote.log.storage.system.enable", &["false"]),
     ("replica.selector.class", &["", "org.apache.kafka.common.replica.LeaderSelector"]),
     ("security.inter.broker.protocol", &["PLAINTEXT"]),
+    ("security.providers", &[""]),
     ("zookeeper.metadata.migration.enable", &["false"]),
     ("zookeeper.set.acl", &["false"]),
     ("zookeeper.ssl.client.enable", &["false"]),
@@ -241,6 +250,8 @@ mod tests {
         let error =
             read("zookeeper.connect=h\nauthorizer.class.name=kafka.security.authorizer.AclAuthorizer\n");
         assert!(error.unwrap_err().starts_with("server.properties:2: authorizer.class.name: "));
+        assert!(read("zookeeper.connect=h\nmetric.reporters=com.example.Reporter\n").is_err());
+        assert!(read("zookeeper.connect=h\nmetric.reporters=\nsecurity.providers=\n").is_ok());
         assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=2.8\n").is_err());
         assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=3.5\n").is_ok());
     }

@@ -90,8 +90,7 @@ pub struct DiskConfig {
     pub sync: bool,
     /// A longer sync gets a warning.
     pub sync_warning: Duration,
-    /// `flushDelay`, `maxBatchSize`: a batch ends after this delay or number.
-    pub flush_delay: Duration,
+    /// `maxBatchSize`: a batch ends after this number.
     pub batch_max: usize,
     /// Transactions between snapshots; the trigger is drawn from its upper half.
     pub snap_count: u64,
@@ -422,7 +421,6 @@ fn disk(settings: &Settings) -> DiskConfig {
         preallocate: kib("preAllocSize"),
         sync: settings.text("forceSync") == "yes",
         sync_warning: millis(settings, "fsync.warningthresholdms"),
-        flush_delay: millis(settings, "flushDelay"),
         batch_max: match settings.int("maxBatchSize") {
             0 => usize::MAX,
             given => given as usize,

@@ -15,7 +15,6 @@ pub fn config() -> DiskConfig {
         preallocate: 8192,
         sync: true,
         sync_warning: Duration::from_secs(60),
-        flush_delay: Duration::ZERO,
         batch_max: 1000,
         snap_count: 100_000,
         snap_bytes: 0,

@@ -183,6 +183,9 @@ fn announce(config: &Config) {
     } else {
         info!("Starting quorum peer, myid={}", config.core.myid);
     }
+    if config.admin.is_some() {
+        info!("There is no admin server yet: nothing listens on admin.serverPort; ask with four-letter words");
+    }
     info!(
         "Created server with tickTime {} ms minSessionTimeout {} ms maxSessionTimeout {} ms",
         config.core.tick_ms, config.core.session_ms_min, config.core.session_ms_max
