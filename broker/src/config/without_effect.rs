@@ -1,4 +1,5 @@
-//! Keys of 3.5.1 that are checked and then change nothing here. What is given of them is told at the start.
+//! Keys of 3.5.1 that are checked and then change nothing here. What is given of them is told at the start; but for those
+//! that change nothing in Kafka either, such as `ssl.*` with plain listeners.
 
 use super::{TOPIC_KEYS, Update, find, synonyms};
 
@@ -24,9 +25,14 @@ const PASSWORDS: &str = "settings with passwords cannot be changed while the bro
 
 /// What only tunes machinery that is of another kind here.
 const TUNING: &[&str] = &[
+    "alter.log.dirs.replication.quota.window.num",
+    "alter.log.dirs.replication.quota.window.size.seconds",
+    "auto.include.jmx.reporter",
     "background.threads",
     "delete.records.purgatory.purge.interval.requests",
+    "early.start.listeners",
     "fetch.purgatory.purge.interval.requests",
+    "kafka.metrics.polling.interval.secs",
     "log.cleaner.io.buffer.size",
     "metrics.num.samples",
     "metrics.recording.level",
@@ -44,8 +50,13 @@ const TUNING: &[&str] = &[
     "server.max.startup.time.ms",
     "socket.connection.setup.timeout.max.ms",
     "socket.send.buffer.bytes",
+    "transactional.id.expiration.ms",
+    "zookeeper.clientCnxnSocket",
     "zookeeper.max.in.flight.requests",
 ];
+
+/// Families of such keys.
+const TUNING_PREFIXES: &[&str] = &["password.encoder.", "transaction."];
 
 /// What to say of a key that was given: a warning, or a note.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +79,8 @@ fn remark(key: &str) -> Option<Remark> {
             "{key} has no effect on this broker: settings of single listeners are not supported yet"
         )));
     }
-    TUNING.contains(&key).then(|| Remark::Note(format!("{key} has no effect on this broker")))
+    let tunes = TUNING.contains(&key) || TUNING_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
+    tunes.then(|| Remark::Note(format!("{key} has no effect on this broker")))
 }
 
 /// Whether a broker key that Kafka changes while it runs is read at the start only. Defaults of topics are followed.
