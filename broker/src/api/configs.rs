@@ -14,7 +14,8 @@ use wire::kafka::{
 
 use super::Call;
 use crate::config::{
-    BROKER_KEYS, Key, Kind, Source, TOPIC_KEYS, Update, effective, find, is_fixed_at_start, split_list, synonyms,
+    BROKER_KEYS, Key, Kind, Source, TOPIC_KEYS, Update, effective, find, is_fixed_at_start, split_list,
+    synonyms,
 };
 use crate::topics;
 use crate::zk::ConfigEntity;

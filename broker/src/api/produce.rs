@@ -229,11 +229,7 @@ mod tests {
         let records = Some(batch.finish().unwrap());
         let data = PartitionProduceData { index: 0, records };
         let topic = TopicProduceData { name: "t".into(), partition_data: vec![data] };
-        ProduceRequest {
-            transactional_id: id.map(Str::from),
-            topic_data: vec![topic],
-            ..Default::default()
-        }
+        ProduceRequest { transactional_id: id.map(Str::from), topic_data: vec![topic], ..Default::default() }
     }
 
     #[test]

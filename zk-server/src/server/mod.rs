@@ -184,7 +184,9 @@ fn announce(config: &Config) {
         info!("Starting quorum peer, myid={}", config.core.myid);
     }
     if config.admin.is_some() {
-        info!("There is no admin server yet: nothing listens on admin.serverPort; ask with four-letter words");
+        info!(
+            "There is no admin server yet: nothing listens on admin.serverPort; ask with four-letter words"
+        );
     }
     info!(
         "Created server with tickTime {} ms minSessionTimeout {} ms maxSessionTimeout {} ms",
