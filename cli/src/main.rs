@@ -34,6 +34,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("kafka-console-producer", kafka_tools::console_producer::main),
     ("kafka-console-consumer", kafka_tools::console_consumer::main),
     ("kafka-consumer-groups", kafka_tools::consumer_groups::main),
+    ("kafka-configs", kafka_tools::configs::main),
     ("bench", |call| bench::main(&call.args)),
 ];
 

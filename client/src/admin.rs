@@ -335,6 +335,13 @@ impl Admin {
                 let again = found.is_err_and(|code| code.is_retriable());
                 if !again || tokio::time::Instant::now() + Duration::from_millis(200) >= deadline {
                     left.remove(&partition);
+                    // Of a topic that is there, a partition that is not has no leader, to Java.
+                    let there =
+                        self.cluster.metadata().topics.get(&partition.topic).is_some_and(|t| t.error.is_ok());
+                    let found = found.map_err(|code| match code {
+                        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION if there => ErrorCode::LEADER_NOT_AVAILABLE,
+                        code => code,
+                    });
                     results.insert(partition, found.map_err(ClientError::from));
                 }
             }

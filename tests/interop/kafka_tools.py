@@ -349,9 +349,64 @@ def csv_files(run):
         (run.cwd / f"{p}one.csv").write_text(f"{p}g,0,1\n{p}g,1,2\n")
         (run.cwd / f"{p}groups.csv").write_text(f'{p}gone,{p}g,0,1\n"{p}two",{p}g,1,0\n')
     (run.cwd / "wrong.csv").write_text("a,b\n")
+    (run.cwd / "topic.properties").write_text("retention.ms=7000\nflush.messages=5\n")
 
 
-PARTS = (topics_options, topics, producer_options, producer, consumer_options, consumer, groups_options, groups, active_groups)
+def configs(run):
+    for words in ("", "--help", "--version", "--describe --topic x", "-x"):
+        run("configs", words, at=False)
+    for words in (
+        "", "--describe", "--alter", "--describe --alter", "--describe --entity-type nothing", "--describe --topic a --broker 1",
+        "--describe --topic a --entity-type topics", "--describe --broker x", "--alter --broker-defaults", "--alter --entity-type topics",
+        "--alter --entity-type brokers --add-config a=b", "--alter --topic x --add-config a=b --add-config-file y",
+        "--describe --topic x --add-config a=b", "--describe --entity-type users --entity-type users", "--describe --broker-logger x",
+        "--describe --entity-type broker-loggers", "--zookeeper x --describe --topic x", "--describe --user a --topic b",
+        "--alter --topic x --add-config a", "--alter --topic x --add-config a=b=c", "--describe --topic x --zk-tls-config-file y",
+        "--alter --topic x --delete-config", "--command-config /nonexistent --describe --topic x", "--alter --client c --add-config foo=1",
+        "--alter --user u --add-config foo=1", "--alter --user u --delete-config foo", "--alter --ip 127.0.0.1 --add-config foo=1",
+        "--alter --user u --add-config producer_byte_rate=x", "--alter --ip-defaults --delete-config connection_creation_rate",
+        "--alter --topic x --add-config-file /nonexistent",
+    ):
+        run("configs", words)
+    run("configs", "--zookeeper x --describe --topic x", at=False)
+    run.both("topics", "--create --topic {p}conf --replica-assignment 1:2 --config retention.ms=1000000 --config cleanup.policy=compact,delete")
+    run.both("topics", "--create --topic {p}plain --replica-assignment 1:2")
+    topic = "--entity-type topics --entity-name {p}conf"
+    for words in (f"--describe {topic}", "--describe --topic {p}plain", "--describe --topic {p}plain --all", f"--describe {topic} --all",
+                  "--describe --topic nope", "--describe --topic 'bad name'", f"--alter {topic} --add-config retention.ms=5000",
+                  f"--alter {topic} --add-config 'cleanup.policy=[compact,delete],min.insync.replicas=2'",
+                  f"--alter {topic} --add-config foo=bar", f"--alter {topic} --add-config retention.ms=-5", f"--alter {topic} --add-config retention.ms=x",
+                  f"--alter {topic} --add-config retention.ms=", f"--alter {topic} --delete-config retention.ms",
+                  f"--alter {topic} --delete-config retention.ms", f"--alter {topic} --delete-config segment.ms,foo",
+                  f"--alter {topic} --add-config segment.bytes=2000000 --delete-config min.insync.replicas",
+                  "--alter --topic nope --add-config retention.ms=1", f"--alter {topic} --add-config-file {{d}}/topic.properties",
+                  f"--alter {topic} --add-config message.format.version=2.8", f"--describe {topic}"):
+        run("configs", words)
+    run("configs", "--describe --entity-type topics", unordered=True, same=True)
+    for words in ("--broker 1", "--broker 1 --all", "--broker-defaults", "--entity-type brokers", "--entity-type brokers --all",
+                  "--broker-defaults --all", "--broker-logger 1", "--entity-type users", "--entity-type clients", "--entity-type ips",
+                  "--user nobody", "--client nobody", "--entity-type users --entity-default"):
+        run("configs", f"--describe {words}", unordered=True)
+    # What is the whole cluster's changes with one side at a time.
+    for words in ("--alter --broker 2 --add-config log.cleaner.threads=2", "--alter --broker 2 --add-config log.cleaner.threads=x",
+                  "--alter --broker 2 --add-config log.dirs=/x", "--alter --broker 2 --add-config unknown.key=1", "--describe --broker 2",
+                  "--alter --broker 2 --delete-config log.cleaner.threads,unknown.key", "--alter --broker 2 --delete-config log.cleaner.threads",
+                  "--alter --broker-defaults --add-config log.retention.ms=100000000", "--describe --broker-defaults", "--describe --broker 3",
+                  "--alter --broker-defaults --delete-config log.retention.ms", "--describe --broker-defaults",
+                  "--alter --broker-logger 1 --add-config no.such.Logger=INFO",
+                  "--alter --broker-logger 1 --add-config kafka=SOMETIMES"):
+        run("configs", words, apart=True)
+    for words in ("--alter --user {p}u --add-config producer_byte_rate=1024,consumer_byte_rate=2048", "--describe --user {p}u",
+                  "--alter --user {p}u --client {p}c --add-config request_percentage=50", "--describe --user {p}u --client {p}c",
+                  "--describe --entity-type users --entity-name {p}u --entity-type clients",
+                  "--alter --entity-type clients --entity-name {p}c --add-config producer_byte_rate=1.5", "--describe --client {p}c",
+                  "--alter --user {p}u --delete-config producer_byte_rate", "--describe --user {p}u", "--alter --user {p}u --delete-config producer_byte_rate",
+                  "--alter --user {p}u --delete-config consumer_byte_rate", "--alter --ip 127.0.0.9 --add-config connection_creation_rate=100",
+                  "--describe --ip 127.0.0.9", "--alter --user {p}u --add-config producer_byte_rate=-1"):
+        run("configs", words, unordered=True)
+
+
+PARTS = (configs, topics_options, topics, producer_options, producer, consumer_options, consumer, groups_options, groups, active_groups)
 
 
 def compare(run, closed_port, parts=PARTS):
@@ -387,10 +442,16 @@ if __name__ == "__main__":
     import tempfile
     bootstrap, ours, port, *rest = sys.argv[1:]
     kafka = need_peer("kafka")
-    here = pathlib.Path(tempfile.mkdtemp(prefix="menagerie-tools-"))
+    here = pathlib.Path(tempfile.mkdtemp(prefix="tools-"))
     run = SideBySide(bootstrap, lambda name: [kafka, name], lambda name: [f"{ours}/kafka-{name}.sh"], here,
                      rest[1] if len(rest) > 1 else None)
     named = {part.__name__: part for part in PARTS}
+    for prefix in run.commands:
+        # What an earlier run left.
+        run.start("oo-", "topics", f"--bootstrap-server {{b}} --delete --if-exists --topic '{prefix}.*'").communicate()
+        for group in said_by(run, "consumer-groups", "--list").split():
+            if group.startswith(prefix):
+                said_by(run, "consumer-groups", f"--delete --group {group}")
     if rest and rest[0] == "unreachable":
         unreachable(run, port)
     else:

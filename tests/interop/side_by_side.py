@@ -66,23 +66,25 @@ class SideBySide:
                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=self.cwd)
 
     def __call__(self, tool, words, at=True, input="", seconds=90, interrupt=None, unordered=False, drop=None,
-                 loose=(), check=None, same=False):
+                 loose=(), check=None, same=False, apart=False):
         """One case. `interrupt`: seconds after which Ctrl-C comes; `drop`: lines that may differ (a regex);
         `loose`: (regex, name) pairs for what is another at every run of this tool; `same`: both see the same things,
-        so that prefixes tell more."""
+        so that prefixes tell more; `apart`: one after the other, since both change the same thing."""
         if at:
             words = f"--bootstrap-server {{b}} {words}"
         title = f"{tool} {words}"[:300]
         self.cases += 1
         if self.only and not re.search(self.only, title):
             return None
-        running = {prefix: self.start(prefix, tool, words) for prefix in self.commands}
+        results, running = {}, {}
+        if not apart:
+            running = {prefix: self.start(prefix, tool, words) for prefix in self.commands}
         if interrupt:
             time.sleep(interrupt)
             for process in running.values():
                 process.send_signal(signal.SIGINT)
-        results = {}
-        for prefix, process in running.items():
+        for prefix in self.commands:
+            process = running.get(prefix) or self.start(prefix, tool, words)
             try:
                 out, err = process.communicate(input.encode(), seconds)
             except subprocess.TimeoutExpired:

@@ -82,8 +82,14 @@ async fn prepare(admin: &Admin, given: &Given, group: &Str) -> Result<Offsets, F
         return from(admin, at(Timestamp::now().as_millisecond().saturating_sub(ago))).await;
     }
     if let Some(path) = given.text("from-file")? {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| Failure::Illegal(format!("{path}: {error}")))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let message = format!("Unable to read file {path}");
+            let cause = match error.kind() {
+                std::io::ErrorKind::NotFound => format!("java.nio.file.NoSuchFileException: {path}"),
+                _ => format!("java.io.IOException: {error}"),
+            };
+            Failure::Failed { trace: format!("java.io.IOException: {message}\nCaused by: {cause}"), message }
+        })?;
         let mut plan = parse_csv(&text, given.texts("group"))?;
         let Some(offsets) = plan.remove(group) else {
             say_error(&format!("No reset plan for group {group} found"));
@@ -196,13 +202,13 @@ async fn in_range(admin: &Admin, mut offsets: Offsets) -> Result<Offsets, Failur
 fn parse_moment(text: &str) -> Result<i64, Failure> {
     let Some((_, time)) = text.split_once('T') else {
         let why = "Error parsing timestamp. It does not contain a 'T' according to ISO8601 format";
-        return Err(Failure::Illegal(why.to_owned()));
+        return Err(Failure::failed("java.text.ParseException", why.to_owned()));
     };
     let zoned = if time.contains(['+', '-', 'Z']) { text.to_owned() } else { format!("{text}Z") };
     match zoned.parse::<Timestamp>() {
         // Milliseconds have to be written.
         Ok(moment) if time.contains('.') => Ok(moment.as_millisecond()),
-        _ => Err(Failure::Illegal(format!("Unparseable date: \"{zoned}\""))),
+        _ => Err(Failure::failed("java.text.ParseException", format!("Unparseable date: \"{zoned}\""))),
     }
 }
 
@@ -239,18 +245,34 @@ fn quoted(text: &str) -> String {
     }
 }
 
+/// `topic,partition,offset` if there is one group and the first line reads so, else `group,topic,partition,offset`, of
+/// which fields that are missing are nothing or zero, as in the real tool's CSV reader.
 fn parse_csv(text: &str, groups: &[String]) -> Result<BTreeMap<Str, Offsets>, Failure> {
+    let fields = |line: &str| -> Vec<String> {
+        line.split(',').map(|field| field.trim().trim_matches('"').to_owned()).collect()
+    };
+    let lines: Vec<Vec<String>> = text.lines().filter(|line| !line.trim().is_empty()).map(fields).collect();
+    let is_number = |field: &String| field.parse::<i64>().is_ok();
+    let without_group =
+        lines.first().is_some_and(|first| first.len() <= 3 && first[1..].iter().all(is_number));
     let mut plan: BTreeMap<Str, Offsets> = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let wrong = || Failure::Illegal(format!("`{line}` is not [group,]topic,partition,offset"));
-        let fields: Vec<&str> = line.split(',').map(|field| field.trim().trim_matches('"')).collect();
-        let (group, [topic, partition, offset]) = match (&fields[..], groups) {
-            ([topic, partition, offset], [group]) => (group.as_str(), [topic, partition, offset]),
-            ([group, topic, partition, offset], _) => (*group, [topic, partition, offset]),
-            _ => return Err(wrong()),
+    for line in lines {
+        let (group, rest) = match groups {
+            [group] if without_group => (group.as_str(), &line[..]),
+            _ => (line[0].as_str(), &line[1..]),
         };
-        let partition = TopicPartition::new(*topic, partition.parse().map_err(|_| wrong())?);
-        plan.entry(group.into()).or_default().insert(partition, offset.parse().map_err(|_| wrong())?);
+        let number = |at: usize| {
+            match rest.get(at) {
+            None => Ok(0),
+            Some(field) => field.parse::<i64>().map_err(|_| {
+                let why = format!("Cannot deserialize value of type `long` from String \"{field}\": not a valid `long` value");
+                Failure::failed("com.fasterxml.jackson.databind.exc.InvalidFormatException", why)
+            }),
+        }
+        };
+        let topic = rest.first().map_or("", String::as_str);
+        let partition = TopicPartition::new(topic, number(1)? as i32);
+        plan.entry(group.into()).or_default().insert(partition, number(2)?);
     }
     Ok(plan)
 }

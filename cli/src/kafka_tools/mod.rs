@@ -1,6 +1,9 @@
 //! Kafka's tools, with the real ones' options, outputs and exit codes: one file per tool.
 //! What they share is here: usage errors, logs on stderr, client settings from files and options.
 
+mod config_options;
+mod config_quotas;
+pub mod configs;
 pub mod console_consumer;
 pub mod console_producer;
 pub mod consumer_groups;
