@@ -179,7 +179,8 @@ fn check_names(given: &Given, entities: &Entities) -> Result<(), Failure> {
     let named = entities.names.iter().any(|name| !name.is_empty());
     let first = &entities.types[0];
     if named && (entities.has("brokers") || entities.has("broker-loggers")) {
-        for name in entities.names.iter().filter(|name| !name.is_empty() && name.parse::<i32>().is_err()) {
+        let mut names = entities.names.iter().filter(|name| !name.is_empty());
+        if let Some(name) = names.find(|name| name.parse::<i32>().is_err()) {
             return illegal(format!(
                 "The entity name for {first} must be a valid integer broker id, but it is: {name}"
             ));
