@@ -5,7 +5,7 @@
 use jiff::Zoned;
 use std::fmt;
 use std::fs::OpenOptions;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tracing::{Event, Subscriber};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
@@ -76,18 +76,26 @@ pub fn init_at(level: &str, layout: Layout, outputs: &[Output]) -> Result<(), Lo
                 let file = file.map_err(|source| LoggingError::Open { path: path.clone(), source })?;
                 Box::new(layer.with_writer(Arc::new(file)))
             }
-            Output::Hourly { dir, name } => {
-                let file = RollingFileAppender::builder()
-                    .rotation(Rotation::HOURLY)
-                    .filename_prefix(name)
-                    .latest_symlink(name)
-                    .build(dir)
-                    .map_err(|source| LoggingError::File { path: dir.join(name), source })?;
-                Box::new(layer.with_writer(file))
-            }
+            Output::Hourly { dir, name } => Box::new(layer.with_writer(hourly(dir, name)?)),
         });
     }
     tracing_subscriber::registry().with(layers).with(filter).try_init().map_err(|_| LoggingError::Twice)
+}
+
+/// Servers that start together in one installation may take the link's place from each other: who comes second tries again.
+fn hourly(dir: &Path, name: &str) -> Result<RollingFileAppender, LoggingError> {
+    const ATTEMPTS: u32 = 20;
+    let build = || {
+        let builder = RollingFileAppender::builder().rotation(Rotation::HOURLY);
+        builder.filename_prefix(name).latest_symlink(name).build(dir)
+    };
+    for attempt in 1..ATTEMPTS {
+        match build() {
+            Ok(file) => return Ok(file),
+            Err(_) => std::thread::sleep(std::time::Duration::from_millis(u64::from(attempt))),
+        }
+    }
+    build().map_err(|source| LoggingError::File { path: dir.join(name), source })
 }
 
 type BoxedLayer = Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry> + Send + Sync>;
@@ -133,6 +141,16 @@ mod tests {
     use super::*;
     use jiff::civil::date;
     use jiff::tz::TimeZone;
+
+    #[test]
+    fn servers_that_start_together_all_get_their_log_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = || hourly(dir.path(), "server.log").map(drop).map_err(|error| error.to_string());
+        std::thread::scope(|scope| {
+            let openers: Vec<_> = (0..8).map(|_| scope.spawn(opened)).collect();
+            openers.into_iter().for_each(|opener| opener.join().unwrap().unwrap());
+        });
+    }
 
     #[test]
     fn lines_begin_as_log4j_begins_them() {

@@ -56,6 +56,9 @@ impl ToolOption {
     pub const fn long(name: &'static str, label: &'static str, doc: &'static str) -> ToolOption {
         ToolOption { argument: Argument::Required(Type::Long), label, ..ToolOption::flag(name, doc) }
     }
+    pub const fn long_if_any(name: &'static str, label: &'static str, doc: &'static str) -> ToolOption {
+        ToolOption { argument: Argument::Optional(Type::Long), label, ..ToolOption::flag(name, doc) }
+    }
     pub const fn or(mut self, default: &'static str) -> ToolOption {
         self.default = Some(default);
         self

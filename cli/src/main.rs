@@ -35,6 +35,9 @@ const TOOLS: &[(&str, Tool)] = &[
     ("kafka-console-consumer", kafka_tools::console_consumer::main),
     ("kafka-consumer-groups", kafka_tools::consumer_groups::main),
     ("kafka-configs", kafka_tools::configs::main),
+    ("kafka-producer-perf-test", kafka_tools::producer_perf::main),
+    ("kafka-consumer-perf-test", kafka_tools::consumer_perf::main),
+    ("kafka-dump-log", kafka_tools::dump_log::main),
     ("bench", |call| bench::main(&call.args)),
 ];
 

@@ -146,6 +146,11 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Where the record goes.
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
     /// Waits until the broker has answered, or the record was given up.
     pub async fn wait(self) -> Result<RecordMetadata, ClientError> {
         let acked = self.outcome.wait().await.map_err(|error| error.of_record(self.index))?;

@@ -238,7 +238,9 @@ def consumer(run):
         run("console-consumer", f"{begin} --max-messages 10 --formatter '{formatter}'")
     for formatter in ("group.GroupMetadataManager$OffsetsMessageFormatter", "group.GroupMetadataManager$GroupMetadataMessageFormatter"):
         run("console-consumer", f"--topic __consumer_offsets --from-beginning --timeout-ms 6000 --formatter 'kafka.coordinator.{formatter}'",
-            unordered=True, drop=r"console-consumer-N|Processed|(jj|oo)-g\d|X-g\d")
+            unordered=True, same=True,
+            # Members come in the order of a hash map.
+            drop=r"console-consumer-N|Processed|->.*->")
 
 
 def groups_options(run):
@@ -387,15 +389,18 @@ def configs(run):
                   "--broker-defaults --all", "--broker-logger 1", "--entity-type users", "--entity-type clients", "--entity-type ips",
                   "--user nobody", "--client nobody", "--entity-type users --entity-default"):
         run("configs", f"--describe {words}", unordered=True)
+    for words in ("--alter --broker {n} --add-config log.cleaner.threads=2", "--alter --broker {n} --add-config log.cleaner.threads=x",
+                  "--alter --broker {n} --add-config log.dirs=/x", "--alter --broker {n} --add-config unknown.key=1", "--describe --broker {n}",
+                  "--alter --broker {n} --delete-config log.cleaner.threads,nothing", "--alter --broker {n} --delete-config log.cleaner.threads",
+                  "--alter --broker {n} --delete-config unknown.key", "--describe --broker {n}"):
+        run("configs", words, loose=[(r"broker [23]\b", "broker N")])
     # What is the whole cluster's changes with one side at a time.
-    for words in ("--alter --broker 2 --add-config log.cleaner.threads=2", "--alter --broker 2 --add-config log.cleaner.threads=x",
-                  "--alter --broker 2 --add-config log.dirs=/x", "--alter --broker 2 --add-config unknown.key=1", "--describe --broker 2",
-                  "--alter --broker 2 --delete-config log.cleaner.threads,unknown.key", "--alter --broker 2 --delete-config log.cleaner.threads",
-                  "--alter --broker-defaults --add-config log.retention.ms=100000000", "--describe --broker-defaults", "--describe --broker 3",
-                  "--alter --broker-defaults --delete-config log.retention.ms", "--describe --broker-defaults",
-                  "--alter --broker-logger 1 --add-config no.such.Logger=INFO",
-                  "--alter --broker-logger 1 --add-config kafka=SOMETIMES"):
+    for words in ("--alter --broker-defaults --add-config log.retention.ms=100000000", "--describe --broker-defaults",
+                  "--alter --broker-logger 1 --add-config no.such.Logger=INFO", "--alter --broker-logger 1 --add-config kafka=SOMETIMES"):
         run("configs", words, apart=True)
+    said_by(run, "configs", "--alter --broker-defaults --delete-config log.retention.ms")
+    run("configs", "--alter --broker-defaults --delete-config log.retention.ms")
+    run("configs", "--describe --broker-defaults")
     for words in ("--alter --user {p}u --add-config producer_byte_rate=1024,consumer_byte_rate=2048", "--describe --user {p}u",
                   "--alter --user {p}u --client {p}c --add-config request_percentage=50", "--describe --user {p}u --client {p}c",
                   "--describe --entity-type users --entity-name {p}u --entity-type clients",
@@ -406,7 +411,58 @@ def configs(run):
         run("configs", words, unordered=True)
 
 
-PARTS = (configs, topics_options, topics, producer_options, producer, consumer_options, consumer, groups_options, groups, active_groups)
+SIZES = [(r"\d+\.\d+|\d{4}-\d\d-\d\d [\d:]+|\d+ ms", "N")]
+
+
+def perf(run):
+    """Numbers are another at every run; the words around them are not."""
+    words_only = [(r"\s*Did you mean:[^$]*", ""), (r"\s+", " "), (r"payload- file", "payload-file"), *SIZES, (r", \d+, \d+, N, N ", ", MS, MS, N, N ")]
+    some = "--producer-props bootstrap.servers={b}"
+    for words in ("--topic {p}perf", "--foo", "--topic", f"--topic t --num-records a --throughput -1 --record-size 10 {some}",
+                  "--topic t --num-records 1 --throughput -1 --record-size 10", f"--topic t --num-records 1 --throughput -1 {some}",
+                  f"--topic t --num-records 1 --throughput -1 --record-size 10 --payload-file x {some}",
+                  f"--topic t --num-records 1 --throughput -1 --payload-file /nonexistent {some}",
+                  f"--topic t --num-records 1 --throughput -1 --record-size 10 {some} wrong",
+                  "--topic t --num-records 1 --throughput -1 --record-size 10 --producer-props bootstrap.servers=nonsense",
+                  f"--topic t --num-records 1 --throughput -1 --record-size 10 {some} acks=many"):
+        run("producer-perf-test", words, at=False, loose=words_only)
+    run.both("topics", "--create --topic {p}perf --partitions 3 --replication-factor 2")
+    (run.cwd / "payloads").write_text("one\ntwo\nthree\n")
+    for words in ("--num-records 20000 --record-size 100 --throughput -1", "--num-records 100 --throughput 50 --payload-file {d}/payloads",
+                  "--num-records 3 --throughput -1 --record-size 2000000"):
+        run("producer-perf-test", f"--topic {{p}}perf {words} {some} acks=1", at=False, loose=words_only)
+    for words in ("", "--help", "--version"):
+        run("consumer-perf-test", words, at=False)
+    for words in ("", "--topic x", "--messages 1", "--topic x --messages a", "--topic x --messages 1 --reporting-interval 0", "-x",
+                  "--topic {p}perf --messages 1 --threads 4 --broker-list z:1 --timeout 5000", "--topic x --messages 1 --consumer.config /nonexistent"):
+        run("consumer-perf-test", words, loose=SIZES)
+    for words in ("--messages 20000", "--messages 20000 --hide-header --fetch-size 10000", "--messages 99999999 --timeout 3000",
+                  "--messages 20000 --group {p}perf", "--messages 20000 --date-format yyyy"):
+        run("consumer-perf-test", f"--topic {{p}}perf {words}", loose=words_only)
+
+
+def dump_log(run):
+    """Both read the files of one directory: segments, indexes and snapshots that real brokers wrote."""
+    files = run.log_files
+    if not files:
+        say("dump_log: the brokers' directories are not here")
+        return
+    for words in ("", "--help", "--version", "--print-data-log", "--files /nonexistent/00000000000000000000.log", "--files x.foo", "-x",
+                  "--files"):
+        run("dump-log", words, at=False)
+    everything = ",".join(str(file) for file in files if file.stat().st_size)
+    for words in ("", "--deep-iteration", "--print-data-log", "--print-data-log --skip-record-metadata", "--max-bytes 300"):
+        run("dump-log", f"--files {everything} {words}", at=False, same=True)
+    indexes = ",".join(str(file) for file in files if file.suffix in (".index", ".timeindex"))
+    for words in ("--verify-index-only", "--index-sanity-check"):
+        run("dump-log", f"--files {indexes} {words}", at=False, same=True)
+    for topic, decoder in (("__consumer_offsets", "--offsets-decoder"), ("__transaction_state", "--transaction-log-decoder")):
+        of_topic = ",".join(str(file) for file in files if file.suffix == ".log" and topic in str(file) and file.stat().st_size)
+        if of_topic:
+            run("dump-log", f"--files {of_topic} {decoder}", at=False, same=True)
+
+
+PARTS = (configs, perf, dump_log, topics_options, topics, producer_options, producer, consumer_options, consumer, groups_options, groups, active_groups)
 
 
 def compare(run, closed_port, parts=PARTS):
@@ -431,6 +487,7 @@ def kafka_tools():
         tool = world.tool
         run = SideBySide(bootstrap, lambda name: [kafka, name], lambda name: [tool(f"kafka-{name}.sh")], world.dir)
         until("three brokers", 90, lambda: len([line for line in said_by(run, "broker-api-versions", "").splitlines() if "->" in line]) == 3)
+        run.log_dir = world.dir / "kafka-1"
         compare(run, ports[3])
         say(f"{run.cases} cases")
         run.report()
@@ -438,6 +495,7 @@ def kafka_tools():
 
 if __name__ == "__main__":
     # On brokers that run already: kafka_tools.py BOOTSTRAP BIN-OF-OURS CLOSED-PORT [PART,... [CASES]]
+    import os
     import pathlib
     import tempfile
     bootstrap, ours, port, *rest = sys.argv[1:]
@@ -445,6 +503,7 @@ if __name__ == "__main__":
     here = pathlib.Path(tempfile.mkdtemp(prefix="tools-"))
     run = SideBySide(bootstrap, lambda name: [kafka, name], lambda name: [f"{ours}/kafka-{name}.sh"], here,
                      rest[1] if len(rest) > 1 else None)
+    run.log_dir = pathlib.Path(os.environ["LOG_DIR"]) if "LOG_DIR" in os.environ else None
     named = {part.__name__: part for part in PARTS}
     for prefix in run.commands:
         # What an earlier run left.

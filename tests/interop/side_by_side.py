@@ -53,10 +53,18 @@ class SideBySide:
     def __init__(self, bootstrap, java, ours, cwd, only=None):
         self.bootstrap, self.commands, self.cwd, self.only = bootstrap, {"jj-": java, "oo-": ours}, cwd, only
         self.cases, self.differences, self.began = 0, [], {}
-        self.zookeeper = None
+        self.log_dir = None
+
+    @property
+    def log_files(self):
+        """The files of a broker's partitions, if its directory is here."""
+        kinds = (".log", ".index", ".timeindex", ".snapshot", ".txnindex")
+        return sorted(file for file in self.log_dir.glob("*-*/*") if file.suffix in kinds) if self.log_dir else []
 
     def words(self, words, prefix):
         words = words.replace("{p}", prefix).replace("{b}", self.bootstrap).replace("{d}", str(self.cwd))
+        # A broker for each side.
+        words = words.replace("{n}", "2" if prefix == "jj-" else "3")
         return shlex.split(words)
 
     def start(self, prefix, tool, words):
@@ -103,10 +111,10 @@ class SideBySide:
     def seen(self, prefix, code, out, err, unordered, drop, loose):
         shown = [f"exit {code}"]
         for name, stream in (("out", out), ("err", err)):
-            text = stream.decode(errors="replace")
+            text = "\n".join(normal(stream.decode(errors="replace"), prefix))
             for pattern, to in loose:
                 text = re.sub(pattern, to, text)
-            lines = [line for line in normal(text, prefix) if not (drop and re.search(drop, line))]
+            lines = [line for line in text.split("\n") if not (drop and re.search(drop, line))]
             shown += [f"{name}| {line}" for line in (sorted(lines) if unordered else lines)]
         return shown
 

@@ -72,9 +72,16 @@ fn line(entry: &EntryData) -> String {
         })
     });
     let entity: Vec<String> = entity.collect();
-    let values: Vec<String> =
-        entry.values.iter().map(|pair| format!("{}={:?}", pair.key, pair.value)).collect();
+    let mut values: Vec<_> = entry.values.iter().collect();
+    values.sort_by_key(|pair| java_hash(&pair.key));
+    let values: Vec<String> = values.iter().map(|pair| format!("{}={:?}", pair.key, pair.value)).collect();
     format!("Quota configs for {} are {}", entity.join(", "), values.join(", "))
+}
+
+/// The place of a key in a small Java hash map, in whose order quotas are shown.
+fn java_hash(key: &str) -> u32 {
+    let hash = key.encode_utf16().fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
+    (hash ^ (hash >> 16)) & 15
 }
 
 async fn describe_credentials(admin: &Admin, names: &[String]) -> Result<(), Failure> {
@@ -194,11 +201,14 @@ mod tests {
         };
         let entry = EntryData {
             entity: vec![part("client-id", None), part("user", Some("u"))],
-            values: vec![ValueData { key: "producer_byte_rate".into(), value: 1024.0 }],
+            values: [("consumer_byte_rate", 1.5), ("producer_byte_rate", 1024.0)]
+                .map(|(key, value)| ValueData { key: key.into(), value })
+                .into(),
         };
         assert_eq!(
             line(&entry),
-            "Quota configs for user-principal 'u', the default client-id are producer_byte_rate=1024.0"
+            "Quota configs for user-principal 'u', the default client-id are producer_byte_rate=1024.0, \
+             consumer_byte_rate=1.5"
         );
     }
 

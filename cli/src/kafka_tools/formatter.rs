@@ -213,7 +213,7 @@ fn group_line(record: &ConsumerRecord) -> Option<String> {
     ))
 }
 
-const TRANSACTION_STATES: [&str; 8] = [
+pub const TRANSACTION_STATES: [&str; 8] = [
     "Empty",
     "Ongoing",
     "PrepareCommit",
