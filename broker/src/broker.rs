@@ -9,7 +9,7 @@ use broker_core::fetch_session::FetchSessions;
 use wire::Str;
 use wire::kafka::Uuid;
 
-use crate::config::{BrokerConfig, Dynamic, TopicConfig};
+use crate::config::{BrokerConfig, Dynamic, TopicConfig, is_fixed_at_start};
 use crate::controller::ControllerHandle;
 use crate::metadata::MetadataCache;
 use crate::shard::ShardHandle;
@@ -190,6 +190,9 @@ impl Broker {
         let zk = self.zk();
         let broker = zk.config(&crate::zk::ConfigEntity::Broker(self.id)).await?;
         let default = zk.config(&crate::zk::ConfigEntity::BrokerDefault).await?;
+        for key in broker.keys().chain(default.keys()).filter(|key| is_fixed_at_start(key)) {
+            tracing::warn!("{key} in ZooKeeper has no effect on this broker: it is read from its file, at the start");
+        }
         self.dynamic.store(Dynamic { broker, default }.into());
         self.topic_configs.store(HashMap::new().into());
         Ok(())

@@ -104,6 +104,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     };
     let broker = Arc::new(Broker::new(config, id, &cluster_id, zk.clone(), shard, group_partitions));
     broker.reload_dynamic().await?;
+    tell_of_quotas(&zk).await?;
     for topic in zk.topics().await? {
         broker.reload_topic_overrides(&topic).await?;
     }
@@ -355,6 +356,17 @@ async fn register(broker: &Broker, zk: &Zk, registration: &Registration) -> Resu
             Err(error) => return Err(error),
         }
     }
+}
+
+/// What a Java broker was told to enforce is not enforced here.
+async fn tell_of_quotas(zk: &Zk) -> Result<(), ZkError> {
+    for kind in ["users", "clients", "ips"] {
+        let set = zk.children(&format!("/config/{kind}")).await?.len();
+        if set > 0 {
+            tracing::warn!("/config/{kind}: quotas and credentials of {set} {kind} have no effect on this broker");
+        }
+    }
+    Ok(())
 }
 
 /// Reads settings anew when somebody changed them, in every session.

@@ -134,7 +134,7 @@ fn describe_broker(
     };
     let entry = |key: &'static Key| {
         let names = broker_synonyms(key.name);
-        let read_only = key.update == Update::ReadOnly;
+        let read_only = key.update == Update::ReadOnly || is_fixed_at_start(key.name);
         described(key, value_of(key), layers(call, key.name, &names), read_only, options)
     };
     let mut entries: Vec<_> = BROKER_KEYS.iter().filter(|key| !key.internal).map(entry).collect();
