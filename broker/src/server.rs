@@ -508,7 +508,15 @@ async fn load_groups(broker: Arc<Broker>, partition: i32, epoch: i32) {
             Ok(Err(error)) => return tracing::error!("Loading {GROUP_TOPIC}-{partition}: {error}"),
             Err(error) => return tracing::error!("Loading {GROUP_TOPIC}-{partition}: {error}"),
         };
-        let batches: Vec<_> = Batches::new(bytes).map_while(Result::ok).collect();
+        let mut batches = Vec::new();
+        for batch in Batches::new(bytes) {
+            match batch {
+                Ok(batch) => batches.push(batch),
+                Err(error) => {
+                    tracing::error!("Loading {GROUP_TOPIC}-{partition}, behind offset {offset:?}: {error}");
+                }
+            }
+        }
         let next = batches.last().map_or(end, |batch| batch.header().next_offset());
         let done = next >= end;
         let event = Event::GroupLoaded { partition, epoch, batches, done };

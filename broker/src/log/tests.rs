@@ -337,6 +337,22 @@ fn producers_and_aborted_transactions_survive_a_crash() {
 }
 
 #[test]
+fn a_damaged_transaction_index_is_an_error_and_not_an_empty_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), small(), false);
+    log.append(&transactional(0, 7, 0), NOW).unwrap();
+    log.append(&marker(1, 7, Marker::Abort), NOW).unwrap();
+    assert_eq!(log.aborted_txns(0, 2).unwrap().len(), 1);
+    log.close(NOW).unwrap();
+    let path = file(&dir, 0, "txnindex");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[1] = 9;
+    fs::write(&path, bytes).unwrap();
+    let mut log = open(dir.path(), small(), true);
+    assert!(matches!(log.aborted_txns(0, 2), Err(LogError::Corrupt { .. })));
+}
+
+#[test]
 fn batches_that_do_not_fit_are_refused_before_a_byte_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = filled(dir.path(), LogConfig { segment_bytes: 1000, ..small() }, 2);

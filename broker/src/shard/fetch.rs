@@ -6,7 +6,7 @@ use broker_core::partition::{FetchOutcome, Fetcher, Token, WatchFor};
 use tokio::sync::oneshot;
 use wire::kafka::ErrorCode;
 
-use super::replica::Records;
+use super::replica::{Records, Turn};
 use super::{FetchAsk, FetchPart, FetchedPart, Shard, find};
 use crate::log::LogError;
 
@@ -175,19 +175,26 @@ impl Shard {
                 Err(LogError::OffsetOutOfRange { .. }) => {
                     return (FetchedPart::failed(ErrorCode::OFFSET_OUT_OF_RANGE), up_to);
                 }
-                Err(error) => {
-                    tracing::error!("{error}");
-                    if error.is_io() {
-                        self.turn.failed_dirs.push(replica.dir);
-                    }
-                    return (FetchedPart::failed(ErrorCode::KAFKA_STORAGE_ERROR), up_to);
-                }
+                Err(error) => return (unreadable(&mut self.turn, replica.dir, &error), up_to),
             }
         }
         if read_committed {
-            let aborted = replica.log.aborted_txns(fetch.offset, up_to).unwrap_or_default();
+            // Without the index, records of aborted transactions would pass for committed ones.
+            let aborted = match replica.log.aborted_txns(fetch.offset, up_to) {
+                Ok(aborted) => aborted,
+                Err(error) => return (unreadable(&mut self.turn, replica.dir, &error), up_to),
+            };
             fetched.aborted = Some(aborted.iter().map(|txn| (txn.producer_id, txn.first_offset)).collect());
         }
         (fetched, up_to)
     }
+}
+
+/// The log cannot be read there. A disk that fails takes its directory out of service.
+fn unreadable(turn: &mut Turn, dir: usize, error: &LogError) -> FetchedPart {
+    tracing::error!("{error}");
+    if error.is_io() {
+        turn.failed_dirs.push(dir);
+    }
+    FetchedPart::failed(ErrorCode::KAFKA_STORAGE_ERROR)
 }
