@@ -252,7 +252,12 @@ pub async fn alter(call: &Call<'_>, request: AlterConfigsRequest) -> AlterConfig
             entries.filter_map(|entry| Some((entry.name.to_string(), entry.value.as_ref()?.to_string())));
         let config: BTreeMap<String, String> = config.collect();
         let followed = match resource.resource_type {
-            BROKER => check_followed(config.keys().map(String::as_str)),
+            BROKER => {
+                let dynamic = call.broker.dynamic.load();
+                let old = if resource.resource_name.is_empty() { &dynamic.default } else { &dynamic.broker };
+                let changed = config.iter().filter(|(name, value)| old.get(*name) != Some(value));
+                check_followed(changed.map(|(name, _)| name.as_str()))
+            }
             _ => Ok(()),
         };
         let outcome = match followed {
