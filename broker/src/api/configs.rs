@@ -255,7 +255,7 @@ pub async fn alter(call: &Call<'_>, request: AlterConfigsRequest) -> AlterConfig
             BROKER => {
                 let dynamic = call.broker.dynamic.load();
                 let old = if resource.resource_name.is_empty() { &dynamic.default } else { &dynamic.broker };
-                let changed = config.iter().filter(|(name, value)| old.get(*name) != Some(value));
+                let changed = config.iter().filter(|(name, value)| old.get(*name) != Some(*value));
                 check_followed(changed.map(|(name, _)| name.as_str()))
             }
             _ => Ok(()),
