@@ -191,7 +191,9 @@ impl Broker {
         let broker = zk.config(&crate::zk::ConfigEntity::Broker(self.id)).await?;
         let default = zk.config(&crate::zk::ConfigEntity::BrokerDefault).await?;
         for key in broker.keys().chain(default.keys()).filter(|key| is_fixed_at_start(key)) {
-            tracing::warn!("{key} in ZooKeeper has no effect on this broker: it is read from its file, at the start");
+            tracing::warn!(
+                "{key} in ZooKeeper has no effect on this broker: it is read from its file, at the start"
+            );
         }
         self.dynamic.store(Dynamic { broker, default }.into());
         self.topic_configs.store(HashMap::new().into());

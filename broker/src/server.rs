@@ -363,7 +363,9 @@ async fn tell_of_quotas(zk: &Zk) -> Result<(), ZkError> {
     for kind in ["users", "clients", "ips"] {
         let set = zk.children(&format!("/config/{kind}")).await?.len();
         if set > 0 {
-            tracing::warn!("/config/{kind}: quotas and credentials of {set} {kind} have no effect on this broker");
+            tracing::warn!(
+                "/config/{kind}: quotas and credentials of {set} {kind} have no effect on this broker"
+            );
         }
     }
     Ok(())
