@@ -16,6 +16,7 @@ use wire::kafka::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOf
 use wire::kafka::{ErrorCode, Uuid};
 
 use crate::broker::Broker;
+use crate::config::BrokerConfig;
 use crate::peers::{self, PeerError};
 use crate::shard::{EARLIEST, Event, FollowerPart, LATEST, LeaderPart, LeaderRecords};
 
@@ -60,6 +61,35 @@ struct Follower {
     /// Partitions whose last answer was an error.
     delayed: HashMap<(Str, i32), Delay>,
     backoff: Duration,
+    limits: Limits,
+}
+
+/// What a fetch may bring, and how long it may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// `replica.fetch.max.bytes`
+    partition_bytes_max: i32,
+    /// `replica.fetch.response.max.bytes`
+    bytes_max: i32,
+    /// `replica.fetch.min.bytes`
+    bytes_min: i32,
+    /// `replica.fetch.wait.max.ms`
+    wait_ms_max: i32,
+    /// For the leader's answer.
+    patience: Duration,
+}
+
+impl Limits {
+    fn of(config: &BrokerConfig) -> Limits {
+        let number = |key: &str| i32::try_from(config.int(key)).unwrap_or(i32::MAX);
+        Limits {
+            partition_bytes_max: number("replica.fetch.max.bytes"),
+            bytes_max: number("replica.fetch.response.max.bytes"),
+            bytes_min: number("replica.fetch.min.bytes"),
+            wait_ms_max: number("replica.fetch.wait.max.ms"),
+            patience: config.millis("replica.fetch.wait.max.ms") + config.millis("replica.socket.timeout.ms"),
+        }
+    }
 }
 
 /// How long a partition waits after an error, the first and the longest time. A leader that has not heard of its role
@@ -85,6 +115,7 @@ struct Session {
 impl Follower {
     fn new(broker: Arc<Broker>, leader: i32) -> Follower {
         let backoff = broker.config.millis("replica.fetch.backoff.ms");
+        let limits = Limits::of(&broker.config);
         Follower {
             broker,
             leader,
@@ -92,15 +123,22 @@ impl Follower {
             session: Session::default(),
             delayed: HashMap::new(),
             backoff,
+            limits,
         }
     }
 
     async fn run(mut self, wake: Arc<Notify>) {
         let broker = self.broker.clone();
+        let leader = self.leader;
+        let mut next = None;
         loop {
-            let leader = self.leader;
-            let asked = self.broker.shard.ask(|reply| Event::FollowerParts { leader, reply }).await;
-            let Ok(mut parts) = asked else { return };
+            let mut parts = match next.take() {
+                Some(parts) => parts,
+                None => match broker.shard.ask(|reply| Event::FollowerParts { leader, reply }).await {
+                    Ok(parts) => parts,
+                    Err(_) => return,
+                },
+            };
             if parts.is_empty() {
                 self.connection = None;
                 self.session = Session::default();
@@ -122,10 +160,10 @@ impl Follower {
                 }
             };
             match fetched {
-                Ok(found) => {
-                    if self.broker.shard.ask(|done| Event::FromLeader { parts: found, done }).await.is_err() {
-                        return;
-                    }
+                Ok(parts) => {
+                    let taken = broker.shard.ask(|reply| Event::FromLeader { leader, parts, reply }).await;
+                    let Ok(parts) = taken else { return };
+                    next = Some(parts);
                 }
                 Err(error) => {
                     tracing::warn!("Fetching from leader {leader}: {error}");
@@ -158,10 +196,7 @@ impl Follower {
         // A topic from before there were ids can only be asked for by name.
         let highest = if parts.iter().any(|part| part.id.is_zero()) { TOPIC_IDS_FROM - 1 } else { i16::MAX };
         let request = self.request(parts, wait);
-        let config = &self.broker.config;
-        let patience =
-            config.millis("replica.fetch.wait.max.ms") + config.millis("replica.socket.timeout.ms");
-        let response = connection.start_up_to(&request, highest)?.within(patience).await?;
+        let response = connection.start_up_to(&request, highest)?.within(self.limits.patience).await?;
         if !self.session.answered(&response) {
             tracing::info!("Fetch session with leader {} ended: {}", self.leader, response.error_code.name());
             return Ok(Vec::new());
@@ -184,16 +219,14 @@ impl Follower {
     }
 
     fn request(&mut self, parts: &[FollowerPart], wait: Option<Duration>) -> FetchRequest {
-        let config = &self.broker.config;
-        let number = |key: &str| i32::try_from(config.int(key)).unwrap_or(i32::MAX);
         let wait = wait.map_or(i32::MAX, |wait| i32::try_from(wait.as_millis()).unwrap_or(i32::MAX));
-        let (topics, forgotten_topics_data) = self.session.changes(parts, number("replica.fetch.max.bytes"));
+        let (topics, forgotten_topics_data) = self.session.changes(parts, self.limits.partition_bytes_max);
         FetchRequest {
             replica_id: self.broker.id,
             replica_state: ReplicaState { replica_id: self.broker.id, replica_epoch: self.broker.epoch() },
-            max_wait_ms: number("replica.fetch.wait.max.ms").min(wait),
-            min_bytes: number("replica.fetch.min.bytes"),
-            max_bytes: number("replica.fetch.response.max.bytes"),
+            max_wait_ms: self.limits.wait_ms_max.min(wait),
+            min_bytes: self.limits.bytes_min,
+            max_bytes: self.limits.bytes_max,
             session_id: self.session.id,
             session_epoch: self.session.epoch,
             topics,

@@ -35,6 +35,12 @@ pub async fn answer(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
     close(call, context, follower >= 0, uses_ids, &mut entries)
 }
 
+/// The response's bytes, about.
+pub fn size(response: &FetchResponse) -> usize {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    256 + partitions.map(|data| 128 + data.records.as_ref().map_or(0, Bytes::len)).sum::<usize>()
+}
+
 fn open(call: &Call<'_>, request: &FetchRequest, uses_ids: bool) -> (Context, Vec<(FetchKey, Asked)>) {
     let named: Vec<(FetchKey, Asked)> = request
         .topics

@@ -113,12 +113,21 @@ impl Body<'_, '_> {
     fn send(&self, response: &impl Message) -> Answer {
         Answer::Send(vec![encode(self.api, self.call.header, response)])
     }
+
+    /// Of about `size` bytes: a large answer does not grow, and move, as it is written.
+    fn send_sized(&self, response: &impl Message, size: usize) -> Answer {
+        Answer::Send(vec![encode_sized(self.api, self.call.header, response, size)])
+    }
 }
 
 /// Header and body of an answer.
 fn encode(api: &Api, header: &RequestHeader, response: &impl Message) -> Bytes {
+    encode_sized(api, header, response, 256)
+}
+
+fn encode_sized(api: &Api, header: &RequestHeader, response: &impl Message, size: usize) -> Bytes {
     let version = header.request_api_version;
-    let mut bytes = BytesMut::with_capacity(256);
+    let mut bytes = BytesMut::with_capacity(size);
     let head = ResponseHeader { correlation_id: header.correlation_id };
     head.write(&mut bytes, api.response_header_version(version));
     response.write(&mut bytes, version);
@@ -175,7 +184,13 @@ impl Service for Answerer {
                 Some(request) => produce::answer(&call, request).await,
                 None => Answer::Close,
             },
-            ApiKey::Fetch => answer!(body, fetch::answer),
+            ApiKey::Fetch => match body.read() {
+                Some(request) => {
+                    let response = fetch::answer(&call, request).await;
+                    body.send_sized(&response, fetch::size(&response))
+                }
+                None => Answer::Close,
+            },
             ApiKey::OffsetCommit => answer!(body, groups::offset_commit),
             ApiKey::OffsetFetch => answer!(body, groups::offset_fetch),
             ApiKey::FindCoordinator => answer!(body, groups::find_coordinator),

@@ -186,10 +186,11 @@ pub enum Event {
         leader: i32,
         reply: oneshot::Sender<Vec<FollowerPart>>,
     },
-    /// A leader's answer, and the next ask.
+    /// A leader's answer; the reply is what to ask it next.
     FromLeader {
+        leader: i32,
         parts: Vec<LeaderPart>,
-        done: oneshot::Sender<()>,
+        reply: oneshot::Sender<Vec<FollowerPart>>,
     },
     Altered {
         topic: Str,

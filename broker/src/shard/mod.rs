@@ -207,11 +207,11 @@ impl Shard {
             Event::FollowerParts { leader, reply } => {
                 let _ = reply.send(self.follower_parts(leader));
             }
-            Event::FromLeader { parts, done } => {
+            Event::FromLeader { leader, parts, reply } => {
                 for part in parts {
                     self.from_leader(part);
                 }
-                let _ = done.send(());
+                let _ = reply.send(self.follower_parts(leader));
             }
             Event::Altered { topic, partition, request, result } => {
                 if let Some(replica) = find(&mut self.replicas, &topic, partition) {

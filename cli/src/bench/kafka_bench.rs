@@ -45,15 +45,9 @@ fn measure(
     note("start to first answer, s", cluster.ready.as_secs_f64());
     std::thread::sleep(Duration::from_secs(2));
     note("idle memory of a broker, MiB", cluster.rss()? / 1048576.0 / BROKERS as f64);
+    warm_up(options, &cluster, runtime).with_context(|| format!("{kind:?}, warming up"))?;
     for size in SIZES {
-        let load = Load {
-            bootstrap: cluster.bootstrap.clone(),
-            topic: format!("bench-{size}"),
-            partitions: 6,
-            size,
-            batch_bytes: 16 << 10,
-            run_time: options.run_time,
-        };
+        let load = load(&cluster, &format!("bench-{size}"), size, options.run_time);
         runtime.block_on(kafka_load::create(&load))?;
         for way in ["produce", "consume"] {
             let before = cluster.cpu_seconds()?;
@@ -74,6 +68,22 @@ fn measure(
         }
     }
     note("memory of a broker after the loads, MiB", cluster.rss()? / 1048576.0 / BROKERS as f64);
+    Ok(())
+}
+
+fn load(cluster: &Cluster, topic: &str, size: usize, run_time: Duration) -> Load {
+    let bootstrap = cluster.bootstrap.clone();
+    Load { bootstrap, topic: topic.to_owned(), partitions: 6, size, batch_bytes: 16 << 10, run_time }
+}
+
+/// Runs both ways unmeasured: Java compiles what is hot.
+fn warm_up(options: &Options, cluster: &Cluster, runtime: &tokio::runtime::Runtime) -> Result<()> {
+    for (size, run_time) in SIZES.into_iter().map(|size| (size, options.warm_up / 4)) {
+        let load = load(cluster, &format!("warm-up-{size}"), size, run_time);
+        runtime.block_on(kafka_load::create(&load))?;
+        runtime.block_on(kafka_load::produce(&load))?;
+        runtime.block_on(kafka_load::consume(&load))?;
+    }
     Ok(())
 }
 

@@ -97,13 +97,15 @@ pub async fn produce(load: &Load) -> Result<Outcome> {
     total(tasks, begin).await
 }
 
-/// Reads all partitions from their start to their high watermark, one connection for each.
+/// Reads all partitions from their start to their high watermark, again and again for the load's time, one connection for
+/// each.
 pub async fn consume(load: &Load) -> Result<Outcome> {
     let begin = Instant::now();
+    let end = begin + load.run_time;
     let tasks: Vec<_> = leaders(load)
         .await?
         .into_iter()
-        .map(|(partition, address)| tokio::spawn(consume_one(load.clone(), partition, address)))
+        .map(|(partition, address)| tokio::spawn(consume_one(load.clone(), partition, address, end)))
         .collect();
     total(tasks, begin).await
 }
@@ -155,7 +157,7 @@ async fn produce_one(load: Load, partition: i32, address: String, batch: Bytes, 
     }
 }
 
-async fn consume_one(load: Load, partition: i32, address: String) -> Result<u64> {
+async fn consume_one(load: Load, partition: i32, address: String, end: Instant) -> Result<u64> {
     let mut link = Link::open(&address).await?;
     let (mut offset, mut records) = (0, 0);
     loop {
@@ -188,8 +190,11 @@ async fn consume_one(load: Load, partition: i32, address: String) -> Result<u64>
             offset = header.next_offset();
             bytes = bytes.slice(size..);
         }
-        if offset >= data.high_watermark {
+        if Instant::now() > end {
             return Ok(records);
+        }
+        if offset >= data.high_watermark {
+            offset = 0;
         }
     }
 }

@@ -20,6 +20,7 @@ menagerie bench kafka [options]        three brokers, three replicas, acks=all: 
   --java 'COMMAND'     the peer: COMMAND FILE runs Java's server in the foreground; left out, only ours is measured
   --rounds N           how often both are measured in turn (2)
   --seconds N          how long each load runs (5)
+  --warm-up N          seconds of load on brokers before they are measured (8)
   --connections N      clients (100)
   --outstanding N      requests that each keeps under way (50)
   --size BYTES         of each node's data (1024)
@@ -51,6 +52,7 @@ struct Options {
     java: Option<String>,
     rounds: usize,
     run_time: Duration,
+    warm_up: Duration,
     connections: usize,
     outstanding: usize,
     size: usize,
@@ -67,6 +69,7 @@ impl Options {
             java: None,
             rounds: 2,
             run_time: Duration::from_secs(5),
+            warm_up: Duration::from_secs(8),
             connections: 100,
             outstanding: 50,
             size: 1024,
@@ -81,6 +84,7 @@ impl Options {
                 "--java" => options.java = Some(value.clone()),
                 "--rounds" => options.rounds = number()?.max(1) as usize,
                 "--seconds" => options.run_time = Duration::from_secs(number()?.max(1)),
+                "--warm-up" => options.warm_up = Duration::from_secs(number()?),
                 "--connections" => options.connections = number()?.max(1) as usize,
                 "--outstanding" => options.outstanding = number()?.max(1) as usize,
                 "--size" => options.size = number()? as usize,
