@@ -37,11 +37,17 @@ pub enum DecodeError {
 pub struct Reader {
     bytes: Bytes,
     at: usize,
+    field_max: usize,
 }
 
 impl Reader {
     pub fn new(bytes: Bytes) -> Reader {
-        Reader { bytes, at: 0 }
+        Reader { bytes, at: 0, field_max: usize::MAX }
+    }
+
+    /// Refuses strings and buffers that are longer.
+    pub fn with_field_max(self, field_max: usize) -> Reader {
+        Reader { field_max, ..self }
     }
 
     /// Bytes that are still unread.
@@ -143,7 +149,7 @@ impl Record for Option<Bytes> {
         let at = from.position();
         match from.read::<i32>()? {
             -1 => Ok(None),
-            len if len < 0 => Err(DecodeError::Length { at, len }),
+            len if len < 0 || len as usize > from.field_max => Err(DecodeError::Length { at, len }),
             len => from.take(len as usize).map(Some),
         }
     }
@@ -243,6 +249,14 @@ mod tests {
             Err(DecodeError::Short { at: 5, wanted: 0x7fff_fffe })
         );
         assert!(Vec::<i64>::decode(&bytes(&[0x7f, 0xff, 0xff, 0xff, 1])).is_err());
+    }
+
+    #[test]
+    fn a_field_beyond_the_reader_s_limit_is_refused() {
+        let frame = bytes(&[0, 0, 0, 2, b'a', b'b', 0, 0, 0, 3, b'a', b'b', b'c']);
+        let mut from = Reader::new(frame).with_field_max(2);
+        assert_eq!(from.read::<Str>().as_deref(), Ok("ab"));
+        assert_eq!(from.read::<Str>(), Err(DecodeError::Length { at: 6, len: 3 }));
     }
 
     #[test]

@@ -95,6 +95,8 @@ pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<Co
         sessionless_ms: 10_000,
         commit_log_count,
         jute_max: 0xf_ffff,
+        reaping: zk_core::config::Reaping::default(),
+        ensemble_names: None,
     };
     (1..=servers).map(config).collect()
 }

@@ -22,25 +22,40 @@ pub fn digest(credentials: &str) -> String {
     format!("{user}:{}", STANDARD.encode(Sha1::digest(credentials.as_bytes())))
 }
 
-/// The ids that an auth packet adds to its connection; `None`: refused.
+/// How an auth packet is refused; its connection ends either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The client is told, and gives up.
+    Failed,
+    /// The client is not told, so that it tries another server.
+    Elsewhere,
+}
+
+/// The ids that an auth packet adds to its connection. `names`: see [`crate::CoreConfig::ensemble_names`].
 pub fn authenticate(
     scheme: &str,
     payload: Option<&[u8]>,
     peer: &Id,
     super_digest: Option<&str>,
-) -> Option<Vec<Id>> {
-    match scheme {
-        "ip" => Some(vec![peer.clone()]),
-        "digest" => {
-            let digest = digest(&String::from_utf8_lossy(payload?));
+    names: Option<&[Str]>,
+) -> Result<Vec<Id>, Refusal> {
+    match (scheme, names) {
+        ("ip", _) => Ok(vec![peer.clone()]),
+        ("digest", _) => {
+            let digest = digest(&String::from_utf8_lossy(payload.ok_or(Refusal::Failed)?));
             let mut ids = Vec::with_capacity(2);
             if Some(digest.as_str()) == super_digest {
                 ids.push(Id { scheme: Str::from_static("super"), id: Str::new() });
             }
             ids.push(Id { scheme: Str::from_static("digest"), id: digest.into() });
-            Some(ids)
+            Ok(ids)
         }
-        _ => None,
+        ("ensemble", Some(names)) => {
+            let given = String::from_utf8_lossy(payload.unwrap_or_default());
+            let fits = given.is_empty() || names.is_empty() || names.iter().any(|name| *name == *given);
+            if fits { Ok(vec![]) } else { Err(Refusal::Elsewhere) }
+        }
+        _ => Err(Refusal::Failed),
     }
 }
 
@@ -112,10 +127,24 @@ mod tests {
     fn the_super_digest_adds_a_second_id() {
         let peer = ip_id(IpAddr::from([127, 0, 0, 1]));
         let known = "super:YW0smZw1fP8Plz4LetS54OLjO/8=";
-        let ids = authenticate("digest", Some(b"super:adminpw"), &peer, Some(known)).unwrap();
+        let ids = authenticate("digest", Some(b"super:adminpw"), &peer, Some(known), None).unwrap();
         assert_eq!(ids.iter().map(|id| &*id.scheme).collect::<Vec<_>>(), ["super", "digest"]);
-        assert_eq!(authenticate("digest", None, &peer, None), None);
-        assert_eq!(authenticate("world", Some(b""), &peer, None), None);
+        assert_eq!(authenticate("digest", None, &peer, None, None), Err(Refusal::Failed));
+        assert_eq!(authenticate("world", Some(b""), &peer, None, None), Err(Refusal::Failed));
+    }
+
+    #[test]
+    fn another_ensemble_s_client_is_sent_away_without_a_word() {
+        let peer = ip_id(IpAddr::from([127, 0, 0, 1]));
+        let names = [Str::from_static("foo"), Str::from_static("bar")];
+        let ask = |name: &'static str, names: Option<&[Str]>| {
+            authenticate("ensemble", Some(name.as_bytes()), &peer, None, names)
+        };
+        assert_eq!(ask("bar", Some(&names)), Ok(vec![]));
+        assert_eq!(ask("", Some(&names)), Ok(vec![]));
+        assert_eq!(ask("goo", Some(&names)), Err(Refusal::Elsewhere));
+        assert_eq!(ask("goo", Some(&[])), Ok(vec![]));
+        assert_eq!(ask("bar", None), Err(Refusal::Failed));
     }
 
     #[test]

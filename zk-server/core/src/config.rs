@@ -33,6 +33,27 @@ pub struct CoreConfig {
     pub commit_log_count: usize,
     /// Longest ustring or buffer of a request (`jute.maxbuffer` + its extra).
     pub jute_max: usize,
+    pub reaping: Reaping,
+    /// The names of this ensemble, one of which a client must give that uses the scheme `ensemble`
+    /// (`ensembleAuthName`); empty: any will do. `None`: that scheme is not known.
+    pub ensemble_names: Option<Vec<Str>>,
+}
+
+/// How containers without children and TTL nodes past their time are removed (`znode.container.*`). Milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reaping {
+    /// Between two looks (`checkIntervalMs`).
+    pub check_ms: u64,
+    /// Between two removals (60,000 / `maxPerMinute`).
+    pub gap_ms: u64,
+    /// Containers that never had a child are removed when they are older; 0: they stay (`maxNeverUsedIntervalMs`).
+    pub never_used_ms: i64,
+}
+
+impl Default for Reaping {
+    fn default() -> Reaping {
+        Reaping { check_ms: 60_000, gap_ms: 6, never_used_ms: 0 }
+    }
 }
 
 /// The members, and the text by which servers tell each other of them.
@@ -87,6 +108,8 @@ pub(crate) mod tests {
             sessionless_ms: 10_000,
             commit_log_count: 500,
             jute_max: 2_097_150,
+            reaping: Reaping::default(),
+            ensemble_names: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::zab::history::History;
 use crate::zab::leader::Leader;
 use crate::zab::learner::Learner;
 use crate::zab::links::Stage;
+use crate::zab::pipeline::Pipeline;
 use crate::zab::standalone::Standalone;
 use crate::zab::{Over, Server, log};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +55,13 @@ pub struct Status {
     /// Leader only: connected learners, and those in sync.
     pub learners: Option<usize>,
     pub synced_followers: Option<usize>,
+    /// Those of the followers that have no vote.
+    pub synced_non_voting: Option<usize>,
     pub synced_observers: Option<usize>,
+    /// Leader only: transactions that syncs wait for.
+    pub pending_syncs: Option<usize>,
+    /// Leader only: mono ms at which its service began; `None` before that, too.
+    pub leading_since: Option<u64>,
     /// Leader only: bytes of the last, smallest and largest proposal; -1 before the first.
     pub proposal_sizes: Option<[i64; 3]>,
 }
@@ -367,7 +374,10 @@ impl Peer {
             last_zxid: self.server.history.db.last_zxid(),
             learners: None,
             synced_followers: None,
+            synced_non_voting: None,
             synced_observers: None,
+            pending_syncs: None,
+            leading_since: None,
             proposal_sizes: None,
         };
         match &self.role {
@@ -388,6 +398,12 @@ impl Peer {
                     let links = leader.links().values();
                     links.filter(|link| link.stage == Stage::Active && link.observer == observer).count()
                 };
+                let links = leader.links().values();
+                let votes = |sid| self.server.config.ensemble.as_ref().is_some_and(|all| all.is_voter(sid));
+                let voteless = links.filter(|link| link.stage == Stage::Active && !link.observer && !votes(link.sid));
+                status.synced_non_voting = Some(voteless.count());
+                status.pending_syncs = Some(leader.pipeline().map_or(0, Pipeline::pending_syncs));
+                status.leading_since = leader.pipeline().map(Pipeline::since);
                 status.learners = Some(leader.links().len());
                 status.synced_followers = Some(in_sync(false));
                 status.synced_observers = Some(in_sync(true));

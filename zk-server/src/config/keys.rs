@@ -86,12 +86,16 @@ pub static PROPERTIES: &[Opt] = &[
     Opt::int("quorumCnxnTimeoutMs", "-1", -1, INT_MAX, "Milliseconds for an election hello; -1: syncLimit."),
     Opt::int("electionPortBindRetry", "3", 0, INT_MAX, "Attempts to bind the election port; 0: without end."),
     Opt::int("jute.maxbuffer.extrasize", "-1", -1, INT_MAX, "Added to jute.maxbuffer for one field."),
+    Opt::text("ensembleAuthName", "Names of this ensemble, for the scheme of EnsembleAuthenticationProvider."),
 ];
 
 /// Read from `-DKEY` only: in zoo.cfg they have no effect, in Java neither.
 pub static FLAGS: &[Opt] = &[
     Opt::int("jute.maxbuffer", "1048575", 0, INT_MAX, "Longest frame of a client in bytes."),
     Opt::bool("readonlymode.enabled", "false", "Read-only clients are served without a quorum."),
+    Opt::int("znode.container.checkIntervalMs", "60000", 1, INT_MAX, "Milliseconds between looks for empty containers."),
+    Opt::int("znode.container.maxPerMinute", "10000", 1, INT_MAX, "Containers and TTL nodes removed in a minute."),
+    Opt::int("znode.container.maxNeverUsedIntervalMs", "0", 0, i64::MAX, "Age of unused containers; 0: they stay."),
 ];
 
 /// A key that needs what is not built: accepted only with a value that asks for nothing.
@@ -134,7 +138,6 @@ pub static REFUSED: &[Refused] = &[
     refused("quorum.auth.learnerRequireSasl", OFF, SASL),
     refused("sessionRequireClientSASLAuth", OFF, CLIENT_SASL),
     refused("enforce.auth.enabled", OFF, "enforced authentication is not supported yet: remove this line"),
-    refused("ensembleAuthName", &[""], "the ensemble scheme is not supported yet: remove this line"),
     refused(
         "observerMasterPort",
         &["0", "-1"],
@@ -168,9 +171,20 @@ pub static REFUSED: &[Refused] = &[
     ),
 ];
 
-/// Prefixes of keys that load classes or split the ensemble.
+/// `authProvider.N=CLASS`: a class that Java would load.
+pub const PROVIDER: &str = "authProvider.";
+pub const ENSEMBLE_PROVIDER: &str = "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
+/// Those that are here under the same name.
+pub static BUILT_IN_PROVIDERS: &[&str] = &[
+    "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
+    "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
+    ENSEMBLE_PROVIDER,
+];
+/// The package of ZooKeeper's own; those that are not here yet are refused.
+const ZOOKEEPER_PROVIDERS: &str = "org.apache.zookeeper.server.auth.";
+
+/// Prefixes of keys that split the ensemble.
 pub static REFUSED_PREFIXES: &[(&str, &str)] = &[
-    ("authProvider.", "authentication providers cannot be loaded as classes: remove this line"),
     ("group.", "hierarchical quorums are not supported yet: remove the group and weight lines"),
     ("weight.", "hierarchical quorums are not supported yet: remove the group and weight lines"),
 ];
@@ -187,7 +201,6 @@ pub static WITHOUT_EFFECT: &[&str] = &[
     "allowSaslFailedClients",
     "letAnySaslUserDoX",
     "superUser",
-    "ensembleAuthName",
     "enableEagerACLCheck",
     "fips-mode",
     "watchManagerName",
@@ -252,6 +265,10 @@ pub fn refusal(entry: &Entry) -> Option<ConfigError> {
     if let Some(refused) = by_key {
         let harmless = refused.harmless.iter().any(|word| word.eq_ignore_ascii_case(value));
         return (!harmless).then(|| entry.error(format!("`{value}`: {}", refused.why)));
+    }
+    let is_provider = entry.key.starts_with(PROVIDER) && value.starts_with(ZOOKEEPER_PROVIDERS);
+    if is_provider && !BUILT_IN_PROVIDERS.contains(&value) {
+        return Some(entry.error(format!("`{value}`: this scheme is not supported yet: remove this line")));
     }
     let by_prefix = REFUSED_PREFIXES.iter().find(|(prefix, _)| entry.key.starts_with(prefix));
     by_prefix.map(|(_, why)| entry.error(*why))

@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::{error, info, warn};
+use wire::Str;
 use wire::zk::Sid;
 use zk_core::CoreConfig;
-use zk_core::config::Role;
+use zk_core::config::{Reaping, Role};
 
 /// Everything that a server is told by its operator.
 #[derive(Debug, Clone)]
@@ -108,6 +109,8 @@ pub struct DiskConfig {
     pub snapshots_kept: usize,
     /// Hours between purges; `None`: never.
     pub purge_interval: Option<Duration>,
+    /// Longest transaction, and longest path or data in a snapshot, that recovery takes (`jute.maxbuffer` + its extra).
+    pub entry_max: usize,
 }
 
 impl Config {
@@ -255,6 +258,12 @@ fn tell_unused(entry: &Entry) {
         return;
     }
     match keys::suggestion(key) {
+        _ if key.starts_with(keys::PROVIDER) => {
+            if !keys::BUILT_IN_PROVIDERS.contains(&entry.value.trim()) {
+                // As with a class that Java does not find: nobody can use its scheme.
+                warn!("{origin}: {key}: Problems loading {}: classes cannot be loaded here", entry.value);
+            }
+        }
         _ if keys::is_without_effect(key) => info!("{origin}: {key} has no effect on this server"),
         Some(known) => warn!("{origin}: {key} is not known and has no effect; did you mean {known}?"),
         None => warn!("{origin}: {key} is not known and has no effect"),
@@ -293,10 +302,6 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         given => given,
     };
     let frame_max = settings.int("jute.maxbuffer");
-    let extra = match settings.int("jute.maxbuffer.extrasize") {
-        -1 => frame_max,
-        given => given,
-    };
     let core = CoreConfig {
         // A standalone server's session ids begin with 1, whatever its myid.
         myid: 1,
@@ -313,7 +318,9 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         digest: settings.bool("digest.enabled"),
         sessionless_ms: settings.int("nio.sessionlessCnxnTimeout").max(0) as u64,
         commit_log_count: settings.int("commitLogCount").max(500) as usize,
-        jute_max: (frame_max + extra.max(1024)) as usize,
+        jute_max: field_max(settings),
+        reaping: reaping(settings),
+        ensemble_names: ensemble_names(settings),
     };
     Ok(Config {
         file: file.into(),
@@ -433,7 +440,35 @@ fn disk(settings: &Settings) -> DiskConfig {
         gzip: settings.text("snapshot.compression.method") == "gz",
         snapshots_kept: kept as usize,
         purge_interval: (hours > 0).then(|| Duration::from_secs(hours as u64 * 3600)),
+        entry_max: field_max(settings),
     }
+}
+
+/// Longest field of a record: `jute.maxbuffer`, and as much again or the given extra.
+fn field_max(settings: &Settings) -> usize {
+    let frame_max = settings.int("jute.maxbuffer");
+    let extra = match settings.int("jute.maxbuffer.extrasize") {
+        -1 => frame_max,
+        given => given,
+    };
+    (frame_max + extra.max(1024)) as usize
+}
+
+fn reaping(settings: &Settings) -> Reaping {
+    Reaping {
+        check_ms: settings.int("znode.container.checkIntervalMs") as u64,
+        gap_ms: 60_000 / settings.int("znode.container.maxPerMinute") as u64,
+        never_used_ms: settings.int("znode.container.maxNeverUsedIntervalMs"),
+    }
+}
+
+/// The names that the scheme `ensemble` accepts, if an `authProvider.N` line asks for that scheme.
+fn ensemble_names(settings: &Settings) -> Option<Vec<Str>> {
+    let mut providers = settings.unknown.iter().filter(|entry| entry.key.starts_with(keys::PROVIDER));
+    providers.any(|entry| entry.value.trim() == keys::ENSEMBLE_PROVIDER).then(|| {
+        let names = settings.text_opt("ensembleAuthName").unwrap_or_default();
+        names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Str::from).collect()
+    })
 }
 
 fn read_members(written: &Properties) -> Result<BTreeMap<Sid, Member>, ConfigError> {

@@ -115,6 +115,25 @@ fn what_would_silently_be_less_safe_is_refused() {
 }
 
 #[test]
+fn providers_that_are_here_are_taken_and_strangers_are_passed_over_as_classes_that_java_does_not_find() {
+    let config = load("dataDir=@\nauthProvider.1=com.example.Mine\n").unwrap();
+    assert_eq!(config.core.ensemble_names, None);
+    let provider = "authProvider.2=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
+    let config = load(&format!("dataDir=@\n{provider}\nensembleAuthName= foo,bar \n")).unwrap();
+    assert_eq!(config.core.ensemble_names, Some(vec!["foo".into(), "bar".into()]));
+    assert_eq!(load(&format!("dataDir=@\n{provider}\n")).unwrap().core.ensemble_names, Some(vec![]));
+}
+
+#[test]
+fn containers_are_looked_for_as_the_flags_say() {
+    let flags = "-Dznode.container.checkIntervalMs=500 -Dznode.container.maxPerMinute=60 \
+                 -Dznode.container.maxNeverUsedIntervalMs=9";
+    let config = Home::new("1").load("dataDir=@\nznode.container.checkIntervalMs=7\n", flags).unwrap();
+    let Reaping { check_ms, gap_ms, never_used_ms } = config.core.reaping;
+    assert_eq!((check_ms, gap_ms, never_used_ms), (500, 1000, 9));
+}
+
+#[test]
 fn flags_set_properties_where_the_file_does_not() {
     let flags =
         "-Xmx512m -Dzookeeper.snapCount=50 -Dzookeeper.skipACL=yes -Djute.maxbuffer=0x1000 -Dx=y -server";

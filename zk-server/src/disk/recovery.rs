@@ -115,7 +115,7 @@ fn newest_snapshot(disk: &Disk, until: Zxid) -> Result<Option<(Database, Digest)
         candidates.into_iter().filter(|(zxid, _)| *zxid <= until).take(TRIED_MAX).collect();
     for (zxid, path) in &candidates {
         info!("Reading snapshot {}", path.display());
-        match snapshot::read(path) {
+        match snapshot::read(path, disk.config.entry_max) {
             Ok(snapshot) => {
                 let mut database = snapshot.database;
                 database.set_last_zxid(*zxid);
@@ -147,6 +147,18 @@ fn replay(disk: &Disk, mut database: Database, digest: Digest, until: Zxid) -> R
     'files: while let Some(path) = files.pop_front() {
         let Some(mut file) = txnlog::open_or_drop(&path, files.is_empty())? else { continue };
         while let Some(entry) = file.next()? {
+            if entry.payload.len() > disk.config.entry_max {
+                return Err(DiskError::Corrupt {
+                    path,
+                    at: entry.start,
+                    what: format!(
+                        "Unreasonable length = {}: -Djute.maxbuffer with its extra allows {}. Set it in JVMFLAGS to \
+                         what the servers had that wrote this",
+                        entry.payload.len(),
+                        disk.config.entry_max
+                    ),
+                });
+            }
             let txn = Txn::decode(entry.payload).map_err(|error| DiskError::Corrupt {
                 path: path.clone(),
                 at: entry.start,

@@ -176,8 +176,8 @@ fn extension(path: &Path) -> &str {
     path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
 }
 
-/// Reads a whole file and checks every seal.
-pub fn read(path: &Path) -> Result<Snapshot, DiskError> {
+/// Reads a whole file and checks every seal; a path or a node's data longer than `field_max` is refused.
+pub fn read(path: &Path, field_max: usize) -> Result<Snapshot, DiskError> {
     let mut bytes = Vec::new();
     let result = match extension(path) {
         "snappy" => {
@@ -192,14 +192,14 @@ pub fn read(path: &Path) -> Result<Snapshot, DiskError> {
     };
     result.map_err(DiskError::io("read", path))?;
     let bytes = Bytes::from(bytes);
-    parse(&bytes).map_err(|(at, what)| DiskError::Corrupt { path: path.into(), at: at as u64, what })
+    parse(&bytes, field_max).map_err(|(at, what)| DiskError::Corrupt { path: path.into(), at: at as u64, what })
 }
 
-fn parse(bytes: &Bytes) -> Result<Snapshot, (usize, String)> {
+fn parse(bytes: &Bytes, field_max: usize) -> Result<Snapshot, (usize, String)> {
     if bytes.len() < HEADER.len() || bytes[..8] != HEADER[..8] {
         return Err((0, "not a snapshot of version 2 (a file begins with ZKSN)".into()));
     }
-    let mut body = Reader::new(bytes.slice(HEADER.len()..));
+    let mut body = Reader::new(bytes.slice(HEADER.len()..)).with_field_max(field_max);
     let database = Database::decode_stream(&mut body)
         .map_err(|error| (HEADER.len(), format!("{error} (counted from byte {})", HEADER.len())))?;
     let mut from = Reader::new(bytes.clone());
@@ -250,11 +250,11 @@ mod tests {
         let path = write(folder.path(), &config());
         assert_eq!(path.file_name().unwrap(), "snapshot.8d");
         let plain = fs::metadata(&path).unwrap().len();
-        assert_eq!(read(&path).unwrap().digest, Some((0x8c, 1371985504)));
+        assert_eq!(read(&path, usize::MAX).unwrap().digest, Some((0x8c, 1371985504)));
         let bare = DiskConfig { digest: false, last_zxid_trailer: false, ..config() };
         let path = write(folder.path(), &bare);
         assert_eq!(fs::metadata(&path).unwrap().len(), plain - 20 - 13 - 8 - 13);
-        assert_eq!(read(&path).unwrap().digest, None);
+        assert_eq!(read(&path, usize::MAX).unwrap().digest, None);
     }
 
     #[test]
@@ -262,7 +262,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = write(folder.path(), &DiskConfig { gzip: true, ..config() });
         assert_eq!(path.file_name().unwrap(), "snapshot.8d.gz");
-        assert_eq!(read(&path).unwrap().database.node_count(), Database::new().node_count());
+        assert_eq!(read(&path, usize::MAX).unwrap().database.node_count(), Database::new().node_count());
         assert_eq!(candidates(folder.path(), 9).unwrap(), [(0x8d, path)]);
     }
 
@@ -275,7 +275,7 @@ mod tests {
         for at in (0..8).chain(16..whole.len()) {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
-            assert!(parse(&bytes.into()).is_err(), "byte {at} of {}", whole.len());
+            assert!(parse(&bytes.into(), usize::MAX).is_err(), "byte {at} of {}", whole.len());
         }
     }
 
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn snappy_is_refused_with_a_way_out() {
-        let message = read(Path::new("/x/snapshot.1.snappy")).unwrap_err().to_string();
+        let message = read(Path::new("/x/snapshot.1.snappy"), usize::MAX).unwrap_err().to_string();
         assert!(message.contains("snapshot.1.snappy") && message.contains("=gz"), "{message}");
     }
 }

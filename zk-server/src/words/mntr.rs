@@ -86,15 +86,16 @@ fn ensemble(view: &View, status: &Status, line: &mut Line) {
         let learners = status.learners.unwrap_or(0);
         line("learners", &learners);
         line("synced_followers", &status.synced_followers.unwrap_or(0));
-        line("synced_non_voting_followers", &0);
+        line("synced_non_voting_followers", &status.synced_non_voting.unwrap_or(0));
         line("synced_observers", &status.synced_observers.unwrap_or(0));
-        line("pending_syncs", &0);
-        line("leader_uptime", &view.now.mono);
+        line("pending_syncs", &status.pending_syncs.unwrap_or(0));
+        line("leader_uptime", &status.leading_since.map_or(0, |since| view.now.mono.saturating_sub(since)));
         let [last, min, max] = status.proposal_sizes.unwrap_or([-1; 3]);
         line("last_proposal_size", &last);
         line("min_proposal_size", &min);
         line("max_proposal_size", &max);
     } else {
+        // Observers of an observer master, which is not supported.
         line("synced_observers", &0);
     }
 }

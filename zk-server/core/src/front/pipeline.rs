@@ -266,10 +266,18 @@ impl Front {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let Ok(request) = AuthRequest::decode(&frame.slice(8..)) else { return self.close(id, out) };
         let ip = auth::ip_id(conn.peer);
-        let ids =
-            auth::authenticate(&request.scheme, request.auth.as_deref(), &ip, self.super_digest.as_deref());
-        let code = if ids.is_some() { err::OK } else { err::AUTH_FAILED };
-        let refused = ids.is_none();
+        let ids = auth::authenticate(
+            &request.scheme,
+            request.auth.as_deref(),
+            &ip,
+            self.super_digest.as_deref(),
+            self.ensemble_names.as_deref(),
+        );
+        if ids == Err(auth::Refusal::Elsewhere) {
+            return self.close(id, out);
+        }
+        let code = if ids.is_ok() { err::OK } else { err::AUTH_FAILED };
+        let refused = ids.is_err();
         for new in ids.into_iter().flatten() {
             if !conn.auth.contains(&new) {
                 conn.auth.push(new);

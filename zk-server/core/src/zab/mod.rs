@@ -93,6 +93,8 @@ pub(crate) mod tests {
             sessionless_ms: 10_000,
             commit_log_count: 500,
             jute_max: 0xfffff,
+            reaping: crate::config::Reaping::default(),
+            ensemble_names: None,
         }
     }
 }

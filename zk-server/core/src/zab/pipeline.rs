@@ -1,17 +1,17 @@
 //! Requests into transactions, in the one order: the part that a leader and a standalone server share.
 
 use super::{Over, Server};
+use crate::config::Reaping;
 use crate::event::{Effect, LinkId, Now};
 use crate::front::Request;
 use crate::prepare::{Prepare, SessionTracker};
 use bytes::Bytes;
 use std::collections::VecDeque;
+use wire::Str;
 use wire::jute::Record;
 use wire::zk::txn::{Txn, TxnRecord};
 use wire::zk::{PathRequest, SessionId, Zxid, counter_of, op};
 
-/// How often containers without children and TTL nodes past their time are looked for, ms.
-const REAP_MS: u64 = 60_000;
 /// The last counter of an epoch: reaching it ends the leadership.
 const COUNTER_END: i64 = 0xffff_ffff;
 
@@ -22,7 +22,13 @@ pub struct Pipeline {
     last_proposed: Zxid,
     /// Syncs that wait until this zxid is committed, in order.
     syncs: VecDeque<(Zxid, Request)>,
+    reaping: Reaping,
+    /// When containers and TTL nodes are looked for again, or the next of those that were found is removed.
     reap_at: u64,
+    /// Found, and not removed yet: removals keep a distance.
+    doomed: VecDeque<Str>,
+    /// Mono ms at which service began.
+    since: u64,
     /// Sessions that own nodes and are not known: closed once service begins.
     orphans: Vec<SessionId>,
     /// Bytes of the last, smallest and largest proposal.
@@ -37,7 +43,10 @@ impl Pipeline {
             sessions: SessionTracker::new(&server.config, &server.history.db, now),
             last_proposed: last,
             syncs: VecDeque::new(),
-            reap_at: now.mono + REAP_MS,
+            reaping: server.config.reaping.clone(),
+            reap_at: now.mono + server.config.reaping.check_ms,
+            doomed: VecDeque::new(),
+            since: now.mono,
             orphans: server.history.db.orphaned_sessions(),
             sizes: [-1; 3],
         }
@@ -49,6 +58,18 @@ impl Pipeline {
 
     pub fn proposal_sizes(&self) -> [i64; 3] {
         self.sizes
+    }
+
+    /// Mono ms at which service began.
+    pub fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// Transactions that syncs wait for.
+    pub fn pending_syncs(&self) -> usize {
+        let zxids = self.syncs.iter().map(|(zxid, _)| *zxid);
+        zxids.clone().zip(zxids.skip(1)).filter(|(one, next)| one != next).count()
+            + usize::from(!self.syncs.is_empty())
     }
 
     /// Gives a request its place in the order. The caller proposes the transaction.
@@ -112,14 +133,20 @@ impl Pipeline {
         let close = |session| own_request(session, op::CLOSE_SESSION, Bytes::new());
         let mut requests: Vec<Request> = over.into_iter().map(close).collect();
         if self.reap_at <= now.mono {
-            self.reap_at = now.mono + REAP_MS;
-            let paths = server.history.db.reapable(now.wall, 0).into_iter();
-            requests.extend(paths.map(|path| {
-                let delete = PathRequest { path };
-                own_request(0, op::DELETE_CONTAINER, delete.encode())
-            }));
+            requests.extend(self.reap(server, now));
         }
         requests
+    }
+
+    /// One of those that were found, or, when none is left, another look.
+    fn reap(&mut self, server: &Server, now: Now) -> Option<Request> {
+        if self.doomed.is_empty() {
+            self.doomed = server.history.db.reapable(now.wall, self.reaping.never_used_ms).into();
+        }
+        let path = self.doomed.pop_front();
+        let wait = if self.doomed.is_empty() { self.reaping.check_ms } else { self.reaping.gap_ms };
+        self.reap_at = now.mono + wait.max(1);
+        Some(own_request(0, op::DELETE_CONTAINER, PathRequest { path: path? }.encode()))
     }
 }
 
