@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, SocketAddrV6, ToSocketAddrs};
 use wire::zk::Sid;
 use zk_core::config::{Ensemble, Role};
 
@@ -22,8 +22,24 @@ impl HostPort {
 
     /// Every address that the name has now. Blocks while the system's resolver is asked.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        if let Some((address, zone)) = self.host.split_once('%')
+            && let Ok(address) = address.parse()
+        {
+            return Ok(vec![SocketAddrV6::new(address, self.port, 0, scope_id(zone)?).into()]);
+        }
         Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
     }
+}
+
+/// The index of the interface that an IPv6 address names behind its `%`, by number or by name.
+fn scope_id(zone: &str) -> io::Result<u32> {
+    if let Ok(index) = zone.parse() {
+        return Ok(index);
+    }
+    let index = std::fs::read_to_string(format!("/sys/class/net/{zone}/ifindex"));
+    index.ok().and_then(|index| index.trim().parse().ok()).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("there is no network interface {zone}"))
+    })
 }
 
 /// As Java's servers write it: IPv6 addresses in brackets.
@@ -166,6 +182,15 @@ mod tests {
         check("h:1:2;2181", "h:1:2:participant;0.0.0.0:2181");
         check("h:1:2:participant;c:2181", "h:1:2:participant;c:2181");
         check("[::1]:1:2;[::2]:3", "[::1]:1:2:participant;[::2]:3");
+    }
+
+    #[test]
+    fn an_address_may_name_its_interface() {
+        let resolved = |host: &str| HostPort::new(host, 2181).resolve();
+        assert_eq!(resolved("0:0:0:0:0:0:0:1%7").unwrap(), ["[::1%7]:2181".parse().unwrap()]);
+        assert_eq!(resolved("::1").unwrap(), ["[::1]:2181".parse().unwrap()]);
+        let why = resolved("::1%nothere").unwrap_err().to_string();
+        assert_eq!(why, "there is no network interface nothere");
     }
 
     #[test]

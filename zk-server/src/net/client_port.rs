@@ -9,7 +9,7 @@ use crate::words;
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl ClientPort {
         let Some(at) = settings.listen.clone() else { return Ok(None) };
         let failed = |error| (at.to_string(), error);
         info!("binding to port {at}");
-        let address = (at.host.as_str(), at.port).to_socket_addrs().map_err(failed)?.next();
+        let address = at.resolve().map_err(failed)?.into_iter().next();
         let address = address.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         let listener = listen::bind(address, settings.backlog).map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;

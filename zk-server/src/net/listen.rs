@@ -3,7 +3,7 @@
 use super::endpoint::Endpoint;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tracing::warn;
@@ -11,8 +11,19 @@ use tracing::warn;
 /// The wait between attempts at a port that somebody may be about to leave.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Binds one address. A wildcard of IPv6 takes IPv4 too, as Java's does.
+/// Binds an address. A wildcard, however it is written, takes IPv4 and IPv6, as Java's does; only IPv4 where the machine
+/// has nothing else.
 pub(crate) fn bind(at: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    if at.is_ipv4()
+        && at.ip().is_unspecified()
+        && let Ok(both) = bind_as_written(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), at.port()), backlog)
+    {
+        return Ok(both);
+    }
+    bind_as_written(at, backlog)
+}
+
+fn bind_as_written(at: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if at.is_ipv6() && at.ip().is_unspecified() {
