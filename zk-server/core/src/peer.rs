@@ -400,7 +400,8 @@ impl Peer {
                 };
                 let links = leader.links().values();
                 let votes = |sid| self.server.config.ensemble.as_ref().is_some_and(|all| all.is_voter(sid));
-                let voteless = links.filter(|link| link.stage == Stage::Active && !link.observer && !votes(link.sid));
+                let voteless =
+                    links.filter(|link| link.stage == Stage::Active && !link.observer && !votes(link.sid));
                 status.synced_non_voting = Some(voteless.count());
                 status.pending_syncs = Some(leader.pipeline().map_or(0, Pipeline::pending_syncs));
                 status.leading_since = leader.pipeline().map(Pipeline::since);

@@ -86,16 +86,37 @@ pub static PROPERTIES: &[Opt] = &[
     Opt::int("quorumCnxnTimeoutMs", "-1", -1, INT_MAX, "Milliseconds for an election hello; -1: syncLimit."),
     Opt::int("electionPortBindRetry", "3", 0, INT_MAX, "Attempts to bind the election port; 0: without end."),
     Opt::int("jute.maxbuffer.extrasize", "-1", -1, INT_MAX, "Added to jute.maxbuffer for one field."),
-    Opt::text("ensembleAuthName", "Names of this ensemble, for the scheme of EnsembleAuthenticationProvider."),
+    Opt::text(
+        "ensembleAuthName",
+        "Names of this ensemble, for the scheme of EnsembleAuthenticationProvider.",
+    ),
 ];
 
 /// Read from `-DKEY` only: in zoo.cfg they have no effect, in Java neither.
 pub static FLAGS: &[Opt] = &[
     Opt::int("jute.maxbuffer", "1048575", 0, INT_MAX, "Longest frame of a client in bytes."),
     Opt::bool("readonlymode.enabled", "false", "Read-only clients are served without a quorum."),
-    Opt::int("znode.container.checkIntervalMs", "60000", 1, INT_MAX, "Milliseconds between looks for empty containers."),
-    Opt::int("znode.container.maxPerMinute", "10000", 1, INT_MAX, "Containers and TTL nodes removed in a minute."),
-    Opt::int("znode.container.maxNeverUsedIntervalMs", "0", 0, i64::MAX, "Age of unused containers; 0: they stay."),
+    Opt::int(
+        "znode.container.checkIntervalMs",
+        "60000",
+        1,
+        INT_MAX,
+        "Milliseconds between looks for empty containers.",
+    ),
+    Opt::int(
+        "znode.container.maxPerMinute",
+        "10000",
+        1,
+        INT_MAX,
+        "Containers and TTL nodes removed in a minute.",
+    ),
+    Opt::int(
+        "znode.container.maxNeverUsedIntervalMs",
+        "0",
+        0,
+        i64::MAX,
+        "Age of unused containers; 0: they stay.",
+    ),
 ];
 
 /// A key that needs what is not built: accepted only with a value that asks for nothing.

@@ -19,7 +19,13 @@ pub fn recover(disk: &Disk) -> Result<Recovered, DiskError> {
     let trusted = take_initialize(disk)? || disk.config.trust_empty;
     let found = load(disk, Zxid::MAX)?;
     let (database, recent) = match found {
-        Some(loaded) => (loaded.database, loaded.recent),
+        Some(loaded) => {
+            if snapshot::candidates(&disk.snapshots, 1)?.is_empty() {
+                // The next start shall not need that trust again.
+                disk.save(&loaded.database, true)?;
+            }
+            (loaded.database, loaded.recent)
+        }
         None if trusted => {
             let database = Database::new();
             disk.save(&database, true)?;

@@ -192,7 +192,11 @@ pub fn read(path: &Path, field_max: usize) -> Result<Snapshot, DiskError> {
     };
     result.map_err(DiskError::io("read", path))?;
     let bytes = Bytes::from(bytes);
-    parse(&bytes, field_max).map_err(|(at, what)| DiskError::Corrupt { path: path.into(), at: at as u64, what })
+    parse(&bytes, field_max).map_err(|(at, what)| DiskError::Corrupt {
+        path: path.into(),
+        at: at as u64,
+        what,
+    })
 }
 
 fn parse(bytes: &Bytes, field_max: usize) -> Result<Snapshot, (usize, String)> {

@@ -185,6 +185,20 @@ fn logs_without_a_snapshot_stop_the_start() {
     );
     let trusting = Disk { config: DiskConfig { trust_logs_alone: true, ..config() }, ..home.disk() };
     assert_eq!(recovery::recover(&trusting).unwrap().last_logged, 1);
+    assert_eq!(home.open().unwrap().1.last_logged, 1, "a trusted start leaves a snapshot");
+}
+
+#[test]
+fn what_exceeds_jute_maxbuffer_stops_the_start_in_the_log_and_in_a_snapshot() {
+    let home = Home::new();
+    let (disk, _) = home.open().unwrap();
+    append(&mut disk.log(), 1..=1);
+    let narrow = Disk { config: DiskConfig { entry_max: 20, ..config() }, ..home.disk() };
+    let message = recovery::recover(&narrow).unwrap_err().to_string();
+    assert!(message.contains("version-2/log.1 at byte 16: Unreasonable length = "), "{message}");
+    let narrower = Disk { config: DiskConfig { entry_max: 5, ..config() }, ..home.disk() };
+    let message = recovery::recover(&narrower).unwrap_err().to_string();
+    assert!(message.starts_with("Not able to find valid snapshots in "), "{message}");
 }
 
 #[test]

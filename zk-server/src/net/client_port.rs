@@ -93,7 +93,7 @@ impl ClientPort {
         let Some(at) = settings.listen.clone() else { return Ok(None) };
         let failed = |error| (at.to_string(), error);
         info!("binding to port {at}");
-        let address = at.resolve().map_err(failed)?.into_iter().next();
+        let address = at.resolve_blocking().map_err(failed)?.into_iter().next();
         let address = address.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         let listener = listen::bind(address, settings.backlog).map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;

@@ -34,10 +34,18 @@ impl Endpoint {
         self.host.parse().ok()
     }
 
+    /// For the start, when nobody waits.
+    pub fn resolve_blocking(&self) -> io::Result<Vec<SocketAddr>> {
+        HostPort::new(&self.host, self.port).resolve()
+    }
+
     /// Asks the resolver anew, so that a changed `/etc/hosts` counts from the next attempt on.
     pub async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         if let Some(ip) = self.literal() {
             return Ok(vec![SocketAddr::new(ip, self.port)]);
+        }
+        if self.host.contains('%') {
+            return self.resolve_blocking();
         }
         let found: Vec<SocketAddr> =
             tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect();

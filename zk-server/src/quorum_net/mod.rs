@@ -161,7 +161,10 @@ impl Attachment {
     /// Announces the link, and reads it to its end.
     async fn attach(self, stream: TcpStream, leader: Option<Sid>) {
         let link = LinkId(self.next.fetch_add(1, SeqCst));
-        let peer = stream.peer_addr().map(|at| std::net::SocketAddr::new(at.ip().to_canonical(), at.port()).to_string()).unwrap_or_default();
+        let peer = stream
+            .peer_addr()
+            .map(|at| std::net::SocketAddr::new(at.ip().to_canonical(), at.port()).to_string())
+            .unwrap_or_default();
         let stream = Arc::new(stream);
         let outlet = Outlet::new(stream.clone(), Handle::current());
         let gate = Arc::new(Gate::default());
