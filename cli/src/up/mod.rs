@@ -15,11 +15,19 @@ use folder::Folder;
 use options::{Options, USAGE, Verb};
 use plan::Plan;
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+/// Prints a line, if there is still somebody to read it: a cluster does not end with the pipe of its output.
+macro_rules! say {
+    ($($text:tt)*) => {
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    };
+}
 
 /// How long `--stop` waits for the process to end.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
@@ -59,9 +67,9 @@ fn up(options: &Options, once: bool) -> Result<()> {
     let (plan, moved) = Plan::make(options)?;
     let log = folder.log();
     logging::init(Layout::Kafka, &[Output::File(log.clone())])?;
-    println!("Data, configurations and log are in {}", folder.path.display());
+    say!("Data, configurations and log are in {}", folder.path.display());
     for line in moved {
-        println!("{line}");
+        say!("{line}");
     }
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(run(&plan, begin, once));
@@ -76,14 +84,14 @@ async fn run(plan: &Plan, begin: Instant, once: bool) -> Result<()> {
     let outcome = tokio::select! {
         outcome = serve(&mut cluster, plan, begin, once) => outcome,
         _ = asked.wait_for(|asked| *asked) => {
-            println!("Stopping");
+            say!("Stopping");
             Ok(())
         }
     };
     let begin = Instant::now();
     cluster.stop().await;
     if outcome.is_ok() {
-        println!(
+        say!(
             "Stopped in {} ms; the data stay in {}",
             begin.elapsed().as_millis(),
             plan.folder.path.display()
@@ -94,18 +102,20 @@ async fn run(plan: &Plan, begin: Instant, once: bool) -> Result<()> {
 
 /// Until something ends by itself; with `once`, until the messages are back.
 async fn serve(cluster: &mut Cluster, plan: &Plan, begin: Instant, once: bool) -> Result<()> {
-    let step = |what: &str| println!("{:>6} ms  {what}", begin.elapsed().as_millis());
+    let step = |what: &str| {
+        say!("{:>6} ms  {what}", begin.elapsed().as_millis());
+    };
     cluster.start_servers(plan).await?;
     step(&format!("{} serving", many(plan.servers.len(), "ZooKeeper server")));
     cluster.start_brokers(plan).await?;
     step(&format!("{} registered under {}", many(plan.brokers.len(), "Kafka broker"), plan::CHROOT));
     round_trip::run(plan, step).await?;
-    println!("Ready in {} ms\n", begin.elapsed().as_millis());
-    println!("{}", table::of(plan).await?);
+    say!("Ready in {} ms\n", begin.elapsed().as_millis());
+    say!("{}", table::of(plan).await?);
     if once {
         return Ok(());
     }
-    println!("{}", table::try_it(plan));
+    say!("{}", table::try_it(plan));
     Err(cluster.ended().await)
 }
 

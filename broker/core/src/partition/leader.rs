@@ -352,6 +352,18 @@ impl Partition {
         out.push(Effect::AlterPartition(AlterPartition { request, leader_epoch, partition_epoch, isr }));
     }
 
+    /// Whoever caught up while another one joined need not wait for its next fetch, which may be parked for long.
+    fn expand_isr_further(&mut self, now_ms: i64, out: &mut Vec<Effect>) {
+        let lag = self.config.replica_lag_ms_max;
+        let Some(leader) = self.leader_mut() else { return };
+        let fetches = |replica: &&Replica| now_ms.saturating_sub(replica.fetched_ms) <= lag;
+        let ids: Vec<i32> = leader.replicas.iter().filter(fetches).map(|replica| replica.id).collect();
+        // The first who may join makes a change pending, which keeps the others waiting for the next one.
+        for id in ids {
+            self.maybe_expand_isr(id, out);
+        }
+    }
+
     fn maybe_shrink_isr(&mut self, now_ms: i64, out: &mut Vec<Effect>) {
         let (local_id, log_end, lag) = (self.local_id, self.log_end, self.config.replica_lag_ms_max);
         let (leader_epoch, partition_epoch) = (self.leader_epoch, self.partition_epoch);
@@ -394,9 +406,13 @@ impl Partition {
                 if altered.leader_epoch != leader_epoch || altered.partition_epoch < partition_epoch {
                     return;
                 }
+                let expanded = leader.isr.pending().is_some_and(|pending| pending.joining.is_some());
                 leader.isr.commit(altered.isr);
                 self.partition_epoch = altered.partition_epoch;
                 self.advance_high_watermark(now_ms, out);
+                if expanded {
+                    self.expand_isr_further(now_ms, out);
+                }
             }
             Err(ErrorCode::OPERATION_NOT_ATTEMPTED | ErrorCode::INELIGIBLE_REPLICA) => leader.isr.reset(),
             // Our view is old: the controller's next LeaderAndIsr brings a newer one.

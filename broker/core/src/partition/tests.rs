@@ -192,6 +192,21 @@ fn a_replica_in_time_enters_the_isr_and_counts_from_the_asking_on() {
 }
 
 #[test]
+fn who_caught_up_while_another_joined_is_asked_for_next_if_it_still_fetches() {
+    let joined = |now: i64| {
+        let mut p = leader(1, &[1]);
+        let request = alter(&follower_fetch(&mut p, 10, 2, 0).1).unwrap().request;
+        assert!(alter(&follower_fetch(&mut p, 20, 3, 0).1).is_none());
+        let mut out = Vec::new();
+        let altered = Altered { leader_epoch: 0, partition_epoch: 1, isr: vec![1, 2] };
+        p.altered(now, request, Ok(altered), &mut out);
+        alter(&out).map(|asked| (asked.isr.clone(), asked.partition_epoch))
+    };
+    assert_eq!(joined(30), Some((vec![1, 2, 3], 1)));
+    assert_eq!(joined(21 + LAG), None);
+}
+
+#[test]
 fn a_refused_isr_change_is_dropped_kept_or_tried_again_by_its_error() {
     let ask = || {
         let mut p = leader(1, &[1]);
