@@ -28,11 +28,12 @@ class Lone:
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.logs = world.dir / "kafka-1"
 
-    def start(self, kafka=None, seconds=60):
+    def start(self, kafka=None, seconds=60, **more):
         """Until it answers. The znode of one that was killed may be in the way until its session ends."""
         end = time.monotonic() + seconds
         while True:
-            process = self.world.broker(1, self.port, self.ensemble.connect + "/test", kafka, **SETTINGS)
+            settings = {**SETTINGS, **more}
+            process = self.world.broker(1, self.port, self.ensemble.connect + "/test", kafka, **settings)
             while process.poll() is None:
                 if self.answers():
                     return
@@ -275,4 +276,99 @@ def java_takes_over():
             assert at[0].offset == expected, at
             consumer.close()
             assert len(it.read("t", 2)) == expected
+        it.stop()
+
+
+def disk_upkeep():
+    """Retention after a change of configuration, DeleteRecords, a topic's deletion, and a log directory that fails."""
+    kafka = need_peer("kafka")
+    with lone("disk-upkeep") as it:
+        import confluent_kafka as ck
+        from confluent_kafka.admin import AdminClient
+        dirs = [it.world.dir / name for name in ("disk-a", "disk-b")]
+        settings = {"log_dirs": ",".join(map(str, dirs)), "log_retention_check_interval_ms": 500,
+                    "log_segment_delete_delay_ms": 1000, "log_flush_start_offset_checkpoint_interval_ms": 300,
+                    "replica_high_watermark_checkpoint_interval_ms": 300}
+        it.start(**settings)
+        at = ["--bootstrap-server", it.bootstrap]
+
+        def write(topic, partition, count, producer=None):
+            producer = producer or ck.Producer({"bootstrap.servers": it.bootstrap, "log_level": 0, "linger.ms": 5,
+                                                "batch.num.messages": 20, "message.timeout.ms": 5000})
+            failures = []
+            for n in range(count):
+                producer.produce(topic, partition=partition, value=b"x" * 100,
+                                 on_delivery=lambda error, _: error and failures.append(error))
+                if n % 200 == 0:
+                    producer.flush(20)
+            assert producer.flush(30) == 0
+            return failures
+
+        def bounds(topic, partition):
+            consumer = ck.Consumer({"bootstrap.servers": it.bootstrap, "log_level": 0, "group.id": "b"})
+            low_high = consumer.get_watermark_offsets(ck.TopicPartition(topic, partition), timeout=10)
+            consumer.close()
+            return low_high
+
+        def home(topic, partition):
+            return next(path for dir in dirs if (path := dir / f"{topic}-{partition}").is_dir())
+
+        it.create("t", 4, segment_bytes=20000)
+        assert sorted(home("t", p).parent.name for p in range(4)) == ["disk-a", "disk-a", "disk-b", "disk-b"]
+        for partition in range(4):
+            assert not write("t", partition, 1000)
+
+        say("delete-records, and the log start after kill -9")
+        (it.world.dir / "delete.json").write_text(
+            '{"version":1,"partitions":[{"topic":"t","partition":0,"offset":333},{"topic":"t","partition":1,"offset":-1}]}')
+        said = it.world.run(kafka, "delete-records", *at, "--offset-json-file", "delete.json")
+        assert "t-0\tlow_watermark: 333" in said and "t-1\tlow_watermark: 1000" in said, said
+        checkpoint = home("t", 0).parent / "log-start-offset-checkpoint"
+        until("the checkpoint", 20, lambda: "t 0 333" in checkpoint.read_text())
+        it.stop(signal.SIGKILL)
+        it.start(**settings)
+        assert bounds("t", 0) == (333, 1000) and bounds("t", 1) == (1000, 1000)
+
+        say("retention.bytes is set while the topic is in use")
+        it.world.run(kafka, "configs", *at, "--alter", "--entity-type", "topics", "--entity-name", "t", "--add-config",
+                     "retention.bytes=40000,file.delete.delay.ms=500")
+        until("retention", 60, lambda: bounds("t", 2)[0] > 0)
+        folder = home("t", 2)
+        until("the deleted files to go", 30, lambda: not list(folder.glob("*.deleted")))
+        assert sum(path.stat().st_size for path in folder.glob("*.log")) < 80000
+        first = min(int(path.stem) for path in folder.glob("*.log"))
+        assert bounds("t", 2) == (first, 1000)
+
+        say("a topic is deleted")
+        it.create("gone", 2)
+        paths = [home("gone", partition) for partition in range(2)]
+        it.world.run(kafka, "topics", *at, "--delete", "--topic", "gone")
+        until("its folders to be renamed", 20, lambda: not any(path.exists() for path in paths))
+        until("its folders to go", 30, lambda: not any(list(dir.glob("gone-*")) for dir in dirs))
+
+        say("a log directory fails")
+        lost = [partition for partition in range(4) if home("t", partition).parent == dirs[1]]
+        kept = [partition for partition in range(4) if partition not in lost]
+        dirs[1].rename(it.world.dir / "pulled-out")
+        for partition in lost:
+            write("t", partition, 400)
+        for partition in kept:
+            assert not write("t", partition, 400)
+        assert write("t", lost[0], 1), "a partition of the lost directory still takes records"
+        described = AdminClient({"bootstrap.servers": it.bootstrap, "log_level": 0}).list_topics("t", timeout=10).topics["t"]
+        leaders = {partition: state.leader for partition, state in described.partitions.items()}
+        until("the controller to hear of it", 20, lambda: {
+            partition: state.leader for partition, state in AdminClient(
+                {"bootstrap.servers": it.bootstrap, "log_level": 0}).list_topics("t", timeout=10)
+            .topics["t"].partitions.items()} == {p: (-1 if p in lost else 1) for p in range(4)}), leaders
+        said = it.world.run(kafka, "log-dirs", *at, "--describe")
+        assert "disk-b" in said and "KafkaStorageException" in said, said
+        it.stop()
+        assert (dirs[0] / ".kafka_cleanshutdown").exists()
+
+        say("and comes back")
+        (it.world.dir / "pulled-out").rename(dirs[1])
+        it.start(**settings)
+        for partition in range(4):
+            until("its leader", 20, lambda: not write("t", partition, 10))
         it.stop()
