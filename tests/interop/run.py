@@ -14,6 +14,7 @@ from zookeeper_clients import kazoo_recipes, real_zkcli
 
 # These run by name only, until the brokers elect a controller and create topics.
 BY_NAME = (java_tools, librdkafka, kafka_python, killed_leader, kafka_on_ours, bad_frames, wrong_configurations)
-LAYERS = (real_zkcli, kazoo_recipes, two_of_ours, one_of_ours, kafka_tools, killed_broker, compacted, java_takes_over, disk_upkeep)
+LAYERS = (real_zkcli, kazoo_recipes, two_of_ours, one_of_ours, kafka_tools, killed_broker, compacted, java_takes_over,
+          disk_upkeep)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})

@@ -18,6 +18,9 @@ impl KeyMap {
     /// Takes up `bytes` times `load_factor` at most.
     pub fn new(bytes: usize, load_factor: f64) -> Self {
         let max = ((bytes / ENTRY) as f64 * load_factor) as usize;
+        // The table has a power of two of slots with a byte more each, and fills seven eighths of them.
+        let slots = (bytes / (ENTRY + 1)).checked_ilog2().map_or(1, |bits| 1usize << bits);
+        let max = max.min(slots / 8 * 7 + slots % 8);
         let hashers = (RandomState::new(), RandomState::new());
         Self { offsets: HashMap::new(), hashers, max: max.max(1), latest: -1 }
     }
