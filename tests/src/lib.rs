@@ -1,3 +1,4 @@
 //! Simulated time, network and disk; checkers; end-to-end tests.
 
+pub mod replicas;
 pub mod sim;

@@ -1,24 +1,35 @@
-//! `simulate --seed N [--servers N]`: replays one simulated run and prints its history.
-//! `simulate --seeds FIRST..END [--servers N]`: runs many, and prints only what broke.
-//! Without `--servers` the seed decides, as in the test.
+//! `simulate --seed N`: replays one simulated run and prints its history.
+//! `simulate --seeds FIRST..END`: runs many, and prints only what broke.
+//!
+//! It is an ensemble of ZooKeeper servers; with `--partition`, the replicas of a broker's partition. `--servers N` says
+//! how many there are: without it the seed decides, as in the tests.
 
 use std::ops::Range;
 use std::process::ExitCode;
-use tests::sim::{self, Setup};
+use tests::{replicas, sim};
 
 #[derive(Debug, Default)]
 struct Args {
     seed: Option<u64>,
     seeds: Option<Range<u64>>,
     servers: Option<usize>,
+    partition: bool,
+}
+
+/// What one run did.
+struct Run {
+    servers: usize,
+    trace: Vec<String>,
+    figures: String,
+    failure: Option<String>,
 }
 
 fn main() -> ExitCode {
     match parse(std::env::args().skip(1)) {
-        Some(Args { seed: Some(seed), seeds: None, servers }) => replay(seed, servers),
-        Some(Args { seed: None, seeds: Some(seeds), servers }) => run_many(seeds, servers),
+        Some(args @ Args { seed: Some(seed), seeds: None, .. }) => replay(&args, seed),
+        Some(args @ Args { seed: None, seeds: Some(_), .. }) => run_many(&args),
         _ => {
-            eprintln!("usage: simulate --seed N | --seeds FIRST..END [--servers N]");
+            eprintln!("usage: simulate [--partition] --seed N | --seeds FIRST..END [--servers N]");
             ExitCode::from(2)
         }
     }
@@ -27,26 +38,39 @@ fn main() -> ExitCode {
 fn parse(mut words: impl Iterator<Item = String>) -> Option<Args> {
     let mut args = Args::default();
     while let Some(name) = words.next() {
-        let value = words.next()?;
+        let mut value = || words.next();
         match name.as_str() {
-            "--seed" => args.seed = Some(value.parse().ok()?),
+            "--seed" => args.seed = Some(value()?.parse().ok()?),
             "--seeds" => {
+                let value = value()?;
                 let (first, end) = value.split_once("..")?;
                 args.seeds = Some(first.parse().ok()?..end.parse().ok()?);
             }
-            "--servers" => args.servers = Some(value.parse().ok().filter(|servers| *servers > 0)?),
+            "--servers" => args.servers = Some(value()?.parse().ok().filter(|servers| *servers > 0)?),
+            "--partition" => args.partition = true,
             _ => return None,
         }
     }
     Some(args)
 }
 
-fn replay(seed: u64, servers: Option<usize>) -> ExitCode {
-    let servers = servers.unwrap_or_else(|| sim::servers_of(seed));
-    let report = sim::run(Setup { seed, servers, trace: true });
-    report.trace.iter().for_each(|line| println!("{line}"));
-    println!("{:?}", report.figures);
-    match report.failure {
+fn run(args: &Args, seed: u64, trace: bool) -> Run {
+    if args.partition {
+        let replicas = args.servers.unwrap_or_else(|| replicas::replicas_of(seed));
+        let report = replicas::run(replicas::Setup { seed, replicas, trace });
+        let figures = format!("{:?}", report.figures);
+        return Run { servers: replicas, trace: report.trace, figures, failure: report.failure };
+    }
+    let servers = args.servers.unwrap_or_else(|| sim::servers_of(seed));
+    let report = sim::run(sim::Setup { seed, servers, trace });
+    Run { servers, trace: report.trace, figures: format!("{:?}", report.figures), failure: report.failure }
+}
+
+fn replay(args: &Args, seed: u64) -> ExitCode {
+    let run = run(args, seed, true);
+    run.trace.iter().for_each(|line| println!("{line}"));
+    println!("{}", run.figures);
+    match run.failure {
         None => ExitCode::SUCCESS,
         Some(failure) => {
             println!("FAILED {failure}");
@@ -55,13 +79,14 @@ fn replay(seed: u64, servers: Option<usize>) -> ExitCode {
     }
 }
 
-fn run_many(seeds: Range<u64>, servers: Option<usize>) -> ExitCode {
-    let mut failed = 0;
-    let count = seeds.end.saturating_sub(seeds.start);
+fn run_many(args: &Args) -> ExitCode {
+    let seeds = args.seeds.clone().unwrap_or_default();
+    let (mut failed, count) = (0, seeds.end.saturating_sub(seeds.start));
+    let partition = if args.partition { "--partition " } else { "" };
     for seed in seeds {
-        let servers = servers.unwrap_or_else(|| sim::servers_of(seed));
-        if let Some(failure) = sim::run(Setup { seed, servers, trace: false }).failure {
-            println!("--seed {seed} --servers {servers}: {failure}");
+        let run = run(args, seed, false);
+        if let Some(failure) = run.failure {
+            println!("{partition}--seed {seed} --servers {}: {failure}", run.servers);
             failed += 1;
         }
     }
