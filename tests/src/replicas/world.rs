@@ -39,7 +39,7 @@ pub struct World {
     pub min_insync: usize,
     pub nodes: BTreeMap<i32, Node>,
     pub controller: Controller,
-    /// By the time of arrival: to whom, in which of its lives.
+    /// By the time of arrival: to whom, in which of its lives as the controller knew it.
     pub wire: BTreeMap<(i64, u64), (i32, u64, Message)>,
     /// Nothing gets from the first to the second before then.
     pub cuts: BTreeMap<(i32, i32), i64>,
@@ -144,7 +144,8 @@ impl World {
             (_, true) => 2,
             _ => self.rng.random_range(1..self.profile.delay_ms),
         };
-        let epoch = self.nodes.get(&to).map_or(0, |node| node.broker_epoch);
+        // A broker that has started anew takes nothing that was meant for its life before.
+        let epoch = self.controller.alive.get(&to).copied().unwrap_or(0);
         let sequence = self.next();
         self.wire.insert((self.now + delay, sequence), (to, epoch, message));
     }
