@@ -128,7 +128,7 @@ impl World {
     /// A broker's own doing: time, fetching, repeating.
     pub fn turn(&mut self, id: i32) {
         let now = self.now;
-        let request = self.next();
+        let request = self.number();
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let Some(partition) = &mut node.up else { return };
         let mut out = Vec::new();

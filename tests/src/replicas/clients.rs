@@ -44,7 +44,7 @@ impl World {
             return;
         }
         let id = leaders[self.rng.random_range(0..leaders.len())];
-        let token = Token(self.next());
+        let token = Token(self.number());
         let client = &self.clients[at];
         let meta = BatchMeta {
             base_offset: 0,

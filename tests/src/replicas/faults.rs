@@ -154,7 +154,7 @@ impl World {
 
     /// A new session, as after a start or an expiry; the controller hears of it later.
     fn register(&mut self, id: i32) {
-        let epoch = self.next();
+        let epoch = self.number();
         if let Some(node) = self.nodes.get_mut(&id) {
             node.broker_epoch = epoch;
             node.alter = None;

@@ -117,7 +117,7 @@ impl World {
         config(self.min_insync)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
     }
@@ -146,7 +146,7 @@ impl World {
         };
         // A broker that has started anew takes nothing that was meant for its life before.
         let epoch = self.controller.alive.get(&to).copied().unwrap_or(0);
-        let sequence = self.next();
+        let sequence = self.number();
         self.wire.insert((self.now + delay, sequence), (to, epoch, message));
     }
 
