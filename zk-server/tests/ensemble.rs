@@ -27,6 +27,13 @@ fn three_elect_one_and_what_one_acknowledges_all_have() {
     at_follower.set("/a", "two").unwrap().unwrap();
     assert_eq!(at_other.event().unwrap().kind, 3);
     assert!(word(ensemble.addr(leader), "mntr").contains("zk_synced_followers\t2\n"));
+    let mntr = word(ensemble.addr(leader), "mntr");
+    let figure = |key: &str| {
+        let value = mntr.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('\t'));
+        value.unwrap_or_else(|| panic!("no {key} in\n{mntr}")).parse::<u64>().unwrap()
+    };
+    assert!(figure("zk_leader_uptime") < figure("zk_uptime"), "it leads since it was elected:\n{mntr}");
+    assert_eq!((figure("zk_pending_syncs"), figure("zk_synced_non_voting_followers")), (0, 0));
     assert!(word(ensemble.addr(leader), "srvr").contains("Proposal sizes last/min/max: "));
     assert!(word(ensemble.addr(0), "conf").contains("server.3=127.0.0.1:"));
 }

@@ -6,7 +6,7 @@ pub mod member;
 #[cfg(test)]
 mod tests;
 
-use base::{ConfigError, Entry, Properties, Settings};
+use base::{ConfigError, Entry, Origin, Properties, Settings};
 pub use member::{HostPort, Member};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -127,10 +127,16 @@ impl Config {
             .map_err(|error| ConfigError::new(format!("cannot read {}: {error}", file.display())))?;
         let written = Properties::parse(&file.display().to_string(), &text)?;
         let settings = settings(&written, jvm_flags)?;
-        let mut config = typed(file, &settings)?;
-        config.text = String::from_utf8_lossy(&text).into_owned();
-        config.join_ensemble(&written, &settings)?;
-        Ok(config)
+        let config = typed(file, &settings).and_then(|mut config| {
+            config.text = String::from_utf8_lossy(&text).into_owned();
+            config.join_ensemble(&written, &settings)?;
+            Ok(config)
+        });
+        // What has no line, such as a key that is missing, is told with the file at least.
+        config.map_err(|wrong| match wrong.origin {
+            Some(_) => wrong,
+            None => ConfigError::new(format!("{}: {wrong}", file.display())),
+        })
     }
 
     /// A standalone server from words: `PORT DATADIR [TICKTIME] [MAXCNXNS]`, the form of ZooKeeper's first releases.
@@ -520,11 +526,11 @@ fn read_myid(data_dir: &Path) -> Result<Option<Sid>, ConfigError> {
         .map_err(|error| ConfigError::new(format!("cannot read {}: {error}", path.display())))?;
     let first = text.lines().next().unwrap_or_default();
     // Java refuses blanks round the number; they are forgiven here, as `echo 1 > myid` variants leave them.
-    first
-        .trim()
-        .parse()
-        .map(Some)
-        .map_err(|_| ConfigError::new(format!("{}:1: serverid {first} is not a number", path.display())))
+    first.trim().parse().map(Some).map_err(|_| ConfigError {
+        origin: Some(Origin { source: path.display().to_string().into(), line: Some(1) }),
+        key: None,
+        message: format!("serverid {first} is not a number"),
+    })
 }
 
 fn check_peer_type(settings: &Settings, by_list: Role) {

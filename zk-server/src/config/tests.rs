@@ -54,7 +54,7 @@ fn one_server_or_none_in_the_list_runs_standalone() {
 #[test]
 fn mistakes_are_told_in_zookeeper_s_words() {
     let check = |text: &str, message: &str| assert_eq!(load(text).unwrap_err(), message);
-    check("clientPort=1\n", "dataDir is not set");
+    check("clientPort=1\n", "zoo.cfg: dataDir is not set");
     check(
         "dataDir=@\nclientPortAddress=h\n",
         "zoo.cfg:2: clientPortAddress: clientPortAddress is set but clientPort is not set",
@@ -67,8 +67,8 @@ fn mistakes_are_told_in_zookeeper_s_words() {
         "dataDir=@\nminSessionTimeout=9\nmaxSessionTimeout=8\n",
         "zoo.cfg:2: minSessionTimeout: minSessionTimeout must not be larger than maxSessionTimeout (9 > 8)",
     );
-    check(&THREE.replace("initLimit=20", ""), "initLimit is not set");
-    check(&THREE.replace("syncLimit=5", ""), "syncLimit is not set");
+    check(&THREE.replace("initLimit=20", ""), "zoo.cfg: initLimit is not set");
+    check(&THREE.replace("syncLimit=5", ""), "zoo.cfg: syncLimit is not set");
     check(
         "dataDir=@\nelectionAlg=1\n",
         "zoo.cfg:2: electionAlg: Invalid electionAlg value. Only 3 is supported.",
@@ -79,15 +79,18 @@ fn mistakes_are_told_in_zookeeper_s_words() {
         "dataDir=@\nquorumListenOnAllIPs=yes\n",
         "zoo.cfg:2: quorumListenOnAllIPs: Invalid option yes for quorumListenOnAllIPs. Choose 'true' or 'false.'",
     );
-    check("dataDir=@\nserver.1=h:1:2:observer\n", "Observers w/o participants is an invalid configuration");
+    check(
+        "dataDir=@\nserver.1=h:1:2:observer\n",
+        "zoo.cfg: Observers w/o participants is an invalid configuration",
+    );
     check(
         "dataDir=@\nmetricsProvider.className=no.Such\n",
         "zoo.cfg:2: metricsProvider.className: metrics provider class was not found: no.Such",
     );
     let missing = Home::new("").load(THREE, "").unwrap_err();
-    assert_eq!(missing, "myid file is missing");
+    assert_eq!(missing, "zoo.cfg: myid file is missing");
     assert_eq!(Home::new("one\n").load(THREE, "").unwrap_err(), "myid:1: serverid one is not a number");
-    assert!(Home::new("7").load(THREE, "").unwrap_err().starts_with("My id 7 not in the peer list"));
+    assert!(Home::new("7").load(THREE, "").unwrap_err().starts_with("zoo.cfg: My id 7 not in the peer list"));
     let nowhere = Config::load(Path::new("/no/such/zoo.cfg"), "").unwrap_err().to_string();
     assert_eq!(nowhere, "/no/such/zoo.cfg file is missing");
 }

@@ -84,13 +84,17 @@ fn next_tick(server: &Server, now: Now) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acl::world;
     use crate::config::tests::standalone;
+    use crate::config::{CoreConfig, Reaping};
     use crate::database::Database;
     use crate::event::{ConnId, Event};
     use crate::peer::{Peer, Recovered};
     use crate::rig::{connect, frame};
     use wire::jute::Record;
-    use wire::zk::op;
+    use wire::zk::{CreateTtlRequest, op, perm};
+
+    const CONN: ConnId = ConnId(1);
 
     /// One that lives by its own deadlines.
     struct Alone {
@@ -99,6 +103,24 @@ mod tests {
     }
 
     impl Alone {
+        /// In service, with an empty database and one session.
+        fn new(config: CoreConfig) -> Alone {
+            let nothing = Recovered {
+                database: Database::new(),
+                last_logged: 0,
+                recent: vec![],
+                accepted_epoch: 0,
+                current_epoch: 0,
+            };
+            let now = Now { mono: 1000, wall: 1_700_000_000_000 };
+            let mut alone = Alone { peer: Peer::new(config, nothing), now };
+            alone.step(Event::Tick);
+            alone.step(Event::ClientOpened { conn: CONN, peer: [127, 0, 0, 1].into() });
+            alone.step(Event::ClientFrame { conn: CONN, frame: connect(0, None).encode() });
+            assert_eq!(alone.sessions(), 1);
+            alone
+        }
+
         fn step(&mut self, event: Event) {
             let mut out = vec![];
             self.peer.step(self.now, event, &mut out);
@@ -111,10 +133,14 @@ mod tests {
 
         fn run_until(&mut self, mono: u64) {
             while let Some(deadline) = self.peer.deadline().filter(|deadline| *deadline <= mono) {
-                self.now.mono = self.now.mono.max(deadline);
+                self.wait_until(self.now.mono.max(deadline));
                 self.step(Event::Tick);
             }
-            self.now.mono = mono;
+            self.wait_until(mono);
+        }
+
+        fn wait_until(&mut self, mono: u64) {
+            self.now = Now { mono, wall: self.now.wall + (mono - self.now.mono) as i64 };
         }
 
         fn sessions(&self) -> usize {
@@ -124,20 +150,8 @@ mod tests {
 
     #[test]
     fn a_silent_session_ends_within_a_tick_of_its_timeout() {
-        let now = Now { mono: 1000, wall: 1_700_000_000_000 };
-        let nothing = Recovered {
-            database: Database::new(),
-            last_logged: 0,
-            recent: vec![],
-            accepted_epoch: 0,
-            current_epoch: 0,
-        };
-        let mut alone = Alone { peer: Peer::new(standalone(), nothing), now };
-        alone.step(Event::Tick);
-        let conn = ConnId(1);
-        alone.step(Event::ClientOpened { conn, peer: [127, 0, 0, 1].into() });
-        alone.step(Event::ClientFrame { conn, frame: connect(0, None).encode() });
-        assert_eq!(alone.sessions(), 1);
+        let mut alone = Alone::new(standalone());
+        let conn = CONN;
         for ping_at in [4000, 8000, 12_500] {
             alone.run_until(ping_at);
             alone.step(Event::ClientFrame { conn, frame: frame(-2, op::PING, &()) });
@@ -147,5 +161,25 @@ mod tests {
         assert_eq!(alone.sessions(), 1);
         alone.run_until(12_500 + 10_000 + 2 * 2000);
         assert_eq!(alone.sessions(), 0);
+    }
+    #[test]
+    fn nodes_past_their_time_are_looked_for_at_intervals_and_removed_one_by_one() {
+        let reaping = Reaping { check_ms: 3000, gap_ms: 100, never_used_ms: 0 };
+        let mut alone = Alone::new(CoreConfig { reaping, ..standalone() });
+        for path in ["/a", "/b", "/c"] {
+            let request = CreateTtlRequest {
+                path: path.into(),
+                data: None,
+                acl: vec![world(perm::ALL)],
+                flags: 5,
+                ttl: 1,
+            };
+            alone.step(Event::ClientFrame { conn: CONN, frame: frame(1, op::CREATE_TTL, &request) });
+        }
+        let fresh = Database::new().node_count();
+        for (until, left) in [(3999, 3), (4000, 2), (4099, 2), (4100, 1), (4200, 0)] {
+            alone.run_until(until);
+            assert_eq!(alone.peer.database().node_count() - fresh, left, "at {until}");
+        }
     }
 }
