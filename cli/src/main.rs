@@ -38,6 +38,10 @@ const TOOLS: &[(&str, Tool)] = &[
     ("kafka-producer-perf-test", kafka_tools::producer_perf::main),
     ("kafka-consumer-perf-test", kafka_tools::consumer_perf::main),
     ("kafka-dump-log", kafka_tools::dump_log::main),
+    ("kafka-get-offsets", kafka_tools::get_offsets::main),
+    ("kafka-broker-api-versions", kafka_tools::broker_api_versions::main),
+    ("kafka-delete-records", kafka_tools::delete_records::main),
+    ("kafka-leader-election", kafka_tools::leader_election::main),
     ("bench", |call| bench::main(&call.args)),
 ];
 

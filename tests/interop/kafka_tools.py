@@ -1,5 +1,6 @@
 """Kafka's command-line tools, Java's and ours side by side: same words, same output, same exit code."""
 
+import json
 import sys
 
 from harness import Skipped, World, free_ports, need_peer, say, until
@@ -452,17 +453,54 @@ def dump_log(run):
         run("dump-log", words, at=False)
     everything = ",".join(str(file) for file in files if file.stat().st_size)
     for words in ("", "--deep-iteration", "--print-data-log", "--print-data-log --skip-record-metadata", "--max-bytes 300"):
-        run("dump-log", f"--files {everything} {words}", at=False, same=True)
+        run("dump-log", f"--files {everything} {words}", at=False, same=True, unordered="err")
     indexes = ",".join(str(file) for file in files if file.suffix in (".index", ".timeindex"))
     for words in ("--verify-index-only", "--index-sanity-check"):
-        run("dump-log", f"--files {indexes} {words}", at=False, same=True)
+        run("dump-log", f"--files {indexes} {words}", at=False, same=True, unordered="err")
     for topic, decoder in (("__consumer_offsets", "--offsets-decoder"), ("__transaction_state", "--transaction-log-decoder")):
         of_topic = ",".join(str(file) for file in files if file.suffix == ".log" and topic in str(file) and file.stat().st_size)
         if of_topic:
             run("dump-log", f"--files {of_topic} {decoder}", at=False, same=True)
 
 
-PARTS = (configs, perf, dump_log, topics_options, topics, producer_options, producer, consumer_options, consumer, groups_options, groups, active_groups)
+def small_tools(run):
+    # Ours lists these two as every tool of ours does.
+    names = (r" --help| --version", "")
+    for words in ("", "--help", "--bootstrap-server nonsense", "--broker-list {b} --topic nothing", "-x",
+                  "--bootstrap-server {b} --time noon", "--bootstrap-server {b} --topic x --topic-partitions y",
+                  "--bootstrap-server {b} --partitions a", "--bootstrap-server {b} --topic '('",
+                  "--bootstrap-server {b} --topic-partitions 'a:b'"):
+        run("get-offsets", words, at=False, loose=[names])
+    run.both("topics", "--create --topic {p}o --replica-assignment 1:2,2:3,3:1")
+    run.both("console-producer", "--topic {p}o --property parse.key=true", input="".join(f"{i}\t{i}\n" for i in range(30)))
+    for words in ("--topic {p}o", "--topic {p}o --time -2", "--topic {p}o --time earliest", "--topic {p}o --time 0", "--topic {p}o --time 99999999999999",
+                  "--topic {p}o --time max-timestamp", "--topic {p}o --partitions 0,2", "--topic-partitions '{p}o:1-'", "--topic-partitions ':-1'",
+                  "--topic-partitions '{p}o:0-2,{p}o:2'", "--topic '{p}o|nothing' --exclude-internal-topics", "--topic {p}o --partitions 9"):
+        run("get-offsets", words)
+    for words in ("", "--help", "--version", "-x", "--command-config /nonexistent"):
+        run("broker-api-versions", words, at=False)
+    run("broker-api-versions", "", unordered=True)
+    for p in run.commands:
+        for name, partitions in (("some", [(0, 2), (1, -1)]), ("beyond", [(2, 999)]), ("twice", [(0, 1), (0, 1)])):
+            entries = [{"topic": f"{p}o", "partition": index, "offset": offset} for index, offset in partitions]
+            (run.cwd / f"{p}{name}.json").write_text(json.dumps({"partitions": entries, "version": 1}))
+    (run.cwd / "v2.json").write_text('{"partitions":[],"version":2}')
+    for words in ("", "--offset-json-file /nonexistent", "--offset-json-file {d}/wrong.csv", "--offset-json-file {d}/v2.json",
+                  "--offset-json-file {d}/{p}twice.json", "--offset-json-file {d}/{p}some.json", "--offset-json-file {d}/{p}beyond.json"):
+        run("delete-records", words, unordered=True)
+    run("delete-records", "--help", at=False)
+    run("get-offsets", "--topic {p}o --time earliest")
+    election = "--election-type preferred"
+    for words in ("", election, f"{election} --topic x", f"{election} --partition 0 --all-topic-partitions", f"{election} --topic x --all-topic-partitions",
+                  "--election-type odd --topic x --partition 0", "--election-type UNCLEAN --topic {p}o --partition 0", f"{election} --topic {{p}}o --partition 0",
+                  f"{election} --topic nope --partition 0", f"{election} --all-topic-partitions", f"{election} --path-to-json-file {{d}}/{{p}}some.json",
+                  f"{election} --path-to-json-file {{d}}/{{p}}twice.json", f"{election} --path-to-json-file /nonexistent"):
+        run("leader-election", words, unordered=True)
+    run("leader-election", "--help", at=False)
+    run("leader-election", "", at=False)
+
+
+PARTS = (configs, perf, dump_log, small_tools, topics_options, topics, producer_options, producer, consumer_options, consumer, groups_options, groups, active_groups)
 
 
 def compare(run, closed_port, parts=PARTS):

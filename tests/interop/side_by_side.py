@@ -77,7 +77,7 @@ class SideBySide:
                  loose=(), check=None, same=False, apart=False):
         """One case. `interrupt`: seconds after which Ctrl-C comes; `drop`: lines that may differ (a regex);
         `loose`: (regex, name) pairs for what is another at every run of this tool; `same`: both see the same things,
-        so that prefixes tell more; `apart`: one after the other, since both change the same thing."""
+        so that prefixes tell more; `unordered`: lines (or those of "out" or "err") may come in any order; `apart`: one after the other, since both change the same thing."""
         if at:
             words = f"--bootstrap-server {{b}} {words}"
         title = f"{tool} {words}"[:300]
@@ -115,7 +115,7 @@ class SideBySide:
             for pattern, to in loose:
                 text = re.sub(pattern, to, text)
             lines = [line for line in text.split("\n") if not (drop and re.search(drop, line))]
-            shown += [f"{name}| {line}" for line in (sorted(lines) if unordered else lines)]
+            shown += [f"{name}| {line}" for line in (sorted(lines) if unordered in (True, name) else lines)]
         return shown
 
     def both(self, tool, words, input=""):

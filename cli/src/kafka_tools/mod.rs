@@ -1,6 +1,7 @@
 //! Kafka's tools, with the real ones' options, outputs and exit codes: one file per tool.
 //! What they share is here: usage errors, logs on stderr, client settings from files and options.
 
+pub mod broker_api_versions;
 mod config_options;
 mod config_quotas;
 pub mod configs;
@@ -8,12 +9,15 @@ pub mod console_consumer;
 pub mod console_producer;
 pub mod consumer_groups;
 pub mod consumer_perf;
+pub mod delete_records;
 mod deserializer;
 mod dump_index;
 pub mod dump_log;
 mod formatter;
+pub mod get_offsets;
 mod group_offsets;
 mod group_options;
+pub mod leader_election;
 pub mod producer_perf;
 pub mod topics;
 mod topics_described;
