@@ -25,10 +25,23 @@ pub enum CallError {
     Closed { peer: Arc<str>, why: Arc<str> },
     #[error("{peer} did not answer {api} within {} ms", after.as_millis())]
     TimedOut { peer: Arc<str>, api: &'static str, after: Duration },
-    #[error("{peer} does not support {api} in a version that is known here")]
+    /// In Java's words, since tools print them.
+    #[error("The broker does not support {}", shouted(api))]
     Unsupported { peer: Arc<str>, api: &'static str },
     #[error("{peer} sent a malformed {api} response: {source}")]
     Malformed { peer: Arc<str>, api: &'static str, source: DecodeError },
+}
+
+/// `DESCRIBE_CLIENT_QUOTAS` for DescribeClientQuotas.
+fn shouted(api: &str) -> String {
+    let mut name = String::new();
+    for (at, letter) in api.char_indices() {
+        if at > 0 && letter.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
 }
 
 #[derive(Debug, Clone)]

@@ -104,6 +104,23 @@ fn check_size(path: &Path, bytes: &[u8], width: usize) -> Result<(), Stop> {
     }
 }
 
+/// A time index ends later than it begins, or Java's complaint: so it is with zeros behind the entries.
+fn check_order(path: &Path, bytes: &[u8]) -> Result<(), Stop> {
+    let mut entries = bytes.chunks_exact(12).map(|entry| i64_at(entry, 0));
+    let Some(first) = entries.next() else { return Ok(()) };
+    match entries.next_back() {
+        Some(last) if last < first => Err(Stop::Uncaught(
+            "org.apache.kafka.storage.internals.log.CorruptIndexException",
+            format!(
+                "Corrupt time index found, time index file ({}) has non-zero size but the last timestamp is {last} which is \
+                 less than the first timestamp {first}",
+                absolute(path)
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The first batch at a position, if there is one.
 fn batch_at(log: &Bytes, position: i64) -> Option<Batch> {
     let position = usize::try_from(position).ok().filter(|position| *position <= log.len())?;
@@ -157,6 +174,7 @@ pub(super) fn times(
     let bytes = bytes_of(path)?;
     if checks.sanity_only {
         check_size(path, &bytes, 12)?;
+        check_order(path, &bytes)?;
         return writeln!(to, "{} passed sanity check.", path.display()).map_err(gone);
     }
     let log = bytes_of(&beside(path, "log"))?;
