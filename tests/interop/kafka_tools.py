@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 from harness import Skipped, World, free_ports, need_peer, say, until
 from side_by_side import SideBySide
@@ -552,6 +553,7 @@ if __name__ == "__main__":
         for group in said_by(run, "consumer-groups", "--list").split():
             if group.startswith(prefix):
                 said_by(run, "consumer-groups", f"--delete --group {group}")
+    time.sleep(5)  # topics go by and by
     if rest and rest[0] == "unreachable":
         unreachable(run, port)
     else:
