@@ -377,6 +377,9 @@ impl Leader {
             packet::REVALIDATE => match SessionTouch::decode(&data) {
                 Ok(SessionTouch { session, timeout }) => {
                     let valid = pipeline.revalidate(session, timeout, Some(id), now);
+                    if valid {
+                        server.front.session_moved(session, out);
+                    }
                     let verdict = SessionVerdict { session, valid }.encode();
                     let packet = QuorumPacket::new(packet::REVALIDATE, packet.zxid, Some(verdict));
                     out.push(Effect::SendPacket { link: id, packet });

@@ -1,13 +1,13 @@
 //! What a leader makes sure of before it vouches for an epoch.
 
 use crate::config::{Ensemble, Role};
-use crate::event::{Effect, Event, LinkId, Now};
+use crate::event::{ConnId, Effect, Event, LinkId, Now};
 use crate::peer::Recovered;
 use crate::{Database, Peer};
 use wire::jute::Record;
-use wire::zk::quorum::{LearnerInfo, Notification, PROTOCOL, PeerState, QuorumPacket, packet};
+use wire::zk::quorum::{LearnerInfo, Notification, PROTOCOL, PeerState, QuorumPacket, SessionTouch, packet};
 use wire::zk::txn::{CreateTxn, Txn, TxnHeader, TxnRecord};
-use wire::zk::{Zxid, op, zxid};
+use wire::zk::{ConnectResponse, Zxid, op, zxid};
 
 struct Server {
     peer: Peer,
@@ -66,6 +66,37 @@ impl Server {
         self.out.clear();
     }
 
+    /// Leads epoch 2 with server 2 in sync.
+    fn lead(&mut self, link: LinkId) {
+        self.elect(1, 0, 1, 1);
+        self.step(Event::LinkOpened { link, leader: None });
+        let info = LearnerInfo { sid: 2, protocol: PROTOCOL, config_version: 0 };
+        self.packet(link, packet::FOLLOWER_INFO, zxid(1, 0), Some(info.encode()));
+        self.packet(link, packet::ACK_EPOCH, 0, Some(1i32.encode()));
+        self.packet(link, packet::ACK, zxid(2, 0), None);
+        assert!(self.sends(packet::UP_TO_DATE));
+        self.packet(link, packet::ACK, zxid(2, 0), None);
+        self.out.clear();
+    }
+
+    /// A new session of a client of this server, whose creation is the first transaction of epoch 2.
+    fn session(&mut self, conn: ConnId, link: LinkId) -> i64 {
+        self.step(Event::ClientOpened { conn, peer: std::net::IpAddr::from([127, 0, 0, 1]) });
+        self.step(Event::ClientFrame { conn, frame: crate::rig::connect(0, None).encode() });
+        self.step(Event::Durable { zxid: zxid(2, 1) });
+        self.packet(link, packet::ACK, zxid(2, 1), None);
+        let frame = self.out.iter().find_map(|effect| match effect {
+            Effect::ToClient { bytes, .. } => Some(bytes.slice(4..)),
+            _ => None,
+        });
+        self.out.clear();
+        ConnectResponse::decode(&frame.expect("the session is there")).unwrap().session
+    }
+
+    fn closes(&self, conn: ConnId) -> bool {
+        self.out.iter().any(|effect| matches!(effect, Effect::CloseClient { conn: of } if *of == conn))
+    }
+
     fn vouches(&self, epoch: i64) -> bool {
         self.out
             .iter()
@@ -93,4 +124,17 @@ fn a_leader_vouches_for_its_epoch_when_its_own_history_is_on_stable_storage() {
     assert!(!server.vouches(3) && !server.sends(packet::NEW_LEADER), "0x200000001 may still be lost");
     server.step(Event::Durable { zxid: zxid(2, 1) });
     assert!(server.vouches(3) && server.sends(packet::NEW_LEADER));
+}
+
+#[test]
+fn a_session_that_came_back_on_a_learner_leaves_its_connection_here() {
+    let (conn, link) = (ConnId(4), LinkId(5));
+    let mut server = Server::new();
+    server.lead(link);
+    let session = server.session(conn, link);
+    let touch = |session| Some(SessionTouch { session, timeout: 10_000 }.encode());
+    server.packet(link, packet::REVALIDATE, -1, touch(session + 1));
+    assert!(server.sends(packet::REVALIDATE) && !server.closes(conn), "another session, which nobody knows");
+    server.packet(link, packet::REVALIDATE, -1, touch(session));
+    assert!(server.closes(conn));
 }
