@@ -478,9 +478,12 @@ def small_tools(run):
     run.both("topics", "--create --topic {p}o --replica-assignment 1:2,2:3,3:1")
     run.both("console-producer", "--topic {p}o --property parse.key=true", input="".join(f"{i}\t{i}\n" for i in range(30)))
     for words in ("--topic {p}o", "--topic {p}o --time -2", "--topic {p}o --time earliest", "--topic {p}o --time 0", "--topic {p}o --time 99999999999999",
-                  "--topic {p}o --time max-timestamp", "--topic {p}o --partitions 0,2", "--topic-partitions '{p}o:1-'", "--topic-partitions ':-1'",
+                  "--topic {p}o --partitions 0,2", "--topic-partitions '{p}o:1-'",
                   "--topic-partitions '{p}o:0-2,{p}o:2'", "--topic '{p}o|nothing' --exclude-internal-topics", "--topic {p}o --partitions 9"):
         run("get-offsets", words)
+    run("get-offsets", "--topic-partitions ':-1'", same=True)
+    # Which record of a batch is the latest is another at every run.
+    run("get-offsets", "--topic {p}o --time max-timestamp", loose=[(r"(o:\d:)\d+", r"\1N")])
     for words in ("", "--help", "--version", "-x", "--command-config /nonexistent"):
         run("broker-api-versions", words, at=False)
     run("broker-api-versions", "", unordered=True)
@@ -499,7 +502,7 @@ def small_tools(run):
                   "--election-type odd --topic x --partition 0", "--election-type UNCLEAN --topic {p}o --partition 0", f"{election} --topic {{p}}o --partition 0",
                   f"{election} --topic nope --partition 0", f"{election} --all-topic-partitions", f"{election} --path-to-json-file {{d}}/{{p}}some.json",
                   f"{election} --path-to-json-file {{d}}/{{p}}twice.json", f"{election} --path-to-json-file /nonexistent"):
-        run("leader-election", words, unordered=True)
+        run("leader-election", words, loose=[(r"for partitions .*", "for partitions ...")])
     run("leader-election", "--help", at=False)
     run("leader-election", "", at=False)
 

@@ -53,7 +53,10 @@ fn elect(call: &Call) -> Result<(), Stop> {
         "preferred" => (0, "PREFERRED"),
         "unclean" => (1, "UNCLEAN"),
         other => {
-            let why = format!("Cannot parse argument '{other}' of option election-type");
+            let why = format!(
+                "Cannot parse argument '{other}' of option election-type\nCaused by: joptsimple.ValueConversionException: \
+                 Value [{other}] is not one of [[PREFERRED,UNCLEAN]]"
+            );
             return Err(Stop::Uncaught("joptsimple.OptionArgumentConversionException", why));
         }
     };
