@@ -105,7 +105,9 @@ class SideBySide:
             self.differences.append(f"{title}\n    the real tool did not do what this case is for:\n    " + "\n    ".join(java))
         if java != ours:
             lines = list(difflib.unified_diff(java, ours, "java", "ours", lineterm="", n=2))[2:]
-            self.differences.append("\n    ".join([title, *(line for line in lines if not line.startswith("@@"))]))
+            lines = [line for line in lines if not line.startswith("@@")]
+            more = [f"... and {len(lines) - 60} lines more"] if len(lines) > 60 else []
+            self.differences.append("\n    ".join([title, *lines[:60], *more]))
         return java
 
     def seen(self, prefix, code, out, err, unordered, drop, loose):

@@ -257,10 +257,11 @@ fn record_line(batch: &Batch, index: i32, record: &Record, view: &View) -> Strin
         parts.extend(key.map(|key| format!("key: {key}")));
         parts.extend(payload.map(|payload| format!("payload: {payload}")));
     }
-    // Without anything before it, a payload follows the bar at once but for its own space.
-    match parts.is_empty() {
-        true => String::new(),
-        false => format!("| {}", parts.join(" ")),
+    // The bar belongs to metadata and keys: a payload alone goes without.
+    match parts.first() {
+        None => String::new(),
+        Some(first) if first.starts_with("payload: ") => format!(" {first}"),
+        Some(_) => format!("| {}", parts.join(" ")),
     }
 }
 
