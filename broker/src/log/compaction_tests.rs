@@ -458,21 +458,38 @@ fn a_damaged_batch_ends_the_cleaning_and_is_named() {
     assert_eq!(log.cleanable(i64::MAX, NOW).unwrap(), None);
 }
 
-/// The logs of a compacted topic of a real 3.5.1 broker before and after its cleaner: three idempotent producers and three
-/// others, 37 keys, 360 records in 5 segments of 4096 bytes.
+/// Logs of compacted topics of a real 3.5.1 broker before and after its cleaner, in segments of 4096 bytes: `cmp` has three
+/// idempotent producers and three others, 37 keys, 360 records; `txn` three transactional producers, whose transactions are
+/// committed and aborted in turns, another one, 41 keys, and a tombstone in every ninth record.
 #[test]
 fn the_cleaner_of_kafka_3_5_1_leaves_the_same_bytes() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kafka-3.5.1");
-    let dir = crash(&fixture.join("cmp-dirty"));
-    let config = LogConfig { segment_bytes: 4096, index_interval_bytes: 512, ..config() };
-    let at = OpenAt { clean: true, ..OpenAt::default() };
-    let mut log = Log::open(dir.path(), config, at, NOW).unwrap();
-    let stats = clean(&mut log);
-    assert_eq!((stats.end_offset, log.log_end_offset()), (342, 360));
-    let cleaned = names(&fixture.join("cmp-cleaned"));
-    assert_eq!(cleaned.len(), 5);
-    for name in cleaned {
-        let ours = fs::read(dir.path().join(&name)).unwrap();
-        assert_eq!(ours, fs::read(fixture.join("cmp-cleaned").join(&name)).unwrap(), "{name}");
+    for (topic, end, dirty_end, files) in [("cmp", 342, 360, 5), ("txn", 364, 378, 16)] {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kafka-3.5.1");
+        let java = fixture.join(format!("{topic}-cleaned"));
+        let dir = crash(&fixture.join(format!("{topic}-dirty")));
+        let config = LogConfig {
+            segment_bytes: 4096,
+            index_interval_bytes: 512,
+            delete_retention_ms: 24 * HOUR,
+            ..config()
+        };
+        let at = OpenAt { clean: true, ..OpenAt::default() };
+        let mut log = Log::open(dir.path(), config, at, NOW).unwrap();
+        let stats = clean_at(&mut log, java_time(&java).map_or(NOW, |horizon| horizon - 24 * HOUR));
+        assert_eq!((stats.end_offset, log.log_end_offset()), (end, dirty_end));
+        let cleaned = names(&java);
+        assert_eq!(cleaned.len(), files);
+        for name in cleaned {
+            let ours = fs::read(dir.path().join(&name)).unwrap();
+            assert_eq!(ours, fs::read(java.join(&name)).unwrap(), "{topic} {name}");
+        }
     }
+}
+
+/// The delete horizon that Java's cleaner wrote.
+fn java_time(dir: &Path) -> Option<i64> {
+    let logs = names(dir).into_iter().filter(|name| name.ends_with(".log"));
+    let batches = logs.flat_map(|name| Batches::new(fs::read(dir.join(name)).unwrap().into()));
+    let mut headers = batches.map(|batch| *batch.unwrap().header());
+    headers.find(|header| header.attributes.has_delete_horizon()).map(|header| header.base_timestamp)
 }
