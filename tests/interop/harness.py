@@ -12,6 +12,10 @@ import time
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 PEERS = REPO.parent / "shared" / "peers"
+# Another build than target/release's, and where ports are looked for.
+BINARY = [os.environ["MENAGERIE_BINARY"]] if "MENAGERIE_BINARY" in os.environ else []
+PORTS = int(os.environ.get("MENAGERIE_PORTS", "20000"))
+PORTS_SPAN = int(os.environ.get("MENAGERIE_PORTS_SPAN", "10000"))
 
 
 class Skipped(Exception):
@@ -78,7 +82,7 @@ def mode(port):
 
 def free_ports(count):
     """A run of ports that nobody listens on."""
-    base = 20000 + os.getpid() % 200 * 50
+    base = PORTS + os.getpid() % 200 * 50 % PORTS_SPAN
     while True:
         sockets = []
         try:
@@ -89,7 +93,7 @@ def free_ports(count):
                 s.bind(("127.0.0.1", port))
             return list(range(base, base + count))
         except OSError:
-            base = 20000 + (base - 20000 + 53) % 10000
+            base = PORTS + (base - PORTS + 53) % PORTS_SPAN
         finally:
             for s in sockets:
                 s.close()
@@ -103,7 +107,7 @@ class World:
         self.prefix = self.dir / "opt"
         self.processes = {}
         self.failed = False
-        subprocess.run([REPO / "scripts" / "install", self.prefix], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([REPO / "scripts" / "install", self.prefix, *BINARY], check=True, stdout=subprocess.DEVNULL)
 
     def __enter__(self):
         return self
