@@ -166,7 +166,8 @@ class World:
         file = self.dir / f"broker-{number}.properties"
         file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         command = [kafka, "server"] if kafka else [self.tool("kafka-server-start.sh")]
-        return self.start(f"broker-{number}", *command, file, env={"KAFKA_HEAP_OPTS": "-Xmx512M"})
+        return self.start(f"broker-{number}", *command, file, env={
+            "KAFKA_HEAP_OPTS": "-Xmx512M -Xms256M", "LOG_DIR": str(self.dir / f"logs-{number}")})
 
 
 class Ensemble:
