@@ -65,7 +65,7 @@ impl Controller {
         let outbox = std::mem::take(&mut self.outbox);
         if outbox.brokers_changed || !outbox.newcomers.is_empty() {
             let all: Vec<TopicPartition> =
-                if outbox.newcomers.is_empty() { Vec::new() } else { self.led_partitions().collect() };
+                if outbox.newcomers.is_empty() { Vec::new() } else { self.known_partitions().collect() };
             for &broker in self.brokers.keys() {
                 if outbox.newcomers.contains(&broker) {
                     self.send(broker, ToBroker::UpdateMetadata(self.update_metadata(all.iter())), out);
@@ -99,8 +99,10 @@ impl Controller {
         out.push(Effect::Send { broker, broker_epoch, request });
     }
 
-    fn led_partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
-        self.topics.iter().filter(|(_, topic)| topic.deletion.is_none()).flat_map(|(name, topic)| {
+    /// Those of topics that are being deleted too: a broker that has only lost its session still knows them, and is
+    /// to forget them.
+    fn known_partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        self.topics.iter().flat_map(|(name, topic)| {
             let led = topic.partitions.iter().filter(|(_, entry)| entry.state.is_some());
             led.map(|(&partition, _)| TopicPartition { topic: name.clone(), partition })
         })

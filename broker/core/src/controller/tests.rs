@@ -470,6 +470,7 @@ fn a_deletion_waits_for_brokers_that_are_away() {
     c.live(2, 20);
     assert_eq!(c.stopped(), [(2, 0, -2, true)]);
     assert_eq!(c.told(0), [], "nobody leads or follows any more");
+    assert_eq!(c.metadata(0), [(2, -2)], "it may know the topic from before its session ended");
     c.answer_stop(2, ErrorCode::KAFKA_STORAGE_ERROR);
     assert!(c.deleted.is_empty(), "a failure lasts until the broker is back");
     c.die(2);
