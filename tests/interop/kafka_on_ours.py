@@ -55,7 +55,9 @@ def kafka_on_ours(records=1_000_000, seconds=60):
         until("it to come back", 60, lambda: str(controller) in brokers())
         code, said = producer.wait(timeout=300), perf.read_text()
         assert code == 0 and f"{records} records sent" in said, said[-3000:]
-        assert "Exception" not in said, said[-3000:]
+        # What failed for good is printed bare; the log's warnings, in brackets, are of retries.
+        errors = [line for line in said.splitlines() if "Exception" in line and not line.startswith("[")]
+        assert not errors, errors[:5]
         say(f"broker {successor} is the controller; {said.strip().splitlines()[-1]}")
         ends = world.run(kafka, "get-offsets", *at, "--topic", "t")
         total = sum(int(line.split(":")[2]) for line in ends.splitlines() if line.startswith("t:"))
