@@ -9,6 +9,7 @@ from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker
 from kafka_on_ours import kafka_on_ours
 from kafka_clients import java_tools, kafka_python, killed_leader, librdkafka
 from kafka_tools import kafka_tools
+from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
 from zookeeper_clients import kazoo_recipes, real_zkcli
 
