@@ -1,6 +1,6 @@
 //! Reading for consumers and followers: at once if there is enough, else when there is or the time is up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use broker_core::partition::{FetchOutcome, Fetcher, Token, WatchFor};
 use tokio::sync::oneshot;
@@ -86,7 +86,15 @@ impl Shard {
             self.fetch_deadlines.remove(&(deadline, token.0));
             self.finish_fetch(token);
         }
+        if self.alive == alive {
+            return;
+        }
         self.alive = alive;
+        for replica in self.replicas.values_mut().flat_map(BTreeMap::values_mut) {
+            replica.step(&mut self.turn, Records::None, |core, now, out| {
+                core.alive_are(now, |id| self.alive.contains(&id), out);
+            });
+        }
     }
 
     fn watch(&mut self, token: Token, ask: &FetchAsk, ends: &[i64]) {

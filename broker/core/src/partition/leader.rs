@@ -317,6 +317,21 @@ impl Partition {
         }
     }
 
+    /// Which brokers live, by the controller's word. One that went is no longer waited for, however recently it had
+    /// everything, unless it is in the ISR.
+    pub fn alive_are(&mut self, now_ms: i64, alive: impl Fn(i32) -> bool, out: &mut Vec<Effect>) {
+        let Some(leader) = self.leader_mut() else { return };
+        let mut gone = false;
+        for replica in &mut leader.replicas {
+            gone |= replica.alive && !alive(replica.id);
+            replica.alive = alive(replica.id);
+        }
+        if gone {
+            self.advance_high_watermark(now_ms, out);
+            self.finish_record_deletions(out);
+        }
+    }
+
     pub(super) fn has_replica(&self, id: i32) -> bool {
         matches!(&self.role, Role::Leader(leader) if leader.replicas.iter().any(|replica| replica.id == id))
     }
@@ -414,7 +429,10 @@ impl Partition {
                     self.expand_isr_further(now_ms, out);
                 }
             }
-            Err(ErrorCode::OPERATION_NOT_ATTEMPTED | ErrorCode::INELIGIBLE_REPLICA) => leader.isr.reset(),
+            Err(ErrorCode::OPERATION_NOT_ATTEMPTED | ErrorCode::INELIGIBLE_REPLICA) => {
+                leader.isr.reset();
+                self.advance_high_watermark(now_ms, out);
+            }
             // Our view is old: the controller's next LeaderAndIsr brings a newer one.
             Err(
                 ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
@@ -453,12 +471,13 @@ impl Partition {
         }
     }
 
-    /// Committed is what every replica has that is in the ISR, may be soon, or keeps up.
+    /// Committed is what every replica has that is in the ISR, may be soon, or lives and keeps up.
     fn advance_high_watermark(&mut self, now_ms: i64, out: &mut Vec<Effect>) {
         let (log_end, lag) = (self.log_end, self.config.replica_lag_ms_max);
         let Role::Leader(leader) = &self.role else { return };
         let counts = |replica: &&Replica| {
-            leader.isr.maximal_contains(replica.id) || replica.is_caught_up(log_end, now_ms, lag)
+            leader.isr.maximal_contains(replica.id)
+                || (replica.alive && replica.is_caught_up(log_end, now_ms, lag))
         };
         let slowest = leader.replicas.iter().filter(counts).map(|replica| replica.log_end).min();
         let to = slowest.map_or(log_end, |slowest| slowest.min(log_end));

@@ -230,6 +230,28 @@ fn a_refused_isr_change_is_dropped_kept_or_tried_again_by_its_error() {
 }
 
 #[test]
+fn a_broker_that_is_gone_is_not_waited_for_however_recently_it_kept_up() {
+    let mut p = leader(1, &[1]);
+    follower_fetch(&mut p, 10, 2, 0).0.unwrap();
+    assert_eq!(replies(&produce(&mut p, 20, 7, -1, 1)), [], "it is about to join");
+    let mut out = Vec::new();
+    p.altered(30, 1, Err(ErrorCode::INELIGIBLE_REPLICA), &mut out);
+    assert_eq!(replies(&out), [], "it lives, and keeps up");
+    p.alive_are(40, |id| id != 2, &mut out);
+    assert_eq!(replies(&out), [(7, ErrorCode::NONE)]);
+}
+
+#[test]
+fn a_refused_expansion_no_longer_holds_records_up() {
+    let mut p = leader(1, &[1]);
+    follower_fetch(&mut p, 10, 2, 0).0.unwrap();
+    produce(&mut p, 20, 7, -1, 1);
+    let mut out = Vec::new();
+    p.altered(20 + LAG, 1, Err(ErrorCode::INELIGIBLE_REPLICA), &mut out);
+    assert_eq!(replies(&out), [(7, ErrorCode::NONE)]);
+}
+
+#[test]
 fn a_slow_replica_leaves_the_isr_only_when_it_has_not_kept_up_for_the_lag() {
     let mut p = leader(1, &[1, 2]);
     produce(&mut p, 0, 1, 1, 1);
