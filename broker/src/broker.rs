@@ -145,11 +145,6 @@ impl Broker {
         config
     }
 
-    /// A topic's own settings, as they were last read.
-    pub fn topic_overrides(&self, topic: &str) -> BTreeMap<String, String> {
-        self.topic_overrides.load().get(topic).cloned().unwrap_or_default()
-    }
-
     /// Whether a topic's settings were read.
     pub fn knows_topic_overrides(&self, topic: &str) -> bool {
         self.topic_overrides.load().contains_key(topic)

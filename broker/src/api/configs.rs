@@ -47,18 +47,19 @@ pub async fn describe(call: &Call<'_>, request: DescribeConfigsRequest) -> Descr
         }
     }
     let options = (request.include_synonyms, request.include_documentation);
-    let results = request.resources.iter().map(|resource| {
+    let mut results = Vec::with_capacity(request.resources.len());
+    for resource in &request.resources {
         let described = match resource.resource_type {
-            TOPIC => describe_topic(call, &resource.resource_name, options),
+            TOPIC => describe_topic(call, &resource.resource_name, options).await,
             BROKER => describe_broker(call, &resource.resource_name, options),
             BROKER_LOGGER => {
                 refusal(ErrorCode::INVALID_REQUEST, "Broker loggers are not supported by this broker.")
             }
             other => refusal(ErrorCode::INVALID_REQUEST, format!("Unsupported resource type: {other}")),
         };
-        result(resource, described)
-    });
-    DescribeConfigsResponse { results: results.collect(), ..Default::default() }
+        results.push(result(resource, described));
+    }
+    DescribeConfigsResponse { results, ..Default::default() }
 }
 
 fn result(
@@ -87,7 +88,8 @@ fn result(
 
 type Options = (bool, bool);
 
-fn describe_topic(
+/// As ZooKeeper has them: a broker without a replica of the topic has not read its settings.
+async fn describe_topic(
     call: &Call<'_>,
     name: &str,
     options: Options,
@@ -96,7 +98,8 @@ fn describe_topic(
     if !call.broker.metadata.snapshot().topics.contains_key(name) {
         return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None));
     }
-    let overrides = call.broker.topic_overrides(name);
+    let overrides =
+        call.broker.zk().config(&ConfigEntity::Topic(name.to_owned())).await.map_err(zookeeper)?;
     let dynamic = call.broker.dynamic.load();
     let entry = |key: &'static Key| {
         let (value, _) = effective(key.name, &call.broker.config, &dynamic, Some(&overrides));
@@ -405,6 +408,9 @@ async fn store(
         if !call.broker.metadata.snapshot().topics.contains_key(name) {
             let problem = format!("The topic '{name}' does not exist.");
             return refusal(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, problem);
+        }
+        if let Some(unknown) = config.keys().find(|name| find(TOPIC_KEYS, name).is_none()) {
+            return refusal(ErrorCode::INVALID_CONFIG, format!("Unknown topic config name: {unknown}"));
         }
         config.iter().try_for_each(|(key, value)| check_topic_config(key, value))
     } else {
