@@ -66,9 +66,13 @@ class Load:
         return all(len(state["isr"]) == 3 for state in self.states())
 
     def balance(self):
-        with contextlib.suppress(Exception):
-            self.admin.elect_leaders(self.ck.ElectionType.PREFERRED).result(30)
-        until("each broker to lead", 30, lambda: self.leaders() == {1, 2, 3})
+        def balanced():
+            # Refused while librdkafka still takes a former controller for the current one.
+            with contextlib.suppress(Exception):
+                self.admin.elect_leaders(self.ck.ElectionType.PREFERRED).result(30)
+            return self.leaders() == {1, 2, 3}
+
+        until("each broker to lead", 60, balanced)
 
     def stop(self):
         self.stopping.set()

@@ -17,6 +17,9 @@ use crate::config::{Dynamic, Source, TOPIC_KEYS, effective};
 use crate::controller;
 use crate::metadata::Snapshot;
 
+/// A name that clusters without ZooKeeper need for themselves: nobody may have it, so that a move to one stays possible.
+const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
+
 /// An error code and its text.
 type Refused = (ErrorCode, Option<String>);
 
@@ -40,6 +43,8 @@ pub async fn create(call: &Call<'_>, request: CreateTopicsRequest) -> CreateTopi
             Err((ErrorCode::NOT_CONTROLLER, None))
         } else if repeated.contains(&topic.name) {
             Err(refusal(ErrorCode::INVALID_REQUEST, "Duplicate topic name."))
+        } else if topic.name == CLUSTER_METADATA_TOPIC {
+            Err(refusal(ErrorCode::TOPIC_AUTHORIZATION_FAILED, "Authorization failed."))
         } else {
             create_one(call, topic, request.validate_only).await
         };
