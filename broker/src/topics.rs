@@ -169,7 +169,9 @@ async fn create_with_defaults(broker: &Broker, name: &Str) -> Result<Uuid, Creat
         // As ZooKeeper has them: one that was made a moment ago is not in the metadata yet.
         let all: Vec<Str> = broker.zk().topics().await?.into_iter().map(Str::from).collect();
         if let Some(existing) = colliding(name, all.iter()).first() {
-            return Err(CreateError::Name(format!("Topic '{name}' collides with existing topics: {existing}")));
+            return Err(CreateError::Name(format!(
+                "Topic '{name}' collides with existing topics: {existing}"
+            )));
         }
     }
     let assignment = place(&now, partitions, replication_factor)?;
