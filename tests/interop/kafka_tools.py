@@ -4,7 +4,7 @@ import json
 import sys
 import time
 
-from harness import Skipped, World, free_ports, need_peer, say, until
+from harness import World, free_ports, mode, need_peer, say, until
 from side_by_side import SideBySide
 
 
@@ -242,7 +242,7 @@ def consumer(run):
         run("console-consumer", f"--topic __consumer_offsets --from-beginning --timeout-ms 6000 --formatter 'kafka.coordinator.{formatter}'",
             unordered=True, same=True,
             # Members come in the order of a hash map.
-            drop=r"console-consumer-N|Processed|->.*->")
+            drop=r"console-consumer-N|perf-consumer-N|Processed|->.*->")
 
 
 def groups_options(run):
@@ -524,7 +524,9 @@ def kafka_tools():
     kafka, zookeeper = need_peer("kafka"), need_peer("zookeeper")
     with World("kafka-tools") as world:
         ensemble = world.ensemble(["java"], zookeeper)
-        ensemble.start_all()
+        # A single member is no ensemble: it serves alone.
+        ensemble.start(1)
+        until("ZooKeeper", 60, lambda: mode(ensemble.client[1]))
         ports = free_ports(8)[4:]
         for number, port in enumerate(ports[:3], 1):
             world.broker(number, port, ensemble.connect, kafka)
