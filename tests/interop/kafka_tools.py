@@ -239,7 +239,7 @@ def consumer(run):
                       "kafka.coordinator.group.GroupMetadataManager$OffsetsMessageFormatter"):
         run("console-consumer", f"{begin} --max-messages 10 --formatter '{formatter}'")
     for formatter in ("group.GroupMetadataManager$OffsetsMessageFormatter", "group.GroupMetadataManager$GroupMetadataMessageFormatter"):
-        run("console-consumer", f"--topic __consumer_offsets --from-beginning --timeout-ms 6000 --formatter 'kafka.coordinator.{formatter}'",
+        run("console-consumer", f"--topic __consumer_offsets --from-beginning --timeout-ms 12000 --formatter 'kafka.coordinator.{formatter}'",
             unordered=True, same=True,
             # Members come in the order of a hash map.
             drop=r"console-consumer-N|perf-consumer-N|Processed|->.*->")
