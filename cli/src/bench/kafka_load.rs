@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use wire::Str;
@@ -122,8 +122,10 @@ fn batch(load: &Load) -> Result<Bytes> {
     let mut builder = BatchBuilder::new();
     let value = vec![b'x'; load.size];
     let count = (load.batch_bytes / load.size).max(1);
-    for n in 0..count {
-        builder.push(1_700_000_000_000 + n as i64, None, Some(&value), &[]);
+    // Old records would be deleted while they are measured.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
+    for _ in 0..count {
+        builder.push(now, None, Some(&value), &[]);
     }
     Ok(builder.finish()?)
 }
