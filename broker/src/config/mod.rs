@@ -103,10 +103,14 @@ impl BrokerConfig {
             error: &|key, message| at(properties, key, message),
         })?;
         let zookeeper_connect = text("zookeeper.connect").map(str::to_owned).ok_or_else(|| {
-            ConfigError::new(
+            let missing = ConfigError::new(
                 "Missing required configuration `zookeeper.connect` which has no default value. \
                  Write for example zookeeper.connect=localhost:2181",
-            )
+            );
+            match properties.get("zookeeper.connect") {
+                Some(empty) => empty.error(missing.message),
+                None => missing,
+            }
         })?;
         // Given and empty is not the same as not given: the default would put the data where nobody expects it.
         let folders = given.get("log.dirs").or_else(|| given.get("log.dir"));

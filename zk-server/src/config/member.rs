@@ -91,7 +91,7 @@ impl Member {
         let role = match role.trim().to_ascii_lowercase().as_str() {
             "participant" => Role::Participant,
             "observer" => Role::Observer,
-            other => return Err(format!("Unrecognised peertype: {other}")),
+            other => return Err(format!("Unrecognised peertype: {other}: write participant or observer")),
         };
         let quorum = HostPort::new(host, parse_port(host, quorum)?);
         let election = HostPort::new(host, parse_port(host, election)?);

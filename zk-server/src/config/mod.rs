@@ -295,7 +295,10 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
     }
     let peer_type = settings.text("peerType");
     if !["participant", "observer"].contains(&peer_type.to_ascii_lowercase().as_str()) {
-        return Err(settings.error("peerType", format!("Unrecognised peertype: {peer_type}")));
+        return Err(settings.error(
+            "peerType",
+            format!("Unrecognised peertype: {peer_type}: write participant or observer"),
+        ));
     }
     let Some(data_dir) = settings.text_opt("dataDir").map(PathBuf::from) else {
         return Err(ConfigError::new("dataDir is not set"));
@@ -402,7 +405,8 @@ fn times(settings: &Settings) -> Result<(i64, i32, i32), ConfigError> {
     let (min, max) = (or_ticks("minSessionTimeout", 2), or_ticks("maxSessionTimeout", 20));
     if min > max {
         let message = format!("minSessionTimeout must not be larger than maxSessionTimeout ({min} > {max})");
-        return Err(settings.error("minSessionTimeout", message));
+        let given = settings.is_given("minSessionTimeout") || !settings.is_given("maxSessionTimeout");
+        return Err(settings.error(if given { "minSessionTimeout" } else { "maxSessionTimeout" }, message));
     }
     Ok((tick, min, max))
 }

@@ -73,7 +73,10 @@ fn mistakes_are_told_in_zookeeper_s_words() {
         "dataDir=@\nelectionAlg=1\n",
         "zoo.cfg:2: electionAlg: Invalid electionAlg value. Only 3 is supported.",
     );
-    check("dataDir=@\npeerType=boss\n", "zoo.cfg:2: peerType: Unrecognised peertype: boss");
+    check(
+        "dataDir=@\npeerType=boss\n",
+        "zoo.cfg:2: peerType: Unrecognised peertype: boss: write participant or observer",
+    );
     check("dataDir=@\nclientPort=x\n", "zoo.cfg:2: clientPort: `x` is not a whole number from 0 to 65535");
     check(
         "dataDir=@\nquorumListenOnAllIPs=yes\n",
