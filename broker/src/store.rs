@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Instant;
 
@@ -15,13 +16,13 @@ use crate::log::{
 struct Dir {
     path: PathBuf,
     /// `None` where it could not be opened.
-    dir: Option<LogDir>,
+    dir: Option<Arc<LogDir>>,
     live: bool,
     logs: usize,
 }
 
 impl Dir {
-    fn live(&self) -> Option<&LogDir> {
+    fn live(&self) -> Option<&Arc<LogDir>> {
         self.dir.as_ref().filter(|_| self.live)
     }
 }
@@ -41,6 +42,40 @@ pub struct Store {
     found: Vec<FoundLog>,
     /// Directories to be removed, and when (ms since 1970).
     doomed: Vec<(PathBuf, i64)>,
+    /// Started with the first checkpoint that is left to it.
+    writer: Option<Writer>,
+}
+
+/// A checkpoint file to be written: of the directory of this number.
+struct Page {
+    at: usize,
+    dir: Arc<LogDir>,
+    which: Checkpoint,
+    points: BTreeMap<TopicPartition, i64>,
+}
+
+/// A thread that writes checkpoints one after the other: a sync would keep the loop.
+struct Writer {
+    pages: mpsc::Sender<Page>,
+    failed: mpsc::Receiver<usize>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Writer {
+    fn start() -> std::io::Result<Writer> {
+        let (pages, inbox) = mpsc::channel::<Page>();
+        let (fail, failed) = mpsc::channel();
+        let work = move || {
+            for page in inbox {
+                if let Err(error) = page.dir.write_checkpoint(page.which, &page.points) {
+                    tracing::error!("{error}");
+                    let _ = fail.send(page.at);
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("checkpoints".into()).spawn(work)?;
+        Ok(Writer { pages, failed, thread })
+    }
 }
 
 /// One value for the checkpoint of a directory: (directory, topic, partition, offset).
@@ -49,11 +84,11 @@ pub type Point<'a> = (usize, &'a Str, i32, i64);
 impl Store {
     /// Creates and locks the directories. One that cannot be used is left out; an error if that is so of all.
     pub fn open(paths: &[PathBuf]) -> Result<Store, LogError> {
-        let mut store = Store { dirs: Vec::new(), found: Vec::new(), doomed: Vec::new() };
+        let mut store = Store { dirs: Vec::new(), found: Vec::new(), doomed: Vec::new(), writer: None };
         for path in paths {
             let path = &std::path::absolute(path).unwrap_or_else(|_| path.clone());
             let dir = match LogDir::open(path) {
-                Ok(dir) => Some(dir),
+                Ok(dir) => Some(Arc::new(dir)),
                 Err(error) if error.is_io() => {
                     tracing::error!(
                         "Failed to create or validate data directory {}: {error}",
@@ -227,19 +262,57 @@ impl Store {
 
     /// Writes a checkpoint file in every live directory; the directories that failed are returned.
     pub fn save<'a>(&self, which: Checkpoint, points: impl Iterator<Item = Point<'a>>) -> Vec<usize> {
-        let mut by_dir: Vec<BTreeMap<TopicPartition, i64>> = vec![BTreeMap::new(); self.dirs.len()];
-        for (dir, topic, partition, offset) in points {
-            by_dir[dir].insert(TopicPartition { topic: topic.to_string(), partition }, offset);
-        }
         let mut failed = Vec::new();
-        for (at, (dir, points)) in self.dirs.iter().zip(&by_dir).enumerate() {
-            let Some(dir) = dir.live() else { continue };
-            if let Err(error) = dir.write_checkpoint(which, points) {
+        for Page { at, dir, which, points } in self.pages(which, points) {
+            if let Err(error) = dir.write_checkpoint(which, &points) {
                 tracing::error!("{error}");
                 failed.push(at);
             }
         }
         failed
+    }
+
+    /// As [`Store::save`], on another thread; what failed since the last call is returned.
+    pub fn save_later<'a>(
+        &mut self,
+        which: Checkpoint,
+        points: impl Iterator<Item = Point<'a>>,
+    ) -> Vec<usize> {
+        if self.writer.is_none() {
+            match Writer::start() {
+                Ok(writer) => self.writer = Some(writer),
+                Err(error) => {
+                    tracing::error!("cannot start the thread for checkpoints: {error}");
+                    return self.save(which, points);
+                }
+            }
+        }
+        let pages = self.pages(which, points);
+        let Some(writer) = &self.writer else { return Vec::new() };
+        for page in pages {
+            let _ = writer.pages.send(page);
+        }
+        writer.failed.try_iter().collect()
+    }
+
+    /// Waits for what was left to the other thread, so that nothing older overwrites what [`Store::save`] writes next.
+    pub fn finish_saving(&mut self) -> Vec<usize> {
+        let Some(Writer { pages, failed, thread }) = self.writer.take() else { return Vec::new() };
+        drop(pages);
+        if thread.join().is_err() {
+            tracing::error!("the thread for checkpoints has failed");
+        }
+        failed.try_iter().collect()
+    }
+
+    fn pages<'a>(&self, which: Checkpoint, points: impl Iterator<Item = Point<'a>>) -> Vec<Page> {
+        let mut by_dir: Vec<BTreeMap<TopicPartition, i64>> = vec![BTreeMap::new(); self.dirs.len()];
+        for (dir, topic, partition, offset) in points {
+            by_dir[dir].insert(TopicPartition { topic: topic.to_string(), partition }, offset);
+        }
+        let all = self.dirs.iter().zip(by_dir).enumerate();
+        all.filter_map(|(at, (dir, points))| Some(Page { at, dir: Arc::clone(dir.live()?), which, points }))
+            .collect()
     }
 
     /// Marks the live directories as closed in good order, but for those in which a log could not be closed.
@@ -339,6 +412,11 @@ mod tests {
         for (which, offset) in
             [(Checkpoint::HighWatermark, 4), (Checkpoint::LogStart, 2), (Checkpoint::Cleaner, 3)]
         {
+            // What is left to the other thread is written in order, and before what follows.
+            for older in 0..offset {
+                assert!(store.save_later(which, point(older)).is_empty());
+            }
+            assert!(store.finish_saving().is_empty());
             assert!(store.save(which, point(offset)).is_empty());
         }
         let text = fs::read_to_string(root.path().join("a/replication-offset-checkpoint")).unwrap();

@@ -147,7 +147,7 @@ impl Shard {
     pub(super) fn save(&mut self, which: Checkpoint, offset: impl Fn(&Replica) -> Option<i64>) {
         let all = self.replicas.values().flat_map(BTreeMap::values);
         let points = all.filter_map(|r| Some((r.dir, &r.topic, r.partition, offset(r)?)));
-        let failed = self.store.save(which, points);
+        let failed = self.store.save_later(which, points);
         self.turn.failed_dirs.extend(failed);
     }
 
@@ -156,6 +156,8 @@ impl Shard {
         self.turn.wall = super::wall_clock();
         self.save_watermarks();
         self.save_log_starts();
+        let failed = self.store.finish_saving();
+        self.turn.failed_dirs.extend(failed);
         let wall = self.turn.wall;
         let replicas = std::mem::take(&mut self.replicas).into_values().flat_map(BTreeMap::into_values);
         let replicas: Vec<Replica> = replicas.filter(|replica| self.store.is_live(replica.dir)).collect();
