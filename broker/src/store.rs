@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Instant;
 
@@ -57,19 +57,21 @@ struct Page {
 /// A thread that writes checkpoints one after the other: a sync would keep the loop.
 struct Writer {
     pages: mpsc::Sender<Page>,
-    failed: mpsc::Receiver<usize>,
+    /// Directories that a page could not be written to.
+    failed: Arc<Mutex<Vec<usize>>>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Writer {
     fn start() -> std::io::Result<Writer> {
         let (pages, inbox) = mpsc::channel::<Page>();
-        let (fail, failed) = mpsc::channel();
+        let failed = Arc::<Mutex<Vec<usize>>>::default();
+        let fail = Arc::clone(&failed);
         let work = move || {
             for page in inbox {
                 if let Err(error) = page.dir.write_checkpoint(page.which, &page.points) {
                     tracing::error!("{error}");
-                    let _ = fail.send(page.at);
+                    fail.lock().unwrap_or_else(PoisonError::into_inner).push(page.at);
                 }
             }
         };
@@ -292,7 +294,7 @@ impl Store {
         for page in pages {
             let _ = writer.pages.send(page);
         }
-        writer.failed.try_iter().collect()
+        std::mem::take(&mut *writer.failed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits for what was left to the other thread, so that nothing older overwrites what [`Store::save`] writes next.
@@ -302,7 +304,7 @@ impl Store {
         if thread.join().is_err() {
             tracing::error!("the thread for checkpoints has failed");
         }
-        failed.try_iter().collect()
+        std::mem::take(&mut *failed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn pages<'a>(&self, which: Checkpoint, points: impl Iterator<Item = Point<'a>>) -> Vec<Page> {
