@@ -67,8 +67,9 @@ class Load:
 
     def balance(self):
         def balanced():
-            # Refused while librdkafka still takes a former controller for the current one.
+            # librdkafka asks a former controller until metadata tells it of the current one.
             with contextlib.suppress(Exception):
+                self.admin.list_topics("t", 5)
                 self.admin.elect_leaders(self.ck.ElectionType.PREFERRED).result(30)
             return self.leaders() == {1, 2, 3}
 
