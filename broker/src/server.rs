@@ -495,6 +495,9 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// Pause before a group partition that could not be read is read again.
+const LOAD_RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// Reads a group partition from start to end for the coordinator.
 async fn load_groups(broker: Arc<Broker>, partition: i32, epoch: i32) {
     let started = std::time::Instant::now();
@@ -505,10 +508,16 @@ async fn load_groups(broker: Arc<Broker>, partition: i32, epoch: i32) {
         };
         // The replica went meanwhile: the coordinator has been told.
         let Some((slice, end)) = read else { return };
-        let bytes = match tokio::task::spawn_blocking(move || slice.read()).await {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(error)) => return tracing::error!("Loading {GROUP_TOPIC}-{partition}: {error}"),
-            Err(error) => return tracing::error!("Loading {GROUP_TOPIC}-{partition}: {error}"),
+        let read = tokio::task::spawn_blocking(move || slice.read()).await;
+        let bytes = match read.map_err(std::io::Error::other).and_then(|read| read.map_err(std::io::Error::other)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                // Going on without these records would give groups older offsets; a disk that stays bad takes the
+                // replica offline, which ends this.
+                tracing::error!("Loading {GROUP_TOPIC}-{partition}, trying again: {error}");
+                tokio::time::sleep(LOAD_RETRY_PAUSE).await;
+                continue;
+            }
         };
         let mut batches = Vec::new();
         for batch in Batches::new(bytes) {

@@ -521,8 +521,17 @@ def compare(run, closed_port, parts=PARTS):
 
 def kafka_tools():
     """Every case with Java's tool and ours on three real brokers: stdout, stderr and exit code are the same."""
+    on_real_brokers("kafka-tools", PARTS)
+
+
+def kafka_tools_brief():
+    """The cases of kafka-topics and kafka-consumer-groups out of kafka_tools."""
+    on_real_brokers("kafka-tools-brief", (topics, groups))
+
+
+def on_real_brokers(name, parts):
     kafka, zookeeper = need_peer("kafka"), need_peer("zookeeper")
-    with World("kafka-tools") as world:
+    with World(name) as world:
         ensemble = world.ensemble(["java"], zookeeper)
         # A single member is no ensemble: it serves alone.
         ensemble.start(1)
@@ -535,7 +544,7 @@ def kafka_tools():
         run = SideBySide(bootstrap, lambda name: [kafka, name], lambda name: [tool(f"kafka-{name}.sh")], world.dir)
         until("three brokers", 90, lambda: len([line for line in said_by(run, "broker-api-versions", "").splitlines() if "->" in line]) == 3)
         run.log_dir = world.dir / "kafka-1"
-        compare(run, ports[3])
+        compare(run, ports[3], parts)
         say(f"{run.cases} cases")
         run.report()
 

@@ -9,14 +9,14 @@ from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker
 from broker_faults import broker_faults
 from kafka_on_ours import kafka_on_ours
 from kafka_clients import java_tools, kafka_python, killed_leader, librdkafka
-from kafka_tools import kafka_tools
+from kafka_tools import kafka_tools, kafka_tools_brief
 from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
 from zookeeper_clients import kazoo_recipes, real_zkcli
 
 # These run by name only: minutes each.
-BY_NAME = (broker_faults, kafka_on_ours, bad_frames, wrong_configurations)
+BY_NAME = (broker_faults, kafka_on_ours, kafka_tools, bad_frames, wrong_configurations)
 LAYERS = (real_zkcli, kazoo_recipes, two_of_ours, one_of_ours, java_tools, librdkafka, kafka_python, killed_leader,
-          mixed_brokers, kafka_tools, killed_broker, compacted, java_takes_over, disk_upkeep)
+          mixed_brokers, kafka_tools_brief, killed_broker, compacted, java_takes_over, disk_upkeep)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})
