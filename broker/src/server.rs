@@ -509,16 +509,17 @@ async fn load_groups(broker: Arc<Broker>, partition: i32, epoch: i32) {
         // The replica went meanwhile: the coordinator has been told.
         let Some((slice, end)) = read else { return };
         let read = tokio::task::spawn_blocking(move || slice.read()).await;
-        let bytes = match read.map_err(std::io::Error::other).and_then(|read| read.map_err(std::io::Error::other)) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                // Going on without these records would give groups older offsets; a disk that stays bad takes the
-                // replica offline, which ends this.
-                tracing::error!("Loading {GROUP_TOPIC}-{partition}, trying again: {error}");
-                tokio::time::sleep(LOAD_RETRY_PAUSE).await;
-                continue;
-            }
-        };
+        let bytes =
+            match read.map_err(std::io::Error::other).and_then(|read| read.map_err(std::io::Error::other)) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    // Going on without these records would give groups older offsets; a disk that stays bad takes the
+                    // replica offline, which ends this.
+                    tracing::error!("Loading {GROUP_TOPIC}-{partition}, trying again: {error}");
+                    tokio::time::sleep(LOAD_RETRY_PAUSE).await;
+                    continue;
+                }
+            };
         let mut batches = Vec::new();
         for batch in Batches::new(bytes) {
             match batch {
