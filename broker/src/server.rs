@@ -166,6 +166,7 @@ impl Running {
         let id = self.broker.id;
         tracing::info!("[KafkaServer id={id}] shutting down (kafka.server.KafkaServer)");
         if self.broker.config.bool("controlled.shutdown.enable") && self.halted.borrow().is_none() {
+            let _ = self.broker.shard.tell(Event::Retire).await;
             hand_over(&self.broker).await;
         }
         let _ = self.stop_serving.send(true);

@@ -155,6 +155,9 @@ impl Shard {
         let name = (topic.clone(), partition);
         let mut replica = Replica::new(self.broker.id, name, log, dir, 0, partition_config(&config, lag));
         replica.id = id;
+        if self.retired {
+            replica.core.retire();
+        }
         self.replicas.entry(topic.clone()).or_default().insert(partition, replica);
         Ok(())
     }

@@ -177,6 +177,8 @@ pub enum Event {
         request: LeaderAndIsrRequest,
         reply: oneshot::Sender<LeaderAndIsrResponse>,
     },
+    /// The broker is shutting down: no new leader is followed.
+    Retire,
     StopReplica {
         request: StopReplicaRequest,
         reply: oneshot::Sender<StopReplicaResponse>,

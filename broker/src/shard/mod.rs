@@ -115,6 +115,8 @@ struct Shard {
     upkeep: upkeep::Schedule,
     alive: BTreeSet<i32>,
     controller_epoch: i32,
+    /// The broker is shutting down.
+    retired: bool,
     groups: Groups,
 }
 
@@ -150,6 +152,7 @@ impl Shard {
             upkeep,
             alive: BTreeSet::new(),
             controller_epoch: 0,
+            retired: false,
             groups,
         }
     }
@@ -200,6 +203,12 @@ impl Shard {
             Event::DeleteRecords { asks, timeout_ms, reply } => self.delete_records(asks, timeout_ms, reply),
             Event::LeaderAndIsr { request, reply } => {
                 let _ = reply.send(self.leader_and_isr(&request));
+            }
+            Event::Retire => {
+                self.retired = true;
+                for replica in self.replicas.values_mut().flat_map(BTreeMap::values_mut) {
+                    replica.core.retire();
+                }
             }
             Event::StopReplica { request, reply } => {
                 let _ = reply.send(self.stop_replica(&request));

@@ -17,9 +17,17 @@ impl Partition {
         RoleChange::Follower { leader: self.leader_id }
     }
 
+    /// The broker is shutting down: what it follows it goes on to follow, but no new leader. One that caught up with it
+    /// would take it back into the ISR, be refused by the controller, and wait for it meanwhile: Java's leaders do not
+    /// move the high watermark when the refusal comes (seen in 3.5.1 as 30 s without an acknowledgement).
+    pub fn retire(&mut self) {
+        self.last_epoch_followed = self.leader_epoch;
+    }
+
     /// What to ask the leader for; `None` on other than a follower with a leader.
     pub fn next_fetch(&self) -> Option<NextFetch> {
-        (self.is_follower() && self.leader_id >= 0).then(|| NextFetch {
+        let follows = self.is_follower() && self.leader_id >= 0;
+        (follows && self.leader_epoch <= self.last_epoch_followed).then(|| NextFetch {
             leader: self.leader_id,
             leader_epoch: self.leader_epoch,
             offset: self.log_end,

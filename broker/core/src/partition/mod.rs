@@ -70,6 +70,8 @@ pub struct Partition {
     removing_replicas: Vec<i32>,
 
     watchers: Vec<Watcher>,
+    /// No leader of a later epoch is followed any more.
+    last_epoch_followed: i32,
 }
 
 impl Partition {
@@ -92,6 +94,7 @@ impl Partition {
             adding_replicas: Vec::new(),
             removing_replicas: Vec::new(),
             watchers: Vec::new(),
+            last_epoch_followed: i32::MAX,
         }
     }
 

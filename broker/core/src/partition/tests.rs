@@ -315,6 +315,22 @@ fn a_follower_appends_and_takes_the_leaders_high_watermark_within_its_own_log() 
 }
 
 #[test]
+fn a_broker_that_shuts_down_follows_no_new_leader() {
+    let mut p = follower(LogState::default());
+    p.retire();
+    assert_eq!(p.next_fetch().map(|next| next.leader_epoch), Some(5), "it goes on with the one it has");
+    p.leader_and_isr(1, &state(3, 6, &[3]), &mut Vec::new()).unwrap();
+    assert!(p.is_follower());
+    assert_eq!(p.next_fetch(), None);
+
+    let mut led = Partition::new(2, config(1), LogState::default());
+    led.leader_and_isr(0, &state(2, 5, &[1, 2]), &mut Vec::new()).unwrap();
+    led.retire();
+    led.leader_and_isr(1, &state(1, 6, &[1]), &mut Vec::new()).unwrap();
+    assert_eq!(led.next_fetch(), None, "it gave leadership away in order not to come back");
+}
+
+#[test]
 fn an_answer_to_an_older_question_is_ignored() {
     let mut p = follower(log_of(&[(1, 0)], 3, 3));
     let batches = [batch(3, 1, 5)];
