@@ -15,8 +15,8 @@ from mixed_ensemble import one_of_ours, two_of_ours
 from zookeeper_clients import kazoo_recipes, real_zkcli
 
 # These run by name only: minutes each.
-BY_NAME = (broker_faults, kafka_on_ours, kafka_tools, bad_frames, wrong_configurations)
-LAYERS = (real_zkcli, kazoo_recipes, two_of_ours, one_of_ours, java_tools, librdkafka, kafka_python, killed_leader,
-          mixed_brokers, kafka_tools_brief, killed_broker, compacted, java_takes_over, disk_upkeep)
+BY_NAME = (broker_faults, kafka_on_ours, kafka_tools)
+LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, two_of_ours, one_of_ours, java_tools,
+          librdkafka, kafka_python, killed_leader, mixed_brokers, kafka_tools_brief, killed_broker, compacted, java_takes_over, disk_upkeep)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})
