@@ -20,7 +20,7 @@ use super::channel::{Channel, Target};
 use super::claim::Mandate;
 use super::writes::{Deposed, Pen};
 use super::{Command, Options, load, nodes};
-use crate::zk::{Zk, ZkError, retry};
+use crate::zk::{PRODUCER_ID_BLOCK, Zk, ZkError, retry};
 
 /// Leaders are balanced this long after an election for the first time.
 const FIRST_BALANCE: Duration = Duration::from_secs(5);
@@ -374,32 +374,17 @@ impl Active {
             Some(known) if known.epoch != broker_epoch => return Ok(refused(ErrorCode::STALE_BROKER_EPOCH)),
             Some(_) => {}
         }
-        let zk = &self.pen.zk;
-        let path = nodes::PRODUCER_IDS;
-        loop {
-            let Some((data, stat)) = zk.get(path).await? else {
-                zk.make_path(path).await?;
-                continue;
-            };
-            let start = nodes::last_producer_id(&data)? + 1;
-            if start > i64::MAX - nodes::PRODUCER_ID_BLOCK {
-                tracing::error!(
-                    "Exhausted all producerIds as the next block's end {start} would exceed the limit"
-                );
-                return Ok(refused(ErrorCode::UNKNOWN_SERVER_ERROR));
+        match self.pen.zk.claim_producer_ids(broker).await {
+            Ok(start) => Ok(AllocateProducerIdsResponse {
+                producer_id_start: start,
+                producer_id_len: PRODUCER_ID_BLOCK as i32,
+                ..Default::default()
+            }),
+            Err(error @ ZkError::ProducerIdsExhausted { .. }) => {
+                tracing::error!("{error}");
+                Ok(refused(ErrorCode::UNKNOWN_SERVER_ERROR))
             }
-            match zk.set(path, &nodes::producer_block(broker, start), Some(stat.version)).await {
-                Ok(_) => {
-                    return Ok(AllocateProducerIdsResponse {
-                        producer_id_start: start,
-                        producer_id_len: nodes::PRODUCER_ID_BLOCK as i32,
-                        ..Default::default()
-                    });
-                }
-                // Somebody else's, or our own write whose answer was lost: that block is skipped.
-                Err(ZkError::Operation { source: Error::BadVersion, .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+            Err(error) => Err(error.into()),
         }
     }
 

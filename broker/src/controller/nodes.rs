@@ -18,9 +18,6 @@ pub const DELETIONS: &str = "/admin/delete_topics";
 pub const PREFERRED_ELECTION: &str = "/admin/preferred_replica_election";
 pub const LOG_DIR_EVENTS: &str = "/log_dir_event_notification";
 pub const ISR_CHANGES: &str = "/isr_change_notification";
-pub const PRODUCER_IDS: &str = "/latest_producer_id_block";
-/// Producer ids that are given out at a time.
-pub const PRODUCER_ID_BLOCK: i64 = 1000;
 
 pub fn topic_path(topic: &str) -> String {
     format!("{TOPICS}/{topic}")
@@ -154,27 +151,6 @@ pub fn preferred_election(data: &[u8]) -> Result<Vec<TopicPartition>, ZkError> {
     list.iter().map(partition).collect::<Option<_>>().ok_or_else(|| bad(PREFERRED_ELECTION, "unreadable"))
 }
 
-/// The last producer id of the block that was given out last; -1 when none was.
-pub fn last_producer_id(data: &[u8]) -> Result<i64, ZkError> {
-    if data.is_empty() {
-        return Ok(-1);
-    }
-    let node = parse(PRODUCER_IDS, data)?;
-    let end = node["block_end"].as_str().and_then(|text| text.parse().ok());
-    end.ok_or_else(|| bad(PRODUCER_IDS, "no block_end"))
-}
-
-pub fn producer_block(broker: i32, start: i64) -> Vec<u8> {
-    let end = start + PRODUCER_ID_BLOCK - 1;
-    let node = json!({
-        "version": 1,
-        "broker": broker,
-        "block_start": start.to_string(),
-        "block_end": end.to_string(),
-    });
-    node.to_string().into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,13 +183,5 @@ mod tests {
         assert_eq!((broker.epoch, broker.rack.as_deref()), (99, Some("r1")));
         let endpoint = &broker.endpoints[0];
         assert_eq!((endpoint.security_protocol, &*endpoint.host, endpoint.port), (3, "::1", 22101));
-    }
-
-    #[test]
-    fn producer_ids_come_in_blocks_of_a_thousand() {
-        assert_eq!(last_producer_id(b"").unwrap(), -1);
-        let block = producer_block(3, 2000);
-        assert_eq!(block, br#"{"version":1,"broker":3,"block_start":"2000","block_end":"2999"}"#);
-        assert_eq!(last_producer_id(&block).unwrap(), 2999);
     }
 }

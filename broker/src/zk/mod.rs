@@ -30,6 +30,9 @@ pub enum ZkError {
     /// A node holds something this version cannot read.
     #[error("ZooKeeper node {path} holds invalid data: {problem}")]
     BadData { path: String, problem: String },
+    /// The 63 bits of producer ids are used up.
+    #[error("Exhausted all producerIds as the next block's end {start} would exceed the limit")]
+    ProducerIdsExhausted { start: i64 },
     /// The registration node belongs to another live session.
     #[error(
         "NodeExists: /brokers/ids/{id} belongs to session 0x{owner:x}: another broker with broker.id={id} is running, \

@@ -25,11 +25,11 @@ impl Zk {
                 self.make_producer_id_node().await?;
                 continue;
             };
-            let start = if data.is_empty() { 0 } else { block_end(&data)? + 1 };
+            let start = next_start(&data)?;
             let end = start + BLOCK - 1;
             match self.set(PATH, node(broker, start, end).as_bytes(), Some(stat.version)).await {
                 Ok(_) => return Ok(start),
-                // Another broker was faster.
+                // Somebody else's, or our own write whose answer was lost: that block is skipped.
                 Err(error) if error.bad_version() => {}
                 Err(error) => return Err(error),
             }
@@ -44,7 +44,20 @@ fn node(broker: i32, start: i64, end: i64) -> String {
     node.to_string()
 }
 
-fn block_end(data: &[u8]) -> Result<i64, ZkError> {
+/// The first id behind the block that was given out last, whose whole successor must be there.
+fn next_start(data: &[u8]) -> Result<i64, ZkError> {
+    let start = last_id(data)? + 1;
+    if start > i64::MAX - BLOCK {
+        return Err(ZkError::ProducerIdsExhausted { start });
+    }
+    Ok(start)
+}
+
+/// The last id of the block that was given out last; -1 when none was.
+fn last_id(data: &[u8]) -> Result<i64, ZkError> {
+    if data.is_empty() {
+        return Ok(-1);
+    }
     let node = Zk::json(PATH, data)?;
     let end = node["block_end"].as_str().and_then(|text| text.parse().ok());
     end.ok_or_else(|| ZkError::BadData { path: PATH.into(), problem: "no block_end".into() })
@@ -57,8 +70,19 @@ mod tests {
     #[test]
     fn numbers_are_written_as_strings() {
         let recorded = br#"{"version":1,"broker":3,"block_start":"2000","block_end":"2999"}"#;
-        assert_eq!(block_end(recorded).unwrap(), 2999);
+        assert_eq!(last_id(recorded).unwrap(), 2999);
         assert_eq!(node(3, 2000, 2999).as_bytes(), recorded);
-        assert!(block_end(br#"{"version":1}"#).unwrap_err().to_string().contains(PATH));
+        assert!(last_id(br#"{"version":1}"#).unwrap_err().to_string().contains(PATH));
+    }
+
+    #[test]
+    fn blocks_follow_one_another_until_no_whole_one_is_left() {
+        assert_eq!(last_id(b"").unwrap(), -1);
+        assert_eq!(next_start(b"").unwrap(), 0);
+        assert_eq!(next_start(node(3, 2000, 2999).as_bytes()).unwrap(), 3000);
+        let last = i64::MAX - BLOCK;
+        assert_eq!(next_start(node(3, 0, last - 1).as_bytes()).unwrap(), last);
+        let over = next_start(node(3, 0, last).as_bytes());
+        assert!(matches!(over, Err(ZkError::ProducerIdsExhausted { start }) if start == last + 1));
     }
 }
