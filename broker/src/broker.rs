@@ -112,6 +112,12 @@ impl Broker {
         self.controller.get().is_some_and(ControllerHandle::is_active)
     }
 
+    /// Who governs: as `/controller` says, or, before that was read, as the controller itself told.
+    pub fn controller_id(&self) -> Option<i32> {
+        let elected = self.controller.get().map(ControllerHandle::controller_id).filter(|id| *id >= 0);
+        elected.or_else(|| self.metadata.snapshot().controller)
+    }
+
     /// A producer id that nobody has had.
     pub async fn next_producer_id(&self) -> Result<i64, ZkError> {
         let mut block = self.producer_ids.lock().await;

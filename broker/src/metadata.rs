@@ -61,6 +61,11 @@ impl Snapshot {
         self.topics.get(topic).map_or(Uuid::ZERO, |topic| topic.id)
     }
 
+    /// Whether no broker but this one is known to be alive.
+    pub fn has_only(&self, broker: i32) -> bool {
+        self.nodes.keys().all(|node| *node == broker)
+    }
+
     /// A live broker's address on a listener.
     pub fn address(&self, node: i32, listener: &str) -> Option<&(Str, i32)> {
         self.nodes.get(&node)?.endpoints.get(listener)

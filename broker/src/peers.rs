@@ -6,7 +6,6 @@ use client::{CallError, Connection, ConnectionOptions};
 use tokio::sync::Mutex;
 
 use crate::broker::Broker;
-use crate::controller::ControllerHandle;
 
 /// Why a broker cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
@@ -41,15 +40,9 @@ pub struct ControllerLink {
 }
 
 impl ControllerLink {
-    /// Who governs: as `/controller` says, or, before that was read, as the controller itself told.
-    pub fn controller(&self, broker: &Broker) -> Option<i32> {
-        let elected = broker.controller.get().map(ControllerHandle::controller_id).filter(|id| *id >= 0);
-        elected.or_else(|| broker.metadata.snapshot().controller)
-    }
-
     /// A connection to the current controller, the last one if it still is.
     pub async fn get(&self, broker: &Broker) -> Result<Connection, PeerError> {
-        let controller = self.controller(broker).ok_or(PeerError::NoController)?;
+        let controller = broker.controller_id().ok_or(PeerError::NoController)?;
         let mut current = self.current.lock().await;
         if let Some((node, connection)) = &*current
             && *node == controller

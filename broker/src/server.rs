@@ -193,7 +193,7 @@ async fn hand_over(broker: &Broker) {
     for attempt in 0..=retries {
         if attempt > 0 {
             tracing::warn!("Retrying controlled shutdown after the previous attempt failed...");
-            another_controller(broker, &link).await;
+            something_changed(broker).await;
         }
         let connection = match link.get(broker).await {
             Ok(connection) => connection,
@@ -207,7 +207,7 @@ async fn hand_over(broker: &Broker) {
                 tracing::info!("Controlled shutdown request returned successfully");
                 return;
             }
-            Ok(response) if response.error_code.is_ok() && alone(broker) => {
+            Ok(response) if response.error_code.is_ok() && broker.metadata.snapshot().has_only(broker.id) => {
                 let remain = response.remaining_partitions.len();
                 tracing::warn!(
                     "No other broker is alive: {remain} partitions are without a leader from now on"
@@ -228,18 +228,13 @@ async fn hand_over(broker: &Broker) {
     tracing::warn!("Proceeding to do an unclean shutdown as all the controlled shutdown attempts failed");
 }
 
-/// Whether nobody is there who could lead instead.
-fn alone(broker: &Broker) -> bool {
-    broker.metadata.snapshot().nodes.keys().all(|node| *node == broker.id)
-}
-
 /// Waits for the retry's time, or until something has changed: another broker governs, or none is left.
-async fn another_controller(broker: &Broker, link: &ControllerLink) {
+async fn something_changed(broker: &Broker) {
     let backoff = broker.config.millis("controlled.shutdown.retry.backoff.ms");
-    let asked = link.controller(broker);
+    let asked = broker.controller_id();
     let Some(mut current) = broker.controller.get().map(ControllerHandle::follow) else { return };
     let changed = current.wait_for(|id| *id >= 0 && Some(*id) != asked);
-    let alone = broker.metadata.wait_until(|now| now.nodes.keys().all(|node| *node == broker.id));
+    let alone = broker.metadata.wait_until(|now| now.has_only(broker.id));
     tokio::select! {
         _ = changed => {}
         () = alone => {}
