@@ -1,8 +1,8 @@
 //! `kafka-console-producer`: each line of stdin becomes a record.
 
 use super::{
-    Stop, end, help_or_version, is_true, log_to_stderr, properties_of, require, run, set_pairs, throwable,
-    value,
+    Stop, bootstrap_with_ports, end, help_or_version, is_true, log_to_stderr, properties_of, require, run,
+    set_pairs, throwable, value,
 };
 use crate::Call;
 use base::{Given, Properties, ToolOption, ToolOptions};
@@ -132,15 +132,7 @@ fn printed(throwable: &str) -> Stop {
 }
 
 fn options(given: &Given) -> Result<ProducerOptions, Stop> {
-    let bootstrap = match given.text("bootstrap-server")? {
-        Some(bootstrap) => bootstrap,
-        None => given.text("broker-list")?.unwrap_or_default(),
-    };
-    let has_port =
-        |server: &str| server.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if !bootstrap.split(',').all(has_port) {
-        return Err(Stop::Usage("Please provide valid host:port like host1:9091,host2:9092\n ".to_owned()));
-    }
+    let bootstrap = bootstrap_with_ports(given)?;
     let mut properties = properties_of(given.text("producer.config")?)?;
     set_pairs(&mut properties, "--producer-property", given.texts("producer-property"));
     let codec = match (given.has("compression-codec"), given.text("compression-codec")?) {

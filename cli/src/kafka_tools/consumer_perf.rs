@@ -1,6 +1,6 @@
 //! `kafka-consumer-perf-test`: how fast a consumer reads a topic.
 
-use super::{Stop, end, help_or_version, log_to_stderr, properties_of, require, run, throwable};
+use super::{Stop, bootstrap, end, help_or_version, log_to_stderr, properties_of, require, run, throwable};
 use crate::Call;
 use base::{Given, ToolOption, ToolOptions};
 use client::{ClientError, Consumer, ConsumerOptions};
@@ -103,10 +103,7 @@ impl Plan {
             .map_err(|why| Stop::Uncaught("java.lang.IllegalArgumentException", why))?;
         log_to_stderr();
         let mut properties = properties_of(given.text("consumer.config")?)?;
-        let bootstrap = match given.text("bootstrap-server")? {
-            Some(bootstrap) => bootstrap,
-            None => given.text("broker-list")?.unwrap_or_default(),
-        };
+        let bootstrap = bootstrap(given)?;
         properties.set("--bootstrap-server", "bootstrap.servers", bootstrap);
         let own = format!("perf-consumer-{}", rand::random_range(0..100_000));
         properties.set("--group", "group.id", given.text("group")?.unwrap_or(&own));

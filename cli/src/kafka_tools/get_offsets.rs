@@ -1,6 +1,8 @@
 //! `kafka-get-offsets`: first, last or timestamped offsets of partitions.
 
-use super::{Stop, end, log_to_stderr, matches, properties_of, run, throwable, topic_pattern};
+use super::{
+    Stop, bootstrap_with_ports, end, log_to_stderr, matches, properties_of, run, throwable, topic_pattern,
+};
 use crate::Call;
 use base::{Given, ToolOption, ToolOptions};
 use client::{Admin, ClientError, ClientKind, ClientOptions, TopicPartition};
@@ -52,15 +54,7 @@ fn offsets(call: &Call) -> Result<(), Stop> {
     if let Some(option) = ["help", "version"].iter().find(|option| given.has(option)) {
         return Err(illegal(format!("{option} is not a recognized option")));
     }
-    let bootstrap = match given.text("bootstrap-server")? {
-        Some(bootstrap) => bootstrap,
-        None => given.text("broker-list")?.unwrap_or_default(),
-    };
-    let has_port =
-        |server: &str| server.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if !bootstrap.split(',').all(has_port) {
-        return Err(Stop::Usage("Please provide valid host:port like host1:9091,host2:9092\n ".to_owned()));
-    }
+    let bootstrap = bootstrap_with_ports(&given)?;
     if given.has("topic-partitions") && (given.has("topic") || given.has("partitions")) {
         return Err(illegal("--topic-partitions cannot be used with --topic or --partitions"));
     }

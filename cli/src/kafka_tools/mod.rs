@@ -89,6 +89,25 @@ fn require(given: &Given, options: &[&str]) -> Result<(), Stop> {
     }
 }
 
+/// `--bootstrap-server`, or `--broker-list`, its old name.
+fn bootstrap(given: &Given) -> Result<&str, Stop> {
+    Ok(match given.text("bootstrap-server")? {
+        Some(bootstrap) => bootstrap,
+        None => given.text("broker-list")?.unwrap_or_default(),
+    })
+}
+
+/// As [`bootstrap`], of tools that want a port with every host.
+fn bootstrap_with_ports(given: &Given) -> Result<&str, Stop> {
+    let bootstrap = bootstrap(given)?;
+    let has_port =
+        |server: &str| server.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if !bootstrap.split(',').all(has_port) {
+        return Err(Stop::Usage("Please provide valid host:port like host1:9091,host2:9092\n ".to_owned()));
+    }
+    Ok(bootstrap)
+}
+
 /// `used` rules the others out.
 fn rule_out(given: &Given, used: &str, others: &[&str]) -> Result<(), Stop> {
     match others.iter().find(|other| given.has(used) && **other != used && given.has(other)) {
