@@ -38,14 +38,6 @@ pub fn check_topic_config(name: &str, value: &str) -> Result<(), String> {
 }
 
 pub async fn describe(call: &Call<'_>, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
-    for topic in request.resources.iter().filter(|resource| resource.resource_type == TOPIC) {
-        // A broker without a replica of the topic may never have read its settings, or those of one before of that name.
-        if call.broker.metadata.snapshot().topics.contains_key(&topic.resource_name)
-            && let Err(error) = call.broker.reload_topic_overrides(&topic.resource_name).await
-        {
-            tracing::error!("Reading the settings of {}: {error}", topic.resource_name);
-        }
-    }
     let options = (request.include_synonyms, request.include_documentation);
     let mut results = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
