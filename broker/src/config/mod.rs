@@ -233,6 +233,17 @@ mod tests {
     }
 
     #[test]
+    fn blanks_behind_a_value_are_no_part_of_it() {
+        let config = read(
+            "zookeeper.connect=h\nlog.dirs=/a\nnum.partitions=3 \nauto.create.topics.enable=true \nbroker.rack=r1\t\n",
+        )
+        .unwrap();
+        assert_eq!(config.int("num.partitions"), 3);
+        assert!(config.bool("auto.create.topics.enable"));
+        assert_eq!(config.text("broker.rack"), Some("r1"));
+    }
+
+    #[test]
     fn empty_log_dirs_are_refused_and_do_not_become_the_default() {
         for text in ["log.dirs=\n", "log.dir=\n", "log.dirs=,\nlog.dir=/a\n"] {
             let wrong = read(&format!("zookeeper.connect=h\n{text}")).unwrap_err();

@@ -38,12 +38,11 @@ pub struct Cleaning {
 /// Starts the cleaner threads, which end with the loop.
 pub(super) fn start(config: &BrokerConfig, shard: &ShardHandle) -> std::io::Result<()> {
     let threads = usize::try_from(config.int("log.cleaner.threads")).unwrap_or(0);
-    if config.text("log.cleaner.enable").is_some_and(|on| on.trim().eq_ignore_ascii_case("false")) {
+    if !config.bool("log.cleaner.enable") {
         return Ok(());
     }
-    let number = |key: &str, default: f64| {
-        config.text(key).and_then(|value| value.trim().parse().ok()).unwrap_or(default)
-    };
+    let number =
+        |key: &str, default: f64| config.text(key).and_then(|value| value.parse().ok()).unwrap_or(default);
     let map_bytes = usize::try_from(config.int("log.cleaner.dedupe.buffer.size")).unwrap_or(0);
     let options = CleanerOptions {
         map_bytes: map_bytes / threads.max(1),
