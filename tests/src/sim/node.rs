@@ -2,8 +2,9 @@
 
 use super::disk::Disk;
 use super::shell::Snapping;
-use std::collections::{BTreeMap, VecDeque};
-use zk_core::config::{Ensemble, Role};
+use std::collections::VecDeque;
+use zk_core::config::Ensemble;
+use zk_core::member::Member;
 use zk_core::{CoreConfig, Event, Now, Peer};
 
 /// Milliseconds per tick: short, so that time-outs come often.
@@ -71,14 +72,12 @@ impl Node {
 
 /// Members 1 to `voters` vote, those up to `servers` observe; a single server stands alone.
 pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<CoreConfig> {
-    let role = |sid: usize| if sid <= voters { Role::Participant } else { Role::Observer };
-    let members: BTreeMap<i64, Role> = (1..=servers).map(|sid| (sid as i64, role(sid))).collect();
-    let line = |(sid, role): (&i64, &Role)| {
-        let role = if *role == Role::Participant { "participant" } else { "observer" };
-        format!("server.{sid}=127.0.0.1:{}:{}:{role}\n", 2000 + sid, 3000 + sid)
+    let member = |sid: usize| {
+        let role = if sid <= voters { "participant" } else { "observer" };
+        let spec = format!("127.0.0.1:{}:{}:{role}", 2000 + sid, 3000 + sid);
+        (sid as i64, Member::parse(sid as i64, &spec).expect("it has the form of a line"))
     };
-    let text: String = members.iter().map(line).collect();
-    let ensemble = Ensemble { members, text: format!("{text}version=0").into(), version: 0 };
+    let ensemble = Ensemble::new((1..=servers).map(member).collect(), 0);
     let config = |sid: usize| CoreConfig {
         myid: sid as i64,
         ensemble: (servers > 1).then(|| ensemble.clone()),

@@ -1,5 +1,6 @@
 //! What the core needs to know of zoo.cfg. Addresses are the shell's; here servers are ids.
 
+use crate::member::{Member, hash_order};
 use std::collections::BTreeMap;
 use wire::Str;
 use wire::zk::Sid;
@@ -59,7 +60,7 @@ impl Default for Reaping {
 /// The members, and the text by which servers tell each other of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ensemble {
-    pub members: BTreeMap<Sid, Role>,
+    pub members: BTreeMap<Sid, Member>,
     /// Canonical `server.N=...` lines and `version=<hex>`: votes and NEWLEADER carry it.
     pub text: Str,
     pub version: i64,
@@ -72,12 +73,25 @@ pub enum Role {
 }
 
 impl Ensemble {
+    pub fn new(members: BTreeMap<Sid, Member>, version: i64) -> Ensemble {
+        let mut text = String::new();
+        for sid in hash_order(&members) {
+            text += &format!("server.{sid}={}\n", members[&sid]);
+        }
+        text += &format!("version={version:x}");
+        Ensemble { members, text: text.into(), version }
+    }
+
+    pub fn role(&self, sid: Sid) -> Option<Role> {
+        self.members.get(&sid).map(|member| member.role)
+    }
+
     pub fn is_voter(&self, sid: Sid) -> bool {
-        self.members.get(&sid) == Some(&Role::Participant)
+        self.role(sid) == Some(Role::Participant)
     }
 
     pub fn voters(&self) -> impl Iterator<Item = Sid> + '_ {
-        self.members.iter().filter(|(_, role)| **role == Role::Participant).map(|(sid, _)| *sid)
+        self.members.iter().filter(|(_, member)| member.role == Role::Participant).map(|(sid, _)| *sid)
     }
 
     /// More than half of the voters are among `sids`.
@@ -89,6 +103,28 @@ impl Ensemble {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    /// Servers at ports of their own.
+    pub(crate) fn ensemble(voters: &[Sid], observers: &[Sid]) -> Ensemble {
+        let member = |sid: Sid, role| {
+            let spec = format!("h{sid}:2888:3888:{role}");
+            (sid, Member::parse(sid, &spec).expect("it has the form of a line"))
+        };
+        let voters = voters.iter().map(|sid| member(*sid, "participant"));
+        Ensemble::new(voters.chain(observers.iter().map(|sid| member(*sid, "observer"))).collect(), 0)
+    }
+
+    #[test]
+    fn the_text_of_an_ensemble_ends_in_its_version_without_a_newline() {
+        let members = [3, 1, 2].map(|n| (n, Member::parse(n, &format!("h{n}:2888:3888")).unwrap()));
+        let ensemble = Ensemble::new(members.into(), 0x1_0000_0000);
+        assert_eq!(
+            &*ensemble.text,
+            "server.1=h1:2888:3888:participant\nserver.2=h2:2888:3888:participant\n\
+             server.3=h3:2888:3888:participant\nversion=100000000"
+        );
+        assert_eq!(ensemble.voters().count(), 3);
+    }
 
     /// A standalone server with the defaults.
     pub(crate) fn standalone() -> CoreConfig {

@@ -263,7 +263,7 @@ impl Election {
     }
 
     fn state_under(&self, leader: Sid) -> PeerState {
-        match self.ensemble.members.get(&self.me) {
+        match self.ensemble.role(self.me) {
             _ if leader == self.me => PeerState::Leading,
             Some(Role::Observer) => PeerState::Observing,
             _ => PeerState::Following,
@@ -341,10 +341,7 @@ mod tests {
     use super::*;
 
     fn config(me: Sid, voters: &[Sid], observers: &[Sid]) -> CoreConfig {
-        let role = |sids: &[Sid], role| sids.iter().map(|sid| (*sid, role)).collect::<Vec<_>>();
-        let mut members: BTreeMap<Sid, Role> = role(voters, Role::Participant).into_iter().collect();
-        members.extend(role(observers, Role::Observer));
-        let ensemble = Ensemble { members, text: "version=0".into(), version: 0 };
+        let ensemble = crate::config::tests::ensemble(voters, observers);
         crate::zab::tests::config(me, Some(ensemble))
     }
 

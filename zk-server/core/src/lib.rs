@@ -16,6 +16,7 @@ pub mod election;
 pub mod event;
 pub mod front;
 mod hash;
+pub mod member;
 mod path;
 pub mod peer;
 pub mod prepare;

@@ -2,12 +2,10 @@
 
 mod flags;
 mod keys;
-pub mod member;
 #[cfg(test)]
 mod tests;
 
 use base::{ConfigError, Entry, Origin, Properties, Settings};
-pub use member::{HostPort, Member};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +13,8 @@ use tracing::{error, info, warn};
 use wire::Str;
 use wire::zk::Sid;
 use zk_core::CoreConfig;
-use zk_core::config::{Reaping, Role};
+use zk_core::config::{Ensemble, Reaping, Role};
+pub use zk_core::member::{HostPort, Member};
 
 /// Everything that a server is told by its operator.
 #[derive(Debug, Clone)]
@@ -203,7 +202,7 @@ impl Config {
             return Err(settings.error("extendedTypesEnabled", "server ids above 254 cannot have TTL nodes"));
         }
         self.core.myid = myid;
-        self.core.ensemble = Some(member::ensemble(&members, version));
+        self.core.ensemble = Some(Ensemble::new(members.clone(), version));
         self.members = members;
         Ok(())
     }

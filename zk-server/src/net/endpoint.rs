@@ -3,7 +3,7 @@
 use crate::config::HostPort;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -34,9 +34,14 @@ impl Endpoint {
         self.host.parse().ok()
     }
 
-    /// For the start, when nobody waits.
+    /// Every address that the name has now. Blocks while the system's resolver is asked: for the start, when nobody waits.
     pub fn resolve_blocking(&self) -> io::Result<Vec<SocketAddr>> {
-        HostPort::new(&self.host, self.port).resolve()
+        if let Some((address, zone)) = self.host.split_once('%')
+            && let Ok(address) = address.parse()
+        {
+            return Ok(vec![SocketAddrV6::new(address, self.port, 0, scope_id(zone)?).into()]);
+        }
+        Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
     }
 
     /// Asks the resolver anew, so that a changed `/etc/hosts` counts from the next attempt on.
@@ -83,6 +88,17 @@ impl Endpoint {
     }
 }
 
+/// The index of the interface that an IPv6 address names behind its `%`, by number or by name.
+fn scope_id(zone: &str) -> io::Result<u32> {
+    if let Ok(index) = zone.parse() {
+        return Ok(index);
+    }
+    let index = std::fs::read_to_string(format!("/sys/class/net/{zone}/ifindex"));
+    index.ok().and_then(|index| index.trim().parse().ok()).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("there is no network interface {zone}"))
+    })
+}
+
 impl From<&HostPort> for Endpoint {
     fn from(at: &HostPort) -> Endpoint {
         Endpoint { host: at.host.clone(), port: at.port }
@@ -120,5 +136,14 @@ mod tests {
         assert_eq!(name.shown(at), "test-broker01/54.180.104.155:3888");
         assert_eq!(name.shown(None), "test-broker01/<unresolved>:3888");
         assert_eq!(Endpoint::new("127.0.0.1", 1).shown(None), "/127.0.0.1:1");
+    }
+
+    #[test]
+    fn an_address_may_name_its_interface() {
+        let resolved = |host: &str| Endpoint::new(host, 2181).resolve_blocking();
+        assert_eq!(resolved("0:0:0:0:0:0:0:1%7").unwrap(), ["[::1%7]:2181".parse().unwrap()]);
+        assert_eq!(resolved("::1").unwrap(), ["[::1]:2181".parse().unwrap()]);
+        let why = resolved("::1%nothere").unwrap_err().to_string();
+        assert_eq!(why, "there is no network interface nothere");
     }
 }

@@ -1,6 +1,5 @@
 //! What a leader makes sure of before it vouches for an epoch.
 
-use crate::config::{Ensemble, Role};
 use crate::event::{ConnId, Effect, Event, LinkId, Now};
 use crate::peer::Recovered;
 use crate::{Database, Peer};
@@ -16,8 +15,7 @@ struct Server {
 
 impl Server {
     fn new() -> Server {
-        let members = (1..=3).map(|sid| (sid, Role::Participant)).collect();
-        let ensemble = Ensemble { members, text: "version=0".into(), version: 0 };
+        let ensemble = crate::config::tests::ensemble(&[1, 2, 3], &[]);
         let recovered = Recovered {
             database: Database::new(),
             last_logged: 0,

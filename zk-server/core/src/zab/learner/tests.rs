@@ -1,6 +1,5 @@
 //! A follower whose leader goes away in the middle of its bring-up: what it then says of its own history.
 
-use crate::config::{Ensemble, Role};
 use crate::event::{Effect, Event, LinkId, Now};
 use crate::peer::Recovered;
 use crate::{Database, Peer};
@@ -42,8 +41,7 @@ struct Follower {
 impl Follower {
     /// Has found the leader of epoch 2, and waits for DIFF, TRUNC or SNAP.
     fn choosing() -> Follower {
-        let members = (1..=3).map(|sid| (sid, Role::Participant)).collect();
-        let ensemble = Ensemble { members, text: "version=0".into(), version: 0 };
+        let ensemble = crate::config::tests::ensemble(&[1, 2, 3], &[]);
         let recovered = Recovered {
             database: database(&own()),
             last_logged: zxid(1, 2),

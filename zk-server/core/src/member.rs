@@ -1,11 +1,9 @@
 //! `server.N=host:quorumPort:electionPort[:role][;[clientHost:]clientPort]`, and the text that servers compare.
 
+use crate::config::Role;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
-use std::net::{SocketAddr, SocketAddrV6, ToSocketAddrs};
 use wire::zk::Sid;
-use zk_core::config::{Ensemble, Role};
 
 /// A host by name or address and a port. Names are resolved at each use, never kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,27 +17,6 @@ impl HostPort {
     pub fn new(host: &str, port: u16) -> HostPort {
         HostPort { host: host.into(), port }
     }
-
-    /// Every address that the name has now. Blocks while the system's resolver is asked.
-    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        if let Some((address, zone)) = self.host.split_once('%')
-            && let Ok(address) = address.parse()
-        {
-            return Ok(vec![SocketAddrV6::new(address, self.port, 0, scope_id(zone)?).into()]);
-        }
-        Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
-    }
-}
-
-/// The index of the interface that an IPv6 address names behind its `%`, by number or by name.
-fn scope_id(zone: &str) -> io::Result<u32> {
-    if let Ok(index) = zone.parse() {
-        return Ok(index);
-    }
-    let index = std::fs::read_to_string(format!("/sys/class/net/{zone}/ifindex"));
-    index.ok().and_then(|index| index.trim().parse().ok()).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, format!("there is no network interface {zone}"))
-    })
 }
 
 /// As Java's servers write it: IPv6 addresses in brackets.
@@ -140,19 +117,8 @@ impl fmt::Display for Member {
     }
 }
 
-/// The members as the core knows them, with the text that travels in votes and NEWLEADER.
-pub fn ensemble(members: &BTreeMap<Sid, Member>, version: i64) -> Ensemble {
-    let mut text = String::new();
-    for sid in hash_order(members) {
-        text += &format!("server.{sid}={}\n", members[&sid]);
-    }
-    text += &format!("version={version:x}");
-    let roles = members.iter().map(|(sid, member)| (*sid, member.role)).collect();
-    Ensemble { members: roles, text: text.into(), version }
-}
-
 /// Java's servers write the lines in the order of a `HashMap<Long, _>`: ascending until an id outgrows the table.
-fn hash_order(members: &BTreeMap<Sid, Member>) -> Vec<Sid> {
+pub(crate) fn hash_order(members: &BTreeMap<Sid, Member>) -> Vec<Sid> {
     let mut slots = 16;
     while members.len() * 4 > slots * 3 {
         slots *= 2;
@@ -185,15 +151,6 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_name_its_interface() {
-        let resolved = |host: &str| HostPort::new(host, 2181).resolve();
-        assert_eq!(resolved("0:0:0:0:0:0:0:1%7").unwrap(), ["[::1%7]:2181".parse().unwrap()]);
-        assert_eq!(resolved("::1").unwrap(), ["[::1]:2181".parse().unwrap()]);
-        let why = resolved("::1%nothere").unwrap_err().to_string();
-        assert_eq!(why, "there is no network interface nothere");
-    }
-
-    #[test]
     fn a_wrong_line_is_told_what_is_right() {
         let check = |spec: &str, part: &str| {
             let message = canonical(spec).unwrap_err();
@@ -207,18 +164,6 @@ mod tests {
         check("h:1:2:boss", "Unrecognised peertype: boss");
         check("h:1:1", "must be different");
         check("h:1:2|i:1:2", "Multiple address feature is disabled");
-    }
-
-    #[test]
-    fn the_text_of_an_ensemble_ends_in_its_version_without_a_newline() {
-        let members = [3, 1, 2].map(|n| (n, Member::parse(n, &format!("h{n}:2888:3888")).unwrap()));
-        let ensemble = ensemble(&members.into(), 0x1_0000_0000);
-        assert_eq!(
-            &*ensemble.text,
-            "server.1=h1:2888:3888:participant\nserver.2=h2:2888:3888:participant\n\
-             server.3=h3:2888:3888:participant\nversion=100000000"
-        );
-        assert_eq!(ensemble.voters().count(), 3);
     }
 
     #[test]
