@@ -5,6 +5,7 @@ use super::shell::Snapping;
 use std::collections::VecDeque;
 use zk_core::config::Ensemble;
 use zk_core::member::Member;
+use zk_core::quorums::Quorums;
 use zk_core::{CoreConfig, Event, Now, Peer};
 
 /// Milliseconds per tick: short, so that time-outs come often.
@@ -77,7 +78,7 @@ pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<Co
         let spec = format!("127.0.0.1:{}:{}:{role}", 2000 + sid, 3000 + sid);
         (sid as i64, Member::parse(sid as i64, &spec).expect("it has the form of a line"))
     };
-    let ensemble = Ensemble::new((1..=servers).map(member).collect(), 0);
+    let ensemble = Ensemble::new((1..=servers).map(member).collect(), Quorums::Majority, 0);
     let config = |sid: usize| CoreConfig {
         myid: sid as i64,
         ensemble: (servers > 1).then(|| ensemble.clone()),

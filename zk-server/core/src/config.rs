@@ -1,9 +1,10 @@
 //! What the core needs to know of zoo.cfg. Addresses are the shell's; here servers are ids.
 
-use crate::member::{Member, hash_order};
+use crate::member::Member;
+use crate::quorums::{Quorums, hash_order};
 use std::collections::BTreeMap;
 use wire::Str;
-use wire::zk::Sid;
+use wire::zk::{Sid, Zxid};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoreConfig {
@@ -57,11 +58,12 @@ impl Default for Reaping {
     }
 }
 
-/// The members, and the text by which servers tell each other of them.
+/// The members, who of them decide, and the text by which servers tell each other of all that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ensemble {
     pub members: BTreeMap<Sid, Member>,
-    /// Canonical `server.N=...` lines and `version=<hex>`: votes and NEWLEADER carry it.
+    pub quorums: Quorums,
+    /// Canonical lines, `server.N=...`, `group.N` and `weight.N`, `version=<hex>`: votes and NEWLEADER carry it.
     pub text: Str,
     pub version: i64,
 }
@@ -73,13 +75,13 @@ pub enum Role {
 }
 
 impl Ensemble {
-    pub fn new(members: BTreeMap<Sid, Member>, version: i64) -> Ensemble {
+    pub fn new(members: BTreeMap<Sid, Member>, quorums: Quorums, version: i64) -> Ensemble {
         let mut text = String::new();
-        for sid in hash_order(&members) {
+        for sid in hash_order(members.keys().copied()) {
             text += &format!("server.{sid}={}\n", members[&sid]);
         }
-        text += &format!("version={version:x}");
-        Ensemble { members, text: text.into(), version }
+        text += &format!("{quorums}version={version:x}");
+        Ensemble { members, quorums, text: text.into(), version }
     }
 
     pub fn role(&self, sid: Sid) -> Option<Role> {
@@ -94,9 +96,26 @@ impl Ensemble {
         self.members.iter().filter(|(_, member)| member.role == Role::Participant).map(|(sid, _)| *sid)
     }
 
-    /// More than half of the voters are among `sids`.
+    /// `sids`, each named once, are enough to decide.
     pub fn is_quorum(&self, sids: impl Iterator<Item = Sid>) -> bool {
-        sids.filter(|sid| self.is_voter(*sid)).count() > self.voters().count() / 2
+        let voters = sids.filter(|sid| self.is_voter(*sid));
+        match &self.quorums {
+            Quorums::Majority => voters.count() > self.voters().count() / 2,
+            Quorums::Hierarchical(groups) => groups.is_quorum(voters),
+        }
+    }
+
+    /// Whether a server of this id may be elected: one whose vote weighs nothing may not.
+    pub fn may_lead(&self, sid: Sid) -> bool {
+        self.is_voter(sid) && self.quorums.weight(sid) > 0
+    }
+
+    /// The largest zxid that a quorum has reached, of what each voter has.
+    pub fn reached(&self, of: impl Fn(Sid) -> Zxid) -> Zxid {
+        let mut all: Vec<(Zxid, Sid)> = self.voters().map(|sid| (of(sid), sid)).collect();
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        let quorum = (1..=all.len()).find(|n| self.is_quorum(all[..*n].iter().map(|(_, sid)| *sid)));
+        quorum.map_or(0, |n| all[n - 1].0)
     }
 }
 
@@ -106,18 +125,38 @@ pub(crate) mod tests {
 
     /// Servers at ports of their own.
     pub(crate) fn ensemble(voters: &[Sid], observers: &[Sid]) -> Ensemble {
+        grouped(&[], voters, observers)
+    }
+
+    /// The same with lines such as `group.1=1:2`.
+    pub(crate) fn grouped(lines: &[&str], voters: &[Sid], observers: &[Sid]) -> Ensemble {
+        let members = members(voters, observers);
+        let quorums = crate::quorums::tests::read(lines, &members).unwrap();
+        Ensemble::new(members, quorums, 0)
+    }
+
+    pub(crate) fn members(voters: &[Sid], observers: &[Sid]) -> BTreeMap<Sid, Member> {
         let member = |sid: Sid, role| {
             let spec = format!("h{sid}:2888:3888:{role}");
             (sid, Member::parse(sid, &spec).expect("it has the form of a line"))
         };
         let voters = voters.iter().map(|sid| member(*sid, "participant"));
-        Ensemble::new(voters.chain(observers.iter().map(|sid| member(*sid, "observer"))).collect(), 0)
+        voters.chain(observers.iter().map(|sid| member(*sid, "observer"))).collect()
+    }
+
+    #[test]
+    fn what_a_quorum_has_is_the_least_of_what_its_members_have() {
+        let majority = ensemble(&[1, 2, 3], &[9]);
+        assert_eq!(majority.reached(|sid| [0, 5, 7, 6][sid as usize]), 6);
+        let groups = grouped(&["group.1=1:2:3", "weight.1=3"], &[1, 2, 3], &[9]);
+        assert_eq!(groups.reached(|sid| [0, 5, 7, 6][sid as usize]), 5);
+        assert!(groups.is_quorum([1, 9].into_iter()) && !groups.is_quorum([2, 3, 9].into_iter()));
     }
 
     #[test]
     fn the_text_of_an_ensemble_ends_in_its_version_without_a_newline() {
         let members = [3, 1, 2].map(|n| (n, Member::parse(n, &format!("h{n}:2888:3888")).unwrap()));
-        let ensemble = Ensemble::new(members.into(), 0x1_0000_0000);
+        let ensemble = Ensemble::new(members.into(), Quorums::Majority, 0x1_0000_0000);
         assert_eq!(
             &*ensemble.text,
             "server.1=h1:2888:3888:participant\nserver.2=h2:2888:3888:participant\n\

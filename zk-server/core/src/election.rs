@@ -29,13 +29,6 @@ pub struct Vote {
     pub peer_epoch: i64,
 }
 
-impl Vote {
-    fn is_better_than(&self, other: &Vote) -> bool {
-        let rank = |vote: &Vote| (vote.peer_epoch, vote.zxid, vote.leader);
-        rank(self) > rank(other)
-    }
-}
-
 /// What a server said last: its vote, and what it was when it said so.
 #[derive(Debug, Clone, Copy)]
 struct Heard {
@@ -188,7 +181,7 @@ impl Election {
         if !self.ensemble.is_voter(vote.leader) || vote.zxid == -1 || self.own.zxid == -1 {
             return None;
         }
-        if self.decide_at.is_some() && !vote.is_better_than(&self.vote) && vote != self.vote {
+        if self.decide_at.is_some() && !self.is_better(&vote, &self.vote) && vote != self.vote {
             self.waiting.insert(from);
             return None;
         }
@@ -196,9 +189,9 @@ impl Election {
             self.round = vote.round;
             self.own.round = vote.round;
             self.votes.clear();
-            self.vote = if vote.is_better_than(&self.own) { vote } else { self.own };
+            self.vote = if self.is_better(&vote, &self.own) { vote } else { self.own };
             self.broadcast(out);
-        } else if vote.is_better_than(&self.vote) {
+        } else if self.is_better(&vote, &self.vote) {
             self.vote = vote;
             self.broadcast(out);
         }
@@ -225,6 +218,12 @@ impl Election {
             return Some(leader);
         }
         None
+    }
+
+    /// Nobody changes over to a server whose vote weighs nothing.
+    fn is_better(&self, vote: &Vote, than: &Vote) -> bool {
+        let rank = |vote: &Vote| (vote.peer_epoch, vote.zxid, vote.leader);
+        self.ensemble.may_lead(vote.leader) && rank(vote) > rank(than)
     }
 
     fn leads(&self, heard: &BTreeMap<Sid, Heard>, vote: Vote) -> bool {
@@ -453,6 +452,26 @@ mod tests {
         election.start(-1, 0, at(0), &mut out);
         election.on_vote(2, &said(PeerState::Looking, 2, 5, 1, 1), at(1), &mut out);
         assert_eq!(election.vote.leader, 1);
+    }
+
+    #[test]
+    fn a_server_that_weighs_nothing_is_never_preferred() {
+        let lines = ["group.1=1:2:3", "group.2=4:5", "weight.4=0", "weight.5=0"];
+        let ensemble = crate::config::tests::grouped(&lines, &[1, 2, 3, 4, 5], &[]);
+        let weighed = |me| crate::zab::tests::config(me, Some(ensemble.clone()));
+        let mut out = vec![];
+        let mut election = Election::new(&weighed(1));
+        election.start(5, 1, at(0), &mut out);
+        election.on_vote(5, &said(PeerState::Looking, 5, 9, 1, 2), at(1), &mut out);
+        assert_eq!(election.vote.leader, 1);
+        election.on_vote(2, &said(PeerState::Looking, 2, 5, 1, 1), at(2), &mut out);
+        assert_eq!(election.vote.leader, 2);
+        assert_eq!(election.tick(at(202), &mut out), Some(2), "4 and 5 need not agree");
+
+        let mut weightless = Election::new(&weighed(5));
+        weightless.start(9, 2, at(0), &mut out);
+        weightless.on_vote(4, &said(PeerState::Looking, 5, 9, 1, 2), at(1), &mut out);
+        assert_eq!(weightless.tick(at(201), &mut out), None, "what weighs nothing makes no quorum");
     }
 
     #[test]

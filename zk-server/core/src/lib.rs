@@ -20,6 +20,7 @@ pub mod member;
 mod path;
 pub mod peer;
 pub mod prepare;
+pub mod quorums;
 mod quota;
 #[cfg(test)]
 mod recorded;

@@ -1,7 +1,6 @@
 //! `server.N=host:quorumPort:electionPort[:role][;[clientHost:]clientPort]`, and the text that servers compare.
 
 use crate::config::Role;
-use std::collections::BTreeMap;
 use std::fmt;
 use wire::zk::Sid;
 
@@ -117,21 +116,6 @@ impl fmt::Display for Member {
     }
 }
 
-/// Java's servers write the lines in the order of a `HashMap<Long, _>`: ascending until an id outgrows the table.
-pub(crate) fn hash_order(members: &BTreeMap<Sid, Member>) -> Vec<Sid> {
-    let mut slots = 16;
-    while members.len() * 4 > slots * 3 {
-        slots *= 2;
-    }
-    let slot = |sid: &Sid| {
-        let hash = (*sid ^ (*sid as u64 >> 32) as i64) as u32;
-        (hash ^ hash >> 16) as usize & (slots - 1)
-    };
-    let mut sids: Vec<Sid> = members.keys().copied().collect();
-    sids.sort_by_key(slot);
-    sids
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,11 +148,5 @@ mod tests {
         check("h:1:2:boss", "Unrecognised peertype: boss");
         check("h:1:1", "must be different");
         check("h:1:2|i:1:2", "Multiple address feature is disabled");
-    }
-
-    #[test]
-    fn ids_beyond_the_table_come_in_java_s_order() {
-        let members = [1, 2, 16, 33].map(|n| (n, Member::parse(n, "h:1:2").unwrap()));
-        assert_eq!(hash_order(&members.into()), [16, 1, 33, 2]);
     }
 }

@@ -204,12 +204,6 @@ pub static BUILT_IN_PROVIDERS: &[&str] = &[
 /// The package of ZooKeeper's own; those that are not here yet are refused.
 const ZOOKEEPER_PROVIDERS: &str = "org.apache.zookeeper.server.auth.";
 
-/// Prefixes of keys that split the ensemble.
-pub static REFUSED_PREFIXES: &[(&str, &str)] = &[
-    ("group.", "hierarchical quorums are not supported yet: remove the group and weight lines"),
-    ("weight.", "hierarchical quorums are not supported yet: remove the group and weight lines"),
-];
-
 /// Keys of ZooKeeper that change nothing that this server promises; each given one is told in the log.
 pub static WITHOUT_EFFECT: &[&str] = &[
     "syncEnabled",
@@ -291,8 +285,7 @@ pub fn refusal(entry: &Entry) -> Option<ConfigError> {
     if is_provider && !BUILT_IN_PROVIDERS.contains(&value) {
         return Some(entry.error(format!("`{value}`: this scheme is not supported yet: remove this line")));
     }
-    let by_prefix = REFUSED_PREFIXES.iter().find(|(prefix, _)| entry.key.starts_with(prefix));
-    by_prefix.map(|(_, why)| entry.error(*why))
+    None
 }
 
 /// A key that ZooKeeper knows and this server does not need.

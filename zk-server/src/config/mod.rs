@@ -15,6 +15,7 @@ use wire::zk::Sid;
 use zk_core::CoreConfig;
 use zk_core::config::{Ensemble, Reaping, Role};
 pub use zk_core::member::{HostPort, Member};
+use zk_core::quorums::{QuorumLines, Quorums};
 
 /// Everything that a server is told by its operator.
 #[derive(Debug, Clone)]
@@ -163,6 +164,7 @@ impl Config {
     /// The `server.N` lines, `myid`, and what has to hold between them.
     fn join_ensemble(&mut self, written: &Properties, settings: &Settings) -> Result<(), ConfigError> {
         let mut members = read_members(written)?;
+        let quorums = read_quorums(written, &members)?;
         let version = match written.get("version") {
             Some(entry) => i64::from_str_radix(entry.value.trim(), 16)
                 .map_err(|_| entry.error(format!("`{}` is not a hexadecimal number", entry.value)))?,
@@ -202,7 +204,7 @@ impl Config {
             return Err(settings.error("extendedTypesEnabled", "server ids above 254 cannot have TTL nodes"));
         }
         self.core.myid = myid;
-        self.core.ensemble = Some(Ensemble::new(members.clone(), version));
+        self.core.ensemble = Some(Ensemble::new(members.clone(), quorums, version));
         self.members = members;
         Ok(())
     }
@@ -259,7 +261,7 @@ fn settings(written: &Properties, jvm_flags: &str) -> Result<Settings, ConfigErr
 
 fn tell_unused(entry: &Entry) {
     let Entry { key, origin, .. } = entry;
-    if key.starts_with("server.") || key == "version" {
+    if key.starts_with("server.") || QuorumLines::is_one(key) || key == "version" {
         return;
     }
     match keys::suggestion(key) {
@@ -489,6 +491,15 @@ fn read_members(written: &Properties) -> Result<BTreeMap<Sid, Member>, ConfigErr
         members.insert(sid, Member::parse(sid, entry.value.trim()).map_err(|wrong| entry.error(wrong))?);
     }
     Ok(members)
+}
+
+/// The `group.N` and `weight.N` lines.
+fn read_quorums(written: &Properties, members: &BTreeMap<Sid, Member>) -> Result<Quorums, ConfigError> {
+    let mut lines = QuorumLines::default();
+    for entry in written.iter().filter(|entry| QuorumLines::is_one(&entry.key)) {
+        lines.read(&entry.key, &entry.value).map_err(|wrong| entry.error(wrong))?;
+    }
+    lines.finish(members).map_err(ConfigError::new)
 }
 
 /// Whether the list makes an ensemble, and not one server that runs by itself.

@@ -107,7 +107,6 @@ fn what_would_silently_be_less_safe_is_refused() {
         "dynamicConfigFile=/x",
         "quorum.auth.enableSasl=true",
         "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
-        "group.1=1:2",
         "audit.enable=true",
         "snapshot.compression.method=snappy",
     ] {
@@ -118,6 +117,21 @@ fn what_would_silently_be_less_safe_is_refused() {
         .unwrap();
     let flagged = Home::new("1").load("dataDir=@\n", "-Dzookeeper.audit.enable=true").unwrap_err();
     assert!(flagged.starts_with("JVMFLAGS: audit.enable: "), "{flagged}");
+}
+
+#[test]
+fn groups_and_weights_decide_and_stand_in_the_text() {
+    let config = load(&format!("{THREE}group.1=1:2\ngroup.2=3\nweight.3=0\n")).unwrap();
+    let ensemble = config.core.ensemble.unwrap();
+    assert!(ensemble.text.ends_with(
+        "server.3=test-broker02:2888:3888:participant\ngroup.1=1:2\ngroup.2=3\nweight.1=1\nweight.2=1\nweight.3=0\n\
+         version=0"
+    ));
+    assert!(ensemble.is_quorum([1, 2].into_iter()) && !ensemble.is_quorum([1, 3].into_iter()));
+    let message = load(&format!("{THREE}group.1=1:2\ngroup.2=2:3\n")).unwrap_err();
+    assert_eq!(message, "zoo.cfg:10: group.2: Server 2 is in multiple groups");
+    let message = load(&format!("{THREE}group.1=1:2\n")).unwrap_err();
+    assert_eq!(message, "zoo.cfg: Server 3 is not in a group");
 }
 
 #[test]

@@ -456,19 +456,12 @@ impl Leader {
         }
     }
 
-    /// The last zxid that more than half of the voters have logged. Logs are in order: having one is having all before.
+    /// The last zxid that a quorum has logged. Logs are in order: having one is having all before.
     fn logged_by_quorum(&self, server: &Server) -> Zxid {
-        let mut logged: Vec<Zxid> = self
-            .ensemble
-            .voters()
-            .map(|sid| {
-                let acked =
-                    || self.links.values().filter(|link| link.sid == sid).map(|link| link.acked).max();
-                if sid == self.me { server.history.durable() } else { acked().unwrap_or(0) }
-            })
-            .collect();
-        logged.sort_unstable_by(|a, b| b.cmp(a));
-        logged.get(logged.len() / 2).copied().unwrap_or(0)
+        self.ensemble.reached(|sid| {
+            let acked = || self.links.values().filter(|link| link.sid == sid).map(|link| link.acked).max();
+            if sid == self.me { server.history.durable() } else { acked().unwrap_or(0) }
+        })
     }
 
     pub fn on_durable(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
