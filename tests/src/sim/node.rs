@@ -87,16 +87,15 @@ pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<Co
         sync_limit: 5,
         session_ms_min: 400,
         session_ms_max: 20_000,
-        super_digest: None,
-        skip_acl: false,
+        auth: Default::default(),
         extended_types: true,
+        emulate_353: false,
         enforce_quota: false,
         digest: true,
         sessionless_ms: 10_000,
         commit_log_count,
         jute_max: 0xf_ffff,
         reaping: zk_core::config::Reaping::default(),
-        ensemble_names: None,
     };
     (1..=servers).map(config).collect()
 }

@@ -1,6 +1,6 @@
 //! Who may do what: the table of distinct ACLs, the check of a request, and what a client's ACL is turned into.
 
-use crate::auth;
+use crate::auth::{self, AuthRules};
 use crate::hash::Map;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -143,23 +143,23 @@ fn encode(acl: &[Acl]) -> Bytes {
 }
 
 /// Whether `ids` may do what needs one of the `wanted` permissions. The open and the empty ACL allow everything, and
-/// so does the scheme `super`.
-pub fn allows(acl: Option<&[Acl]>, wanted: i32, ids: &[Id]) -> bool {
-    let Some(acl) = acl else { return true };
+/// so do the scheme `super` and `skipACL`.
+pub fn allows(rules: &AuthRules, acl: Option<&[Acl]>, wanted: i32, ids: &[Id]) -> bool {
+    let Some(acl) = acl.filter(|_| !rules.skip_acl) else { return true };
     if acl.is_empty() || ids.iter().any(|id| id.scheme == "super") {
         return true;
     }
     acl.iter().filter(|entry| entry.perms & wanted != 0).any(|entry| {
         is_world(&entry.id)
-            || ids
-                .iter()
-                .any(|id| id.scheme == entry.id.scheme && auth::matches(&id.scheme, &id.id, &entry.id.id))
+            || ids.iter().any(|id| {
+                id.scheme == entry.id.scheme && auth::matches(rules, &id.scheme, &id.id, &entry.id.id)
+            })
     })
 }
 
 /// What a client's ACL becomes in the transaction: no duplicates, `auth:` replaced by the client's own ids.
 /// Anything without a provider or with a malformed id is refused with -114.
-pub fn fix_up(acl: &[Acl], ids: &[Id]) -> Result<Vec<Acl>, i32> {
+pub fn fix_up(rules: &AuthRules, acl: &[Acl], ids: &[Id]) -> Result<Vec<Acl>, i32> {
     let mut fixed = Vec::with_capacity(acl.len());
     for (at, entry) in acl.iter().enumerate() {
         if acl[..at].contains(entry) {
@@ -169,12 +169,12 @@ pub fn fix_up(acl: &[Acl], ids: &[Id]) -> Result<Vec<Acl>, i32> {
             fixed.push(entry.clone());
         } else if entry.id.scheme == "auth" {
             let before = fixed.len();
-            let own = ids.iter().filter(|id| auth::is_authenticated(&id.scheme));
+            let own = ids.iter().filter(|id| auth::is_authenticated(rules, &id.scheme));
             fixed.extend(own.map(|id| Acl { perms: entry.perms, id: id.clone() }));
             if fixed.len() == before {
                 return Err(err::INVALID_ACL);
             }
-        } else if auth::is_valid(&entry.id.scheme, &entry.id.id) {
+        } else if auth::is_valid(rules, &entry.id.scheme, &entry.id.id) {
             fixed.push(entry.clone());
         } else {
             return Err(err::INVALID_ACL);
@@ -208,18 +208,24 @@ mod tests {
     fn an_entry_counts_when_any_wanted_bit_is_set() {
         let ids = [acl(0, "digest", "bob:x").id];
         let list = [acl(perm::ADMIN, "digest", "bob:x"), acl(perm::READ, "digest", "ann:y")];
-        assert!(allows(Some(&list), perm::READ | perm::ADMIN, &ids));
-        assert!(!allows(Some(&list), perm::READ, &ids));
-        assert!(allows(Some(&list), perm::READ, &[acl(0, "super", "").id]));
-        assert!(allows(Some(&[]), perm::READ, &[]));
+        assert!(allows(&AuthRules::default(), Some(&list), perm::READ | perm::ADMIN, &ids));
+        assert!(!allows(&AuthRules::default(), Some(&list), perm::READ, &ids));
+        assert!(allows(&AuthRules::default(), Some(&list), perm::READ, &[acl(0, "super", "").id]));
+        assert!(allows(&AuthRules::default(), Some(&[]), perm::READ, &[]));
     }
 
     #[test]
     fn fix_up_removes_duplicates_expands_auth_and_refuses_the_rest() {
         let ids = [acl(0, "ip", "127.0.0.1").id, acl(0, "digest", "bob:x").id];
         let open = world(perm::ALL);
-        assert_eq!(fix_up(&[open.clone(), open.clone()], &ids), Ok(vec![open.clone()]));
-        assert_eq!(fix_up(&[acl(3, "auth", "anything")], &ids), Ok(vec![acl(3, "digest", "bob:x")]));
+        assert_eq!(
+            fix_up(&AuthRules::default(), &[open.clone(), open.clone()], &ids),
+            Ok(vec![open.clone()])
+        );
+        assert_eq!(
+            fix_up(&AuthRules::default(), &[acl(3, "auth", "anything")], &ids),
+            Ok(vec![acl(3, "digest", "bob:x")])
+        );
         for refused in [
             vec![],
             vec![acl(3, "world", "someone")],
@@ -227,8 +233,8 @@ mod tests {
             vec![acl(3, "none", "x")],
             vec![acl(3, "ip", "::1")],
         ] {
-            assert_eq!(fix_up(&refused, &ids), Err(err::INVALID_ACL), "{refused:?}");
+            assert_eq!(fix_up(&AuthRules::default(), &refused, &ids), Err(err::INVALID_ACL), "{refused:?}");
         }
-        assert_eq!(fix_up(&[acl(3, "auth", "")], &ids[..1]), Err(err::INVALID_ACL));
+        assert_eq!(fix_up(&AuthRules::default(), &[acl(3, "auth", "")], &ids[..1]), Err(err::INVALID_ACL));
     }
 }

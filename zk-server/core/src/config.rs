@@ -1,5 +1,6 @@
 //! What the core needs to know of zoo.cfg. Addresses are the shell's; here servers are ids.
 
+use crate::auth::AuthRules;
 use crate::member::Member;
 use crate::quorums::{Quorums, hash_order};
 use std::collections::BTreeMap;
@@ -20,11 +21,12 @@ pub struct CoreConfig {
     pub sync_limit: u64,
     pub session_ms_min: i32,
     pub session_ms_max: i32,
-    /// `zookeeper.DigestAuthenticationProvider.superDigest`: `super:<base64 of SHA1>`.
-    pub super_digest: Option<Str>,
-    pub skip_acl: bool,
+    /// Who clients may say that they are, and what they have to say.
+    pub auth: AuthRules,
     /// TTL nodes are allowed (`extendedTypesEnabled`).
     pub extended_types: bool,
+    /// TTL nodes that 3.5.3 wrote are taken for what they are (`emulate353TTLNodes`).
+    pub emulate_353: bool,
     /// Hard quotas refuse what exceeds them (`enforceQuota`).
     pub enforce_quota: bool,
     /// Transactions carry the tree's digest (`digest.enabled`).
@@ -36,9 +38,6 @@ pub struct CoreConfig {
     /// Longest ustring or buffer of a request (`jute.maxbuffer` + its extra).
     pub jute_max: usize,
     pub reaping: Reaping,
-    /// The names of this ensemble, one of which a client must give that uses the scheme `ensemble`
-    /// (`ensembleAuthName`); empty: any will do. `None`: that scheme is not known.
-    pub ensemble_names: Option<Vec<Str>>,
 }
 
 /// How containers without children and TTL nodes past their time are removed (`znode.container.*`). Milliseconds.
@@ -175,16 +174,18 @@ pub(crate) mod tests {
             sync_limit: 5,
             session_ms_min: 4000,
             session_ms_max: 40_000,
-            super_digest: Some(Str::from_static("super:YW0smZw1fP8Plz4LetS54OLjO/8=")),
-            skip_acl: false,
+            auth: AuthRules {
+                super_digest: Some(Str::from_static("super:YW0smZw1fP8Plz4LetS54OLjO/8=")),
+                ..AuthRules::default()
+            },
             extended_types: true,
+            emulate_353: false,
             enforce_quota: false,
             digest: true,
             sessionless_ms: 10_000,
             commit_log_count: 500,
             jute_max: 2_097_150,
             reaping: Reaping::default(),
-            ensemble_names: None,
         }
     }
 }

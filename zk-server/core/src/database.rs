@@ -13,7 +13,7 @@ use crate::tree::{Lifetime, Node, NodeStat, Tree};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::Str;
 use wire::zk::txn::{Txn, TxnDigest};
-use wire::zk::{SessionId, Zxid, perm};
+use wire::zk::{SessionId, Stat, Zxid, perm};
 
 /// Which way the digest is calculated.
 pub const DIGEST_VERSION: i32 = 2;
@@ -58,6 +58,8 @@ pub struct Database {
     applied: Option<ZxidDigest>,
     digest_log: VecDeque<ZxidDigest>,
     digest_mismatches: u64,
+    /// Owners below zero are read as 3.5.3 meant them (`emulate353TTLNodes`).
+    emulates_353: bool,
 }
 
 impl Default for Database {
@@ -93,6 +95,7 @@ impl Database {
             applied: None,
             digest_log: VecDeque::new(),
             digest_mismatches: 0,
+            emulates_353: false,
         }
     }
 
@@ -143,6 +146,29 @@ impl Database {
         self.ephemerals.keys().filter(|session| !self.sessions.contains_key(session)).copied().collect()
     }
 
+    /// From now on, owners below zero are times to live: those of the nodes that are there, too.
+    pub fn emulate_353(&mut self) {
+        self.emulates_353 = true;
+        let below_zero: Vec<SessionId> = self.ephemerals.range(..0).map(|(owner, _)| *owner).collect();
+        let paths = below_zero.into_iter().filter_map(|owner| self.ephemerals.remove(&owner));
+        self.ttls.extend(paths.flatten().collect::<Vec<_>>());
+    }
+
+    /// What a node's owner says about its end.
+    pub fn lifetime(&self, owner: i64) -> Lifetime {
+        if self.emulates_353 { Lifetime::of_353(owner) } else { Lifetime::of(owner) }
+    }
+
+    /// A node's figures, as clients see them.
+    pub fn stat(&self, node: &Node) -> Stat {
+        self.shown(node.stat())
+    }
+
+    fn shown(&self, stat: Stat) -> Stat {
+        let hidden = self.emulates_353 && stat.ephemeral_owner < 0;
+        Stat { ephemeral_owner: if hidden { 0 } else { stat.ephemeral_owner }, ..stat }
+    }
+
     pub fn node(&self, path: &str) -> Option<&Node> {
         self.tree.get(path)
     }
@@ -162,11 +188,11 @@ impl Database {
                 node.node_stat().cversion > 0 || (never_used_ms != 0 && age(node) > never_used_ms)
             })
         });
-        let ttls = self.ttls.iter().filter(|path| {
-            childless(path).is_some_and(
-                |node| matches!(node.lifetime(), Lifetime::Ttl(ttl) if ttl != 0 && age(node) > ttl),
-            )
-        });
+        let outlived = |node: &Node| {
+            let lifetime = self.lifetime(node.node_stat().ephemeral_owner);
+            matches!(lifetime, Lifetime::Ttl(ttl) if ttl != 0 && age(node) > ttl)
+        };
+        let ttls = self.ttls.iter().filter(|path| childless(path).is_some_and(outlived));
         containers.chain(ttls).map(|path| Str::from(&**path)).collect()
     }
 
@@ -219,6 +245,20 @@ impl Database {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_3_5_3_gave_a_time_to_live_is_no_session_s_once_that_is_emulated() {
+        let mut db = Database::new();
+        let stat = NodeStat::created(1, 1000, Lifetime::Session(i64::MIN | 100));
+        db.tree.insert("/old", None, crate::acl::OPEN, stat);
+        db.enlist("/old", Lifetime::of(stat.ephemeral_owner));
+        assert_eq!(db.orphaned_sessions(), [i64::MIN | 100]);
+        db.emulate_353();
+        assert_eq!((db.orphaned_sessions(), db.ephemerals_count()), (vec![], 0));
+        assert_eq!(db.stat(db.node("/old").unwrap()).ephemeral_owner, 0);
+        assert!(db.reapable(1100, 0).is_empty());
+        assert_eq!(db.reapable(1101, 0), ["/old"]);
+    }
 
     #[test]
     fn a_fresh_tree_has_the_figures_of_the_real_server() {

@@ -9,9 +9,10 @@
 //! * `database` (`tree`, `acl`): transaction -> state, and the state as a snapshot.
 
 pub mod acl;
-mod auth;
+pub mod auth;
 pub mod config;
 pub mod database;
+mod digest_alg;
 pub mod election;
 pub mod event;
 pub mod front;

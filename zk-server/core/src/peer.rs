@@ -93,7 +93,10 @@ pub struct Peer {
 impl Peer {
     /// The first [`Event::Tick`] starts the election, or the standalone server.
     pub fn new(config: CoreConfig, recovered: Recovered) -> Peer {
-        let Recovered { database, last_logged, recent, accepted_epoch, current_epoch } = recovered;
+        let Recovered { mut database, last_logged, recent, accepted_epoch, current_epoch } = recovered;
+        if config.emulate_353 {
+            database.emulate_353();
+        }
         Peer {
             election: config.ensemble.is_some().then(|| Election::new(&config)),
             server: Server {
@@ -161,7 +164,7 @@ impl Peer {
             Event::Truncated { database } => match &mut self.role {
                 Role::Learning(learner) => return learner.on_truncated(*database, server, now, out),
                 Role::Cutting => {
-                    server.history.truncated(*database);
+                    server.history.truncated(server.adopt(*database));
                     server.replacements += 1;
                     self.look(now, out);
                     return Ok(());

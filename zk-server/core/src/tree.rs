@@ -96,6 +96,16 @@ impl Lifetime {
         }
     }
 
+    /// As [`Lifetime::of`], for owners that 3.5.3 wrote: whatever is below zero is a time to live. So is, alas, a session
+    /// of a server whose id is above 127.
+    pub fn of_353(owner: i64) -> Lifetime {
+        match owner {
+            CONTAINER_OWNER => Lifetime::Container,
+            ttl if ttl < 0 => Lifetime::Ttl(ttl & TTL_MAX),
+            _ => Lifetime::of(owner),
+        }
+    }
+
     pub fn to_owner(self) -> i64 {
         match self {
             Lifetime::Persistent => 0,
@@ -341,6 +351,17 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_3_5_3_wrote_is_a_time_to_live() {
+        let owner = i64::MIN | 100;
+        assert_eq!(Lifetime::of(owner), Lifetime::Session(owner));
+        assert_eq!(Lifetime::of_353(owner), Lifetime::Ttl(100));
+        assert_eq!(Lifetime::of_353(Lifetime::Ttl(7).to_owner()), Lifetime::Ttl(7));
+        for same in [0, 5, i64::MIN] {
+            assert_eq!(Lifetime::of_353(same), Lifetime::of(same));
+        }
+    }
 
     #[test]
     fn lifetimes_survive_their_encoding() {

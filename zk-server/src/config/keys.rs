@@ -73,12 +73,17 @@ pub static PROPERTIES: &[Opt] = &[
     Opt::int("fsync.warningthresholdms", "1000", 0, i64::MAX, "Milliseconds of a sync that get a warning."),
     Opt::int("maxBatchSize", "1000", 0, INT_MAX, "Transactions of a batch of the log; 0: no limit."),
     Opt::bool("extendedTypesEnabled", "false", "TTL nodes are allowed; server ids are at most 254."),
+    Opt::bool("emulate353TTLNodes", "false", "TTL nodes that 3.5.3 wrote are told by its own encoding."),
     Opt::bool("enforceQuota", "false", "Writes that exceed a hard quota are refused."),
     Opt::choice("skipACL", "no", &["yes", "no"], "ACLs are not checked."),
     Opt::text(
         "DigestAuthenticationProvider.superDigest",
-        "super:<base64 of SHA1>: the identity that may do all.",
+        "super:<base64 of the hash>: the identity that may do all.",
     ),
+    Opt::bool("DigestAuthenticationProvider.enabled", "true", "There is a scheme `digest`."),
+    Opt::text("DigestAuthenticationProvider.digestAlg", "The hash of the scheme `digest`.").or("SHA1"),
+    Opt::bool("enforce.auth.enabled", "false", "Clients need an id of one of enforce.auth.schemes."),
+    Opt::list("enforce.auth.schemes", "", "Schemes of which each client needs one."),
     Opt::bool("clientTcpKeepAlive", "false", "SO_KEEPALIVE on clients' sockets."),
     Opt::bool("tcpKeepAlive", "false", "SO_KEEPALIVE on election sockets."),
     Opt::int("nio.sessionlessCnxnTimeout", "10000", 0, INT_MAX, "Milliseconds of life without a session."),
@@ -158,7 +163,6 @@ pub static REFUSED: &[Refused] = &[
     refused("quorum.auth.serverRequireSasl", OFF, SASL),
     refused("quorum.auth.learnerRequireSasl", OFF, SASL),
     refused("sessionRequireClientSASLAuth", OFF, CLIENT_SASL),
-    refused("enforce.auth.enabled", OFF, "enforced authentication is not supported yet: remove this line"),
     refused(
         "observerMasterPort",
         &["0", "-1"],
@@ -168,17 +172,6 @@ pub static REFUSED: &[Refused] = &[
         "oraclePath",
         &[],
         "oracle quorums are not supported yet: remove this line and use three servers",
-    ),
-    refused("emulate353TTLNodes", OFF, "the TTL encoding of 3.5.3 is not supported: remove this line"),
-    refused(
-        "DigestAuthenticationProvider.enabled",
-        &["true"],
-        "the digest scheme cannot be switched off yet: remove this line",
-    ),
-    refused(
-        "DigestAuthenticationProvider.digestAlg",
-        &["SHA1", "SHA-1"],
-        "only SHA1 is supported yet: remove this line",
     ),
     refused("audit.enable", OFF, "the audit log is not supported yet: remove this line or set it to false"),
     refused("leaderServes", &["yes"], "a leader always serves clients here: remove this line"),
@@ -195,11 +188,14 @@ pub static REFUSED: &[Refused] = &[
 /// `authProvider.N=CLASS`: a class that Java would load.
 pub const PROVIDER: &str = "authProvider.";
 pub const ENSEMBLE_PROVIDER: &str = "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
+pub const DIGEST_PROVIDER: &str = "org.apache.zookeeper.server.auth.DigestAuthenticationProvider";
+pub const KEY_PROVIDER: &str = "org.apache.zookeeper.server.auth.KeyAuthenticationProvider";
 /// Those that are here under the same name.
 pub static BUILT_IN_PROVIDERS: &[&str] = &[
-    "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
+    DIGEST_PROVIDER,
     "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
     ENSEMBLE_PROVIDER,
+    KEY_PROVIDER,
 ];
 /// The package of ZooKeeper's own; those that are not here yet are refused.
 const ZOOKEEPER_PROVIDERS: &str = "org.apache.zookeeper.server.auth.";
@@ -248,7 +244,6 @@ pub static WITHOUT_EFFECT_PREFIXES: &[&str] = &[
     "X509AuthenticationProvider.",
     "SASLAuthenticationProvider.",
     "superUser.",
-    "enforce.auth.",
     "kerberos.",
     "security.",
     "client.",

@@ -1,5 +1,6 @@
 //! zoo.cfg and myid as a typed [`Config`]: all of it valid before a port is bound or a file is opened.
 
+mod auth;
 mod flags;
 mod keys;
 #[cfg(test)]
@@ -10,7 +11,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::{error, info, warn};
-use wire::Str;
 use wire::zk::Sid;
 use zk_core::CoreConfig;
 use zk_core::config::{Ensemble, Reaping, Role};
@@ -321,16 +321,15 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         sync_limit: sync_limit.max(0) as u64,
         session_ms_min: session_min,
         session_ms_max: session_max,
-        super_digest: settings.text_opt("DigestAuthenticationProvider.superDigest").map(Into::into),
-        skip_acl: settings.text("skipACL") == "yes",
+        auth: auth::rules(settings)?,
         extended_types: settings.bool("extendedTypesEnabled"),
+        emulate_353: settings.bool("extendedTypesEnabled") && settings.bool("emulate353TTLNodes"),
         enforce_quota: settings.bool("enforceQuota"),
         digest: settings.bool("digest.enabled"),
         sessionless_ms: settings.int("nio.sessionlessCnxnTimeout").max(0) as u64,
         commit_log_count: settings.int("commitLogCount").max(500) as usize,
         jute_max: field_max(settings),
         reaping: reaping(settings),
-        ensemble_names: ensemble_names(settings),
     };
     Ok(Config {
         file: file.into(),
@@ -471,15 +470,6 @@ fn reaping(settings: &Settings) -> Reaping {
         gap_ms: 60_000 / settings.int("znode.container.maxPerMinute") as u64,
         never_used_ms: settings.int("znode.container.maxNeverUsedIntervalMs"),
     }
-}
-
-/// The names that the scheme `ensemble` accepts, if an `authProvider.N` line asks for that scheme.
-fn ensemble_names(settings: &Settings) -> Option<Vec<Str>> {
-    let mut providers = settings.unknown.iter().filter(|entry| entry.key.starts_with(keys::PROVIDER));
-    providers.any(|entry| entry.value.trim() == keys::ENSEMBLE_PROVIDER).then(|| {
-        let names = settings.text_opt("ensembleAuthName").unwrap_or_default();
-        names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Str::from).collect()
-    })
 }
 
 fn read_members(written: &Properties) -> Result<BTreeMap<Sid, Member>, ConfigError> {

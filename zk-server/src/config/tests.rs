@@ -1,4 +1,5 @@
 use super::*;
+use zk_core::auth::DigestAlg;
 
 struct Home(tempfile::TempDir);
 
@@ -137,11 +138,44 @@ fn groups_and_weights_decide_and_stand_in_the_text() {
 #[test]
 fn providers_that_are_here_are_taken_and_strangers_are_passed_over_as_classes_that_java_does_not_find() {
     let config = load("dataDir=@\nauthProvider.1=com.example.Mine\n").unwrap();
-    assert_eq!(config.core.ensemble_names, None);
+    assert_eq!(config.core.auth.ensemble_names, None);
     let provider = "authProvider.2=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
     let config = load(&format!("dataDir=@\n{provider}\nensembleAuthName= foo,bar \n")).unwrap();
-    assert_eq!(config.core.ensemble_names, Some(vec!["foo".into(), "bar".into()]));
-    assert_eq!(load(&format!("dataDir=@\n{provider}\n")).unwrap().core.ensemble_names, Some(vec![]));
+    assert_eq!(config.core.auth.ensemble_names, Some(vec!["foo".into(), "bar".into()]));
+    assert_eq!(load(&format!("dataDir=@\n{provider}\n")).unwrap().core.auth.ensemble_names, Some(vec![]));
+}
+
+#[test]
+fn authentication_is_enforced_by_schemes_that_there_are() {
+    let enforce = "dataDir=@\nenforce.auth.enabled=true\n";
+    let message = |more: &str| load(&format!("{enforce}{more}")).unwrap_err();
+    assert_eq!(
+        message(""),
+        "zoo.cfg:2: enforce.auth.enabled: enforce.auth.enabled is true enforce.auth.schemes must be configured"
+    );
+    assert_eq!(
+        message("enforce.auth.schemes=digest,sasl\n"),
+        "zoo.cfg:3: enforce.auth.schemes: Authentication scheme sasl is not available"
+    );
+    let off = "DigestAuthenticationProvider.enabled=false\n";
+    assert!(message(&format!("enforce.auth.schemes=digest\n{off}")).contains("digest is not available"));
+    let key = "authProvider.k=org.apache.zookeeper.server.auth.KeyAuthenticationProvider\n";
+    let both = load(&format!("{enforce}enforce.auth.schemes= digest, key\n{key}")).unwrap();
+    assert_eq!(both.core.auth.enforced, ["digest", "key"]);
+    assert!(load("dataDir=@\nenforce.auth.schemes=none\n").unwrap().core.auth.enforced.is_empty());
+}
+
+#[test]
+fn the_digest_s_hash_has_one_of_java_s_names() {
+    let rules = |text: &str| load(&format!("dataDir=@\n{text}\n")).unwrap().core.auth;
+    assert_eq!(rules("").digest, Some(DigestAlg::Sha1));
+    assert_eq!(rules("DigestAuthenticationProvider.digestAlg=SHA-512").digest, Some(DigestAlg::Sha512));
+    let off = "DigestAuthenticationProvider.enabled=false";
+    assert_eq!(rules(off).digest, None);
+    let again = "authProvider.1=org.apache.zookeeper.server.auth.DigestAuthenticationProvider";
+    assert_eq!(rules(&format!("{off}\n{again}")).digest, Some(DigestAlg::Sha1));
+    let wrong = load("dataDir=@\nDigestAuthenticationProvider.digestAlg=CRC32\n").unwrap_err();
+    assert!(wrong.contains("don't support this ACL digest algorithm: CRC32"), "{wrong}");
 }
 
 #[test]
@@ -159,7 +193,7 @@ fn flags_set_properties_where_the_file_does_not() {
         "-Xmx512m -Dzookeeper.snapCount=50 -Dzookeeper.skipACL=yes -Djute.maxbuffer=0x1000 -Dx=y -server";
     let config = Home::new("1").load("dataDir=@\nskipACL=no\njute.maxbuffer=9\n", flags).unwrap();
     assert_eq!(config.disk.snap_count, 50);
-    assert!(!config.core.skip_acl);
+    assert!(!config.core.auth.skip_acl);
     assert_eq!((config.frame_max, config.core.jute_max), (0x1000, 0x2000));
 }
 

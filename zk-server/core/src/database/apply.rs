@@ -173,8 +173,8 @@ impl Database {
             return Err(err::NODE_EXISTS);
         }
         self.tree.insert(path, data, acl, NodeStat::created(birth.zxid, birth.time, birth.lifetime));
-        self.enlist(path, birth.lifetime);
-        let stat = self.tree.get(path).map(|node| node.stat()).unwrap_or_default();
+        self.enlist(path, self.lifetime(birth.lifetime.to_owner()));
+        let stat = self.tree.get(path).map(|node| self.stat(node)).unwrap_or_default();
         self.quota_created(path, parent_path, name, data);
         observer.created(path, &self.acls.get(acl), &parent_acl);
         Ok(stat)
@@ -254,7 +254,7 @@ impl Database {
         let node = self.tree.remove(path)?;
         let acl = self.acls.get(node.acl);
         self.acls.release(node.acl);
-        self.delist(path, node.lifetime());
+        self.delist(path, self.lifetime(node.node_stat().ephemeral_owner));
         Some((acl, node.data_len()))
     }
 
@@ -275,7 +275,7 @@ impl Database {
         let (stat, acl) = node.map(|node| (node.stat(), node.acl)).ok_or(err::NO_NODE)?;
         self.quota_used(path, data.unwrap_or_default().len() as i64 - before as i64, 0);
         observer.data_changed(path, &self.acls.get(acl));
-        Ok(stat)
+        Ok(self.shown(stat))
     }
 
     fn set_acl(&mut self, path: &str, acl: &[Acl], version: i32) -> Result<Stat, i32> {
@@ -283,7 +283,9 @@ impl Database {
         let acl = self.acls.acquire(acl);
         self.acls.release(old);
         self.tree.set_acl(path, acl);
-        self.tree.update(path, |stat| stat.aversion = version).map(|node| node.stat()).ok_or(err::NO_NODE)
+        let node = self.tree.update(path, |stat| stat.aversion = version);
+        let stat = node.map(|node| node.stat()).ok_or(err::NO_NODE)?;
+        Ok(self.shown(stat))
     }
 
     /// Deletes what the leader listed, then what only this server knows of (a snapshot may lag behind the list).

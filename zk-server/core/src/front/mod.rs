@@ -15,7 +15,7 @@ mod watching;
 
 pub use figures::{ConnInfo, FrontFigures};
 
-use crate::auth;
+use crate::auth::{self, AuthRules};
 use crate::config::CoreConfig;
 use crate::database::Database;
 use crate::event::{ConnId, Effect, LinkId, Now};
@@ -27,7 +27,6 @@ use pipeline::Connection;
 use reply::Replies;
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use wire::Str;
 use wire::zk::txn::Txn;
 use wire::zk::{Id, SessionId, Sid};
 
@@ -62,9 +61,7 @@ pub struct Front {
     myid: Sid,
     session_ms_min: i32,
     session_ms_max: i32,
-    super_digest: Option<Str>,
-    ensemble_names: Option<Vec<Str>>,
-    skip_acl: bool,
+    auth: AuthRules,
     sessionless_ms: u64,
     jute_max: usize,
     serving: bool,
@@ -85,9 +82,7 @@ impl Front {
             myid: config.myid,
             session_ms_min: config.session_ms_min,
             session_ms_max: config.session_ms_max,
-            super_digest: config.super_digest.clone(),
-            ensemble_names: config.ensemble_names.clone(),
-            skip_acl: config.skip_acl,
+            auth: config.auth.clone(),
             sessionless_ms: config.sessionless_ms,
             jute_max: config.jute_max,
             serving: false,
@@ -154,7 +149,7 @@ impl Front {
         let outcome = {
             let mut notifier = notify::Notifier {
                 zxid: txn.header.zxid,
-                skip_acl: self.skip_acl,
+                auth: &self.auth,
                 watches: &mut self.watches,
                 conns: &mut self.conns,
                 replies: &mut self.replies,

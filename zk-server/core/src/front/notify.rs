@@ -4,6 +4,7 @@ use super::figures::Counters;
 use super::pipeline::Connection;
 use super::reply::{Replies, put_buffer};
 use crate::acl::{self, AclList};
+use crate::auth::AuthRules;
 use crate::database::Observer;
 use crate::event::{ConnId, Effect};
 use crate::hash::Map;
@@ -17,7 +18,7 @@ const SYNC_CONNECTED: i32 = 3;
 
 pub(super) struct Notifier<'a> {
     pub zxid: Zxid,
-    pub skip_acl: bool,
+    pub auth: &'a AuthRules,
     pub watches: &'a mut Watches,
     pub conns: &'a mut Map<ConnId, Connection>,
     pub replies: &'a mut Replies,
@@ -42,7 +43,7 @@ impl Notifier<'_> {
         let mut frame = None;
         for conn in &self.hit[from..] {
             let Some(known) = self.conns.get_mut(conn) else { continue };
-            if !self.skip_acl && !acl::allows(acl.as_deref(), perm::READ, &known.auth) {
+            if !acl::allows(self.auth, acl.as_deref(), perm::READ, &known.auth) {
                 continue;
             }
             let bytes = frame.get_or_insert_with(|| event_frame(self.replies, self.zxid, kind, path)).clone();

@@ -4,7 +4,7 @@ use super::reply::{put_path, put_written};
 use super::{Front, Request, Upcall, read};
 use crate::auth;
 use crate::database::{Database, Outcome};
-use crate::event::{ConnId, Effect, Now};
+use crate::event::{ConnId, Effect, LogLevel, Now};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -188,7 +188,11 @@ impl Front {
             conn.touched = true;
             self.touched.push((id, conn.session, conn.timeout));
         }
-        match way(header.op) {
+        let way = way(header.op);
+        if !matches!(way, Way::Auth | Way::Sasl) && !self.auth.admits(&conn.auth) {
+            return self.refuse_stranger(id, header, now, out);
+        }
+        match way {
             Way::Read if conn.waiting.is_empty() => {
                 let reply = read::serve(
                     &mut read::Context {
@@ -196,7 +200,7 @@ impl Front {
                         db,
                         watches: &mut self.watches,
                         replies: &mut self.replies,
-                        skip_acl: self.skip_acl,
+                        auth: &self.auth,
                         out,
                     },
                     header,
@@ -220,7 +224,7 @@ impl Front {
                 self.counters.outstanding += 1;
                 conn.wait(header, frame, WaitingFor::Answer, now);
             }
-            Way::Auth => self.authenticate(id, header, &frame, now, out),
+            Way::Auth => self.authenticate(id, header, &frame, now, db, out),
             // A server without a SASL section: the client takes a null token for "not configured".
             Way::Sasl => {
                 let bytes = self.replies.reply(header.xid, 0, 0, |to| Option::<Bytes>::None.write(to));
@@ -254,6 +258,24 @@ impl Front {
         out.push(Effect::ToClient { conn: id, bytes });
     }
 
+    /// Whoever has no id of a scheme that is asked for (`enforce.auth.schemes`) is told so, and sent away.
+    fn refuse_stranger(&mut self, id: ConnId, header: RequestHeader, now: Now, out: &mut Vec<Effect>) {
+        if let Some(conn) = self.conns.get(&id) {
+            let has: Vec<&str> = conn.auth.iter().map(|id| &*id.scheme).collect();
+            let line = format!(
+                "Client authentication scheme(s) [{}] does not match with any of the expected authentication scheme \
+                 [{}], closing session.",
+                has.join(", "),
+                self.auth.enforced.join(", ")
+            );
+            out.push(Effect::Log { level: LogLevel::Error, line });
+        }
+        let code = err::SESSION_CLOSED_REQUIRE_SASL_AUTH;
+        let bytes = self.replies.reply(header.xid, 0, code, |_| {});
+        self.answer_now(id, header, bytes, now, 0, out);
+        self.close(id, out);
+    }
+
     /// Out of order, as the real server does it: the new ids count for whatever is looked at from now on.
     fn authenticate(
         &mut self,
@@ -261,18 +283,13 @@ impl Front {
         header: RequestHeader,
         frame: &Bytes,
         now: Now,
+        db: &Database,
         out: &mut Vec<Effect>,
     ) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let Ok(request) = AuthRequest::decode(&frame.slice(8..)) else { return self.close(id, out) };
         let ip = auth::ip_id(conn.peer);
-        let ids = auth::authenticate(
-            &request.scheme,
-            request.auth.as_deref(),
-            &ip,
-            self.super_digest.as_deref(),
-            self.ensemble_names.as_deref(),
-        );
+        let ids = auth::authenticate(&self.auth, &request.scheme, request.auth.as_deref(), &ip, db);
         if ids == Err(auth::Refusal::Elsewhere) {
             return self.close(id, out);
         }
@@ -391,7 +408,7 @@ impl Front {
                         db,
                         watches: &mut self.watches,
                         replies: &mut self.replies,
-                        skip_acl: self.skip_acl,
+                        auth: &self.auth,
                         out,
                     },
                     header,

@@ -4,7 +4,7 @@ use super::pipeline::Connection;
 use super::reply::{Replies, put_buffer, put_error_part, put_names, put_part, put_stat};
 use super::watching;
 use crate::acl;
-use crate::auth;
+use crate::auth::{self, AuthRules};
 use crate::database::Database;
 use crate::event::Effect;
 use crate::tree::Node;
@@ -20,7 +20,7 @@ pub(super) struct Context<'a> {
     pub db: &'a Database,
     pub watches: &'a mut Watches,
     pub replies: &'a mut Replies,
-    pub skip_acl: bool,
+    pub auth: &'a AuthRules,
     /// Events that a setWatches finds due leave before its reply.
     pub out: &'a mut Vec<Effect>,
 }
@@ -36,8 +36,8 @@ pub(super) fn serve(context: &mut Context, header: RequestHeader, body: &[u8]) -
         }
         op::MULTI_READ => multi_read(context, header, body),
         _ => {
-            let Context { conn, db, watches, replies, skip_acl, .. } = context;
-            let mut one = One { conn, db, watches, skip_acl: *skip_acl };
+            let Context { conn, db, watches, replies, auth, .. } = context;
+            let mut one = One { conn, db, watches, auth };
             replies.try_reply(header.xid, zxid, |to| one.serve(header.op, body, to))
         }
     }
@@ -48,7 +48,7 @@ struct One<'a> {
     conn: &'a mut Connection,
     db: &'a Database,
     watches: &'a mut Watches,
-    skip_acl: bool,
+    auth: &'a AuthRules,
 }
 
 impl One<'_> {
@@ -99,7 +99,7 @@ impl One<'_> {
     }
 
     fn allows(&self, node: &Node, wanted: i32) -> bool {
-        self.skip_acl || acl::allows(self.db.acls.view(node.acl), wanted, &self.conn.auth)
+        acl::allows(self.auth, self.db.acls.view(node.acl), wanted, &self.conn.auth)
     }
 
     /// The node, if it is there and may be read.
@@ -112,7 +112,7 @@ impl One<'_> {
         let (path, watch) = path_and_watch(body)?;
         let node = self.readable(path)?;
         put_buffer(to, node.data());
-        put_stat(to, &node.stat());
+        put_stat(to, &self.db.stat(node));
         if watch {
             self.watches.data.add(path, self.conn.id, Modes::STANDARD);
         }
@@ -127,7 +127,7 @@ impl One<'_> {
         }
         let found = match self.readable(path) {
             Ok(node) => {
-                put_stat(to, &node.stat());
+                put_stat(to, &self.db.stat(node));
                 Ok(())
             }
             Err(err::NO_NODE) => Err(err::NO_NODE),
@@ -144,7 +144,7 @@ impl One<'_> {
         let node = self.readable(path)?;
         put_names(to, node.children().iter().map(|name| &**name));
         if with_stat {
-            put_stat(to, &node.stat());
+            put_stat(to, &self.db.stat(node));
         }
         if watch {
             self.watches.child.add(path, self.conn.id, Modes::STANDARD);
@@ -165,7 +165,7 @@ impl One<'_> {
         for entry in list {
             if whole { entry.write(to) } else { masked(entry).write(to) }
         }
-        put_stat(to, &node.stat());
+        put_stat(to, &self.db.stat(node));
         Ok(())
     }
 
@@ -202,10 +202,10 @@ fn masked(acl: &Acl) -> Acl {
 /// Each part fails for itself. A part that is not a read spoils all of it: then the answer is -5, with what had been
 /// read before.
 fn multi_read(context: &mut Context, header: RequestHeader, body: &[u8]) -> Bytes {
-    let Context { conn, db, replies, skip_acl, .. } = context;
+    let Context { conn, db, replies, auth, .. } = context;
     // Watch flags in here count for nothing.
     let mut unwatched = Watches::default();
-    let mut one = One { conn, db, watches: &mut unwatched, skip_acl: *skip_acl };
+    let mut one = One { conn, db, watches: &mut unwatched, auth };
     let parts = match read_parts(body) {
         Ok(parts) => parts,
         Err(PartsError::Undecodable) => {

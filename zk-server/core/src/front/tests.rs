@@ -1,6 +1,8 @@
 //! Bytes in, bytes out, through a whole standalone server.
 
 use crate::acl::world;
+use crate::auth::AuthRules;
+use crate::config::tests::standalone;
 use crate::event::Now;
 use crate::front::Upcall;
 use crate::rig::{Rig, connect, frame, split};
@@ -261,6 +263,49 @@ fn auth_answers_with_zxid_zero_and_a_refusal_ends_the_connection() {
     rig.request(1, xid::AUTH, op::AUTH, auth("world", "anyone"));
     assert_eq!(split(&rig.sent(1)[0]).0, ReplyHeader { xid: xid::AUTH, zxid: 0, err: err::AUTH_FAILED });
     assert!(rig.closed(1));
+}
+
+#[test]
+fn who_has_no_id_of_an_enforced_scheme_is_told_so_and_sent_away() {
+    let rules = AuthRules { enforced: vec!["digest".into()], ..AuthRules::default() };
+    let mut rig = Rig::with(&crate::CoreConfig { auth: rules, ..standalone() });
+    rig.session(1);
+    rig.request(1, xid::PING, op::PING, ());
+    let told = ReplyHeader { xid: xid::PING, zxid: 0, err: err::SESSION_CLOSED_REQUIRE_SASL_AUTH };
+    assert_eq!(split(&rig.sent(1)[0]).0, told);
+    assert!(rig.closed(1));
+    rig.session(2);
+    let auth = AuthRequest { kind: 0, scheme: "digest".into(), auth: Some(Bytes::from_static(b"bob:pw")) };
+    rig.request(2, xid::AUTH, op::AUTH, auth);
+    rig.sent(2);
+    assert_eq!(rig.code(2, op::GET_DATA, read("/", false)), 0);
+}
+
+#[test]
+fn a_key_opens_what_was_made_with_it_and_a_wrong_one_ends_the_connection() {
+    let rules = AuthRules { key: true, ..AuthRules::default() };
+    let mut rig = Rig::with(&crate::CoreConfig { auth: rules, ..standalone() });
+    let auth = |text: &'static str| AuthRequest {
+        kind: 0,
+        scheme: "key".into(),
+        auth: Some(Bytes::from_static(text.as_bytes())),
+    };
+    rig.session(1);
+    rig.request(1, xid::AUTH, op::AUTH, auth("25"));
+    rig.sent(1);
+    let own = Acl { perms: perm::ALL, id: Id { scheme: "auth".into(), id: Str::new() } };
+    let key = Some(Bytes::from_static(b"5"));
+    let key = CreateRequest { data: key, acl: vec![own], ..create("/key") };
+    assert_eq!(rig.code(1, op::CREATE, key), 0);
+    rig.session(2);
+    assert_eq!(rig.code(2, op::GET_DATA, read("/key", false)), err::NO_AUTH);
+    rig.request(2, xid::AUTH, op::AUTH, auth("10"));
+    rig.sent(2);
+    assert_eq!(rig.code(2, op::GET_DATA, read("/key", false)), 0);
+    rig.session(3);
+    rig.request(3, xid::AUTH, op::AUTH, auth("11"));
+    assert_eq!(split(&rig.sent(3)[0]).0.err, err::AUTH_FAILED);
+    assert!(rig.closed(3));
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Step<'_> {
         }
         let (parent_path, _) =
             path::split(&request.path).filter(|_| !request.path.contains('\0')).ok_or(err::BAD_ARGUMENTS)?;
-        let fixed = acl::fix_up(&request.acl, &self.request.auth)?;
+        let fixed = acl::fix_up(&self.prepare.auth, &request.acl, &self.request.auth)?;
         let mut parent = self.node(parent_path)?;
         self.check_acl(&parent, perm::CREATE)?;
         let path = match mode.sequential {
@@ -56,7 +56,7 @@ impl Step<'_> {
         if self.node(&path).is_ok() {
             return Err(err::NODE_EXISTS);
         }
-        if matches!(Lifetime::of(parent.stat.ephemeral_owner), Lifetime::Session(_)) {
+        if matches!(self.db.lifetime(parent.stat.ephemeral_owner), Lifetime::Session(_)) {
             return Err(err::NO_CHILDREN_FOR_EPHEMERALS);
         }
         self.check_quota(&path, request.data.as_ref().map_or(0, |data| data.len() as i64), 1)?;

@@ -7,6 +7,7 @@ mod pending;
 pub use crate::session::SessionTracker;
 
 use crate::acl;
+use crate::auth::AuthRules;
 use crate::config::CoreConfig;
 use crate::database::Database;
 use crate::event::Now;
@@ -25,7 +26,7 @@ use wire::zk::{
 /// The changes that are proposed and not yet applied.
 #[derive(Debug)]
 pub struct Prepare {
-    skip_acl: bool,
+    auth: AuthRules,
     extended_types: bool,
     enforce_quota: bool,
     digest: bool,
@@ -45,7 +46,7 @@ struct Step<'a> {
 impl Prepare {
     pub fn new(config: &CoreConfig) -> Prepare {
         Prepare {
-            skip_acl: config.skip_acl,
+            auth: config.auth.clone(),
             extended_types: config.extended_types,
             enforce_quota: config.enforce_quota,
             digest: config.digest,
@@ -112,7 +113,7 @@ impl Step<'_> {
 
     fn check_acl(&self, change: &Change, wanted: i32) -> Result<(), i32> {
         let ids: &[Id] = &self.request.auth;
-        if self.prepare.skip_acl || acl::allows(change.acl.as_deref(), wanted, ids) {
+        if acl::allows(&self.prepare.auth, change.acl.as_deref(), wanted, ids) {
             Ok(())
         } else {
             Err(err::NO_AUTH)
@@ -183,7 +184,7 @@ impl Step<'_> {
         if node.children > 0 {
             return Err(err::NOT_EMPTY);
         }
-        if matches!(Lifetime::of(node.stat.ephemeral_owner), Lifetime::Session(_)) {
+        if matches!(self.db.lifetime(node.stat.ephemeral_owner), Lifetime::Session(_)) {
             return Err(err::BAD_VERSION);
         }
         self.node(parent)?;
@@ -210,7 +211,7 @@ impl Step<'_> {
     fn set_acl(&mut self, request: SetAclRequest) -> Result<TxnRecord, i32> {
         self.check_session()?;
         check_path(&request.path)?;
-        let fixed = acl::fix_up(&request.acl, &self.request.auth)?;
+        let fixed = acl::fix_up(&self.prepare.auth, &request.acl, &self.request.auth)?;
         let mut node = self.node(&request.path)?;
         self.check_acl(&node, perm::ADMIN)?;
         let version = next_version(node.stat.aversion, request.version)?;

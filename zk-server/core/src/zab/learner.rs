@@ -281,7 +281,7 @@ impl Learner {
             return Ok(());
         }
         self.heard_at = now.mono;
-        self.replaced = Some(server.history.install(database, zxid));
+        self.replaced = Some(server.history.install(server.adopt(database), zxid));
         server.replacements += 1;
         self.snapshot = true;
         self.stage = Stage::Syncing;
@@ -297,7 +297,7 @@ impl Learner {
     ) -> Result<(), Over> {
         let Stage::Truncating { zxid } = self.stage else { return Ok(()) };
         let end = database.last_zxid();
-        server.history.truncated(database);
+        server.history.truncated(server.adopt(database));
         server.replacements += 1;
         self.stage = Stage::Syncing;
         if end != zxid {

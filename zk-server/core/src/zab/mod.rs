@@ -13,6 +13,7 @@ pub mod standalone;
 pub mod sync;
 
 use crate::config::CoreConfig;
+use crate::database::Database;
 use crate::event::{Effect, LogLevel, Now};
 use crate::front::{Front, Upcall};
 use history::History;
@@ -51,6 +52,14 @@ impl Server {
         }
     }
 
+    /// A database that was loaded, read as this server is told to read it.
+    pub fn adopt(&self, mut db: Database) -> Database {
+        if self.config.emulate_353 {
+            db.emulate_353();
+        }
+        db
+    }
+
     /// ms until a peer that is to be brought up must have moved.
     pub fn init_ms(&self) -> u64 {
         self.config.init_limit * self.config.tick_ms
@@ -85,16 +94,15 @@ pub(crate) mod tests {
             sync_limit: 5,
             session_ms_min: 4000,
             session_ms_max: 40_000,
-            super_digest: None,
-            skip_acl: false,
+            auth: crate::auth::AuthRules::default(),
             extended_types: true,
+            emulate_353: false,
             enforce_quota: false,
             digest: true,
             sessionless_ms: 10_000,
             commit_log_count: 500,
             jute_max: 0xfffff,
             reaping: crate::config::Reaping::default(),
-            ensemble_names: None,
         }
     }
 }

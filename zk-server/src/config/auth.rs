@@ -1,0 +1,58 @@
+//! Authentication: `DigestAuthenticationProvider.*`, `enforce.auth.*`, `authProvider.N`, `skipACL`.
+
+use super::keys;
+use base::{ConfigError, Settings};
+use wire::Str;
+use zk_core::auth::{AuthRules, DigestAlg};
+
+const DIGEST_ENABLED: &str = "DigestAuthenticationProvider.enabled";
+const DIGEST_ALG: &str = "DigestAuthenticationProvider.digestAlg";
+const SUPER_DIGEST: &str = "DigestAuthenticationProvider.superDigest";
+const ENFORCE: &str = "enforce.auth.enabled";
+const SCHEMES: &str = "enforce.auth.schemes";
+
+/// The schemes that there are and what is asked of clients.
+pub(super) fn rules(settings: &Settings) -> Result<AuthRules, ConfigError> {
+    let alg = settings.text(DIGEST_ALG);
+    let digest = DigestAlg::named(alg).ok_or_else(|| {
+        let why =
+            format!("don't support this ACL digest algorithm: {alg}: write SHA1, SHA-256, SHA3-256 ...");
+        settings.error(DIGEST_ALG, why)
+    })?;
+    // A line that names the provider brings the scheme back.
+    let enabled = settings.bool(DIGEST_ENABLED) || has_provider(settings, keys::DIGEST_PROVIDER);
+    let mut rules = AuthRules {
+        skip_acl: settings.text("skipACL") == "yes",
+        digest: enabled.then_some(digest),
+        super_digest: settings.text_opt(SUPER_DIGEST).map(Into::into),
+        ensemble_names: has_provider(settings, keys::ENSEMBLE_PROVIDER).then(|| names(settings)),
+        key: has_provider(settings, keys::KEY_PROVIDER),
+        enforced: vec![],
+    };
+    if settings.bool(ENFORCE) {
+        rules.enforced = enforced(settings, &rules)?;
+    }
+    Ok(rules)
+}
+
+fn has_provider(settings: &Settings, class: &str) -> bool {
+    let mut providers = settings.unknown.iter().filter(|entry| entry.key.starts_with(keys::PROVIDER));
+    providers.any(|entry| entry.value.trim() == class)
+}
+
+/// The names that the scheme `ensemble` accepts.
+fn names(settings: &Settings) -> Vec<Str> {
+    let names = settings.text_opt("ensembleAuthName").unwrap_or_default();
+    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Str::from).collect()
+}
+
+fn enforced(settings: &Settings, rules: &AuthRules) -> Result<Vec<Str>, ConfigError> {
+    let schemes = settings.list(SCHEMES);
+    if schemes.is_empty() {
+        return Err(settings.error(ENFORCE, format!("{ENFORCE} is true {SCHEMES} must be configured")));
+    }
+    if let Some(unknown) = schemes.iter().find(|scheme| !rules.knows(scheme)) {
+        return Err(settings.error(SCHEMES, format!("Authentication scheme {unknown} is not available")));
+    }
+    Ok(schemes.iter().map(|scheme| scheme.as_str().into()).collect())
+}
