@@ -67,6 +67,9 @@ impl Checks {
     /// Agreement: one state per zxid. Leadership: one serving leader per epoch, and one stay per leader.
     pub fn after_step(&mut self, node: usize, life: u32, peer: &Peer) -> Result<(), String> {
         let status = peer.status();
+        if peer.is_fuzzy() {
+            return Ok(());
+        }
         let state = (peer.database().digest().digest, hash(peer.database().sessions()));
         let known = *self.states.entry(status.last_zxid).or_insert(state);
         if let Some(session) = peer.database().orphaned_sessions().first() {

@@ -1,12 +1,12 @@
 //! One server: its process with a core, its disk, and its clocks.
 
 use super::disk::Disk;
-use super::shell::Snapping;
-use std::collections::VecDeque;
+use super::shell::{Sending, Snapping};
+use std::collections::{BTreeMap, VecDeque};
 use zk_core::config::Ensemble;
 use zk_core::member::Member;
 use zk_core::quorums::Quorums;
-use zk_core::{CoreConfig, Event, Now, Peer};
+use zk_core::{CoreConfig, Event, LinkId, Now, Peer};
 
 /// Milliseconds per tick: short, so that time-outs come often.
 pub const TICK_MS: u64 = 200;
@@ -29,6 +29,8 @@ pub struct Node {
     /// Connections that died with the process and whose other ends do not know yet.
     pub silent: Vec<usize>,
     pub snapping: Option<Snapping>,
+    /// Snapshots on their way to learners.
+    pub sending: BTreeMap<LinkId, Sending>,
     pub clock: Clock,
 }
 
@@ -66,6 +68,7 @@ impl Node {
             slow_disk_until: 0,
             silent: vec![],
             snapping: None,
+            sending: BTreeMap::new(),
             clock,
         }
     }

@@ -5,22 +5,31 @@ use super::node::Node;
 use super::world::{Happening, World};
 use bytes::{Bytes, BytesMut};
 use rand::RngExt;
+use std::mem::take;
 use wire::jute::Record;
 use wire::zk::Zxid;
-use zk_core::database::SnapshotCursor;
+use zk_core::database::{SnapshotCursor, SnapshotStream};
 use zk_core::peer::Mode;
-use zk_core::{Effect, Event, LogLevel, Now, Peer};
+use zk_core::{Effect, Event, LinkId, LogLevel, Now, Peer};
 
 /// A snapshot that is being written between the turns.
 #[derive(Debug)]
 pub struct Snapping {
-    /// Which database it is of ([`Peer::snapshot_basis`]).
-    basis: u64,
+    /// Which database it is of ([`Peer::snapshot_basis`]); `None`: of the one that the core waits to be saved.
+    basis: Option<u64>,
     zxid: Zxid,
     cursor: SnapshotCursor,
     stream: BytesMut,
     /// All is written, and waits to be sealed.
     written: bool,
+}
+
+/// A snapshot that a learner gets, and what has to leave behind it.
+#[derive(Debug)]
+pub struct Sending {
+    snapshot: SnapshotStream,
+    stream: BytesMut,
+    behind: Vec<Payload>,
 }
 
 /// What a turn has decided and the world does not see before its end.
@@ -75,6 +84,7 @@ impl World {
         }
         self.figures.crashes += 1;
         self.nodes[node].snapping = None;
+        self.nodes[node].sending.clear();
         let unsynced = self.nodes[node].disk.unsynced();
         let kept = if self.rng.random_bool(0.3) { 0 } else { self.rng.random_range(0..=unsynced) };
         self.nodes[node].disk.crash(kept);
@@ -154,6 +164,9 @@ impl World {
         let crashes = !self.calm && self.rng.random_bool(self.profile.crash_in_turn);
         let mut turn = Turn { fuel: crashes.then(|| self.rng.random_range(0..24)), ..Turn::default() };
         for event in events {
+            if matches!(event, Event::SnapshotSaved) && !self.publish(node) {
+                continue;
+            }
             let Some(peer) = &mut self.nodes[node].peer else { return Ok(true) };
             let mut out = vec![];
             peer.step(now, event, &mut out);
@@ -205,13 +218,7 @@ impl World {
             }
             Effect::SaveSnapshot => {
                 self.hand_over(node, turn)?;
-                self.flush(node, life);
-                self.nodes[node].snapping = None;
-                if let Node { peer: Some(peer), disk, .. } = &mut self.nodes[node] {
-                    let mut stream = BytesMut::new();
-                    peer.database().encode_stream(&mut stream);
-                    disk.save_snapshot(peer.database().last_zxid(), stream.freeze());
-                }
+                self.start_snapshot(node, None);
             }
             Effect::StoreAcceptedEpoch { epoch } => self.nodes[node].disk.accepted_epoch = epoch,
             Effect::StoreCurrentEpoch { epoch } => self.nodes[node].disk.current_epoch = epoch,
@@ -242,14 +249,47 @@ impl World {
             Effect::SendPacket { link, packet } => {
                 let name = format!("{} 0x{:x}", packet.kind, packet.zxid);
                 self.note(|| format!("server {} sends packet {name} on link {}", node + 1, link.0));
-                self.send(link.0 as usize / 2, 1 - link.0 as usize % 2, Payload::Packet(packet.encode()));
+                let payload = Payload::Packet(packet.encode());
+                match self.nodes[node].sending.get_mut(&link) {
+                    Some(sending) => sending.behind.push(payload),
+                    None => self.send_on(link, payload),
+                }
             }
             Effect::SendSnapshot { link, stream } => {
-                self.send(link.0 as usize / 2, 1 - link.0 as usize % 2, Payload::Snapshot(stream));
+                let sending = Sending { snapshot: stream, stream: BytesMut::new(), behind: vec![] };
+                self.nodes[node].sending.insert(link, sending);
+                self.schedule(0, Happening::Piece { node, life, link });
             }
-            Effect::CloseLink { link } => self.close(link.0 as usize / 2, link.0 as usize % 2),
+            Effect::CloseLink { link } => {
+                self.nodes[node].sending.remove(&link);
+                self.close(link.0 as usize / 2, link.0 as usize % 2);
+            }
             other => unreachable!("{other:?} does not wait for the end of a turn"),
         }
+    }
+
+    fn send_on(&mut self, link: LinkId, payload: Payload) {
+        self.send(link.0 as usize / 2, 1 - link.0 as usize % 2, payload);
+    }
+
+    /// The next piece of a learner's snapshot is encoded, between two turns.
+    pub fn snapshot_piece(&mut self, node: usize, life: u32, link: LinkId) {
+        if self.nodes[node].life != life || !self.conns[link.0 as usize / 2].open {
+            return drop(self.nodes[node].sending.remove(&link));
+        }
+        let pause = self.rng.random_range(1..20).max(self.nodes[node].stalled_until.saturating_sub(self.now));
+        let budget = self.rng.random_range(50..4000);
+        let Node { peer: Some(peer), sending, .. } = &mut self.nodes[node] else { return };
+        let Some(on) = sending.get_mut(&link) else { return };
+        if !on.snapshot.next(peer.database(), budget, &mut on.stream) {
+            self.deliver(node, life, Event::LinkProgress { link });
+            return self.schedule(pause, Happening::Piece { node, life, link });
+        }
+        let (stream, behind) = (on.stream.split().freeze(), take(&mut on.behind));
+        sending.remove(&link);
+        self.send_on(link, Payload::Snapshot(stream));
+        behind.into_iter().for_each(|payload| self.send_on(link, payload));
+        self.deliver(node, life, Event::SnapshotSent { link });
     }
 
     // The disk.
@@ -310,8 +350,14 @@ impl World {
     // Snapshots as the loop takes them now and then, piece by piece.
 
     pub fn begin_snapshot(&mut self, node: usize) {
+        let Node { peer: Some(peer), snapping: None, .. } = &self.nodes[node] else { return };
+        if let Some(basis) = peer.snapshot_basis() {
+            self.start_snapshot(node, Some(basis));
+        }
+    }
+
+    fn start_snapshot(&mut self, node: usize, basis: Option<u64>) {
         let Node { peer: Some(peer), snapping, life, .. } = &mut self.nodes[node] else { return };
-        let (Some(basis), None) = (peer.snapshot_basis(), &snapping) else { return };
         let (zxid, cursor) = (peer.database().last_zxid(), SnapshotCursor::new());
         *snapping = Some(Snapping { basis, zxid, cursor, stream: BytesMut::new(), written: false });
         let life = *life;
@@ -325,7 +371,11 @@ impl World {
         if server.life != life {
             return;
         }
-        if peer.snapshot_basis() != Some(snapping.basis) {
+        let wanted = match snapping.basis {
+            None => peer.is_saving(),
+            basis => peer.snapshot_basis() == basis,
+        };
+        if !wanted {
             server.snapping = None;
             return self.note(|| format!("server {} gives its snapshot up", node + 1));
         }
@@ -337,6 +387,8 @@ impl World {
                 // The thread has the rest to write and to sync.
                 pause = self.rng.random_range(1..300);
             }
+        } else if server.disk.unsynced() == 0 && snapping.basis.is_none() {
+            return self.deliver(node, life, Event::SnapshotSaved);
         } else if server.disk.unsynced() == 0 {
             let (zxid, stream) = (snapping.zxid, snapping.stream.split().freeze());
             server.snapping = None;
@@ -344,5 +396,17 @@ impl World {
             return self.note(|| format!("server {} has a snapshot of 0x{zxid:x}", node + 1));
         }
         self.schedule(pause, Happening::Slice { node, life });
+    }
+
+    /// The snapshot that the core waits for becomes a file that counts. False: it waits no more.
+    fn publish(&mut self, node: usize) -> bool {
+        let Node { peer: Some(peer), snapping, disk, .. } = &mut self.nodes[node] else { return false };
+        let Some(done) = snapping.take_if(|snapping| snapping.basis.is_none() && snapping.written) else {
+            return false;
+        };
+        if peer.is_saving() {
+            disk.save_snapshot(done.zxid, done.stream.freeze());
+        }
+        peer.is_saving()
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
-use zk_core::{Event, Peer};
+use zk_core::{Event, LinkId, Peer};
 
 /// Within this time after the last fault every server must serve, and then have the same state.
 const HEAL_MS: u64 = 15_000;
@@ -64,6 +64,12 @@ pub enum Happening {
     Slice {
         node: usize,
         life: u32,
+    },
+    /// So does one that is sent.
+    Piece {
+        node: usize,
+        life: u32,
+        link: LinkId,
     },
     Boot {
         node: usize,
@@ -233,6 +239,7 @@ impl World {
             Happening::Synced { node, life } => self.synced(node, life),
             Happening::Loaded { node, life } => return self.loaded(node, life),
             Happening::Slice { node, life } => self.snapshot_slice(node, life),
+            Happening::Piece { node, life, link } => self.snapshot_piece(node, life, link),
             Happening::Boot { node } => return self.boot(node),
             Happening::Heal { way } => self.heal_way(way),
             Happening::Fault if !self.calm => self.fault(),

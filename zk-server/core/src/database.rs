@@ -4,7 +4,7 @@ mod apply;
 mod snapshot;
 
 pub use apply::Outcome;
-pub use snapshot::SnapshotCursor;
+pub use snapshot::{SnapshotCursor, SnapshotDecoder, SnapshotStream};
 
 use crate::acl::{AclList, AclTable};
 use crate::path;

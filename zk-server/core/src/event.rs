@@ -1,6 +1,6 @@
 //! What reaches a server's core, and what it asks for in return.
 
-use crate::database::Database;
+use crate::database::{Database, SnapshotStream};
 use bytes::Bytes;
 use std::net::IpAddr;
 use wire::zk::quorum::{Notification, QuorumPacket};
@@ -68,6 +68,14 @@ pub enum Event {
         link: LinkId,
         database: Box<Database>,
     },
+    /// A part of a snapshot has moved over this link, either way: whoever waits for its end waits on.
+    LinkProgress {
+        link: LinkId,
+    },
+    /// Answers [`Effect::SendSnapshot`]: everything up to the signature has been handed to the connection.
+    SnapshotSent {
+        link: LinkId,
+    },
     LinkClosed {
         link: LinkId,
     },
@@ -76,6 +84,9 @@ pub enum Event {
     Durable {
         zxid: Zxid,
     },
+    /// Answers [`Effect::SaveSnapshot`]. The file counts from this very step on, not before: until then, a crash and a
+    /// leader that goes away both lead back to the history before.
+    SnapshotSaved,
     /// Answers [`Effect::Truncate`]: the state as of the log's new end.
     Truncated {
         database: Box<Database>,
@@ -111,11 +122,12 @@ pub enum Effect {
         link: LinkId,
         packet: QuorumPacket,
     },
-    /// The snapshot stream behind the SNAP packet just sent, signature included: bytes to write as they are.
-    /// Encoded by the core, so that it is the state of this very step even where the shell performs late.
+    /// The snapshot stream behind the SNAP packet just sent, which the shell encodes from [`crate::Peer::database`] in
+    /// pieces between the steps, telling of each by [`Event::LinkProgress`]. Packets for this link that come meanwhile
+    /// wait behind it. Answered by [`Event::SnapshotSent`] in the step that follows the last piece.
     SendSnapshot {
         link: LinkId,
-        stream: Bytes,
+        stream: SnapshotStream,
     },
     CloseLink {
         link: LinkId,
@@ -133,7 +145,9 @@ pub enum Effect {
     Truncate {
         zxid: Zxid,
     },
-    /// Write [`crate::Peer::database`] as a snapshot named by its last zxid, synced, before what follows.
+    /// Write [`crate::Peer::database`], which does not change as long as [`crate::Peer::is_saving`], as a snapshot named
+    /// by its last zxid, behind everything that was queued for the log. Answered by [`Event::SnapshotSaved`], or, where
+    /// the core saves no more, given up.
     SaveSnapshot,
     /// `acceptedEpoch`, synced.
     StoreAcceptedEpoch {

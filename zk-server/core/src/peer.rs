@@ -152,6 +152,21 @@ impl Peer {
                     return learner.on_snapshot(link, *database, server, now, out);
                 }
             }
+            Event::LinkProgress { link } => match &mut self.role {
+                Role::Leading(leader) => leader.on_progress(link, now),
+                Role::Learning(learner) => learner.on_progress(link, now),
+                _ => {}
+            },
+            Event::SnapshotSent { link } => {
+                if let Role::Leading(leader) = &mut self.role {
+                    leader.on_snapshot_sent(link, now, out);
+                }
+            }
+            Event::SnapshotSaved => {
+                if let Role::Learning(learner) = &mut self.role {
+                    return learner.on_snapshot_saved(server, now, out);
+                }
+            }
             Event::Durable { zxid } => {
                 server.history.on_durable(zxid);
                 return match &mut self.role {
@@ -442,6 +457,17 @@ impl Peer {
             _ => true,
         };
         one.then_some(self.server.replacements)
+    }
+
+    /// [`Effect::SaveSnapshot`] is wanted, and nothing changes [`Peer::database`] until it is answered.
+    pub fn is_saving(&self) -> bool {
+        matches!(&self.role, Role::Learning(learner) if learner.is_saving())
+    }
+
+    /// [`Peer::database`] is a leader's snapshot that may show some of what has not come yet, and so is the state of no
+    /// moment.
+    pub fn is_fuzzy(&self) -> bool {
+        matches!(&self.role, Role::Learning(learner) if learner.is_fuzzy())
     }
 
     /// The clients: `cons`, `dump`, `wchs` are made from it.

@@ -14,7 +14,7 @@ mod recovery;
 mod snapshot;
 pub mod txnlog;
 
-pub use snapshot::SnapshotWriter;
+pub use snapshot::{SealedSnapshot, SnapshotWriter};
 pub use txnlog::Log;
 
 use crate::config::{Config, DiskConfig};

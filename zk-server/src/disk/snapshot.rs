@@ -20,6 +20,7 @@ use simd_adler32::{Adler32, adler32};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tracing::info;
 use wire::jute::{DecodeError, Reader};
 use wire::zk::Zxid;
@@ -29,11 +30,11 @@ const HEADER: [u8; 16] = [b'Z', b'K', b'S', b'N', 0, 0, 0, 2, 255, 255, 255, 255
 const CLOSE: [u8; 5] = [0, 0, 0, 1, b'/'];
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// A snapshot under way; dropped without [`SnapshotWriter::finish`] it leaves nothing behind.
+/// A snapshot under way; dropped before it is published it leaves nothing behind.
 pub struct SnapshotWriter {
-    sink: Option<Sink>,
+    sink: Sink,
     path: PathBuf,
-    temporary: PathBuf,
+    temporary: Temporary,
     checksum: Adler32,
     sync: bool,
     with_digest: bool,
@@ -55,15 +56,17 @@ impl SnapshotWriter {
         let name = format!("snapshot.{zxid:x}{}", if config.gzip { ".gz" } else { "" });
         let path = folder.join(&name);
         info!("Snapshotting: 0x{zxid:x} to {}", path.display());
-        let temporary = folder.join(name + ".tmp");
+        // One that was given up may still be on its way out under the same zxid.
+        let temporary = folder.join(format!("{name}.{}.tmp", NEXT.fetch_add(1, Relaxed)));
         let file = File::create(&temporary).map_err(DiskError::io("create", &temporary))?;
+        let temporary = Temporary(temporary);
         let file = BufWriter::with_capacity(1 << 18, file);
         let sink = match config.gzip {
             true => Sink::Gzip(Box::new(GzEncoder::new(file, Compression::default()))),
             false => Sink::Plain(file),
         };
         let mut writer = SnapshotWriter {
-            sink: Some(sink),
+            sink,
             path,
             temporary,
             checksum: Adler32::new(),
@@ -78,55 +81,78 @@ impl SnapshotWriter {
     /// The next bytes of the body.
     pub fn write(&mut self, chunk: &[u8]) -> Result<(), DiskError> {
         self.checksum.write(chunk);
-        let result = match self.sink.as_mut().expect("a sink until finish") {
+        let result = match &mut self.sink {
             Sink::Plain(to) => to.write_all(chunk),
             Sink::Gzip(to) => to.write_all(chunk),
         };
-        result.map_err(DiskError::io("write to", &self.temporary))
+        result.map_err(DiskError::io("write to", &self.temporary.0))
     }
 
     /// Seals it: `digest` is a zxid and the tree's digest as of it, `last_zxid` the last one applied by now. Returns
     /// the file.
-    pub fn finish(mut self, digest: Option<(Zxid, i64)>, last_zxid: Zxid) -> Result<PathBuf, DiskError> {
-        self.seal()?;
+    pub fn finish(self, digest: Option<(Zxid, i64)>, last_zxid: Zxid) -> Result<PathBuf, DiskError> {
+        self.seal(digest, last_zxid)?.publish()
+    }
+
+    /// As [`SnapshotWriter::finish`], but the file does not count before it is published.
+    pub fn seal(mut self, digest: Option<(Zxid, i64)>, last_zxid: Zxid) -> Result<SealedSnapshot, DiskError> {
+        self.end_part()?;
         if let Some((zxid, digest)) = digest.filter(|_| self.with_digest) {
             self.write(&zxid.to_be_bytes())?;
             self.write(&2i32.to_be_bytes())?;
             self.write(&digest.to_be_bytes())?;
-            self.seal()?;
+            self.end_part()?;
         }
         if self.with_last_zxid {
             self.write(&last_zxid.to_be_bytes())?;
-            self.seal()?;
+            self.end_part()?;
         }
-        let failed = DiskError::io("write to", &self.temporary);
-        let file = match self.sink.take().expect("a sink until finish") {
+        let SnapshotWriter { sink, path, temporary, sync, .. } = self;
+        let ended = match sink {
             Sink::Plain(to) => to.into_inner().map_err(io::IntoInnerError::into_error),
             Sink::Gzip(to) => {
                 to.finish().and_then(|to| to.into_inner().map_err(io::IntoInnerError::into_error))
             }
         };
-        let file = file.map_err(&failed)?;
-        if self.sync {
-            file.sync_all().map_err(&failed)?;
-        }
-        fs::rename(&self.temporary, &self.path).map_err(DiskError::io("write", &self.path))?;
-        if self.sync {
-            self.path.parent().map_or(Ok(()), sync_folder)?;
-        }
-        Ok(self.path.clone())
+        let synced = ended.and_then(|file| if sync { file.sync_all() } else { Ok(()) });
+        synced.map_err(DiskError::io("write to", &temporary.0))?;
+        Ok(SealedSnapshot { path, temporary, sync })
     }
 
-    fn seal(&mut self) -> Result<(), DiskError> {
+    fn end_part(&mut self) -> Result<(), DiskError> {
         self.write(&u64::from(self.checksum.finish()).to_be_bytes())?;
         self.write(&CLOSE)
     }
 }
 
-impl Drop for SnapshotWriter {
+/// A complete file that does not bear its name yet; dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub struct SealedSnapshot {
+    path: PathBuf,
+    temporary: Temporary,
+    sync: bool,
+}
+
+impl SealedSnapshot {
+    pub fn publish(self) -> Result<PathBuf, DiskError> {
+        fs::rename(&self.temporary.0, &self.path).map_err(DiskError::io("write", &self.path))?;
+        if self.sync {
+            self.path.parent().map_or(Ok(()), sync_folder)?;
+        }
+        Ok(self.path)
+    }
+}
+
+/// Numbers the temporary files of this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
     fn drop(&mut self) {
-        // Gone after the rename; otherwise it is incomplete.
-        let _ = fs::remove_file(&self.temporary);
+        // Gone after the rename; otherwise the file is not wanted.
+        let _ = fs::remove_file(&self.0);
     }
 }
 

@@ -11,13 +11,13 @@ use crate::net::gate::Gate;
 use crate::net::listen;
 use crate::net::outlet::Outlet;
 use crate::server::inbox::{Inbox, Input};
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
-use stream::StreamScan;
+use std::time::{Duration, Instant};
+use stream::{Scanned, StreamScan};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -26,10 +26,13 @@ use tracing::{info, warn};
 use wire::jute::Reader;
 use wire::zk::Sid;
 use wire::zk::quorum::packet;
-use zk_core::{Database, Event, LinkId};
+use zk_core::database::SnapshotDecoder;
+use zk_core::{Event, LinkId};
 
 /// Bytes of packets that may wait for the loop before a link is read no further.
 const LOAD_MAX: usize = 8 << 20;
+/// How often the loop is told that a snapshot is coming.
+const PROGRESS: Duration = Duration::from_millis(100);
 /// A read's buffer.
 const READ_MIN: usize = 64 << 10;
 /// Between attempts to bind the port: a listener of our own last term may be closing yet.
@@ -280,20 +283,34 @@ impl Reading {
         }
     }
 
-    /// The stream behind a SNAP packet, to its signature.
+    /// The stream behind a SNAP packet, to its signature, decoded as it comes.
     async fn snapshot(&mut self) -> Result<(), LinkError> {
-        let mut scan = StreamScan::new();
-        let (len, end) = loop {
-            match scan.end(&self.buffer)? {
-                Some(found) => break found,
-                None => self.more().await?,
+        let (mut scan, mut decoder) = (StreamScan::new(), SnapshotDecoder::new());
+        let mut told = Instant::now();
+        loop {
+            let Scanned { whole, signature } = scan.scan(&self.buffer)?;
+            if whole > 0 {
+                decoder.take(&mut Reader::new(self.buffer.split_to(whole).freeze()))?;
+                scan.taken(whole);
+            }
+            if let Some(len) = signature {
+                self.buffer.advance(len);
+                break;
+            }
+            self.more().await?;
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                self.inbox.event(Event::LinkProgress { link: self.link });
+            }
+        }
+        let mut finishing = tokio::task::spawn_blocking(move || decoder.finish());
+        let database = loop {
+            match timeout(PROGRESS, &mut finishing).await {
+                Ok(done) => break done.map_err(|panic| io::Error::other(panic.to_string()))?,
+                Err(_) => self.inbox.event(Event::LinkProgress { link: self.link }),
             }
         };
-        let bytes = self.buffer.split_to(end).freeze().slice(..len);
-        let decoding = tokio::task::spawn_blocking(move || Database::decode_stream(&mut Reader::new(bytes)));
-        let database = decoding.await.map_err(|panic| io::Error::other(panic.to_string()))??;
-        let database = Box::new(database);
-        self.inbox.event(Event::LinkSnapshot { link: self.link, database });
+        self.inbox.event(Event::LinkSnapshot { link: self.link, database: Box::new(database) });
         Ok(())
     }
 }

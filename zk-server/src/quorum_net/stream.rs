@@ -1,4 +1,4 @@
-//! Where a snapshot stream ends: it stands behind a SNAP packet without a length, and packets follow it.
+//! Where the items of a snapshot stream end, and the stream itself: it stands behind a SNAP packet without a length, and packets follow it.
 //!
 //! ```text
 //! int n, n * (long session, int timeout)
@@ -38,30 +38,50 @@ enum Next {
     Signature,
 }
 
-/// Finds the end of a stream while its bytes come in; each byte is looked at about once.
+/// How far a stream is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Scanned {
+    /// Bytes that end between two nodes, or behind the closing path: what can be decoded.
+    pub whole: usize,
+    /// Behind those, the length of the signature, once it is there: the end of the stream.
+    pub signature: Option<usize>,
+}
+
+/// Finds the items and the end of a stream while its bytes come in; each byte is looked at about once.
 #[derive(Debug)]
 pub(crate) struct StreamScan {
     next: Next,
     /// Everything before this offset is understood.
     at: usize,
+    whole: usize,
 }
 
 impl StreamScan {
     pub fn new() -> StreamScan {
-        StreamScan { next: Next::Sessions, at: 0 }
+        StreamScan { next: Next::Sessions, at: 0, whole: 0 }
     }
 
-    /// `stream`: all that has come since the SNAP packet. Answers with the stream's length without its signature and
-    /// with it, once both are there.
-    pub fn end(&mut self, stream: &[u8]) -> Result<Option<(usize, usize)>, StreamError> {
+    /// `stream`: what has come since the SNAP packet, without what was taken.
+    pub fn scan(&mut self, stream: &[u8]) -> Result<Scanned, StreamError> {
         loop {
             let mut walk = Walk { stream, at: self.at };
             match walk.step(self.next)? {
-                None => return Ok(None),
+                None => return Ok(Scanned { whole: self.whole, signature: None }),
                 Some(Step::Next(next)) => (self.next, self.at) = (next, walk.at),
-                Some(Step::End) => return Ok(Some((self.at, walk.at))),
+                Some(Step::End) => {
+                    return Ok(Scanned { whole: self.whole, signature: Some(walk.at - self.at) });
+                }
+            }
+            if matches!(self.next, Next::Path | Next::Signature) {
+                self.whole = self.at;
             }
         }
+    }
+
+    /// The first `bytes` of the stream are gone: at most what is whole.
+    pub fn taken(&mut self, bytes: usize) {
+        self.at -= bytes;
+        self.whole -= bytes;
     }
 }
 
@@ -185,17 +205,42 @@ mod tests {
     fn the_end_is_found_byte_by_byte_and_never_before() {
         let (bytes, len) = stream(SNAP_SIGNATURE);
         let mut scan = StreamScan::new();
+        let mut wholes = vec![];
         for upto in 0..bytes.len() {
-            assert_eq!(scan.end(&bytes[..upto]), Ok(None), "{upto} bytes");
+            let scanned = scan.scan(&bytes[..upto]).unwrap();
+            assert_eq!(scanned.signature, None, "{upto} bytes");
+            wholes.push(scanned.whole);
         }
         let with_packets_behind = [&bytes[..], b"more"].concat();
-        assert_eq!(scan.end(&with_packets_behind), Ok(Some((len, bytes.len()))));
+        let signature = Some(bytes.len() - len);
+        assert_eq!(scan.scan(&with_packets_behind), Ok(Scanned { whole: len, signature }));
+        wholes.dedup();
+        let node = |path: usize, data: usize| 4 + path + 4 + data + NODE_TAIL;
+        let tables = len - 5 - node(10, 3) - node(0, 0);
+        assert_eq!(wholes, [0, tables, tables + node(0, 0), len - 5, len]);
+    }
+
+    #[test]
+    fn what_is_taken_does_not_move_the_end() {
+        let (bytes, len) = stream(SNAP_SIGNATURE);
+        let (mut scan, mut taken) = (StreamScan::new(), 0);
+        for upto in 0..bytes.len() {
+            let whole = scan.scan(&bytes[taken..upto]).unwrap().whole;
+            scan.taken(whole);
+            taken += whole;
+        }
+        assert_eq!(taken, len);
+        let signature = Some(bytes.len() - len);
+        assert_eq!(scan.scan(&bytes[taken..]), Ok(Scanned { whole: 0, signature }));
     }
 
     #[test]
     fn a_wrong_signature_and_a_wild_length_are_refused() {
-        assert!(matches!(StreamScan::new().end(&stream("BenWasNot!").0), Err(StreamError::Signature { .. })));
+        assert!(matches!(
+            StreamScan::new().scan(&stream("BenWasNot!").0),
+            Err(StreamError::Signature { .. })
+        ));
         let wild = [&[0; 8][..], &i32::MAX.to_be_bytes()].concat();
-        assert_eq!(StreamScan::new().end(&wild), Err(StreamError::Length { at: 8, len: i32::MAX }));
+        assert_eq!(StreamScan::new().scan(&wild), Err(StreamError::Length { at: 8, len: i32::MAX }));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::net::gate::Gate;
 use crate::net::outlet::Outlet;
+use crate::server::snapshots::Sealed;
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub(crate) enum Input {
 
     /// Everything that needs no more than the core.
     Core(Event),
+    /// A snapshot that the core waits for is complete, but for its name.
+    Sealed(Box<Sealed>),
     /// The log or a snapshot cannot be written.
     Broken {
         code: i32,

@@ -80,11 +80,6 @@ impl Journal {
         wait
     }
 
-    /// Waits until everything ordered so far is done.
-    pub fn wait(&self) {
-        let _ = self.barrier().recv();
-    }
-
     /// Does what is ordered, and ends.
     pub fn close(&mut self) {
         self.jobs = None;

@@ -1,11 +1,15 @@
 //! The loop: the one thread that owns the [`Peer`]. A turn takes what is waiting, steps the core with each, performs
-//! its effects, and ends in one batch for the log and one write for each connection.
+//! its effects, and ends in one batch for the log and one write for each connection. Snapshots are encoded between the
+//! turns ([`background`]).
+
+mod background;
 
 use super::Exit;
 use super::clients::Clients;
 use super::inbox::{Inbox, Input};
 use super::journal::Journal;
-use super::snapshots::{Permit, Seal, Trigger, Writing, random};
+use super::snapshots::{Permit, Trigger};
+use super::streams::Streams;
 use crate::config::Config;
 use crate::disk::{Disk, DiskError};
 use crate::election_net::ElectionNet;
@@ -14,6 +18,7 @@ use crate::net::gate::Gate;
 use crate::net::outlet::Outlet;
 use crate::quorum_net::QuorumNet;
 use crate::words;
+use background::Snapping;
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::io;
@@ -25,17 +30,12 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 use wire::jute::Record;
 use wire::zk::Zxid;
-use zk_core::database::SnapshotCursor;
 use zk_core::peer::{Mode, Recovered};
 use zk_core::{Effect, Event, LinkId, LogLevel, Now, Peer};
 
 /// Inputs of one turn, and its longest duration until what was decided leaves.
 const TURN_INPUTS: usize = 4096;
 const TURN_TIME: Duration = Duration::from_millis(5);
-/// Bytes of a snapshot that are encoded between two turns: about a millisecond's.
-const SNAPSHOT_SLICE: usize = 512 << 10;
-/// The wait for the snapshot's thread where it is behind.
-const SNAPSHOT_PAUSE: Duration = Duration::from_millis(2);
 /// The longest sleep: nothing is ever due later than this.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -95,18 +95,6 @@ struct OutLink {
     closing: bool,
 }
 
-/// A snapshot that is being encoded between the turns.
-struct Snapping {
-    writing: Writing,
-    /// Which database it is of ([`Peer::snapshot_basis`]).
-    basis: u64,
-    cursor: SnapshotCursor,
-    digest: Option<(Zxid, i64)>,
-    /// A chunk that the thread had no room for.
-    held: Option<Bytes>,
-    last: bool,
-}
-
 struct Loop {
     config: Arc<Config>,
     disk: Disk,
@@ -124,6 +112,7 @@ struct Loop {
     appends: Vec<(Zxid, Bytes)>,
     trigger: Trigger,
     snapping: Option<Snapping>,
+    streams: Streams,
     /// Of the last snapshot that was encoded: its thread may still be at it.
     sealing: Option<Permit>,
     mode: watch::Sender<Mode>,
@@ -145,6 +134,7 @@ impl Loop {
             appends: Vec::new(),
             trigger: Trigger::new(config.disk.snap_count, config.disk.snap_bytes),
             snapping: None,
+            streams: Streams::default(),
             sealing: None,
             effects: Vec::new(),
             next_purge: config.disk.purge_interval.map(|_| Instant::now()),
@@ -173,18 +163,15 @@ impl Loop {
                 self.step(Event::Tick);
             }
             self.end_turn();
-            self.snapshot_slice();
-            self.purge_if_due();
+            self.work_in_background();
         }
         self.finish()
     }
 
     /// How long nothing has to happen.
     fn wait(&self) -> Duration {
-        match &self.snapping {
-            Some(Snapping { held: None, .. }) => return Duration::ZERO,
-            Some(_) => return SNAPSHOT_PAUSE,
-            None => {}
+        if let Some(pause) = self.background_pause() {
+            return pause;
         }
         let now = self.clock.now().mono;
         self.peer.deadline().map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now)).min(IDLE))
@@ -238,9 +225,11 @@ impl Loop {
             Input::LinkPackets { link, packets, load } => self.link_packets(now, link, packets, load),
             Input::Core(Event::LinkClosed { link }) => {
                 self.links.remove(&link);
+                self.streams.end(link);
                 self.step_at(now, Event::LinkClosed { link });
             }
             Input::Core(event) => self.step_at(now, event),
+            Input::Sealed(sealed) => self.publish(now, *sealed),
             Input::Broken { code, why } => self.exit = Some(Exit { code, why }),
             Input::Stop => self.exit = Some(Exit { code: 0, why: "stopped".into() }),
         }
@@ -294,10 +283,9 @@ impl Loop {
                 }
             }
             Effect::SendPacket { link, packet } => self.queue_for(link, |out| packet.write(out)),
-            Effect::SendSnapshot { link, stream } => {
-                self.queue_for(link, |out| out.extend_from_slice(&stream))
-            }
+            Effect::SendSnapshot { link, stream } => self.begin_stream(link, stream),
             Effect::CloseLink { link } => {
+                self.streams.end(link);
                 if let Some(out) = self.links.get_mut(&link) {
                     out.closing = true;
                     self.dirty_links.push(link);
@@ -316,7 +304,7 @@ impl Loop {
                 self.give_up_snapshot();
                 self.journal.truncate(zxid);
             }
-            Effect::SaveSnapshot => self.save_snapshot()?,
+            Effect::SaveSnapshot => self.save_snapshot(),
             Effect::StoreAcceptedEpoch { epoch } => self.disk.store_accepted_epoch(epoch)?,
             Effect::StoreCurrentEpoch { epoch } => self.disk.store_current_epoch(epoch)?,
             Effect::Log { level, line } => match level {
@@ -350,7 +338,16 @@ impl Loop {
         for link in std::mem::take(&mut self.dirty_links) {
             let Some(out) = self.links.get_mut(&link) else { continue };
             if !out.out.is_empty() {
-                out.outlet.send(out.out.split().freeze());
+                match self.streams.hold(link, out.out.split().freeze()) {
+                    Ok(None) => {}
+                    Ok(Some(bytes)) => _ = out.outlet.send(bytes),
+                    Err(waiting) => {
+                        warn!("A learner is let go: {waiting} bytes wait behind its snapshot");
+                        // Its reader tells the core.
+                        out.outlet.abort();
+                        self.streams.end(link);
+                    }
+                }
             }
             if out.closing {
                 out.outlet.close();
@@ -384,101 +381,6 @@ impl Loop {
             from,
         };
         words::answer(word, argument, view)
-    }
-
-    fn save_snapshot(&mut self) -> Result<(), DiskError> {
-        self.hand_over_appends();
-        self.journal.wait();
-        self.give_up_snapshot();
-        let path = self.disk.save(self.peer.database(), true)?;
-        info!("Snapshot written: {}", path.display());
-        self.trigger.reset(random());
-        Ok(())
-    }
-
-    /// What it was taken of is no longer the state.
-    fn give_up_snapshot(&mut self) {
-        self.snapping = None;
-        if let Some(permit) = self.sealing.take() {
-            permit.withdraw();
-        }
-    }
-
-    fn snapshot_slice(&mut self) {
-        let basis = self.peer.snapshot_basis();
-        if self.snapping.as_ref().is_some_and(|snapping| basis != Some(snapping.basis)) {
-            self.give_up_snapshot();
-        }
-        if let Some(basis) = basis
-            && self.snapping.is_none()
-            && self.trigger.is_due()
-            && self.exit.is_none()
-        {
-            self.begin_snapshot(basis);
-        }
-        let Some(snapping) = &mut self.snapping else { return };
-        if let Some(held) = snapping.held.take() {
-            snapping.held = snapping.writing.chunk(held);
-        }
-        if snapping.held.is_none() && !snapping.last {
-            let mut chunk = BytesMut::with_capacity(SNAPSHOT_SLICE);
-            snapping.last = snapping.cursor.next(self.peer.database(), SNAPSHOT_SLICE, &mut chunk);
-            snapping.held = snapping.writing.chunk(chunk.freeze());
-        }
-        if snapping.last
-            && snapping.held.is_none()
-            && let Some(done) = self.snapping.take()
-        {
-            let last_zxid = self.peer.database().last_zxid();
-            let seal = Seal { digest: done.digest, last_zxid, logged: self.journal.barrier() };
-            self.sealing = Some(done.writing.finish(seal));
-        }
-    }
-
-    /// The log rolls first, so that files before the snapshot are not needed once it is there.
-    fn begin_snapshot(&mut self, basis: u64) {
-        self.trigger.reset(random());
-        self.hand_over_appends();
-        self.journal.roll();
-        let database = self.peer.database();
-        let digest = self.config.disk.digest.then(|| database.snapshot_digest());
-        match Writing::start(&self.disk, database.last_zxid(), self.inbox.clone()) {
-            Ok(writing) => {
-                self.snapping = Some(Snapping {
-                    writing,
-                    basis,
-                    cursor: SnapshotCursor::new(),
-                    digest: digest.map(|digest| (digest.zxid, digest.digest)),
-                    held: None,
-                    last: false,
-                });
-            }
-            Err(error) => {
-                let why = format!("Severe unrecoverable error, exiting: {error}");
-                self.exit = Some(Exit { code: 10, why });
-            }
-        }
-    }
-
-    fn purge_if_due(&mut self) {
-        let now = Instant::now();
-        let (Some(due), Some(interval)) = (self.next_purge, self.config.disk.purge_interval) else { return };
-        if due > now {
-            return;
-        }
-        self.next_purge = Some(now + interval);
-        let (disk, keep) = (self.disk.clone(), self.config.disk.snapshots_kept);
-        let purge = std::thread::Builder::new().name("PurgeTask".into()).spawn(move || {
-            info!("Purge task started.");
-            match disk.purge(keep) {
-                Ok(removed) => removed.iter().for_each(|path| info!("Removing file: {}", path.display())),
-                Err(error) => error!("Error occurred while purging: {error}"),
-            }
-            info!("Purge task completed.");
-        });
-        if let Err(error) = purge {
-            error!("Error occurred while purging: {error}");
-        }
     }
 
     /// Ports closed, log synced, connections ended.

@@ -8,6 +8,7 @@ pub(crate) mod journal;
 mod main_loop;
 mod snapshots;
 pub(crate) mod stats;
+mod streams;
 
 use crate::config::Config;
 use crate::disk::{Disk, DiskError};

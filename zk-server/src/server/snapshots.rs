@@ -1,6 +1,6 @@
 //! When a snapshot is due, and how it gets to disk without stopping the loop.
 
-use crate::disk::{Disk, DiskError, SnapshotWriter};
+use crate::disk::{Disk, DiskError, SealedSnapshot, SnapshotWriter};
 use crate::server::inbox::{Inbox, Input};
 use bytes::Bytes;
 use std::hash::{BuildHasher, Hasher};
@@ -95,10 +95,30 @@ impl Permit {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
 
+    pub fn is_granted(&self) -> bool {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn use_by<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
         let granted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         granted.then(act)
     }
+}
+
+/// What a snapshot is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Taken now and then while the database goes on changing: the thread gives it its name when it is complete.
+    Periodic,
+    /// What the core waits for: on stable storage, and the loop gives it its name.
+    Saved,
+}
+
+/// A [`Kind::Saved`] one that is complete.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub file: SealedSnapshot,
+    pub permit: Permit,
 }
 
 /// A snapshot that a thread is writing.
@@ -110,15 +130,18 @@ pub(crate) struct Writing {
 
 impl Writing {
     /// Begins `snapshot.<zxid>`.
-    pub fn start(disk: &Disk, zxid: Zxid, inbox: Inbox) -> Result<Writing, DiskError> {
-        let writer = disk.snapshot(zxid, false)?;
+    pub fn start(disk: &Disk, zxid: Zxid, kind: Kind, inbox: Inbox) -> Result<Writing, DiskError> {
+        let writer = disk.snapshot(zxid, kind == Kind::Saved)?;
         let (pieces, todo) = sync_channel(CHUNKS_WAITING);
         let permit = Permit::new();
         let granted = permit.clone();
         info!("Snapshotting: 0x{zxid:x}");
         let thread = std::thread::Builder::new().name("Snapshot Thread".into());
-        let spawned = thread.spawn(move || match write(writer, todo, &granted) {
-            Ok(Some(path)) => info!("Snapshot written: {}", path.display()),
+        let spawned = thread.spawn(move || match write(writer, todo, kind, &granted) {
+            Ok(Some(Written::Published(path))) => info!("Snapshot written: {}", path.display()),
+            Ok(Some(Written::Sealed(file))) => {
+                inbox.send(Input::Sealed(Box::new(Sealed { file, permit: granted })));
+            }
             Ok(None) => warn!("The snapshot of 0x{zxid:x} was given up"),
             Err(error) => {
                 let why = format!("Severe unrecoverable error, exiting: {error}");
@@ -145,11 +168,18 @@ impl Writing {
     }
 }
 
+#[derive(Debug)]
+enum Written {
+    Published(PathBuf),
+    Sealed(SealedSnapshot),
+}
+
 fn write(
     mut writer: SnapshotWriter,
     todo: Receiver<Piece>,
+    kind: Kind,
     permit: &Permit,
-) -> Result<Option<PathBuf>, DiskError> {
+) -> Result<Option<Written>, DiskError> {
     for piece in todo {
         match piece {
             Piece::Chunk(chunk) => writer.write(&chunk)?,
@@ -157,7 +187,11 @@ fn write(
                 if logged.recv().is_err() {
                     return Ok(None);
                 }
-                return permit.use_by(|| writer.finish(digest, last_zxid)).transpose();
+                let sealed = writer.seal(digest, last_zxid)?;
+                return match kind {
+                    Kind::Periodic => permit.use_by(|| sealed.publish().map(Written::Published)).transpose(),
+                    Kind::Saved => Ok(Some(Written::Sealed(sealed))),
+                };
             }
         }
     }
@@ -205,12 +239,34 @@ mod tests {
         let (disk, _) = home.open().unwrap();
         let (writer, todo, log) = whole(&disk, 7);
         std::thread::scope(|scope| {
-            let thread = scope.spawn(|| write(writer, todo, &Permit::new()).unwrap());
+            let thread = scope.spawn(|| write(writer, todo, Kind::Periodic, &Permit::new()).unwrap());
             assert!(!home.files().contains(&"snapshot.7".to_owned()));
             log.send(()).unwrap();
             assert!(thread.join().unwrap().is_some());
         });
         assert!(home.files().contains(&"snapshot.7".to_owned()));
+    }
+
+    #[test]
+    fn a_snapshot_that_the_core_waits_for_counts_when_the_loop_says_so() {
+        let home = Home::new();
+        let (disk, _) = home.open().unwrap();
+        let before = home.files();
+        for wanted in [false, true] {
+            let (writer, todo, log) = whole(&disk, 7);
+            log.send(()).unwrap();
+            let Ok(Some(Written::Sealed(sealed))) = write(writer, todo, Kind::Saved, &Permit::new()) else {
+                panic!("it is sealed, and no more")
+            };
+            assert!(!home.files().contains(&"snapshot.7".to_owned()));
+            if wanted {
+                sealed.publish().unwrap();
+                assert!(home.files().contains(&"snapshot.7".to_owned()));
+            } else {
+                drop(sealed);
+                assert_eq!(home.files(), before);
+            }
+        }
     }
 
     #[test]
@@ -222,10 +278,10 @@ mod tests {
         let permit = Permit::new();
         permit.withdraw();
         log.send(()).unwrap();
-        assert!(write(writer, todo, &permit).unwrap().is_none());
+        assert!(write(writer, todo, Kind::Periodic, &permit).unwrap().is_none());
         let (writer, todo, log) = whole(&disk, 8);
         drop(log);
-        assert!(write(writer, todo, &Permit::new()).unwrap().is_none());
+        assert!(write(writer, todo, Kind::Periodic, &Permit::new()).unwrap().is_none());
         assert_eq!(home.files(), before);
     }
 }

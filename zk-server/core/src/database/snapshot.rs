@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use wire::Str;
 use wire::jute::{DecodeError, Reader, Record};
 use wire::zk::Acl;
+use wire::zk::quorum::SNAP_SIGNATURE;
 
 impl Database {
     /// Sessions, ACLs, nodes, and the closing `/`: the body of a snapshot file and of a SNAP stream
@@ -18,29 +19,26 @@ impl Database {
 
     /// The reverse. `last_zxid` is 0: the caller knows it (file name, SNAP packet).
     pub fn decode_stream(from: &mut Reader) -> Result<Database, DecodeError> {
-        let mut db = Database::bare();
+        let mut decoder = SnapshotDecoder::new();
+        match decoder.take(from)? {
+            true => Ok(decoder.finish()),
+            false => Err(DecodeError::Short { at: from.position(), wanted: 4 }),
+        }
+    }
+
+    fn decode_tables(&mut self, from: &mut Reader) -> Result<(), DecodeError> {
         let sessions: i32 = from.read()?;
         for _ in 0..sessions {
             let (session, timeout) = (from.read()?, from.read()?);
-            db.sessions.insert(session, timeout);
+            self.sessions.insert(session, timeout);
         }
         let acls: i32 = from.read()?;
         for _ in 0..acls {
             let index = from.read()?;
             let acl: Vec<Acl> = from.read()?;
-            db.acls.load(index, &acl);
+            self.acls.load(index, &acl);
         }
-        loop {
-            let at = from.position();
-            let path: Str = from.read()?;
-            if path == "/" {
-                break;
-            }
-            db.decode_node(&path, at, from)?;
-        }
-        db.find_quotas();
-        db.acls.purge();
-        Ok(db)
+        Ok(())
     }
 
     fn decode_node(&mut self, path: &str, at: usize, from: &mut Reader) -> Result<(), DecodeError> {
@@ -67,6 +65,81 @@ impl Database {
         }
         self.enlist(path, crate::tree::Lifetime::of(stat.ephemeral_owner));
         Ok(())
+    }
+}
+
+/// A database that is read piece by piece, as a learner receives it: no stream has to be in memory as a whole.
+#[derive(Debug)]
+pub struct SnapshotDecoder {
+    db: Database,
+    /// Sessions and ACLs have been read.
+    tables: bool,
+}
+
+impl Default for SnapshotDecoder {
+    fn default() -> SnapshotDecoder {
+        SnapshotDecoder { db: Database::bare(), tables: false }
+    }
+}
+
+impl SnapshotDecoder {
+    pub fn new() -> SnapshotDecoder {
+        SnapshotDecoder::default()
+    }
+
+    /// Takes the next piece, which ends between two nodes: the first one holds both tables at least. True: the closing
+    /// `/` was read, and nothing behind it.
+    pub fn take(&mut self, from: &mut Reader) -> Result<bool, DecodeError> {
+        if !self.tables {
+            self.db.decode_tables(from)?;
+            self.tables = true;
+        }
+        while from.remaining() > 0 {
+            let at = from.position();
+            let path: Str = from.read()?;
+            if path == "/" {
+                return Ok(true);
+            }
+            self.db.decode_node(&path, at, from)?;
+        }
+        Ok(false)
+    }
+
+    /// Counts what quotas cover: takes a while on a large tree.
+    pub fn finish(mut self) -> Database {
+        self.db.find_quotas();
+        self.db.acls.purge();
+        self.db
+    }
+}
+
+/// What follows a SNAP packet, begun at the state that the packet names, and as fuzzy behind that as any snapshot that
+/// is written piece by piece: the transactions that come behind it make it whole.
+#[derive(Debug)]
+pub struct SnapshotStream {
+    /// Sessions, ACLs and the root, until they are sent.
+    head: BytesMut,
+    cursor: SnapshotCursor,
+}
+
+impl SnapshotStream {
+    pub fn begin(db: &Database) -> SnapshotStream {
+        let (mut head, mut cursor) = (BytesMut::new(), SnapshotCursor::new());
+        cursor.next(db, 1, &mut head);
+        SnapshotStream { head, cursor }
+    }
+
+    /// Appends the next piece, somewhat more than `budget` bytes at most. True: that was the last one, with the
+    /// signature.
+    pub fn next(&mut self, db: &Database, budget: usize, to: &mut BytesMut) -> bool {
+        if !self.head.is_empty() {
+            to.unsplit(self.head.split());
+        }
+        let last = self.cursor.next(db, budget, to);
+        if last {
+            Str::from_static(SNAP_SIGNATURE).write(to);
+        }
+        last
     }
 }
 

@@ -129,7 +129,7 @@ impl Leader {
             Stage::AckEpoch => self.on_ack_epoch(id, packet, server, now, out),
             Stage::Syncing => self.on_newleader_ack(id, packet, out),
             Stage::Synced | Stage::Active => return self.on_steady(id, packet, server, now, out),
-            Stage::Epoch | Stage::Acked { .. } => Err("it spoke out of turn".into()),
+            Stage::Epoch | Stage::Acked { .. } | Stage::Streaming => Err("it spoke out of turn".into()),
         };
         if let Err(why) = taken {
             self.drop_link(id, &why, out);
@@ -232,23 +232,43 @@ impl Leader {
         Ok(())
     }
 
-    /// Sends a learner what it lacks. From here on it gets proposals and commits as they come.
+    /// Sends a learner what it lacks. From here on it gets proposals and commits as they come, behind a snapshot where
+    /// it gets one.
     fn start_sync(&mut self, id: LinkId, server: &Server, now: Now, out: &mut Vec<Effect>) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Stage::Acked { last } = link.stage else { return };
         let (packets, stream) = sync::packets(link.sid, last, &server.history, out);
         let mut send = |packet| out.push(Effect::SendPacket { link: id, packet });
         packets.into_iter().for_each(&mut send);
-        if let Some(stream) = stream {
-            out.push(Effect::SendSnapshot { link: id, stream });
-        }
-        let mut send = |packet| out.push(Effect::SendPacket { link: id, packet });
+        (link.stage, link.heard_at) = (Stage::Streaming, now.mono);
+        let streams = stream.is_some();
+        out.extend(stream.map(|stream| Effect::SendSnapshot { link: id, stream }));
         if !link.observer {
-            server.history.pending().iter().map(proposal).for_each(&mut send);
+            let proposals = server.history.pending().iter().map(proposal);
+            out.extend(proposals.map(|packet| Effect::SendPacket { link: id, packet }));
         }
-        let text = self.ensemble.text.clone().into_bytes();
-        send(QuorumPacket::new(packet::NEW_LEADER, zxid(self.epoch, 0), Some(text)));
+        if !streams {
+            self.on_snapshot_sent(id, now, out);
+        }
+    }
+
+    /// A part of its snapshot has left: the learner takes it.
+    pub fn on_progress(&mut self, id: LinkId, now: Now) {
+        if let Some(link) = self.links.get_mut(&id).filter(|link| link.stage == Stage::Streaming) {
+            link.heard_at = now.mono;
+        }
+    }
+
+    /// Whatever a snapshot may show of what came after its beginning has been sent as commits by now, so that NEWLEADER
+    /// is behind all of them: the learner is whole when it gets there.
+    pub fn on_snapshot_sent(&mut self, id: LinkId, now: Now, out: &mut Vec<Effect>) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.stage == Stage::Streaming) else {
+            return;
+        };
         (link.stage, link.heard_at) = (Stage::Syncing, now.mono);
+        let text = self.ensemble.text.clone().into_bytes();
+        let packet = QuorumPacket::new(packet::NEW_LEADER, zxid(self.epoch, 0), Some(text));
+        out.push(Effect::SendPacket { link: id, packet });
     }
 
     fn on_newleader_ack(
@@ -523,7 +543,7 @@ impl Leader {
     fn drop_silent(&mut self, server: &Server, now: Now, out: &mut Vec<Effect>) {
         let silent = |link: &Link| {
             let limit = match link.stage {
-                Stage::Hello | Stage::AckEpoch | Stage::Syncing => server.init_ms(),
+                Stage::Hello | Stage::AckEpoch | Stage::Streaming | Stage::Syncing => server.init_ms(),
                 Stage::Active => server.sync_ms(),
                 // It waits for this server.
                 Stage::Epoch | Stage::Acked { .. } | Stage::Synced => return None,
@@ -540,7 +560,7 @@ impl Leader {
 
     fn ping(&mut self, server: &Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
         let Phase::Broadcast(pipeline) = &self.phase else { return Ok(()) };
-        for (id, _) in self.links.iter().filter(|(_, link)| link.is_forwarded()) {
+        for (id, _) in self.links.iter().filter(|(_, link)| link.stage >= Stage::Syncing) {
             let packet = QuorumPacket::new(packet::PING, pipeline.last_proposed(), None);
             out.push(Effect::SendPacket { link: *id, packet });
         }

@@ -41,6 +41,8 @@ enum Stage {
     },
     /// Takes transactions until NEWLEADER.
     Syncing,
+    /// Has the leader's history in memory, and waits until the snapshot of it is saved.
+    Saving,
     /// Has the leader's history, but not yet all of it on stable storage.
     Settling,
     /// Has acknowledged NEWLEADER; waits for UPTODATE.
@@ -105,6 +107,23 @@ impl Learner {
     /// Memory and disk hold one history: not between a snapshot's coming and its being saved, nor during a cut.
     pub fn is_one_with_disk(&self) -> bool {
         self.replaced.is_none() && !matches!(self.stage, Stage::Truncating { .. })
+    }
+
+    /// Waits for [`crate::Event::SnapshotSaved`]; the state stays as it is meanwhile.
+    pub fn is_saving(&self) -> bool {
+        self.stage == Stage::Saving
+    }
+
+    /// NEWLEADER, behind which a snapshot is whole, has not come.
+    pub fn is_fuzzy(&self) -> bool {
+        self.snapshot && self.stage == Stage::Syncing
+    }
+
+    /// A part of the leader's snapshot has come.
+    pub fn on_progress(&mut self, link: LinkId, now: Now) {
+        if self.link == Some(link) && matches!(self.stage, Stage::Streaming { .. }) {
+            self.heard_at = now.mono;
+        }
     }
 
     /// The epoch, once this server serves.
@@ -205,7 +224,7 @@ impl Learner {
             Stage::Dialing { .. } => Ok(()),
             Stage::Registering => self.on_leader_info(packet, server, out),
             Stage::Choosing => self.on_choice(packet, out),
-            Stage::Streaming { .. } | Stage::Truncating { .. } | Stage::Settling => {
+            Stage::Streaming { .. } | Stage::Truncating { .. } | Stage::Saving | Stage::Settling => {
                 self.held.push_back(packet);
                 Ok(())
             }
@@ -352,12 +371,28 @@ impl Learner {
     fn on_new_leader(&mut self, server: &mut Server, out: &mut Vec<Effect>) {
         log(out, LogLevel::Info, "Learner received NEWLEADER message");
         if self.snapshot {
+            self.stage = Stage::Saving;
             out.push(Effect::SaveSnapshot);
-            server.history.snapshot_saved();
-            self.replaced = None;
+        } else {
+            self.stage = Stage::Settling;
+            self.acknowledge_new_leader(server, out);
         }
+    }
+
+    pub fn on_snapshot_saved(
+        &mut self,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        if self.stage != Stage::Saving {
+            return Ok(());
+        }
+        server.history.snapshot_saved();
+        self.replaced = None;
         self.stage = Stage::Settling;
         self.acknowledge_new_leader(server, out);
+        self.release(server, now, out)
     }
 
     /// The ACK leaves when everything that it vouches for is on stable storage.

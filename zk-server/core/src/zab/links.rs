@@ -15,7 +15,9 @@ pub enum Stage {
     AckEpoch,
     /// Has acknowledged; waits until a quorum has. The end of its history.
     Acked { last: Zxid },
-    /// Gets the history it lacks, and is to acknowledge NEWLEADER.
+    /// Gets a snapshot; NEWLEADER stands behind its end.
+    Streaming,
+    /// Gets the rest of the history it lacks, and is to acknowledge NEWLEADER.
     Syncing,
     /// Waits until a quorum is in sync.
     Synced,
@@ -51,7 +53,7 @@ impl Link {
 
     /// Gets proposals and commits.
     pub fn is_forwarded(&self) -> bool {
-        self.stage >= Stage::Syncing
+        self.stage >= Stage::Streaming
     }
 
     pub fn note_sent(&mut self, zxid: Zxid, now: Now) {

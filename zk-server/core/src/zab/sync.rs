@@ -1,12 +1,10 @@
 //! How a learner gets from its own history to the leader's: what to send, and what to skip.
 
 use super::history::{Committed, History};
+use crate::database::SnapshotStream;
 use crate::event::{Effect, LogLevel};
-use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
-use wire::Str;
-use wire::jute::Record;
-use wire::zk::quorum::{QuorumPacket, SNAP_SIGNATURE, packet};
+use wire::zk::quorum::{QuorumPacket, packet};
 use wire::zk::{Sid, Zxid, counter_of, epoch_of};
 
 /// The first packet of a synchronization, and where in the committed log the transactions behind it start.
@@ -52,13 +50,13 @@ fn walk(peer: Zxid, starts_epoch: bool, max: Zxid, committed: &VecDeque<Committe
     }
 }
 
-/// The packets of a synchronization, up to but without what is still pending and NEWLEADER.
+/// The packets of a synchronization, up to but without what is still pending and NEWLEADER; and the stream behind them.
 pub fn packets(
     sid: Sid,
     peer: Zxid,
     history: &History,
     out: &mut Vec<Effect>,
-) -> (Vec<QuorumPacket>, Option<Bytes>) {
+) -> (Vec<QuorumPacket>, Option<SnapshotStream>) {
     let committed = history.committed();
     let last = history.db.last_zxid();
     let plan = plan(peer, last, committed);
@@ -83,10 +81,8 @@ pub fn packets(
                 "Sending snapshot last zxid of peer is 0x{peer:x}, zxid of leader is 0x{last:x}, \
                  send zxid of db as 0x{last:x}"
             ));
-            let mut stream = BytesMut::new();
-            history.db.encode_stream(&mut stream);
-            Str::from_static(SNAP_SIGNATURE).write(&mut stream);
-            return (vec![QuorumPacket::new(packet::SNAP, last, None)], Some(stream.freeze()));
+            let stream = SnapshotStream::begin(&history.db);
+            return (vec![QuorumPacket::new(packet::SNAP, last, None)], Some(stream));
         }
     };
     let mut packets = vec![QuorumPacket::new(first, zxid, None)];
@@ -100,6 +96,7 @@ pub fn packets(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use wire::zk::zxid;
 
     fn log(zxids: &[(i64, i64)]) -> VecDeque<Committed> {

@@ -119,9 +119,9 @@ fn a_leader_vouches_for_its_epoch_when_its_own_history_is_on_stable_storage() {
     server.packet(link, packet::FOLLOWER_INFO, zxid(2, 0), Some(info.encode()));
     assert!(server.sends(packet::LEADER_INFO));
     server.packet(link, packet::ACK_EPOCH, 0, Some(2i32.encode()));
-    assert!(!server.vouches(3) && !server.sends(packet::NEW_LEADER), "0x200000001 may still be lost");
+    assert!(!server.vouches(3) && !server.sends(packet::SNAP), "0x200000001 may still be lost");
     server.step(Event::Durable { zxid: zxid(2, 1) });
-    assert!(server.vouches(3) && server.sends(packet::NEW_LEADER));
+    assert!(server.vouches(3) && server.sends(packet::SNAP));
 }
 
 #[test]
@@ -135,4 +135,69 @@ fn a_session_that_came_back_on_a_learner_leaves_its_connection_here() {
     assert!(server.sends(packet::REVALIDATE) && !server.closes(conn), "another session, which nobody knows");
     server.packet(link, packet::REVALIDATE, -1, touch(session));
     assert!(server.closes(conn));
+}
+
+/// What has been sent on a link, in order; 0 stands for the stream of a snapshot.
+fn sent(server: &mut Server, to: LinkId) -> Vec<i32> {
+    let effects = std::mem::take(&mut server.out);
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::SendPacket { link, packet } if *link == to => Some(packet.kind),
+            Effect::SendSnapshot { link, .. } if *link == to => Some(0),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn newleader_stands_behind_a_snapshot_and_all_that_was_committed_while_it_was_sent() {
+    let (quick, late) = (LinkId(5), LinkId(6));
+    let mut server = Server::new();
+    server.lead(quick);
+    server.session(ConnId(4), quick);
+    server.step(Event::LinkOpened { link: late, leader: None });
+    let info = LearnerInfo { sid: 3, protocol: PROTOCOL, config_version: 0 };
+    server.packet(late, packet::FOLLOWER_INFO, zxid(1, 0), Some(info.encode()));
+    // Older than all that is remembered, and of another epoch.
+    server.packet(late, packet::ACK_EPOCH, zxid(1, 7), Some(1i32.encode()));
+    assert_eq!(sent(&mut server, late), [packet::LEADER_INFO, packet::SNAP, 0]);
+    server.step(Event::ClientOpened { conn: ConnId(8), peer: std::net::IpAddr::from([127, 0, 0, 1]) });
+    server.step(Event::ClientFrame { conn: ConnId(8), frame: crate::rig::connect(0, None).encode() });
+    server.step(Event::LinkProgress { link: late });
+    server.step(Event::Durable { zxid: zxid(2, 2) });
+    server.packet(quick, packet::ACK, zxid(2, 2), None);
+    server.peer.step(Now { mono: 2100, wall: 0 }, Event::Tick, &mut server.out);
+    assert_eq!(sent(&mut server, late), [packet::PROPOSAL, packet::COMMIT]);
+    server.step(Event::SnapshotSent { link: late });
+    assert_eq!(sent(&mut server, late), [packet::NEW_LEADER]);
+    server.step(Event::SnapshotSent { link: late });
+    assert_eq!(sent(&mut server, late), [], "once");
+}
+
+#[test]
+fn a_learner_that_stops_reading_its_snapshot_is_dropped_and_one_that_reads_for_long_is_not() {
+    let (quick, late) = (LinkId(5), LinkId(6));
+    let mut server = Server::new();
+    server.lead(quick);
+    server.session(ConnId(4), quick);
+    server.step(Event::LinkOpened { link: late, leader: None });
+    let info = LearnerInfo { sid: 3, protocol: PROTOCOL, config_version: 0 };
+    server.packet(late, packet::FOLLOWER_INFO, zxid(1, 0), Some(info.encode()));
+    server.packet(late, packet::ACK_EPOCH, zxid(1, 7), Some(1i32.encode()));
+    let mut at = |mono, events: Vec<Event>| {
+        let now = Now { mono, wall: 0 };
+        let ping = QuorumPacket::new(packet::PING, 0, None);
+        server.peer.step(now, Event::LinkPacket { link: quick, packet: ping }, &mut server.out);
+        events.into_iter().for_each(|event| server.peer.step(now, event, &mut server.out));
+        server.peer.step(now, Event::Tick, &mut server.out);
+        server.out.iter().any(|effect| matches!(effect, Effect::CloseLink { link } if *link == late))
+    };
+    for second in (5..60).step_by(5) {
+        assert!(!at(second * 1000, vec![Event::LinkProgress { link: late }]), "{second} s");
+    }
+    for second in (60..75).step_by(5) {
+        assert!(!at(second * 1000, vec![]), "{second} s");
+    }
+    assert!(at(75_000, vec![]), "it has taken nothing for 20 s");
 }

@@ -113,22 +113,57 @@ fn a_snapshot_that_was_not_saved_is_forgotten_with_its_leader() {
 }
 
 #[test]
+fn a_snapshot_that_is_being_saved_is_forgotten_with_its_leader() {
+    let mut follower = Follower::choosing();
+    follower.snapshot();
+    follower.packet(packet::NEW_LEADER, zxid(2, 0), None);
+    assert!(follower.peer.is_saving());
+    follower.step(Event::LinkClosed { link: LINK });
+    assert_eq!(follower.voted(), [zxid(1, 2); 2]);
+    assert!(!follower.peer.is_saving());
+    follower.step(Event::SnapshotSaved);
+    assert!(
+        follower.has("/own") && follower.voted().is_empty(),
+        "a word that comes too late changes nothing"
+    );
+}
+
+#[test]
+fn a_snapshot_may_come_for_longer_than_init_limit_as_long_as_it_comes() {
+    let mut follower = Follower::choosing();
+    follower.packet(packet::SNAP, zxid(1, 9), None);
+    follower.peer.step(Now { mono: 20_000, wall: 0 }, Event::LinkProgress { link: LINK }, &mut follower.out);
+    follower.peer.step(Now { mono: 39_000, wall: 0 }, Event::Tick, &mut follower.out);
+    assert_eq!(follower.voted(), []);
+    follower.peer.step(Now { mono: 40_000, wall: 0 }, Event::Tick, &mut follower.out);
+    assert_eq!(follower.voted(), [zxid(1, 2); 2], "nothing came for 20 s");
+}
+
+#[test]
 fn a_snapshot_counts_once_newleader_has_had_it_saved() {
     let mut follower = Follower::choosing();
     follower.snapshot();
     follower.packet(packet::NEW_LEADER, zxid(2, 0), None);
-    let order: Vec<&str> = follower
-        .out
-        .iter()
-        .filter_map(|effect| match effect {
-            Effect::SaveSnapshot => Some("save"),
-            Effect::StoreCurrentEpoch { epoch: 2 } => Some("epoch"),
-            Effect::SendPacket { packet, .. } if packet.kind == packet::ACK => Some("ack"),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(order, ["save", "epoch", "ack"]);
-    assert!(follower.peer.snapshot_basis().is_some());
+    let effects = |follower: &mut Follower| -> Vec<&str> {
+        let effects = std::mem::take(&mut follower.out);
+        effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::SaveSnapshot => Some("save"),
+                Effect::StoreCurrentEpoch { epoch: 2 } => Some("epoch"),
+                Effect::SendPacket { packet, .. } if packet.kind == packet::ACK => Some("ack"),
+                Effect::SendPacket { packet, .. } if packet.kind == packet::PING => Some("pong"),
+                _ => None,
+            })
+            .collect()
+    };
+    follower.packet(packet::PING, zxid(2, 0), None);
+    assert!(follower.peer.is_saving());
+    assert_eq!(effects(&mut follower), ["save"], "nothing is promised, and the ACK is the next packet");
+    assert_eq!(follower.peer.snapshot_basis(), None, "the disk has another history");
+    follower.step(Event::SnapshotSaved);
+    assert_eq!(effects(&mut follower), ["epoch", "ack", "pong"]);
+    assert!(!follower.peer.is_saving() && follower.peer.snapshot_basis().is_some());
     follower.step(Event::LinkClosed { link: LINK });
     assert_eq!(follower.voted(), [zxid(1, 9); 2]);
     assert!(follower.has("/leaders"));

@@ -1,0 +1,211 @@
+//! What the loop does between its turns, a slice at a time: snapshots to the disk and to learners, and purging.
+
+use super::{Loop, OutLink};
+use crate::disk::DiskError;
+use crate::server::Exit;
+use crate::server::snapshots::{Kind, Seal, Sealed, Writing, random};
+use crate::server::streams::UNSENT_MAX;
+use bytes::{Bytes, BytesMut};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tracing::{error, info};
+use wire::zk::Zxid;
+use zk_core::database::{SnapshotCursor, SnapshotStream};
+use zk_core::{Event, LinkId, Now};
+
+/// Bytes of a snapshot that are encoded between two turns: about a millisecond's.
+const SLICE: usize = 256 << 10;
+/// The wait for the snapshot's thread, or for a learner, where it is behind.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A snapshot for the disk that is being encoded.
+pub(super) struct Snapping {
+    writing: Writing,
+    basis: Basis,
+    cursor: SnapshotCursor,
+    digest: Option<(Zxid, i64)>,
+    /// A chunk that the thread had no room for.
+    held: Option<Bytes>,
+    last: bool,
+}
+
+/// As long as what the snapshot goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Basis {
+    /// The core is of this database ([`zk_core::Peer::snapshot_basis`]): a snapshot that is taken now and then.
+    Database(u64),
+    /// The core waits for it: [`zk_core::Effect::SaveSnapshot`].
+    Saving,
+}
+
+impl Loop {
+    pub(super) fn work_in_background(&mut self) {
+        self.give_up_what_is_stale();
+        if let Some(basis) = self.peer.snapshot_basis()
+            && self.snapping.is_none()
+            && self.trigger.is_due()
+            && self.exit.is_none()
+        {
+            self.begin_snapshot(Basis::Database(basis));
+        }
+        self.snapshot_slice();
+        self.stream_slice();
+        self.purge_if_due();
+    }
+
+    /// How long nothing has to happen for a snapshot that is under way.
+    pub(super) fn background_pause(&self) -> Option<Duration> {
+        match &self.snapping {
+            Some(Snapping { held: None, .. }) => return Some(Duration::ZERO),
+            None if self.streams.is_empty() => return None,
+            _ => {}
+        }
+        let ready = self.streams.any(|link| takes_more(&self.links, link));
+        Some(if ready { Duration::ZERO } else { PAUSE })
+    }
+
+    // Snapshots to the disk.
+
+    fn begin_snapshot(&mut self, basis: Basis) {
+        self.trigger.reset(random());
+        self.hand_over_appends();
+        // The log rolls first, so that files before the snapshot are not needed once it is there.
+        self.journal.roll();
+        let kind = match basis {
+            Basis::Database(_) => Kind::Periodic,
+            Basis::Saving => Kind::Saved,
+        };
+        let database = self.peer.database();
+        let digest = self.config.disk.digest.then(|| database.snapshot_digest());
+        match Writing::start(&self.disk, database.last_zxid(), kind, self.inbox.clone()) {
+            Ok(writing) => {
+                self.snapping = Some(Snapping {
+                    writing,
+                    basis,
+                    cursor: SnapshotCursor::new(),
+                    digest: digest.map(|digest| (digest.zxid, digest.digest)),
+                    held: None,
+                    last: false,
+                });
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn fail(&mut self, error: &DiskError) {
+        self.exit = Some(Exit { code: 10, why: format!("Severe unrecoverable error, exiting: {error}") });
+    }
+
+    pub(super) fn save_snapshot(&mut self) {
+        self.give_up_snapshot();
+        self.begin_snapshot(Basis::Saving);
+    }
+
+    /// What it was taken of is no longer the state.
+    pub(super) fn give_up_snapshot(&mut self) {
+        self.snapping = None;
+        if let Some(permit) = self.sealing.take() {
+            permit.withdraw();
+        }
+    }
+
+    fn give_up_what_is_stale(&mut self) {
+        let stale = self.snapping.as_ref().is_some_and(|snapping| match snapping.basis {
+            Basis::Database(basis) => self.peer.snapshot_basis() != Some(basis),
+            Basis::Saving => !self.peer.is_saving(),
+        });
+        if stale {
+            self.give_up_snapshot();
+        }
+    }
+
+    fn snapshot_slice(&mut self) {
+        let Some(snapping) = &mut self.snapping else { return };
+        if let Some(held) = snapping.held.take() {
+            snapping.held = snapping.writing.chunk(held);
+        }
+        if snapping.held.is_none() && !snapping.last {
+            let mut chunk = BytesMut::with_capacity(SLICE + SLICE / 8);
+            snapping.last = snapping.cursor.next(self.peer.database(), SLICE, &mut chunk);
+            snapping.held = snapping.writing.chunk(chunk.freeze());
+        }
+        if snapping.last
+            && snapping.held.is_none()
+            && let Some(done) = self.snapping.take()
+        {
+            let last_zxid = self.peer.database().last_zxid();
+            let seal = Seal { digest: done.digest, last_zxid, logged: self.journal.barrier() };
+            self.sealing = Some(done.writing.finish(seal));
+        }
+    }
+
+    /// The file that the core waits for is complete. It gets its name here, and the core hears of it before anything
+    /// else can happen: a leader that goes away comes wholly before, or wholly after.
+    pub(super) fn publish(&mut self, now: Now, sealed: Sealed) {
+        if !self.peer.is_saving() || !sealed.permit.is_granted() {
+            return;
+        }
+        self.sealing = None;
+        match sealed.file.publish() {
+            Ok(path) => {
+                info!("Snapshot written: {}", path.display());
+                self.step_at(now, Event::SnapshotSaved);
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    // Snapshots to learners.
+
+    pub(super) fn begin_stream(&mut self, link: LinkId, stream: SnapshotStream) {
+        let Some(out) = self.links.get_mut(&link).filter(|link| !link.closing) else { return };
+        // What came before it leaves before it.
+        out.outlet.send(out.out.split().freeze());
+        self.streams.begin(link, stream);
+    }
+
+    fn stream_slice(&mut self) {
+        let links = &self.links;
+        let Some((link, stream)) = self.streams.next(|link| takes_more(links, link)) else { return };
+        let mut slice = BytesMut::with_capacity(SLICE + SLICE / 8);
+        let last = stream.snapshot.next(self.peer.database(), SLICE, &mut slice);
+        if let Some(out) = self.links.get(&link) {
+            out.outlet.send(slice.freeze());
+            if last {
+                for bytes in self.streams.end(link) {
+                    out.outlet.send(bytes);
+                }
+            }
+        }
+        self.step(if last { Event::SnapshotSent { link } } else { Event::LinkProgress { link } });
+        self.end_turn();
+    }
+
+    // Files that are not needed any more.
+
+    fn purge_if_due(&mut self) {
+        let now = Instant::now();
+        let (Some(due), Some(interval)) = (self.next_purge, self.config.disk.purge_interval) else { return };
+        if due > now {
+            return;
+        }
+        self.next_purge = Some(now + interval);
+        let (disk, keep) = (self.disk.clone(), self.config.disk.snapshots_kept);
+        let purge = std::thread::Builder::new().name("PurgeTask".into()).spawn(move || {
+            info!("Purge task started.");
+            match disk.purge(keep) {
+                Ok(removed) => removed.iter().for_each(|path| info!("Removing file: {}", path.display())),
+                Err(error) => error!("Error occurred while purging: {error}"),
+            }
+            info!("Purge task completed.");
+        });
+        if let Err(error) = purge {
+            error!("Error occurred while purging: {error}");
+        }
+    }
+}
+
+/// The learner has taken nearly all that it was sent.
+fn takes_more(links: &BTreeMap<LinkId, OutLink>, link: LinkId) -> bool {
+    links.get(&link).is_some_and(|out| out.outlet.pending() < UNSENT_MAX)
+}
