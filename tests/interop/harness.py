@@ -182,7 +182,7 @@ class Ensemble:
             (data / "myid").write_text(f"{i}\n")
             (world.dir / f"zoo-{i}.cfg").write_text(
                 f"tickTime=1000\ninitLimit=10\nsyncLimit=5\ndataDir={data}\nclientPort={self.client[i]}\n"
-                f"4lw.commands.whitelist=*\nadmin.enableServer=false\nextendedTypesEnabled=true\n{servers}")
+                f"4lw.commands.whitelist=*\nmaxClientCnxns=0\nadmin.enableServer=false\nextendedTypesEnabled=true\n{servers}")
 
     @property
     def connect(self):
