@@ -1,4 +1,5 @@
 //! Simulated time, network and disk; checkers; end-to-end tests.
 
+pub mod linear;
 pub mod replicas;
 pub mod sim;

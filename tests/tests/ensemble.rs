@@ -1,7 +1,7 @@
 //! Ensembles under faults, from seeds. A failure says how to see the run again.
 
 use tests::sim::ledger::LEDGER;
-use tests::sim::{Figures, check, servers_of};
+use tests::sim::{Figures, Setup, check, servers_of};
 
 fn check_all(seeds: std::ops::Range<u64>) -> Vec<Figures> {
     seeds.map(|seed| check(seed, servers_of(seed))).collect()
@@ -21,6 +21,15 @@ fn a_standalone_server_keeps_its_promises_through_crashes() {
     for seed in 0..40 {
         check(seed, 1);
     }
+}
+
+/// What [`Disk`](tests::sim::disk::Disk) promises is what the servers' promises stand on.
+#[test]
+fn disks_that_lie_about_their_syncs_are_seen_to_break_durability() {
+    let run = |seed| tests::sim::run(Setup { seed, servers: 3, trace: false, lying_disks: true });
+    let failures: Vec<String> = (0..30).filter_map(|seed| run(seed).failure).collect();
+    let lost = failures.iter().filter(|why| why.contains("Durability") || why.contains("Linearizability"));
+    assert!(lost.count() >= 2, "{failures:?}");
 }
 
 #[test]

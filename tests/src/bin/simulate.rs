@@ -2,7 +2,8 @@
 //! `simulate --seeds FIRST..END`: runs many, and prints only what broke.
 //!
 //! It is an ensemble of ZooKeeper servers; with `--partition`, the replicas of a broker's partition. `--servers N` says
-//! how many there are: without it the seed decides, as in the tests.
+//! how many there are: without it the seed decides, as in the tests. `--lying-disks`: crashes also take what was synced,
+//! which is to be seen as broken promises.
 
 use std::ops::Range;
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ struct Args {
     seeds: Option<Range<u64>>,
     servers: Option<usize>,
     partition: bool,
+    lying_disks: bool,
 }
 
 /// What one run did.
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
         Some(args @ Args { seed: Some(seed), seeds: None, .. }) => replay(&args, seed),
         Some(args @ Args { seed: None, seeds: Some(_), .. }) => run_many(&args),
         _ => {
-            eprintln!("usage: simulate [--partition] --seed N | --seeds FIRST..END [--servers N]");
+            eprintln!("usage: simulate [--partition] [--lying-disks] --seed N | --seeds FIRST..END [--servers N]");
             ExitCode::from(2)
         }
     }
@@ -48,6 +50,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Args> {
             }
             "--servers" => args.servers = Some(value()?.parse().ok().filter(|servers| *servers > 0)?),
             "--partition" => args.partition = true,
+            "--lying-disks" => args.lying_disks = true,
             _ => return None,
         }
     }
@@ -62,7 +65,7 @@ fn run(args: &Args, seed: u64, trace: bool) -> Run {
         return Run { servers: replicas, trace: report.trace, figures, failure: report.failure };
     }
     let servers = args.servers.unwrap_or_else(|| sim::servers_of(seed));
-    let report = sim::run(sim::Setup { seed, servers, trace });
+    let report = sim::run(sim::Setup { seed, servers, trace, lying_disks: args.lying_disks });
     Run { servers, trace: report.trace, figures: format!("{:?}", report.figures), failure: report.failure }
 }
 

@@ -1,6 +1,7 @@
 //! What must hold, whatever goes wrong.
 
 use super::client::Client;
+use super::invariants::Invariant::*;
 use super::node::Node;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +60,7 @@ impl Checks {
     pub fn appended(&mut self, zxid: Zxid, txn: &Bytes) -> Result<(), String> {
         let known = self.txns.entry(zxid).or_insert_with(|| txn.clone());
         if known != txn {
-            return Err(format!("two transactions have the zxid 0x{zxid:x}"));
+            return Err(OneTransactionPerZxid.broken(format!("two transactions have the zxid 0x{zxid:x}")));
         }
         Ok(())
     }
@@ -73,24 +74,24 @@ impl Checks {
         let state = (peer.database().digest().digest, hash(peer.database().sessions()));
         let known = *self.states.entry(status.last_zxid).or_insert(state);
         if let Some(session) = peer.database().orphaned_sessions().first() {
-            return Err(format!("server {} has nodes of session 0x{session:x}, which is over", node + 1));
+            return Err(EphemeralsWithSession.broken(format!("server {} has nodes of session 0x{session:x}, which is over", node + 1)));
         }
         if known != state {
-            return Err(format!(
+            return Err(OneStatePerZxid.broken(format!(
                 "server {} has the tree and the sessions {state:x?} at 0x{:x}, others had {known:x?}",
                 node + 1,
                 status.last_zxid
-            ));
+            )));
         }
         if status.mode == Mode::Leading && status.serving {
             let epoch = epoch_of(status.last_zxid);
             let leader = *self.leaders.entry(epoch).or_insert((node, life));
             if leader != (node, life) {
-                return Err(format!(
+                return Err(OneLeaderPerEpoch.broken(format!(
                     "epoch {epoch} is led by server {} and by server {}",
                     leader.0 + 1,
                     node + 1
-                ));
+                )));
             }
         }
         Ok(())
@@ -113,13 +114,13 @@ impl Checks {
         lasting: bool,
     ) -> Result<(), String> {
         if zxid <= floor {
-            return Err(format!(
+            return Err(RealTimeOrder.broken(format!(
                 "a write of {path} got 0x{zxid:x}, but 0x{floor:x} was acknowledged before it"
-            ));
+            )));
         }
         let write = Write { path: path.into(), data: data.clone(), lasting };
         if let Some(other) = self.writes.insert(zxid, write) {
-            return Err(format!("0x{zxid:x} acknowledges a write of {path} and one of {}", other.path));
+            return Err(OneWritePerZxid.broken(format!("0x{zxid:x} acknowledges a write of {path} and one of {}", other.path)));
         }
         self.last_acked = self.last_acked.max(zxid);
         self.seen(path, zxid, version, data)
@@ -132,9 +133,9 @@ impl Checks {
 
     pub fn deleted(&mut self, path: &str, zxid: Zxid, floor: Zxid) -> Result<(), String> {
         if zxid <= floor {
-            return Err(format!(
+            return Err(RealTimeOrder.broken(format!(
                 "a deletion of {path} got 0x{zxid:x}, but 0x{floor:x} was acknowledged before it"
-            ));
+            )));
         }
         self.last_acked = self.last_acked.max(zxid);
         self.vanished.insert(path.into());
@@ -153,7 +154,7 @@ impl Checks {
         if before.is_some_and(|(_, before)| *before >= number)
             || after.is_some_and(|(_, after)| *after <= number)
         {
-            return Err(format!("0x{zxid:x} has the number {number} between {before:?} and {after:?}"));
+            return Err(SequenceOrder.broken(format!("0x{zxid:x} has the number {number} between {before:?} and {after:?}")));
         }
         self.numbers.insert(zxid, number);
         Ok(())
@@ -180,7 +181,7 @@ impl Checks {
         let value = (zxid, data.clone());
         let known = self.versions.entry((path.into(), version)).or_insert_with(|| value.clone());
         if *known != value {
-            return Err(format!("version {version} of {path} is {known:?} and {value:?}"));
+            return Err(OneWritePerZxid.broken(format!("version {version} of {path} is {known:?} and {value:?}")));
         }
         Ok(())
     }
@@ -194,28 +195,28 @@ impl Checks {
         }
         let mut first = None;
         for (at, node) in nodes.iter().enumerate() {
-            let db = node.peer.as_ref().ok_or("a server is down at the end")?.database();
+            let db = node.peer.as_ref().ok_or_else(|| EveryoneServes.broken("a server is down at the end"))?.database();
             for (path, (zxid, data)) in &newest {
                 let node = db
                     .node(path)
-                    .ok_or_else(|| format!("server {} lacks {path}, acknowledged at 0x{zxid:x}", at + 1))?;
+                    .ok_or_else(|| Durability.broken(format!("server {} lacks {path}, acknowledged at 0x{zxid:x}", at + 1)))?;
                 let mzxid = node.stat().mzxid;
                 let same = mzxid > *zxid || mzxid == *zxid && node.data() == Some(&data[..]);
                 if !same {
-                    return Err(format!(
+                    return Err(Durability.broken(format!(
                         "server {} has {path} as of 0x{mzxid:x}, 0x{zxid:x} was acknowledged",
                         at + 1
-                    ));
+                    )));
                 }
             }
-            self.check_ends(db).map_err(|why| format!("server {}: {why}", at + 1))?;
+            self.check_ends(db).map_err(|why| format!("{why}, on server {}", at + 1))?;
             let state = (db.last_zxid(), db.digest().digest, db.sessions());
             let first = first.get_or_insert(state);
             if *first != state {
-                return Err(format!("servers end apart: {first:?} and, on server {}, {state:?}", at + 1));
+                return Err(OneFinalState.broken(format!("servers end apart: {first:?} and, on server {}, {state:?}", at + 1)));
             }
             if db.digest_mismatches() > 0 {
-                return Err(format!("server {} counts digest mismatches", at + 1));
+                return Err(Health.broken(format!("server {} counts digest mismatches", at + 1)));
             }
         }
         Ok(())
@@ -225,16 +226,16 @@ impl Checks {
     fn check_ends(&self, db: &Database) -> Result<(), String> {
         let mut gone = self.vanished.iter().chain(&self.expiring);
         if let Some(path) = gone.find(|path| db.node(path).is_some()) {
-            return Err(format!("{path} is there, though its end was acknowledged"));
+            return Err(Finality.broken(format!("{path} is there, though its end was acknowledged")));
         }
         if let Some(session) = self.closed.iter().find(|session| db.sessions().contains_key(session)) {
-            return Err(format!("session 0x{session:x} lives, though it was closed"));
+            return Err(Finality.broken(format!("session 0x{session:x} lives, though it was closed")));
         }
         let half = |(path, twin): &&(String, String)| db.node(path).is_some() != db.node(twin).is_some();
         // One of two may have been deleted since.
         let half = self.twins.iter().find(|pair| half(pair) && !self.vanishing.contains(&pair.0));
         if let Some((path, twin)) = half {
-            return Err(format!("there is only one of {path} and {twin}"));
+            return Err(Atomicity.broken(format!("there is only one of {path} and {twin}")));
         }
         Ok(())
     }
@@ -245,7 +246,7 @@ impl Checks {
         let held: BTreeSet<&str> = db.ephemerals_of(client.session).collect();
         for path in &client.ephemerals {
             if held.contains(path.as_str()) != lives || db.node(path).is_some() != lives {
-                return Err(format!("{path} of session 0x{:x}, which lives: {lives}", client.session));
+                return Err(EphemeralsWithSession.broken(format!("{path} of session 0x{:x}, which lives: {lives}", client.session)));
             }
         }
         Ok(())

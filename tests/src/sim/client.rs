@@ -1,9 +1,11 @@
 //! Simulated clients: sessions, pipelined requests, and reconnects that bring the watches along. What answers must be
 //! like is in [`super::replies`].
 
+use super::invariants::Invariant::Answers;
 use super::net::Payload;
 use super::node::SESSION_MS;
-use super::request::{Kind, Request, xid_of};
+use super::cells;
+use super::request::{Cell, Kind, Request, xid_of};
 use super::world::{Happening, World};
 use bytes::{Bytes, BytesMut};
 use rand::RngExt;
@@ -59,6 +61,8 @@ pub struct Client {
     pub mine: BTreeSet<String>,
     /// Those that end with the session.
     pub ephemerals: BTreeSet<String>,
+    /// What it knows of the cells: their versions.
+    pub cell_versions: BTreeMap<String, i32>,
     wish: Wish,
 }
 
@@ -82,6 +86,7 @@ impl Client {
             watched: BTreeMap::new(),
             mine: BTreeSet::new(),
             ephemerals: BTreeSet::new(),
+            cell_versions: BTreeMap::new(),
             wish: Wish::Work,
         }
     }
@@ -203,15 +208,19 @@ impl World {
         let kind = match self.rng.random_range(0..1000) {
             0..160 => Kind::CreateNew,
             160..190 => Kind::CreateKey,
-            190..250 => Kind::CreateEphemeral,
-            250..290 => Kind::CreateSequential,
-            290..340 => Kind::CreateTwo,
-            340..580 => Kind::Set,
-            580..640 => Kind::Delete,
-            640..790 => Kind::Get { watch },
-            790..880 => Kind::Exists { watch },
-            880..930 => Kind::Children { watch },
-            930..990 => Kind::Sync,
+            190..240 => Kind::CreateEphemeral,
+            240..280 => Kind::CreateSequential,
+            280..330 => Kind::CreateTwo,
+            330..480 => Kind::Set,
+            480..530 => Kind::Delete,
+            530..650 => Kind::Get { watch },
+            650..740 => Kind::Exists { watch },
+            740..790 => Kind::Children { watch },
+            790..820 => Kind::Sync,
+            820..840 => Kind::Cell(Cell::Create),
+            840..910 => Kind::Cell(Cell::Set),
+            910..920 => Kind::Cell(Cell::Delete),
+            920..990 => Kind::Cell(Cell::Read),
             _ => Kind::Close,
         };
         self.ask(id, kind);
@@ -221,6 +230,12 @@ impl World {
         let key = format!("/key-{}", self.rng.random_range(0..KEYS));
         let floor = self.checks.last_acked();
         let at = self.rng.random_range(0..1000);
+        let mut since = None;
+        if kind == Kind::Cell(Cell::Read) {
+            // It counts from the sync before it.
+            since = Some(self.history.now());
+            self.ask(id, Kind::Sync);
+        }
         let client = &mut self.clients[id];
         // Nothing is asked behind the end of a session.
         let closing = client.outstanding.back().is_some_and(|last| last.kind == Kind::Close);
@@ -235,6 +250,7 @@ impl World {
             // Somebody's next node, perhaps.
             Kind::Exists { .. } if at < 300 => format!("/new-{}-{}", at % 3, client.made + 2),
             Kind::Children { .. } => "/".into(),
+            Kind::Cell(_) => cells::path(at),
             Kind::Delete => {
                 let Some(own) = own else { return };
                 client.mine.remove(&own);
@@ -248,7 +264,13 @@ impl World {
         let data = Bytes::from(format!("{id}.{}", client.made));
         let xid = xid_of(kind, &mut client.next_xid);
         client.sent_at = self.now;
-        let request = Request { xid, kind, path, data, floor };
+        let known = client.cell_versions.get(&path).filter(|_| at % 2 == 0);
+        let expected = known.copied().unwrap_or(-1);
+        let session = client.session;
+        let mut request = Request { xid, kind, path, data, floor, expected, recorded: None };
+        if let Kind::Cell(cell) = kind {
+            request.recorded = Some(self.history.asked(session, cell, &request, since));
+        }
         let frame = request.frame();
         if kind == Kind::CreateTwo {
             self.checks.both_or_none(request.path.clone(), request.twin());
@@ -270,7 +292,7 @@ impl World {
         }
         let client = &mut self.clients[id];
         if client.session != 0 && client.session != welcome.session {
-            return Err(format!("asked for 0x{:x}, got 0x{:x}", client.session, welcome.session));
+            return Err(Answers.broken(format!("asked for 0x{:x}, got 0x{:x}", client.session, welcome.session)));
         }
         (client.session, client.password, client.established) = (welcome.session, welcome.password, true);
         if let (Some(conn), false) = (client.conn, client.watched.is_empty()) {

@@ -1,4 +1,12 @@
-//! One server's disk: a log whose end is unsafe until it is synced, snapshots, and two epoch files.
+//! One server's disk: a log whose end is unsafe until it is synced, snapshots, and two epoch files; and what becomes of
+//! them.
+//!
+//! | damage | what a start finds |
+//! |---|---|
+//! | crash with unsynced appends | some of them, perhaps the next one torn: it is dropped, as if it had not been written |
+//! | a sector of the log is damaged | an error, wherever it is: what is behind it must not be lost silently |
+//! | a sector of a snapshot is damaged | the snapshot before it and the log from there, or an error where that has a gap |
+//! | a disk that lies about its syncs | less than it promised, and no way to see it: no promise stands on that |
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -8,16 +16,60 @@ use wire::zk::txn::Txn;
 use zk_core::Database;
 use zk_core::peer::Recovered;
 
-#[derive(Debug, Default)]
+/// Snapshots that are kept.
+const SNAPSHOTS: usize = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Good,
+    /// A part of it was written when the process died.
+    Torn,
+    /// It was whole once.
+    Damaged,
+}
+
+#[derive(Debug)]
+struct Entry {
+    zxid: Zxid,
+    txn: Bytes,
+    health: Health,
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    stream: Bytes,
+    damaged: bool,
+}
+
+#[derive(Debug)]
 pub struct Disk {
-    log: Vec<(Zxid, Bytes)>,
+    log: VecDeque<Entry>,
     /// Written, not synced.
     queue: VecDeque<(Zxid, Bytes)>,
     /// How many of the queue the fsync that is under way covers.
     syncing: usize,
-    snapshots: BTreeMap<Zxid, Bytes>,
+    snapshots: BTreeMap<Zxid, Snapshot>,
+    /// The log up to here was removed: snapshots hold it.
+    purged: Zxid,
     pub accepted_epoch: i64,
     pub current_epoch: i64,
+    /// False: it was emptied, and has not taken over a leader's history since. Such a server is nobody's witness.
+    pub trusted: bool,
+}
+
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk {
+            log: VecDeque::new(),
+            queue: VecDeque::new(),
+            syncing: 0,
+            snapshots: BTreeMap::new(),
+            purged: 0,
+            accepted_epoch: 0,
+            current_epoch: 0,
+            trusted: true,
+        }
+    }
 }
 
 impl Disk {
@@ -36,8 +88,9 @@ impl Disk {
 
     /// The fsync is through: the last zxid that it made stable.
     pub fn end_sync(&mut self) -> Option<Zxid> {
-        self.log.extend(self.queue.drain(..self.syncing.min(self.queue.len())));
-        (std::mem::take(&mut self.syncing) > 0).then(|| self.log.last().map(|(zxid, _)| *zxid))?
+        let covered = self.queue.drain(..self.syncing.min(self.queue.len()));
+        self.log.extend(covered.map(|(zxid, txn)| Entry { zxid, txn, health: Health::Good }));
+        (std::mem::take(&mut self.syncing) > 0).then(|| self.log.back().map(|entry| entry.zxid))?
     }
 
     /// Syncs the whole queue at once; the last zxid, where there was anything.
@@ -46,52 +99,125 @@ impl Disk {
         self.end_sync()
     }
 
-    /// `kept`: how many of the unsynced appends happen to survive.
-    pub fn crash(&mut self, kept: usize) {
+    /// `kept`: how many of the unsynced appends happen to survive; the one behind them is torn.
+    pub fn crash(&mut self, kept: usize, torn: bool) {
         self.syncing = kept.min(self.queue.len());
         self.end_sync();
+        if let Some((zxid, txn)) = self.queue.pop_front().filter(|_| torn) {
+            self.log.push_back(Entry { zxid, txn, health: Health::Torn });
+        }
         self.queue.clear();
     }
 
+    /// The last `count` of the appends that it said to be synced never were.
+    pub fn lied(&mut self, count: usize) {
+        self.log.truncate(self.log.len().saturating_sub(count));
+    }
+
     pub fn last_synced(&self) -> Zxid {
-        self.log.last().map_or(0, |(zxid, _)| *zxid)
+        self.log.iter().rfind(|entry| entry.health != Health::Torn).map_or(0, |entry| entry.zxid)
     }
 
     pub fn unsynced(&self) -> usize {
         self.queue.len()
     }
 
+    pub fn log_len(&self) -> usize {
+        self.log.len()
+    }
+
     pub fn save_snapshot(&mut self, zxid: Zxid, stream: Bytes) {
-        self.snapshots.insert(zxid, stream);
-        while self.snapshots.len() > 3 {
+        self.snapshots.insert(zxid, Snapshot { stream, damaged: false });
+        while self.snapshots.len() > SNAPSHOTS {
             self.snapshots.pop_first();
         }
     }
 
     pub fn truncate(&mut self, zxid: Zxid) {
-        self.log.retain(|(at, _)| *at <= zxid);
+        self.log.retain(|entry| entry.zxid <= zxid);
         self.snapshots.retain(|at, _| *at <= zxid);
     }
 
-    /// What a start finds: the newest snapshot, and the log behind it.
-    pub fn recover(&self, recent_max: usize) -> Result<Recovered, String> {
-        let (base, mut database) = match self.snapshots.last_key_value() {
-            None => (0, Database::new()),
-            Some((zxid, stream)) => {
-                let loaded = Database::decode_stream(&mut Reader::new(stream.clone()));
-                (*zxid, loaded.map_err(|error| format!("snapshot 0x{zxid:x} cannot be read: {error}"))?)
-            }
+    /// Removes the log that the oldest snapshot holds. Returns how many transactions that were.
+    pub fn purge(&mut self) -> usize {
+        let Some((&oldest, _)) = self.snapshots.first_key_value().filter(|_| self.snapshots.len() > 1) else {
+            return 0;
+        };
+        let before = self.log.len();
+        self.purged = self.purged.max(oldest);
+        self.log.retain(|entry| entry.zxid > oldest);
+        before - self.log.len()
+    }
+
+    /// A state as of this zxid can be made of what is there.
+    pub fn can_go_back_to(&self, zxid: Zxid) -> bool {
+        let mut good = self.snapshots.iter().filter(|(_, snapshot)| !snapshot.damaged);
+        self.purged == 0 || good.any(|(at, _)| self.purged <= *at && *at <= zxid)
+    }
+
+    /// It has all that its server ever vouched for.
+    pub fn is_whole(&self) -> bool {
+        self.trusted && self.base().is_ok()
+    }
+
+    /// The snapshot that a start loads. Whatever is damaged and newer, the log has to lead past it: a leader's snapshot
+    /// stands where the log has a gap.
+    fn base(&self) -> Result<Zxid, String> {
+        let base = self.snapshots.iter().rfind(|(_, snapshot)| !snapshot.damaged).map_or(0, |(zxid, _)| *zxid);
+        let logged = |zxid| self.log.iter().any(|entry| entry.zxid == zxid);
+        if let Some((zxid, _)) = self.snapshots.range(base + 1..).find(|(zxid, _)| !logged(**zxid)) {
+            return Err(format!("snapshot 0x{zxid:x} is damaged, and the log does not lead to it"));
+        }
+        if base < self.purged {
+            return Err(format!("damaged: no snapshot leads to the log behind 0x{:x}", self.purged));
+        }
+        let damaged = |entry: &&Entry| entry.zxid > base && entry.health == Health::Damaged;
+        match self.log.iter().find(damaged) {
+            Some(entry) => Err(format!("the log is damaged at 0x{:x}", entry.zxid)),
+            None => Ok(base),
+        }
+    }
+
+    /// Damages an entry of the log.
+    pub fn damage_log(&mut self, at: usize) {
+        if let Some(entry) = self.log.get_mut(at) {
+            entry.health = Health::Damaged;
+        }
+    }
+
+    /// Damages the newest snapshot.
+    pub fn damage_snapshot(&mut self) -> Option<Zxid> {
+        let (zxid, newest) = self.snapshots.iter_mut().next_back()?;
+        newest.damaged = true;
+        Some(*zxid)
+    }
+
+    /// An operator empties it, because it cannot be read: it is to be filled by a leader.
+    pub fn wipe(&mut self) {
+        *self = Disk { trusted: false, ..Disk::default() };
+    }
+
+    /// What a start finds: the newest snapshot that can be read, and the log behind it.
+    pub fn recover(&mut self, recent_max: usize) -> Result<Recovered, String> {
+        if self.log.back().is_some_and(|entry| entry.health == Health::Torn) {
+            self.log.pop_back();
+        }
+        let base = self.base()?;
+        let mut database = match self.snapshots.get(&base) {
+            None => Database::new(),
+            Some(Snapshot { stream, .. }) => Database::decode_stream(&mut Reader::new(stream.clone()))
+                .map_err(|error| format!("snapshot 0x{base:x} cannot be read: {error}"))?,
         };
         database.set_last_zxid(base);
         let mut recent = vec![];
-        for (zxid, bytes) in self.log.iter().filter(|(zxid, _)| *zxid > base) {
-            let txn = Txn::decode(bytes.clone()).map_err(|error| format!("txn 0x{zxid:x}: {error}"))?;
+        for Entry { zxid, txn, .. } in self.log.iter().filter(|entry| entry.zxid > base) {
+            let txn = Txn::decode(txn.clone()).map_err(|error| format!("txn 0x{zxid:x}: {error}"))?;
             database.replay(&txn);
             database.set_last_zxid(*zxid);
             recent.push(txn);
         }
         recent.drain(..recent.len().saturating_sub(recent_max));
-        let last_logged = database.last_zxid();
+        let last_logged = if self.trusted { database.last_zxid() } else { -1 };
         let (accepted_epoch, current_epoch) = (self.accepted_epoch, self.current_epoch);
         Ok(Recovered { database, last_logged, recent, accepted_epoch, current_epoch })
     }

@@ -46,7 +46,47 @@ impl World {
                 self.note(|| format!("server {}'s wall clock jumps by {ms} ms", node + 1));
             }
             Fault::Snapshot => self.begin_snapshot(node),
+            Fault::Purge => {
+                let count = self.nodes[node].disk.purge();
+                self.note(|| format!("server {}'s log loses {count} old transactions", node + 1));
+            }
+            Fault::DamageLog => self.damage_log(node),
+            Fault::DamageSnapshot => self.damage_snapshot(node),
+            Fault::FullDisk => {
+                let ms = self.rng.random_range(200..3000);
+                self.nodes[node].full_disk_until = self.now + ms;
+                self.note(|| format!("server {}'s disk is full for {ms} ms", node + 1));
+            }
         }
+    }
+
+    /// A majority without this server keeps what it has: nothing survives the loss of more.
+    fn is_spare(&self, node: usize) -> bool {
+        let votes = |at: usize| self.nodes[at].config.ensemble.as_ref().map(|all| all.is_voter(at as i64 + 1));
+        let voters = || (0..self.nodes.len()).filter(|at| votes(*at) == Some(true));
+        let whole = voters().filter(|at| *at != node && self.nodes[*at].disk.is_whole()).count();
+        whole > voters().count() / 2
+    }
+
+    fn damage_snapshot(&mut self, node: usize) {
+        if !self.is_spare(node) {
+            return;
+        }
+        if let Some(zxid) = self.nodes[node].disk.damage_snapshot() {
+            self.note(|| format!("server {}'s snapshot 0x{zxid:x} goes bad", node + 1));
+            self.crash_and_return(node);
+        }
+    }
+
+    fn damage_log(&mut self, node: usize) {
+        let len = self.nodes[node].disk.log_len();
+        if len == 0 || !self.is_spare(node) {
+            return;
+        }
+        let at = if self.rng.random_bool(0.5) { len - 1 } else { self.rng.random_range(0..len) };
+        self.nodes[node].disk.damage_log(at);
+        self.note(|| format!("entry {at} of {len} of server {}'s log goes bad", node + 1));
+        self.crash_and_return(node);
     }
 
     fn crash_and_return(&mut self, node: usize) {

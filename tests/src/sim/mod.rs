@@ -10,20 +10,25 @@
 //! | partitions | both ways or one way; packets wait, as TCP holds them, and arrive or are lost with their link |
 //! | votes | lost with their connection, of which only the last one is sent again |
 //! | crashes | between any two effects of a turn, or at rest; one server, or all; those that are just being brought up |
-//! | disk | appends are stable after a simulated fsync; a crash keeps a random part of what was not |
+//! | disk | appends are stable after a simulated fsync; a crash keeps a random part of what was not, the next one torn |
+//! | damage | sectors of the log, at its end or within, and of snapshots; whoever cannot read its log starts empty |
+//! | space | a disk is full for a while: whoever has to write ends, and comes back; old logs are removed |
 //! | stalls | a process does nothing for a while; slow fsyncs; slow networks; slow snapshot streams |
 //! | clocks | wall clocks minutes apart that jump, monotonic clocks with their own origin and up to 5% drift |
 //! | shell | events are taken in turns, what is sent leaves at their end; snapshots are written between them, fuzzy |
-//! | clients | pipelined writes, reads, multis, syncs, watches that move with the session, closed and expired sessions |
+//! | clients | pipelined writes, reads, multis, syncs, nodes that all change under recorded histories, watches that move with the session, closed and expired sessions |
 //!
 //! A seed's [`profile`] weighs the faults, so that rare ones meet undiluted.
 //!
-//! Not modelled: loss of synced bytes, wrong bytes, a full disk, servers that lie.
+//! What must hold has names: [`invariants`]. Out of the promise: disks that lie about their syncs ([`Setup::lying_disks`]
+//! shows that they are seen to break it), damage on a majority at a time, servers that lie.
 
+pub mod cells;
 pub mod checks;
 pub mod client;
 pub mod disk;
 pub mod faults;
+pub mod invariants;
 pub mod ledger;
 pub mod net;
 pub mod node;
@@ -44,6 +49,8 @@ pub struct Setup {
     pub servers: usize,
     /// Keep what happened, for a person to read.
     pub trace: bool,
+    /// A crash also takes some of what the disk said to be synced. No promise stands on such disks.
+    pub lying_disks: bool,
 }
 
 /// What a run did.
@@ -77,7 +84,7 @@ pub fn run(setup: Setup) -> Report {
 
 /// Runs a seed and panics with what broke and how to see it again.
 pub fn check(seed: u64, servers: usize) -> Figures {
-    let report = run(Setup { seed, servers, trace: false });
+    let report = run(Setup { seed, servers, trace: false, lying_disks: false });
     if let Some(failure) = report.failure {
         panic!(
             "seed {seed} with {servers} servers: {failure}\n\

@@ -26,6 +26,7 @@ pub struct Node {
     /// The process does nothing before this.
     pub stalled_until: u64,
     pub slow_disk_until: u64,
+    pub full_disk_until: u64,
     /// Connections that died with the process and whose other ends do not know yet.
     pub silent: Vec<usize>,
     pub snapping: Option<Snapping>,
@@ -66,6 +67,7 @@ impl Node {
             run_at: None,
             stalled_until: 0,
             slow_disk_until: 0,
+            full_disk_until: 0,
             silent: vec![],
             snapping: None,
             sending: BTreeMap::new(),

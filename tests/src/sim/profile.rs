@@ -26,10 +26,17 @@ pub enum Fault {
     SlowNetwork,
     ClockJump,
     Snapshot,
+    /// The log that the oldest snapshot holds is removed.
+    Purge,
+    /// A sector of the log goes bad, in its middle or at its end. The next start refuses it, and the disk is emptied.
+    DamageLog,
+    DamageSnapshot,
+    /// What is written does not fit for a while: the process ends at the first attempt, and comes back.
+    FullDisk,
 }
 
 /// Each with its usual weight.
-const USUAL: [(Fault, u32); 16] = [
+const USUAL: [(Fault, u32); 20] = [
     (Fault::Crash, 20),
     (Fault::CrashAll, 3),
     (Fault::CrashLeader, 8),
@@ -46,6 +53,10 @@ const USUAL: [(Fault, u32); 16] = [
     (Fault::SlowNetwork, 5),
     (Fault::ClockJump, 3),
     (Fault::Snapshot, 12),
+    (Fault::Purge, 4),
+    (Fault::DamageLog, 4),
+    (Fault::DamageSnapshot, 4),
+    (Fault::FullDisk, 5),
 ];
 
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 //! What a client may be told: the checks that one session allows.
 
 use super::client::Watch;
+use super::invariants::Invariant::{Answers, SessionOrder, Watches};
 use super::net::Payload;
 use super::request::{Kind, Request};
 use super::world::World;
@@ -27,7 +28,7 @@ impl World {
             Payload::Frame(frames) => {
                 let mut from = Reader::new(frames);
                 while let Ok(Some(frame)) = from.read::<Option<Bytes>>() {
-                    self.take_frame(id, frame).map_err(|why| format!("client {id}: {why}"))?;
+                    self.take_frame(id, frame).map_err(|why| format!("{why}, client {id}"))?;
                 }
             }
             Payload::Closed => {
@@ -66,13 +67,13 @@ impl World {
             DELETED => &[Watch::Exist, Watch::Data, Watch::Child],
             DATA_CHANGED => &[Watch::Exist, Watch::Data],
             CHILDREN_CHANGED => &[Watch::Child],
-            kind => return Err(format!("an event of kind {kind}")),
+            kind => return Err(Answers.broken(format!("an event of kind {kind}"))),
         };
         let watched = &mut self.clients[id].watched;
         let fired =
             over.iter().filter(|watch| watched.remove(&(**watch, event.path.to_string())).is_some()).count();
         if fired == 0 {
-            return Err(format!("an event of kind {} at {}, where no watch is", event.kind, event.path));
+            return Err(Watches.broken(format!("an event of kind {} at {}, where no watch is", event.kind, event.path)));
         }
         Ok(())
     }
@@ -81,14 +82,17 @@ impl World {
         self.count_reply();
         self.note(|| format!("client {id} gets {}: 0x{:x}, {}", header.xid, header.zxid, header.err));
         let client = &mut self.clients[id];
-        let request = client.outstanding.pop_front().ok_or("a reply to nothing")?;
+        let request = client.outstanding.pop_front().ok_or_else(|| Answers.broken("a reply to nothing"))?;
         if request.xid != header.xid {
-            return Err(format!("reply {} where {} is due", header.xid, request.xid));
+            return Err(SessionOrder.broken(format!("reply {} where {} is due", header.xid, request.xid)));
         }
         if header.zxid > 0 && header.zxid < client.last_zxid {
-            return Err(format!("zxid goes back from 0x{:x} to 0x{:x}", client.last_zxid, header.zxid));
+            return Err(SessionOrder.broken(format!("zxid goes back from 0x{:x} to 0x{:x}", client.last_zxid, header.zxid)));
         }
         client.last_zxid = client.last_zxid.max(header.zxid);
+        if let Kind::Cell(cell) = request.kind {
+            return self.cell_answered(id, cell, &request, header.err, &mut from);
+        }
         match (request.kind, header.err) {
             (_, err::OK) => {}
             // Whatever it was, the session is over.
@@ -97,7 +101,7 @@ impl World {
             (Kind::Set | Kind::Get { .. } | Kind::Exists { .. }, err::NO_NODE) => {
                 return self.missed(id, &request);
             }
-            (kind, err) => return Err(format!("{kind:?} {} is answered by error {err}", request.path)),
+            (kind, err) => return Err(Answers.broken(format!("{kind:?} {} is answered by error {err}", request.path))),
         }
         match request.kind {
             Kind::CreateNew | Kind::CreateKey | Kind::CreateEphemeral | Kind::CreateSequential => {
@@ -108,7 +112,7 @@ impl World {
             Kind::Set => {
                 let stat: Stat = read(&mut from)?;
                 if stat.mzxid != header.zxid {
-                    return Err(format!("set at 0x{:x} answers mzxid 0x{:x}", header.zxid, stat.mzxid));
+                    return Err(Answers.broken(format!("set at 0x{:x} answers mzxid 0x{:x}", header.zxid, stat.mzxid)));
                 }
                 self.wrote(id, &request, header.zxid, stat.version)
             }
@@ -133,7 +137,7 @@ impl World {
                 self.checks.session_closed(session, ended);
                 Ok(())
             }
-            Kind::Sync | Kind::Ping => Ok(()),
+            Kind::Sync | Kind::Ping | Kind::Cell(_) => Ok(()),
         }
     }
 
@@ -147,7 +151,7 @@ impl World {
             request.path = path.to_owned();
         }
         if path != request.path {
-            return Err(format!("{} was created as {path}", request.path));
+            return Err(Answers.broken(format!("{} was created as {path}", request.path)));
         }
         self.wrote(id, &request, zxid, 0)?;
         let client = &mut self.clients[id];
@@ -173,7 +177,7 @@ impl World {
             let part: MultiHeader = read(from)?;
             let created: CreateResponse = read(from)?;
             if part.err != err::OK || created.path != expected.as_str() {
-                return Err(format!("{expected} of a multi is answered by {part:?} {created:?}"));
+                return Err(Answers.broken(format!("{expected} of a multi is answered by {part:?} {created:?}")));
             }
         }
         self.wrote(id, request, zxid, 0)
@@ -189,7 +193,7 @@ impl World {
         let missed = client.watched.get(&(Watch::Data, request.path.clone())).is_some_and(|set| *set < zxid)
             || client.watched.contains_key(&(Watch::Exist, request.path.clone()));
         if missed {
-            return Err(format!("{} is written at 0x{zxid:x} before its watch has fired", request.path));
+            return Err(Watches.broken(format!("{} is written at 0x{zxid:x} before its watch has fired", request.path)));
         }
         Ok(())
     }
@@ -199,10 +203,10 @@ impl World {
         let path = || request.path.clone();
         let client = &mut self.clients[id];
         if client.known.contains_key(&request.path) {
-            return Err(format!("{} was there before", request.path));
+            return Err(SessionOrder.broken(format!("{} was there before", request.path)));
         }
         if client.watched.contains_key(&(Watch::Data, path())) {
-            return Err(format!("{} is missing before its watch has fired", request.path));
+            return Err(Watches.broken(format!("{} is missing before its watch has fired", request.path)));
         }
         if request.kind == (Kind::Exists { watch: true }) {
             client.watched.insert((Watch::Exist, path()), 0);
@@ -216,7 +220,7 @@ impl World {
         // A node that this client may have deleted meanwhile is no longer known by intent.
         let known = client.known.get(path).copied().unwrap_or(0);
         if known > zxid {
-            return Err(format!("{path} was known as of 0x{known:x}, and is read as of 0x{zxid:x}"));
+            return Err(SessionOrder.broken(format!("{path} was known as of 0x{known:x}, and is read as of 0x{zxid:x}")));
         }
         if path.starts_with("/key-") {
             client.known.insert(path.clone(), zxid);
@@ -224,7 +228,7 @@ impl World {
         let missed = client.watched.get(&(Watch::Data, path.clone())).is_some_and(|set| *set < zxid)
             || client.watched.contains_key(&(Watch::Exist, path.clone()));
         if missed {
-            return Err(format!("{path} is read as of 0x{zxid:x} before its watch has fired"));
+            return Err(Watches.broken(format!("{path} is read as of 0x{zxid:x} before its watch has fired")));
         }
         if watch {
             client.watched.insert((Watch::Data, path.clone()), zxid);
@@ -237,16 +241,16 @@ impl World {
         let pzxid = got.stat.pzxid;
         if pzxid < client.known_children {
             let known = client.known_children;
-            return Err(format!("children were known as of 0x{known:x}, and are read as of 0x{pzxid:x}"));
+            return Err(SessionOrder.broken(format!("children were known as of 0x{known:x}, and are read as of 0x{pzxid:x}")));
         }
         client.known_children = pzxid;
         let lacks = client.mine.iter().find(|path| !got.children.iter().any(|name| *name == path[1..]));
         if let Some(path) = lacks.filter(|path| client.known.contains_key(*path)) {
-            return Err(format!("the children as of 0x{pzxid:x} lack {path}"));
+            return Err(SessionOrder.broken(format!("the children as of 0x{pzxid:x} lack {path}")));
         }
         let root = (Watch::Child, "/".to_owned());
         if client.watched.get(&root).is_some_and(|set| *set < pzxid) {
-            return Err(format!("the children are read as of 0x{pzxid:x} before their watch has fired"));
+            return Err(Watches.broken(format!("the children are read as of 0x{pzxid:x} before their watch has fired")));
         }
         if watch {
             client.watched.insert(root, pzxid);
@@ -255,6 +259,6 @@ impl World {
     }
 }
 
-fn read<T: Record>(from: &mut Reader) -> Result<T, String> {
-    from.read().map_err(|error| format!("an answer that cannot be read: {error}"))
+pub fn read<T: Record>(from: &mut Reader) -> Result<T, String> {
+    from.read().map_err(|error| Answers.broken(format!("an answer that cannot be read: {error}")))
 }

@@ -31,8 +31,18 @@ pub enum Kind {
         watch: bool,
     },
     Sync,
+    /// Of a node that all clients create, change, delete and read behind a sync, each answer being recorded.
+    Cell(Cell),
     Close,
     Ping,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cell {
+    Create,
+    Set,
+    Delete,
+    Read,
 }
 
 impl Kind {
@@ -46,6 +56,10 @@ impl Kind {
             Kind::Exists { .. } => op::EXISTS,
             Kind::Children { .. } => op::GET_CHILDREN2,
             Kind::Sync => op::SYNC,
+            Kind::Cell(Cell::Create) => op::CREATE,
+            Kind::Cell(Cell::Set) => op::SET_DATA,
+            Kind::Cell(Cell::Delete) => op::DELETE,
+            Kind::Cell(Cell::Read) => op::GET_DATA,
             Kind::Close => op::CLOSE_SESSION,
             Kind::Ping => op::PING,
         }
@@ -60,6 +74,10 @@ pub struct Request {
     pub data: Bytes,
     /// The last write that anyone had seen acknowledged when this was sent.
     pub floor: Zxid,
+    /// The version that the node must have; -1: any.
+    pub expected: i32,
+    /// Its place in the recorded history of its node.
+    pub recorded: Option<usize>,
 }
 
 impl Request {
@@ -73,7 +91,7 @@ impl Request {
         let path = || self.path.as_str().into();
         RequestHeader { xid: self.xid, op: self.kind.op() }.write(&mut to);
         match self.kind {
-            Kind::CreateNew | Kind::CreateKey => self.create(&self.path, 0).write(&mut to),
+            Kind::CreateNew | Kind::CreateKey | Kind::Cell(Cell::Create) => self.create(&self.path, 0).write(&mut to),
             Kind::CreateEphemeral => self.create(&self.path, 1).write(&mut to),
             Kind::CreateSequential => self.create(&self.path, 2).write(&mut to),
             Kind::CreateTwo => {
@@ -83,10 +101,14 @@ impl Request {
                 }
                 MultiHeader::END.write(&mut to);
             }
-            Kind::Set => {
-                SetDataRequest { path: path(), data: Some(self.data.clone()), version: -1 }.write(&mut to);
+            Kind::Set | Kind::Cell(Cell::Set) => {
+                let data = Some(self.data.clone());
+                SetDataRequest { path: path(), data, version: self.expected }.write(&mut to);
             }
-            Kind::Delete => DeleteRequest { path: path(), version: -1 }.write(&mut to),
+            Kind::Delete | Kind::Cell(Cell::Delete) => {
+                DeleteRequest { path: path(), version: self.expected }.write(&mut to);
+            }
+            Kind::Cell(Cell::Read) => PathWatchRequest { path: path(), watch: false }.write(&mut to),
             Kind::Get { watch } | Kind::Exists { watch } | Kind::Children { watch } => {
                 PathWatchRequest { path: path(), watch }.write(&mut to);
             }

@@ -1,5 +1,6 @@
 //! One server's process as `zk-server`'s loop is: turns of events, effects in order, what leaves at a turn's end.
 
+use super::invariants::Invariant::Health;
 use super::net::Payload;
 use super::node::Node;
 use super::world::{Happening, World};
@@ -60,9 +61,18 @@ impl World {
         if self.nodes[node].peer.is_some() {
             return Ok(());
         }
-        let server = &mut self.nodes[node];
-        let recovered = server.disk.recover(server.config.commit_log_count)?;
+        let recent = self.nodes[node].config.commit_log_count;
+        let recovered = match self.nodes[node].disk.recover(recent) {
+            Ok(recovered) => recovered,
+            Err(why) if self.nodes.len() > 1 && why.contains("damaged") => {
+                self.note(|| format!("server {} does not start: {why}; its disk is emptied", node + 1));
+                self.nodes[node].disk.wipe();
+                self.nodes[node].disk.recover(recent).map_err(|why| Health.broken(why))?
+            }
+            Err(why) => return Err(Health.broken(why)),
+        };
         let last = recovered.last_logged;
+        let server = &mut self.nodes[node];
         server.peer = Some(Peer::new(server.config.clone(), recovered));
         server.life += 1;
         server.run_at = None;
@@ -87,7 +97,12 @@ impl World {
         self.nodes[node].sending.clear();
         let unsynced = self.nodes[node].disk.unsynced();
         let kept = if self.rng.random_bool(0.3) { 0 } else { self.rng.random_range(0..=unsynced) };
-        self.nodes[node].disk.crash(kept);
+        let torn = self.rng.random_bool(0.5);
+        self.nodes[node].disk.crash(kept, torn);
+        if self.setup.lying_disks {
+            let lost = self.rng.random_range(0..8);
+            self.nodes[node].disk.lied(lost);
+        }
         if self.nodes.len() == 1 {
             self.checks.forget_behind(self.nodes[node].disk.last_synced());
         }
@@ -211,24 +226,38 @@ impl World {
             }
             Effect::Append { zxid, txn } => turn.appends.push((zxid, txn)),
             Effect::RollLog => self.hand_over(node, turn)?,
+            Effect::Truncate { zxid } if !self.nodes[node].disk.can_go_back_to(zxid) => {
+                self.note(|| format!("server {} cannot go back to 0x{zxid:x}; its disk is emptied", node + 1));
+                self.nodes[node].disk.wipe();
+                turn.fuel = Some(0);
+            }
             Effect::Truncate { zxid } => {
                 self.hand_over(node, turn)?;
                 self.nodes[node].snapping = None;
                 self.truncate(node, life, zxid);
             }
+            Effect::SaveSnapshot if self.nodes[node].full_disk_until > self.now => turn.fuel = Some(0),
             Effect::SaveSnapshot => {
                 self.hand_over(node, turn)?;
                 self.start_snapshot(node, None);
             }
+            Effect::StoreAcceptedEpoch { .. } | Effect::StoreCurrentEpoch { .. }
+                if self.nodes[node].full_disk_until > self.now =>
+            {
+                turn.fuel = Some(0);
+            }
             Effect::StoreAcceptedEpoch { epoch } => self.nodes[node].disk.accepted_epoch = epoch,
-            Effect::StoreCurrentEpoch { epoch } => self.nodes[node].disk.current_epoch = epoch,
+            Effect::StoreCurrentEpoch { epoch } => {
+                // It vouches for a history: whatever was emptied is filled again.
+                (self.nodes[node].disk.current_epoch, self.nodes[node].disk.trusted) = (epoch, true);
+            }
             Effect::Log { level, line } => {
                 if level != LogLevel::Debug {
                     self.note(|| format!("server {}: {line}", node + 1));
                 }
             }
             Effect::Exit { code, why } => {
-                return Err(format!("server {} exits with {code}: {why}", node + 1));
+                return Err(Health.broken(format!("server {} exits with {code}: {why}", node + 1)));
             }
             Effect::ToClient { .. }
             | Effect::CloseClient { .. }
@@ -298,7 +327,12 @@ impl World {
         if turn.appends.is_empty() {
             return Ok(());
         }
+        let full = self.nodes[node].full_disk_until > self.now;
         for (zxid, txn) in turn.appends.drain(..) {
+            if full {
+                turn.fuel = Some(0);
+                break;
+            }
             self.checks.appended(zxid, &txn)?;
             self.nodes[node].disk.append(zxid, txn);
         }

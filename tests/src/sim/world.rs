@@ -1,7 +1,9 @@
 //! The world's clock and everything that happens on it, in one order that the seed fixes.
 
+use super::cells::History;
 use super::checks::Checks;
 use super::client::Client;
+use super::invariants::Invariant::{EveryClientWrites, EveryoneServes, Watches};
 use super::net::Conn;
 use super::node::{self, Clock, Node};
 use super::profile::Profile;
@@ -85,7 +87,7 @@ pub enum Happening {
 }
 
 pub struct World {
-    setup: Setup,
+    pub setup: Setup,
     pub profile: Profile,
     pub rng: ChaCha8Rng,
     pub now: u64,
@@ -103,6 +105,7 @@ pub struct World {
     pub slow_network_until: u64,
     pub clients: Vec<Client>,
     pub checks: Checks,
+    pub history: History,
     /// The liveness part has begun.
     pub calm: bool,
     pub figures: Figures,
@@ -140,6 +143,7 @@ impl World {
             slow_network_until: 0,
             clients: (0..CLIENTS).map(Client::new).collect(),
             checks: Checks::default(),
+            history: History::default(),
             calm: false,
             figures: Figures::default(),
             trace: vec![],
@@ -168,19 +172,21 @@ impl World {
         let healed = self.now;
         self.run_until(healed + HEAL_MS, World::all_serve)?;
         if !self.all_serve() {
-            return Err(format!("not everyone serves {HEAL_MS} ms after the last fault: {}", self.modes()));
+            return Err(EveryoneServes.broken(format!("not everyone serves {HEAL_MS} ms after the last fault: {}", self.modes())));
         }
         // A write of every client must still come through, on whatever server it is.
         self.clients.iter_mut().for_each(Client::ask_for_one_more);
         self.run_until(self.now + SETTLE_MS, |world| world.clients.iter().all(Client::is_content))?;
         if let Some(client) = self.clients.iter().find(|client| !client.is_content()) {
-            return Err(format!("client {} cannot write in a healed ensemble: {}", client.id, self.modes()));
+            return Err(EveryClientWrites.broken(format!("client {} cannot write in a healed ensemble: {}", client.id, self.modes())));
         }
         if self.checks.awaits_expiry() {
             self.run_until(self.now + EXPIRY_MS, |_| false)?;
         }
         self.run_until(self.now + SETTLE_MS, World::all_agree)?;
         self.checks.final_state(&self.nodes).map_err(|why| self.at(why))?;
+        let Some(peer) = &self.nodes[0].peer else { return Err(EveryoneServes.broken("a server is down")) };
+        self.history.check(peer.database()).map_err(|why| self.at(why))?;
         // What is under way to the clients arrives.
         self.run_until(self.now + ARRIVAL_MS, |_| false)?;
         self.clients.iter().try_for_each(|client| self.check_client(client)).map_err(|why| self.at(why))
@@ -190,7 +196,7 @@ impl World {
         let Some(peer) = &self.nodes[0].peer else { return Ok(()) };
         self.checks.session_state(client, peer.database())?;
         match client.overdue_watch(peer.database()).filter(|_| client.established) {
-            Some(watch) => Err(format!("client {} still waits for {watch}", client.id)),
+            Some(watch) => Err(Watches.broken(format!("client {} still waits for {watch}", client.id))),
             None => Ok(()),
         }
     }
@@ -260,6 +266,7 @@ impl World {
         self.slow_network_until = 0;
         for node in 0..self.nodes.len() {
             self.nodes[node].slow_disk_until = 0;
+            self.nodes[node].full_disk_until = 0;
             self.schedule(1, Happening::Boot { node });
         }
     }
