@@ -31,7 +31,9 @@ fn main() -> ExitCode {
         Some(args @ Args { seed: Some(seed), seeds: None, .. }) => replay(&args, seed),
         Some(args @ Args { seed: None, seeds: Some(_), .. }) => run_many(&args),
         _ => {
-            eprintln!("usage: simulate [--partition] [--lying-disks] --seed N | --seeds FIRST..END [--servers N]");
+            eprintln!(
+                "usage: simulate [--partition] [--lying-disks] --seed N | --seeds FIRST..END [--servers N]"
+            );
             ExitCode::from(2)
         }
     }

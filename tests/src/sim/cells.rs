@@ -96,7 +96,9 @@ impl World {
             (Cell::Create, err::NODE_EXISTS) => Answer::NodeExists,
             (Cell::Set | Cell::Delete, err::NO_NODE) => Answer::NoNode,
             (Cell::Set | Cell::Delete, err::BAD_VERSION) => Answer::BadVersion,
-            (cell, code) => return Err(Answers.broken(format!("{cell:?} {} is answered by error {code}", request.path))),
+            (cell, code) => {
+                return Err(Answers.broken(format!("{cell:?} {} is answered by error {code}", request.path)));
+            }
         };
         self.history.answered(request, answer);
         Ok(())

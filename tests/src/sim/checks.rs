@@ -74,7 +74,8 @@ impl Checks {
         let state = (peer.database().digest().digest, hash(peer.database().sessions()));
         let known = *self.states.entry(status.last_zxid).or_insert(state);
         if let Some(session) = peer.database().orphaned_sessions().first() {
-            return Err(EphemeralsWithSession.broken(format!("server {} has nodes of session 0x{session:x}, which is over", node + 1)));
+            return Err(EphemeralsWithSession
+                .broken(format!("server {} has nodes of session 0x{session:x}, which is over", node + 1)));
         }
         if known != state {
             return Err(OneStatePerZxid.broken(format!(
@@ -120,7 +121,8 @@ impl Checks {
         }
         let write = Write { path: path.into(), data: data.clone(), lasting };
         if let Some(other) = self.writes.insert(zxid, write) {
-            return Err(OneWritePerZxid.broken(format!("0x{zxid:x} acknowledges a write of {path} and one of {}", other.path)));
+            return Err(OneWritePerZxid
+                .broken(format!("0x{zxid:x} acknowledges a write of {path} and one of {}", other.path)));
         }
         self.last_acked = self.last_acked.max(zxid);
         self.seen(path, zxid, version, data)
@@ -154,7 +156,8 @@ impl Checks {
         if before.is_some_and(|(_, before)| *before >= number)
             || after.is_some_and(|(_, after)| *after <= number)
         {
-            return Err(SequenceOrder.broken(format!("0x{zxid:x} has the number {number} between {before:?} and {after:?}")));
+            return Err(SequenceOrder
+                .broken(format!("0x{zxid:x} has the number {number} between {before:?} and {after:?}")));
         }
         self.numbers.insert(zxid, number);
         Ok(())
@@ -181,7 +184,9 @@ impl Checks {
         let value = (zxid, data.clone());
         let known = self.versions.entry((path.into(), version)).or_insert_with(|| value.clone());
         if *known != value {
-            return Err(OneWritePerZxid.broken(format!("version {version} of {path} is {known:?} and {value:?}")));
+            return Err(
+                OneWritePerZxid.broken(format!("version {version} of {path} is {known:?} and {value:?}"))
+            );
         }
         Ok(())
     }
@@ -195,11 +200,15 @@ impl Checks {
         }
         let mut first = None;
         for (at, node) in nodes.iter().enumerate() {
-            let db = node.peer.as_ref().ok_or_else(|| EveryoneServes.broken("a server is down at the end"))?.database();
+            let db = node
+                .peer
+                .as_ref()
+                .ok_or_else(|| EveryoneServes.broken("a server is down at the end"))?
+                .database();
             for (path, (zxid, data)) in &newest {
-                let node = db
-                    .node(path)
-                    .ok_or_else(|| Durability.broken(format!("server {} lacks {path}, acknowledged at 0x{zxid:x}", at + 1)))?;
+                let node = db.node(path).ok_or_else(|| {
+                    Durability.broken(format!("server {} lacks {path}, acknowledged at 0x{zxid:x}", at + 1))
+                })?;
                 let mzxid = node.stat().mzxid;
                 let same = mzxid > *zxid || mzxid == *zxid && node.data() == Some(&data[..]);
                 if !same {
@@ -213,7 +222,8 @@ impl Checks {
             let state = (db.last_zxid(), db.digest().digest, db.sessions());
             let first = first.get_or_insert(state);
             if *first != state {
-                return Err(OneFinalState.broken(format!("servers end apart: {first:?} and, on server {}, {state:?}", at + 1)));
+                return Err(OneFinalState
+                    .broken(format!("servers end apart: {first:?} and, on server {}, {state:?}", at + 1)));
             }
             if db.digest_mismatches() > 0 {
                 return Err(Health.broken(format!("server {} counts digest mismatches", at + 1)));
@@ -246,7 +256,8 @@ impl Checks {
         let held: BTreeSet<&str> = db.ephemerals_of(client.session).collect();
         for path in &client.ephemerals {
             if held.contains(path.as_str()) != lives || db.node(path).is_some() != lives {
-                return Err(EphemeralsWithSession.broken(format!("{path} of session 0x{:x}, which lives: {lives}", client.session)));
+                return Err(EphemeralsWithSession
+                    .broken(format!("{path} of session 0x{:x}, which lives: {lives}", client.session)));
             }
         }
         Ok(())

@@ -1,10 +1,10 @@
 //! Simulated clients: sessions, pipelined requests, and reconnects that bring the watches along. What answers must be
 //! like is in [`super::replies`].
 
+use super::cells;
 use super::invariants::Invariant::Answers;
 use super::net::Payload;
 use super::node::SESSION_MS;
-use super::cells;
 use super::request::{Cell, Kind, Request, xid_of};
 use super::world::{Happening, World};
 use bytes::{Bytes, BytesMut};
@@ -292,7 +292,9 @@ impl World {
         }
         let client = &mut self.clients[id];
         if client.session != 0 && client.session != welcome.session {
-            return Err(Answers.broken(format!("asked for 0x{:x}, got 0x{:x}", client.session, welcome.session)));
+            return Err(
+                Answers.broken(format!("asked for 0x{:x}, got 0x{:x}", client.session, welcome.session))
+            );
         }
         (client.session, client.password, client.established) = (welcome.session, welcome.password, true);
         if let (Some(conn), false) = (client.conn, client.watched.is_empty()) {

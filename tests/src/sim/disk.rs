@@ -163,7 +163,8 @@ impl Disk {
     /// The snapshot that a start loads. Whatever is damaged and newer, the log has to lead past it: a leader's snapshot
     /// stands where the log has a gap.
     fn base(&self) -> Result<Zxid, String> {
-        let base = self.snapshots.iter().rfind(|(_, snapshot)| !snapshot.damaged).map_or(0, |(zxid, _)| *zxid);
+        let base =
+            self.snapshots.iter().rfind(|(_, snapshot)| !snapshot.damaged).map_or(0, |(zxid, _)| *zxid);
         let logged = |zxid| self.log.iter().any(|entry| entry.zxid == zxid);
         if let Some((zxid, _)) = self.snapshots.range(base + 1..).find(|(zxid, _)| !logged(**zxid)) {
             return Err(format!("snapshot 0x{zxid:x} is damaged, and the log does not lead to it"));

@@ -62,7 +62,8 @@ impl World {
 
     /// A majority without this server keeps what it has: nothing survives the loss of more.
     fn is_spare(&self, node: usize) -> bool {
-        let votes = |at: usize| self.nodes[at].config.ensemble.as_ref().map(|all| all.is_voter(at as i64 + 1));
+        let votes =
+            |at: usize| self.nodes[at].config.ensemble.as_ref().map(|all| all.is_voter(at as i64 + 1));
         let voters = || (0..self.nodes.len()).filter(|at| votes(*at) == Some(true));
         let whole = voters().filter(|at| *at != node && self.nodes[*at].disk.is_whole()).count();
         whole > voters().count() / 2

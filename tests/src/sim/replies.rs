@@ -73,7 +73,8 @@ impl World {
         let fired =
             over.iter().filter(|watch| watched.remove(&(**watch, event.path.to_string())).is_some()).count();
         if fired == 0 {
-            return Err(Watches.broken(format!("an event of kind {} at {}, where no watch is", event.kind, event.path)));
+            return Err(Watches
+                .broken(format!("an event of kind {} at {}, where no watch is", event.kind, event.path)));
         }
         Ok(())
     }
@@ -87,7 +88,8 @@ impl World {
             return Err(SessionOrder.broken(format!("reply {} where {} is due", header.xid, request.xid)));
         }
         if header.zxid > 0 && header.zxid < client.last_zxid {
-            return Err(SessionOrder.broken(format!("zxid goes back from 0x{:x} to 0x{:x}", client.last_zxid, header.zxid)));
+            return Err(SessionOrder
+                .broken(format!("zxid goes back from 0x{:x} to 0x{:x}", client.last_zxid, header.zxid)));
         }
         client.last_zxid = client.last_zxid.max(header.zxid);
         if let Kind::Cell(cell) = request.kind {
@@ -101,7 +103,9 @@ impl World {
             (Kind::Set | Kind::Get { .. } | Kind::Exists { .. }, err::NO_NODE) => {
                 return self.missed(id, &request);
             }
-            (kind, err) => return Err(Answers.broken(format!("{kind:?} {} is answered by error {err}", request.path))),
+            (kind, err) => {
+                return Err(Answers.broken(format!("{kind:?} {} is answered by error {err}", request.path)));
+            }
         }
         match request.kind {
             Kind::CreateNew | Kind::CreateKey | Kind::CreateEphemeral | Kind::CreateSequential => {
@@ -112,7 +116,8 @@ impl World {
             Kind::Set => {
                 let stat: Stat = read(&mut from)?;
                 if stat.mzxid != header.zxid {
-                    return Err(Answers.broken(format!("set at 0x{:x} answers mzxid 0x{:x}", header.zxid, stat.mzxid)));
+                    return Err(Answers
+                        .broken(format!("set at 0x{:x} answers mzxid 0x{:x}", header.zxid, stat.mzxid)));
                 }
                 self.wrote(id, &request, header.zxid, stat.version)
             }
@@ -177,7 +182,9 @@ impl World {
             let part: MultiHeader = read(from)?;
             let created: CreateResponse = read(from)?;
             if part.err != err::OK || created.path != expected.as_str() {
-                return Err(Answers.broken(format!("{expected} of a multi is answered by {part:?} {created:?}")));
+                return Err(
+                    Answers.broken(format!("{expected} of a multi is answered by {part:?} {created:?}"))
+                );
             }
         }
         self.wrote(id, request, zxid, 0)
@@ -193,7 +200,8 @@ impl World {
         let missed = client.watched.get(&(Watch::Data, request.path.clone())).is_some_and(|set| *set < zxid)
             || client.watched.contains_key(&(Watch::Exist, request.path.clone()));
         if missed {
-            return Err(Watches.broken(format!("{} is written at 0x{zxid:x} before its watch has fired", request.path)));
+            return Err(Watches
+                .broken(format!("{} is written at 0x{zxid:x} before its watch has fired", request.path)));
         }
         Ok(())
     }
@@ -220,7 +228,8 @@ impl World {
         // A node that this client may have deleted meanwhile is no longer known by intent.
         let known = client.known.get(path).copied().unwrap_or(0);
         if known > zxid {
-            return Err(SessionOrder.broken(format!("{path} was known as of 0x{known:x}, and is read as of 0x{zxid:x}")));
+            return Err(SessionOrder
+                .broken(format!("{path} was known as of 0x{known:x}, and is read as of 0x{zxid:x}")));
         }
         if path.starts_with("/key-") {
             client.known.insert(path.clone(), zxid);
@@ -241,7 +250,8 @@ impl World {
         let pzxid = got.stat.pzxid;
         if pzxid < client.known_children {
             let known = client.known_children;
-            return Err(SessionOrder.broken(format!("children were known as of 0x{known:x}, and are read as of 0x{pzxid:x}")));
+            return Err(SessionOrder
+                .broken(format!("children were known as of 0x{known:x}, and are read as of 0x{pzxid:x}")));
         }
         client.known_children = pzxid;
         let lacks = client.mine.iter().find(|path| !got.children.iter().any(|name| *name == path[1..]));
@@ -250,7 +260,8 @@ impl World {
         }
         let root = (Watch::Child, "/".to_owned());
         if client.watched.get(&root).is_some_and(|set| *set < pzxid) {
-            return Err(Watches.broken(format!("the children are read as of 0x{pzxid:x} before their watch has fired")));
+            return Err(Watches
+                .broken(format!("the children are read as of 0x{pzxid:x} before their watch has fired")));
         }
         if watch {
             client.watched.insert(root, pzxid);

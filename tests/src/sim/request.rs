@@ -91,7 +91,9 @@ impl Request {
         let path = || self.path.as_str().into();
         RequestHeader { xid: self.xid, op: self.kind.op() }.write(&mut to);
         match self.kind {
-            Kind::CreateNew | Kind::CreateKey | Kind::Cell(Cell::Create) => self.create(&self.path, 0).write(&mut to),
+            Kind::CreateNew | Kind::CreateKey | Kind::Cell(Cell::Create) => {
+                self.create(&self.path, 0).write(&mut to)
+            }
             Kind::CreateEphemeral => self.create(&self.path, 1).write(&mut to),
             Kind::CreateSequential => self.create(&self.path, 2).write(&mut to),
             Kind::CreateTwo => {

@@ -227,7 +227,9 @@ impl World {
             Effect::Append { zxid, txn } => turn.appends.push((zxid, txn)),
             Effect::RollLog => self.hand_over(node, turn)?,
             Effect::Truncate { zxid } if !self.nodes[node].disk.can_go_back_to(zxid) => {
-                self.note(|| format!("server {} cannot go back to 0x{zxid:x}; its disk is emptied", node + 1));
+                self.note(|| {
+                    format!("server {} cannot go back to 0x{zxid:x}; its disk is emptied", node + 1)
+                });
                 self.nodes[node].disk.wipe();
                 turn.fuel = Some(0);
             }

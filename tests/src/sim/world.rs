@@ -172,13 +172,18 @@ impl World {
         let healed = self.now;
         self.run_until(healed + HEAL_MS, World::all_serve)?;
         if !self.all_serve() {
-            return Err(EveryoneServes.broken(format!("not everyone serves {HEAL_MS} ms after the last fault: {}", self.modes())));
+            return Err(EveryoneServes
+                .broken(format!("not everyone serves {HEAL_MS} ms after the last fault: {}", self.modes())));
         }
         // A write of every client must still come through, on whatever server it is.
         self.clients.iter_mut().for_each(Client::ask_for_one_more);
         self.run_until(self.now + SETTLE_MS, |world| world.clients.iter().all(Client::is_content))?;
         if let Some(client) = self.clients.iter().find(|client| !client.is_content()) {
-            return Err(EveryClientWrites.broken(format!("client {} cannot write in a healed ensemble: {}", client.id, self.modes())));
+            return Err(EveryClientWrites.broken(format!(
+                "client {} cannot write in a healed ensemble: {}",
+                client.id,
+                self.modes()
+            )));
         }
         if self.checks.awaits_expiry() {
             self.run_until(self.now + EXPIRY_MS, |_| false)?;
