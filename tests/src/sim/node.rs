@@ -101,6 +101,7 @@ pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<Co
         commit_log_count,
         jute_max: 0xf_ffff,
         reaping: zk_core::config::Reaping::default(),
+        multi_address: false,
     };
     (1..=servers).map(config).collect()
 }

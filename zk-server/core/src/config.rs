@@ -38,6 +38,8 @@ pub struct CoreConfig {
     /// Longest ustring or buffer of a request (`jute.maxbuffer` + its extra).
     pub jute_max: usize,
     pub reaping: Reaping,
+    /// Members may have several addresses (`multiAddress.enabled`).
+    pub multi_address: bool,
 }
 
 /// How containers without children and TTL nodes past their time are removed (`znode.container.*`). Milliseconds.
@@ -186,6 +188,7 @@ pub(crate) mod tests {
             commit_log_count: 500,
             jute_max: 2_097_150,
             reaping: Reaping::default(),
+            multi_address: false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `server.N=host:quorumPort:electionPort[:role][;[clientHost:]clientPort]`, and the text that servers compare.
+//! `server.N=host:quorumPort:electionPort[:role][|...][;[clientHost:]clientPort]`, and the text that servers compare.
 
 use crate::config::Role;
 use std::fmt;
@@ -31,8 +31,9 @@ impl fmt::Display for HostPort {
 /// One `server.N` line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    pub quorum: HostPort,
-    pub election: HostPort,
+    /// Where learners find it, and where voters do: pairs, by host. Several only with `multiAddress.enabled`.
+    pub quorum: Vec<HostPort>,
+    pub election: Vec<HostPort>,
     pub role: Role,
     /// Where its clients connect: from the line, or for this server from `clientPort`.
     pub client: Option<HostPort>,
@@ -43,7 +44,8 @@ pub struct Member {
 const FORM: &str = "host:quorumPort:electionPort[:participant|:observer][;[clientHost:]clientPort]";
 
 impl Member {
-    /// Reads a line's value; the error says what is wrong with it.
+    /// Reads a line's value; the error says what is wrong with it. Several addresses are read whatever
+    /// `multiAddress.enabled` says: [`Member::single`] is for those who do not allow them.
     pub fn parse(sid: Sid, spec: &str) -> Result<Member, String> {
         let wrong = || format!("`{spec}` does not have the form {FORM}");
         let mut halves = spec.split(';');
@@ -52,32 +54,58 @@ impl Member {
         if halves.next().is_some() {
             return Err(wrong());
         }
-        if server.contains('|') {
-            return Err(format!(
-                "Multiple address feature is disabled, but multiple addresses were specified for sid {sid}: \
-                 several addresses of one server are not supported yet, write one"
-            ));
+        let mut addresses = Vec::new();
+        let mut role = None;
+        for address in server.split('|') {
+            let (quorum, election, said) = parse_address(sid, address)?.ok_or_else(wrong)?;
+            if let (Some(role), Some(said)) = (role, said)
+                && role != said
+            {
+                return Err("Multiple addresses should have similar roles: participant vs observer".into());
+            }
+            role = role.or(said);
+            addresses.push((quorum, election));
         }
-        let parts = split_host(server);
-        let (host, quorum, election, role) = match parts[..] {
-            [host, quorum, election] => (host, quorum, election, "participant"),
-            [host, quorum, election, role] => (host, quorum, election, role),
-            _ => return Err(wrong()),
-        };
-        let role = match role.trim().to_ascii_lowercase().as_str() {
-            "participant" => Role::Participant,
-            "observer" => Role::Observer,
-            other => return Err(format!("Unrecognised peertype: {other}: write participant or observer")),
-        };
-        let quorum = HostPort::new(host, parse_port(host, quorum)?);
-        let election = HostPort::new(host, parse_port(host, election)?);
-        if quorum.port == election.port {
-            return Err(format!(
-                "Client and election port must be different! Please update the configuration file on server.{sid}"
-            ));
-        }
+        addresses.sort_by(|(a, _), (b, _)| a.host.cmp(&b.host));
+        addresses.dedup();
+        let (quorum, election) = addresses.into_iter().unzip();
+        let role = role.unwrap_or(Role::Participant);
         Ok(Member { quorum, election, role, client_in_line: client.is_some(), client })
     }
+
+    /// Refuses several addresses.
+    pub fn single(self, sid: Sid) -> Result<Member, String> {
+        match self.quorum.len() {
+            0 | 1 => Ok(self),
+            _ => Err(format!(
+                "Multiple address feature is disabled, but multiple addresses were specified for sid {sid}: \
+                 set multiAddress.enabled=true on every server"
+            )),
+        }
+    }
+}
+
+/// One of the addresses of a server, with the role if that is said here. `None`: it has another form.
+fn parse_address(sid: Sid, text: &str) -> Result<Option<(HostPort, HostPort, Option<Role>)>, String> {
+    let (host, quorum, election, role) = match split_host(text)[..] {
+        [host, quorum, election] => (host, quorum, election, None),
+        [host, quorum, election, role] => (host, quorum, election, Some(role)),
+        _ => return Ok(None),
+    };
+    let role = match role.map(|role| role.trim().to_ascii_lowercase()).as_deref() {
+        None => None,
+        Some("participant") => Some(Role::Participant),
+        Some("observer") => Some(Role::Observer),
+        Some(other) => return Err(format!("Unrecognised peertype: {other}: write participant or observer")),
+    };
+    let quorum = HostPort::new(host, parse_port(host, quorum)?);
+    let election = HostPort::new(host, parse_port(host, election)?);
+    if quorum.port == election.port {
+        return Err(format!(
+            "Client and election port must be different! Please update the configuration file on server.{sid}"
+        ));
+    }
+    Ok(Some((quorum, election, role)))
 }
 
 fn parse_client(client: &str, spec: &str) -> Result<HostPort, String> {
@@ -108,7 +136,11 @@ impl fmt::Display for Member {
             Role::Participant => "participant",
             Role::Observer => "observer",
         };
-        write!(f, "{}:{}:{role}", self.quorum, self.election.port)?;
+        for (at, (quorum, election)) in self.quorum.iter().zip(&self.election).enumerate() {
+            let bar = if at == 0 { "" } else { "|" };
+            write!(f, "{bar}{quorum}:{}", election.port)?;
+        }
+        write!(f, ":{role}")?;
         match &self.client {
             Some(client) if self.client_in_line => write!(f, ";{client}"),
             _ => Ok(()),
@@ -132,6 +164,8 @@ mod tests {
         check("h:1:2;2181", "h:1:2:participant;0.0.0.0:2181");
         check("h:1:2:participant;c:2181", "h:1:2:participant;c:2181");
         check("[::1]:1:2;[::2]:3", "[::1]:1:2:participant;[::2]:3");
+        check("b:1:2|a:3:4:observer|b:1:2;5", "a:3:4|b:1:2:observer;0.0.0.0:5");
+        check("a:3:4|b:1:2:observer;0.0.0.0:5", "a:3:4|b:1:2:observer;0.0.0.0:5");
     }
 
     #[test]
@@ -147,6 +181,9 @@ mod tests {
         check("h:1:70000", "from 0 to 65535");
         check("h:1:2:boss", "Unrecognised peertype: boss");
         check("h:1:1", "must be different");
-        check("h:1:2|i:1:2", "Multiple address feature is disabled");
+        check("h:1:2|i:1", "does not have the form");
+        check("h:1:2:observer|i:1:2:participant", "should have similar roles");
+        let several = Member::parse(7, "h:1:2|i:1:2").unwrap().single(7).unwrap_err();
+        assert!(several.contains("multiple addresses were specified for sid 7"), "{several}");
     }
 }

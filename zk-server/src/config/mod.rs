@@ -50,6 +50,8 @@ pub struct Config {
     pub members: BTreeMap<Sid, Member>,
     /// The quorum and election ports listen on all addresses.
     pub quorum_listen_on_all_ips: bool,
+    /// How long one of several addresses of a server is given to answer (`multiAddress.reachabilityCheck*`).
+    pub address_probe: Option<Duration>,
     /// `cnxTimeout`: of dialling an election port.
     pub connect_timeout: Duration,
     /// `quorumCnxnTimeoutMs`: of reading an election port's hello.
@@ -163,7 +165,7 @@ impl Config {
 
     /// The `server.N` lines, `myid`, and what has to hold between them.
     fn join_ensemble(&mut self, written: &Properties, settings: &Settings) -> Result<(), ConfigError> {
-        let mut members = read_members(written)?;
+        let mut members = read_members(written, self.core.multi_address)?;
         let quorums = read_quorums(written, &members)?;
         let version = match written.get("version") {
             Some(entry) => i64::from_str_radix(entry.value.trim(), 16)
@@ -330,6 +332,7 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         commit_log_count: settings.int("commitLogCount").max(500) as usize,
         jute_max: field_max(settings),
         reaping: reaping(settings),
+        multi_address: settings.bool("multiAddress.enabled"),
     };
     Ok(Config {
         file: file.into(),
@@ -348,6 +351,9 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         frame_max: frame_max as usize,
         members: BTreeMap::new(),
         quorum_listen_on_all_ips: settings.bool("quorumListenOnAllIPs"),
+        address_probe: settings
+            .bool("multiAddress.reachabilityCheckEnabled")
+            .then(|| millis(settings, "multiAddress.reachabilityCheckTimeoutMs")),
         connect_timeout: millis(settings, "cnxTimeout"),
         hello_timeout: Duration::from_millis(hello_timeout as u64),
         election_bind_retries: settings.int("electionPortBindRetry") as u32,
@@ -472,13 +478,15 @@ fn reaping(settings: &Settings) -> Reaping {
     }
 }
 
-fn read_members(written: &Properties) -> Result<BTreeMap<Sid, Member>, ConfigError> {
+fn read_members(written: &Properties, multi_address: bool) -> Result<BTreeMap<Sid, Member>, ConfigError> {
     let mut members = BTreeMap::new();
     for entry in written.iter() {
         let Some(sid) = entry.key.strip_prefix("server.") else { continue };
         let sid: Sid =
             sid.parse().map_err(|_| entry.error(format!("`{sid}` is not a number: write server.N=...")))?;
-        members.insert(sid, Member::parse(sid, entry.value.trim()).map_err(|wrong| entry.error(wrong))?);
+        let member = Member::parse(sid, entry.value.trim());
+        let member = if multi_address { member } else { member.and_then(|member| member.single(sid)) };
+        members.insert(sid, member.map_err(|wrong| entry.error(wrong))?);
     }
     Ok(members)
 }

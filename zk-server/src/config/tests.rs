@@ -136,6 +136,21 @@ fn groups_and_weights_decide_and_stand_in_the_text() {
 }
 
 #[test]
+fn several_addresses_need_their_key() {
+    let several = THREE.replace("server.2=test-broker03:2888:3888", "server.2=b:2888:3888|a:2889:3889");
+    let message = load(&several).unwrap_err();
+    assert!(message.contains("server.2: Multiple address feature is disabled"), "{message}");
+    let flags =
+        "-Dzookeeper.multiAddress.enabled=true -Dzookeeper.multiAddress.reachabilityCheckTimeoutMs=70";
+    let config = Home::new("1").load(&several, flags).unwrap();
+    assert_eq!(config.members[&2].quorum, [HostPort::new("a", 2889), HostPort::new("b", 2888)]);
+    assert_eq!(config.address_probe, Some(Duration::from_millis(70)));
+    assert!(config.core.ensemble.unwrap().text.contains("server.2=a:2889:3889|b:2888:3888:participant\n"));
+    let file = format!("{several}multiAddress.enabled=true\nmultiAddress.reachabilityCheckEnabled=false\n");
+    assert_eq!(load(&file).unwrap().address_probe, None);
+}
+
+#[test]
 fn providers_that_are_here_are_taken_and_strangers_are_passed_over_as_classes_that_java_does_not_find() {
     let config = load("dataDir=@\nauthProvider.1=com.example.Mine\n").unwrap();
     assert_eq!(config.core.auth.ensemble_names, None);

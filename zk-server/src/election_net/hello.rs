@@ -32,11 +32,12 @@ pub(super) enum HelloError {
     Io(#[from] std::io::Error),
 }
 
-/// Our own introduction: one address in the first form, several in the second.
-pub(super) fn encode(myid: Sid, own: &[Endpoint]) -> Bytes {
-    let text = own.iter().map(Endpoint::to_string).collect::<Vec<_>>().join("|");
+/// Our own introduction: the first address in the first form, or with `multi_address` all of them in the second.
+pub(super) fn encode(myid: Sid, own: &[Endpoint], multi_address: bool) -> Bytes {
+    let shown = if multi_address { own } else { &own[..own.len().min(1)] };
+    let text = shown.iter().map(Endpoint::to_string).collect::<Vec<_>>().join("|");
     let mut to = BytesMut::with_capacity(20 + text.len());
-    to.put_i64(if own.len() > 1 { VERSION_2 } else { VERSION_1 });
+    to.put_i64(if multi_address { VERSION_2 } else { VERSION_1 });
     to.put_i64(myid);
     to.put_i32(text.len() as i32);
     to.put_slice(text.as_bytes());
@@ -73,10 +74,10 @@ mod tests {
     #[tokio::test]
     async fn every_form_of_hello_is_read() {
         let one = vec![Endpoint::new("test-broker01", 3888)];
-        let hello = read(&mut &encode(3, &one)[..]).await.unwrap();
+        let hello = read(&mut &encode(3, &one, false)[..]).await.unwrap();
         assert_eq!(hello, Hello { sid: 3, endpoints: one });
         let two = vec![Endpoint::new("10.0.0.1", 3888), Endpoint::new("::1", 3888)];
-        let hello = read(&mut &encode(3, &two)[..]).await.unwrap();
+        let hello = read(&mut &encode(3, &two, true)[..]).await.unwrap();
         assert_eq!(hello, Hello { sid: 3, endpoints: two });
         let old = read(&mut &7i64.to_be_bytes()[..]).await.unwrap();
         assert_eq!(old, Hello { sid: 7, endpoints: vec![] });
@@ -85,13 +86,17 @@ mod tests {
     #[tokio::test]
     async fn a_wildcard_is_no_address_to_dial_back() {
         let wild = vec![Endpoint::new("0.0.0.0", 3888)];
-        assert_eq!(read(&mut &encode(3, &wild)[..]).await.unwrap().endpoints, []);
+        assert_eq!(read(&mut &encode(3, &wild, false)[..]).await.unwrap().endpoints, []);
     }
 
     #[tokio::test]
     async fn the_bytes_of_a_hello_are_those_of_3_9() {
-        let bytes = encode(1, &[Endpoint::new("127.0.0.1", 3888)]);
+        let own = [Endpoint::new("127.0.0.1", 3888)];
+        let bytes = encode(1, &own, false);
         assert_eq!(bytes, &b"\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\0\0\x01\0\0\0\x0e127.0.0.1:3888"[..]);
+        let bytes = encode(1, &own, true);
+        assert_eq!(bytes[..8], *b"\xff\xff\xff\xff\xff\xff\0\x01");
+        assert_eq!(bytes[20..], *b"127.0.0.1:3888");
     }
 
     #[tokio::test]

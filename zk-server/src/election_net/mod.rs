@@ -8,6 +8,7 @@ mod link;
 
 use crate::net::endpoint::Endpoint;
 use crate::net::listen;
+use crate::net::route::Routes;
 use crate::server::inbox::Inbox;
 use link::Link;
 use std::collections::BTreeMap;
@@ -37,6 +38,9 @@ pub(crate) struct Settings {
     pub members: BTreeMap<Sid, Vec<Endpoint>>,
     /// `quorumListenOnAllIPs`.
     pub listen_on_all: bool,
+    /// `multiAddress.enabled`: we introduce ourselves with all our addresses.
+    pub multi_address: bool,
+    pub routes: Routes,
     /// `cnxTimeout`: of one attempt.
     pub connect_within: Duration,
     /// How long a dialler may take for its hello.
@@ -75,18 +79,15 @@ impl ElectionNet {
     /// Binds our own election addresses and starts. Must be called on the runtime.
     pub async fn start(settings: Settings, inbox: Inbox) -> io::Result<ElectionNet> {
         let own = settings.members.get(&settings.myid).cloned().unwrap_or_default();
-        let mut listeners = Vec::new();
-        for endpoint in &own {
-            listeners
-                .push(listen::with_retries(endpoint, settings.listen_on_all, settings.bind_tries).await?);
-        }
+        let (listeners, late) =
+            bind(listen::distinct(own.clone(), settings.listen_on_all), &settings).await?;
         let bound = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         for at in &bound {
             info!("{} is accepting connections now, my election bind port: {at}", settings.myid);
         }
         let (votes, orders) = unbounded_channel();
         let board = Board {
-            hello: hello::encode(settings.myid, &own),
+            hello: hello::encode(settings.myid, &own, settings.multi_address),
             settings,
             inbox,
             me: votes.downgrade(),
@@ -95,7 +96,7 @@ impl ElectionNet {
             links: 0,
             tasks: JoinSet::new(),
         };
-        let board = tokio::spawn(board.run(listeners, orders));
+        let board = tokio::spawn(board.run(listeners, late, orders));
         Ok(ElectionNet { votes, board, bound })
     }
 
@@ -141,10 +142,25 @@ struct Board {
 }
 
 impl Board {
-    async fn run(mut self, listeners: Vec<TcpListener>, mut orders: UnboundedReceiver<Order>) {
+    async fn run(
+        mut self,
+        listeners: Vec<TcpListener>,
+        late: Vec<Endpoint>,
+        mut orders: UnboundedReceiver<Order>,
+    ) {
+        let within = self.settings.hello_within;
         for listener in listeners {
-            let (me, within) = (self.me.clone(), self.settings.hello_within);
-            self.tasks.spawn(accept(listener, me, within));
+            self.tasks.spawn(accept(listener, self.me.clone(), within));
+        }
+        for at in late {
+            let (me, on_all, tries) =
+                (self.me.clone(), self.settings.listen_on_all, self.settings.bind_tries);
+            self.tasks.spawn(async move {
+                match listen::with_retries(&at, on_all, tries).await {
+                    Ok(listener) => accept(listener, me, within).await,
+                    Err(error) => warn!("Votes come by our other addresses only: {error}"),
+                }
+            });
         }
         loop {
             let redial = self.peers.values().filter_map(|peer| peer.redial.map(|(_, at)| at)).min();
@@ -169,6 +185,11 @@ impl Board {
                 if peer.link.as_ref().is_some_and(|link| link.number == number) {
                     debug!("Connection to server {sid} on the election port ended");
                     peer.link = None;
+                    if self.has_other_ways(sid) {
+                        // What was written last may not have arrived.
+                        self.peers.entry(sid).or_default().sent = false;
+                        self.dial(sid);
+                    }
                 }
             }
         }
@@ -200,6 +221,12 @@ impl Board {
         all
     }
 
+    /// It has several addresses, and a way that is dead is to be noticed.
+    fn has_other_ways(&self, sid: Sid) -> bool {
+        let several = self.settings.members.get(&sid).is_some_and(|all| all.len() > 1);
+        several && self.settings.multi_address && self.settings.routes.probe().is_some()
+    }
+
     fn dial(&mut self, sid: Sid) {
         let endpoints = self.endpoints(sid);
         let peer = self.peers.entry(sid).or_default();
@@ -209,8 +236,9 @@ impl Board {
         peer.dialling = true;
         let (me, hello, within) = (self.me.clone(), self.hello.clone(), self.settings.connect_within);
         let (myid, keep) = (self.settings.myid, sid < self.settings.myid);
+        let routes = self.settings.routes.clone();
         self.tasks.spawn(async move {
-            let (stream, end) = match introduce(sid, &endpoints, &hello, within).await {
+            let (stream, end) = match introduce(sid, &endpoints, &routes, &hello, within).await {
                 None => (None, DialEnd::Failed),
                 Some(stream) if keep => (Some(stream), DialEnd::Introduced),
                 Some(_) => {
@@ -289,6 +317,9 @@ impl Board {
         if self.settings.keep_alive {
             listen::keep_alive(&stream);
         }
+        if let Some(probe) = self.settings.routes.probe().filter(|_| self.has_other_ways(sid)) {
+            listen::give_up_after(&stream, probe);
+        }
         let me = self.me.clone();
         let number = self.links;
         let ended = move || {
@@ -310,23 +341,49 @@ impl Board {
 async fn introduce(
     sid: Sid,
     endpoints: &[Endpoint],
+    routes: &Routes,
     hello: &bytes::Bytes,
     within: Duration,
 ) -> Option<TcpStream> {
     use tokio::io::AsyncWriteExt;
-    for endpoint in endpoints {
-        match endpoint.connect(within).await {
-            Err((shown, error)) => {
-                warn!("Cannot open channel to {sid} at election address {shown}: {error}");
-            }
-            Ok(mut stream) => match timeout(within, stream.write_all(hello)).await {
-                Ok(Ok(())) => return Some(stream),
-                Ok(Err(error)) => warn!("Cannot introduce ourselves to {sid} at {endpoint}: {error}"),
-                Err(_) => warn!("Cannot introduce ourselves to {sid} at {endpoint}: it takes nothing"),
-            },
-        }
+    let failed = |shown, error| warn!("Cannot open channel to {sid} at election address {shown}: {error}");
+    let mut stream = routes.connect(sid, endpoints, within, failed).await?;
+    match timeout(within, stream.write_all(hello)).await {
+        Ok(Ok(())) => return Some(stream),
+        Ok(Err(error)) => warn!("Cannot introduce ourselves to {sid}: {error}"),
+        Err(_) => warn!("Cannot introduce ourselves to {sid}: it takes nothing"),
     }
     None
+}
+
+/// Binds what can be bound now, and says what cannot: that may be an address of which we have others. With none of
+/// them bound, one after the other is tried again until its tries are over, and then it is an error.
+async fn bind(own: Vec<Endpoint>, settings: &Settings) -> io::Result<(Vec<TcpListener>, Vec<Endpoint>)> {
+    let (mut listeners, mut late) = (Vec::new(), Vec::new());
+    if own.len() > 1 {
+        for at in own {
+            match listen::once(&at, settings.listen_on_all).await {
+                Ok(listener) => listeners.push(listener),
+                Err(error) => {
+                    warn!("Cannot listen on {at}: {error}");
+                    late.push(at);
+                }
+            }
+        }
+    } else {
+        late = own;
+    }
+    if !listeners.is_empty() {
+        return Ok((listeners, late));
+    }
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "this server has no election address");
+    for at in late {
+        match listen::with_retries(&at, settings.listen_on_all, settings.bind_tries).await {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => failed = error,
+        }
+    }
+    if listeners.is_empty() { Err(failed) } else { Ok((listeners, vec![])) }
 }
 
 async fn accept(listener: TcpListener, me: tokio::sync::mpsc::WeakUnboundedSender<Order>, within: Duration) {

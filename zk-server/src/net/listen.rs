@@ -53,6 +53,18 @@ pub(crate) async fn with_retries(own: &Endpoint, on_all: bool, tries: u32) -> io
     }
 }
 
+/// What there is to listen on: with `on_all`, each port once, whatever the hosts.
+pub(crate) fn distinct(own: Vec<Endpoint>, on_all: bool) -> Vec<Endpoint> {
+    let mut distinct: Vec<Endpoint> = Vec::new();
+    for at in own {
+        let same = |other: &Endpoint| other.port == at.port && (on_all || other.host == at.host);
+        if !distinct.iter().any(same) {
+            distinct.push(at);
+        }
+    }
+    distinct
+}
+
 /// One attempt at it.
 pub(crate) async fn once(own: &Endpoint, on_all: bool) -> io::Result<TcpListener> {
     let at = match on_all {
@@ -69,6 +81,12 @@ pub(crate) fn end(task: &tokio::task::JoinHandle<()>) {
     while !task.is_finished() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// A connection whose other side takes nothing for so long is broken: there may be another way to that server.
+pub(crate) fn give_up_after(stream: &tokio::net::TcpStream, silence: Duration) {
+    // A system without it notices late, as without this call.
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, silence.as_millis() as u32);
 }
 
 /// Detects peers that vanished without a word, on a connection that may be silent for long.

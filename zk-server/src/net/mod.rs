@@ -6,3 +6,4 @@ pub(crate) mod frames;
 pub(crate) mod gate;
 pub(crate) mod listen;
 pub(crate) mod outlet;
+pub(crate) mod route;

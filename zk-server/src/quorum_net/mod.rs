@@ -10,6 +10,7 @@ use crate::net::endpoint::Endpoint;
 use crate::net::gate::Gate;
 use crate::net::listen;
 use crate::net::outlet::Outlet;
+use crate::net::route::Routes;
 use crate::server::inbox::{Inbox, Input};
 use bytes::{Buf, BytesMut};
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use stream::{Scanned, StreamScan};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 use wire::jute::Reader;
@@ -41,9 +42,10 @@ const BIND_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub myid: Sid,
-    /// Every member's quorum address, our own among them.
-    pub members: BTreeMap<Sid, Endpoint>,
+    /// Every member's quorum addresses, our own among them.
+    pub members: BTreeMap<Sid, Vec<Endpoint>>,
     pub listen_on_all: bool,
+    pub routes: Routes,
     /// `initLimit`: the longest silence until a learner is in sync.
     pub joining: Duration,
     /// `syncLimit`: the longest silence after that.
@@ -112,23 +114,34 @@ impl QuorumNet {
                 warn!("Unexpected leader {leader}: it is no member of this ensemble");
                 return attachment.inbox.event(Event::DialFailed { leader });
             };
-            match at.connect(attachment.settings.serving).await {
-                Ok(stream) => attachment.attach(stream, Some(leader)).await,
-                Err((shown, error)) => {
-                    warn!("Unexpected exception connecting to leader {leader} at {shown}: {error}");
-                    attachment.inbox.event(Event::DialFailed { leader });
-                }
+            let Settings { routes, serving, .. } = &*attachment.settings;
+            let failed = |shown, error| {
+                warn!("Unexpected exception connecting to leader {leader} at {shown}: {error}");
+            };
+            match routes.connect(leader, at, *serving, failed).await {
+                Some(stream) => attachment.attach(stream, Some(leader)).await,
+                None => attachment.inbox.event(Event::DialFailed { leader }),
             }
         });
     }
 }
 
+/// Listens on every address of ours.
 async fn accept(attachment: Attachment) {
     let settings = &attachment.settings;
-    let Some(own) = settings.members.get(&settings.myid) else { return };
+    let own = settings.members.get(&settings.myid).cloned().unwrap_or_default();
+    // They end with this task.
+    let mut listening = JoinSet::new();
+    for at in listen::distinct(own, settings.listen_on_all) {
+        listening.spawn(accept_at(at, attachment.clone()));
+    }
+    while listening.join_next().await.is_some() {}
+}
+
+async fn accept_at(own: Endpoint, attachment: Attachment) {
     let mut attempts = 0u32;
     let listener = loop {
-        match listen::once(own, settings.listen_on_all).await {
+        match listen::once(&own, attachment.settings.listen_on_all).await {
             Ok(listener) => break listener,
             Err(error) if attempts % 50 == 5 => {
                 warn!("Couldn't bind to {own}, learners cannot connect: {error}")

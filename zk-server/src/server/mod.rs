@@ -10,11 +10,12 @@ mod snapshots;
 pub(crate) mod stats;
 mod streams;
 
-use crate::config::Config;
+use crate::config::{Config, HostPort};
 use crate::disk::{Disk, DiskError};
 use crate::election_net::{self, ElectionNet};
 use crate::net::client_port::{self, ClientPort};
 use crate::net::endpoint::Endpoint;
+use crate::net::route::Routes;
 use crate::quorum_net::{self, QuorumNet};
 use inbox::{Inbox, Input};
 use std::future::Future;
@@ -211,13 +212,19 @@ impl From<&Config> for client_port::Settings {
     }
 }
 
+fn endpoints(addresses: &[HostPort]) -> Vec<Endpoint> {
+    addresses.iter().map(Endpoint::from).collect()
+}
+
 impl From<&Config> for election_net::Settings {
     fn from(config: &Config) -> election_net::Settings {
-        let election = config.members.iter().map(|(sid, member)| (*sid, vec![(&member.election).into()]));
+        let election = config.members.iter().map(|(sid, member)| (*sid, endpoints(&member.election)));
         election_net::Settings {
             myid: config.core.myid,
             members: election.collect(),
             listen_on_all: config.quorum_listen_on_all_ips,
+            multi_address: config.core.multi_address,
+            routes: Routes::new(config.address_probe),
             connect_within: config.connect_timeout,
             hello_within: config.hello_timeout,
             bind_tries: config.election_bind_retries,
@@ -229,11 +236,12 @@ impl From<&Config> for election_net::Settings {
 impl From<&Config> for quorum_net::Settings {
     fn from(config: &Config) -> quorum_net::Settings {
         let ticks = |limit: u64| Duration::from_millis((config.core.tick_ms * limit).max(1));
-        let quorum = config.members.iter().map(|(sid, member)| (*sid, (&member.quorum).into()));
+        let quorum = config.members.iter().map(|(sid, member)| (*sid, endpoints(&member.quorum)));
         quorum_net::Settings {
             myid: config.core.myid,
             members: quorum.collect(),
             listen_on_all: config.quorum_listen_on_all_ips,
+            routes: Routes::new(config.address_probe),
             joining: ticks(config.core.init_limit),
             serving: ticks(config.core.sync_limit),
         }

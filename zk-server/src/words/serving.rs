@@ -1,9 +1,17 @@
 //! `srvr`, `conf`, `dirs`, `hash`: the server as a whole.
 
 use super::{VERSION, View, mode_name};
+use crate::config::HostPort;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use zk_core::config::Role;
 use zk_core::peer::{Mode, Status};
+
+/// The ports of addresses, each once.
+fn ports(addresses: &[HostPort]) -> String {
+    let ports: BTreeSet<u16> = addresses.iter().map(|at| at.port).collect();
+    ports.iter().map(u16::to_string).collect::<Vec<_>>().join("|")
+}
 
 pub(super) fn srvr(view: &View, status: &Status, to: &mut String) {
     let _ = writeln!(to, "Zookeeper version: {VERSION}");
@@ -50,8 +58,8 @@ pub(super) fn conf(view: &View, to: &mut String) {
         let _ = writeln!(to, "initLimit={}", core.init_limit);
         let _ = writeln!(to, "syncLimit={}", core.sync_limit);
         let _ = writeln!(to, "electionAlg=3");
-        let _ = writeln!(to, "electionPort={}", own.election.port);
-        let _ = writeln!(to, "quorumPort={}", own.quorum.port);
+        let _ = writeln!(to, "electionPort={}", ports(&own.election));
+        let _ = writeln!(to, "quorumPort={}", ports(&own.quorum));
         let _ = writeln!(to, "peerType={}", i32::from(own.role == Role::Observer));
         let _ = write!(to, "membership: \n{}", ensemble.text);
     }

@@ -103,6 +103,7 @@ pub(crate) mod tests {
             commit_log_count: 500,
             jute_max: 0xfffff,
             reaping: crate::config::Reaping::default(),
+            multi_address: false,
         }
     }
 }
