@@ -119,17 +119,22 @@ fn newest_snapshot(disk: &Disk, until: Zxid) -> Result<Option<(Database, Digest)
     let candidates = snapshot::candidates(&disk.snapshots, usize::MAX)?;
     let candidates: Vec<_> =
         candidates.into_iter().filter(|(zxid, _)| *zxid <= until).take(TRIED_MAX).collect();
+    let mut damaged = vec![];
     for (zxid, path) in &candidates {
         info!("Reading snapshot {}", path.display());
         match snapshot::read(path, disk.config.entry_max) {
             Ok(snapshot) => {
                 let mut database = snapshot.database;
                 database.set_last_zxid(*zxid);
+                check_passed_over(disk, &damaged, path)?;
                 return Ok(Some((database, snapshot.digest)));
             }
             // Not damaged, only unreadable here: an older snapshot may lack the logs that lead on from it.
             Err(refused @ DiskError::Broken(_)) => return Err(refused),
-            Err(error) => warn!("problem reading snap file {error}"),
+            Err(error) => {
+                warn!("problem reading snap file {error}");
+                damaged.push((*zxid, path));
+            }
         }
     }
     match candidates.is_empty() {
@@ -139,6 +144,36 @@ fn newest_snapshot(disk: &Disk, until: Zxid) -> Result<Option<(Database, Digest)
             disk.snapshots.display()
         ))),
     }
+}
+
+/// A leader's snapshot stands where this server's own log has a gap. Where such a one is damaged, an older one leads to a
+/// tree that lacks what was in the gap, and that no check would see again; Java starts with it.
+fn check_passed_over(disk: &Disk, damaged: &[(Zxid, &PathBuf)], taken: &Path) -> Result<(), DiskError> {
+    for (zxid, path) in damaged {
+        if !is_logged(disk, *zxid)? {
+            return Err(DiskError::Broken(format!(
+                "{} cannot be read, and the log does not lead to it from {}: what only it held is lost here. Remove \
+                 the version-2 folders to fetch everything from the leader",
+                path.display(),
+                taken.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_logged(disk: &Disk, zxid: Zxid) -> Result<bool, DiskError> {
+    let mut files = txnlog::files_from(&disk.logs, zxid)?;
+    while let Some(path) = files.pop_front() {
+        let Some(mut file) = txnlog::open_or_drop(&path, files.is_empty())? else { continue };
+        while let Some(entry) = file.next()? {
+            let txn = Txn::decode(entry.payload).map_err(|error| file.corrupt(error.to_string()))?;
+            if txn.zxid() >= zxid {
+                return Ok(txn.zxid() == zxid);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Applies the log's transactions behind the database's last zxid.

@@ -149,6 +149,24 @@ fn a_damaged_snapshot_is_passed_over_for_an_older_one() {
 }
 
 #[test]
+fn a_damaged_snapshot_of_a_leader_is_not_passed_over_where_the_log_has_a_gap() {
+    let home = Home::new();
+    let (disk, _) = home.open().unwrap();
+    append(&mut disk.log(), 1..=2);
+    let mut database = home.open().unwrap().1.database;
+    (3..=9).for_each(|zxid| database.replay(&create(zxid)));
+    database.set_last_zxid(9);
+    let path = disk.save(&database, true).unwrap();
+    append(&mut disk.log(), 10..=10);
+    assert!(has(&home.open().unwrap().1.database, 1..=10));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[30] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let message = home.open().unwrap_err();
+    assert!(message.starts_with("version-2/snapshot.9 cannot be read, and the log does not lead to it"), "{message}");
+}
+
+#[test]
 fn replay_behind_a_fuzzy_snapshot_makes_it_whole() {
     let home = Home::new();
     let (disk, recovered) = home.open().unwrap();

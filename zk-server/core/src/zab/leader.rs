@@ -43,6 +43,8 @@ pub struct Leader {
     /// When the phase must be over; of no meaning in the last one.
     phase_until: u64,
     epoch: i64,
+    /// A voter has promised itself to this later epoch, whose leader came to nothing.
+    outrun: Option<i64>,
     /// Its own history as learners' histories are compared with it: current epoch, last zxid.
     summary: (i64, Zxid),
     connected: BTreeSet<Sid>,
@@ -67,6 +69,7 @@ impl Leader {
             phase: Phase::Discovery,
             phase_until: now.mono + server.init_ms(),
             epoch: server.accepted_epoch + 1,
+            outrun: None,
             summary: (server.current_epoch, server.history.last_logged()),
             connected: BTreeSet::from([me]),
             promised: BTreeSet::new(),
@@ -134,6 +137,12 @@ impl Leader {
         if let Err(why) = taken {
             self.drop_link(id, &why, out);
         }
+        if let Some(accepted) = self.outrun {
+            // That voter may never follow an older epoch than it has promised itself to, however long this one goes on.
+            // Java's leader goes on without it. What is stored here lifts the next epoch above it at once.
+            server.store_accepted_epoch(accepted, out);
+            return Err(Over(format!("a voter has accepted epoch {accepted}, and cannot join {}", self.epoch)));
+        }
         self.advance(server, now, out)
     }
 
@@ -173,6 +182,8 @@ impl Leader {
             if self.ensemble.is_voter(info.sid) {
                 self.connected.insert(info.sid);
             }
+        } else if self.established().is_some() && accepted > self.epoch && self.ensemble.is_voter(info.sid) {
+            self.outrun = self.outrun.max(Some(accepted));
         }
         let link = self.links.get_mut(&id).expect("its packet is being handled");
         (link.sid, link.observer, link.stage) = (info.sid, observer, Stage::Epoch);

@@ -249,7 +249,9 @@ impl Learner {
         }
         self.epoch = epoch_of(packet.zxid);
         let accepted = server.accepted_epoch;
-        if self.epoch < accepted {
+        // What an observer has accepted, no leader counts: only a history of a later epoch keeps it from this one.
+        let least = if self.observer { server.current_epoch } else { accepted };
+        if self.epoch < least {
             let why = format!("Leaders epoch, {} is less than accepted epoch, {accepted}", self.epoch);
             return Err(Over(why));
         }

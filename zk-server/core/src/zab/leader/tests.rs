@@ -201,3 +201,23 @@ fn a_learner_that_stops_reading_its_snapshot_is_dropped_and_one_that_reads_for_l
     }
     assert!(at(75_000, vec![]), "it has taken nothing for 20 s");
 }
+
+#[test]
+fn a_leader_gives_way_to_the_later_epoch_that_a_voter_has_promised_itself_to() {
+    let hello = |sid| Some(LearnerInfo { sid, protocol: PROTOCOL, config_version: 0 }.encode());
+    let mut server = Server::new();
+    server.lead(LinkId(5));
+    server.step(Event::LinkOpened { link: LinkId(6), leader: None });
+    server.packet(LinkId(6), packet::FOLLOWER_INFO, zxid(2, 0), hello(3));
+    assert!(server.sends(packet::LEADER_INFO), "it has promised itself to this epoch, and may follow");
+    server.step(Event::LinkOpened { link: LinkId(7), leader: None });
+    server.packet(LinkId(7), packet::FOLLOWER_INFO, zxid(4, 0), hello(3));
+    assert!(server.out.iter().any(|effect| matches!(effect, Effect::StoreAcceptedEpoch { epoch: 4 })));
+    assert_eq!(server.peer.status().mode, crate::peer::Mode::Looking);
+    // Elected again, it has an epoch that all may join, whoever is connected first.
+    server.out.clear();
+    server.elect(1, zxid(2, 0), 2, 2);
+    server.step(Event::LinkOpened { link: LinkId(8), leader: None });
+    server.packet(LinkId(8), packet::FOLLOWER_INFO, zxid(2, 0), hello(2));
+    assert!(server.out.iter().any(|effect| matches!(effect, Effect::StoreAcceptedEpoch { epoch: 5 })));
+}
