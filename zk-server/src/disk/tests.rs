@@ -163,7 +163,10 @@ fn a_damaged_snapshot_of_a_leader_is_not_passed_over_where_the_log_has_a_gap() {
     bytes[30] ^= 1;
     fs::write(&path, bytes).unwrap();
     let message = home.open().unwrap_err();
-    assert!(message.starts_with("version-2/snapshot.9 cannot be read, and the log does not lead to it"), "{message}");
+    assert!(
+        message.starts_with("version-2/snapshot.9 cannot be read, and the log does not lead to it"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -141,7 +141,10 @@ impl Leader {
             // That voter may never follow an older epoch than it has promised itself to, however long this one goes on.
             // Java's leader goes on without it. What is stored here lifts the next epoch above it at once.
             server.store_accepted_epoch(accepted, out);
-            return Err(Over(format!("a voter has accepted epoch {accepted}, and cannot join {}", self.epoch)));
+            return Err(Over(format!(
+                "a voter has accepted epoch {accepted}, and cannot join {}",
+                self.epoch
+            )));
         }
         self.advance(server, now, out)
     }
