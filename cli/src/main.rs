@@ -8,6 +8,7 @@ mod kafka_tools;
 mod up;
 mod zk_cli;
 mod zk_server;
+mod zk_tools;
 
 use std::env;
 use std::path::Path;
@@ -27,6 +28,12 @@ const TOOLS: &[(&str, Tool)] = &[
     ("up", |call| up::main(&call.args)),
     ("zkServer", zk_server::main),
     ("zkCli", zk_cli::main),
+    ("zkCleanup", zk_tools::cleanup::main),
+    ("zkServer-initialize", zk_tools::initialize::main),
+    ("zkSnapShotToolkit", zk_tools::snapshot_toolkit::main),
+    ("zkSnapshotComparer", zk_tools::snapshot_comparer::main),
+    ("zkSnapshotRecursiveSummaryToolkit", zk_tools::snapshot_summary::main),
+    ("zkTxnLogToolkit", zk_tools::txnlog_toolkit::main),
     (zk_server::PROCESS, zk_server::process::main),
     ("kafka-server-start", kafka_server::start),
     ("kafka-server-stop", kafka_server::stop),

@@ -14,10 +14,11 @@ from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
 from swap import swap, swap_brief, swap_kafka
 from zookeeper_clients import kazoo_recipes, real_zkcli
+from zookeeper_tools import zookeeper_tools
 
 # These run by name only: minutes each.
 BY_NAME = (broker_faults, kafka_on_ours, kafka_tools, swap, swap_kafka)
-LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, two_of_ours, one_of_ours, swap_brief, java_tools,
+LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, zookeeper_tools, two_of_ours, one_of_ours, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, mixed_brokers, kafka_tools_brief, killed_broker, compacted, java_takes_over, disk_upkeep)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})

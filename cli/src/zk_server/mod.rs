@@ -3,7 +3,7 @@
 //! What it prints, where, and its exit codes are those of ZooKeeper 3.9.3's `zkServer.sh`: the first two lines on
 //! stderr, the rest on stdout.
 
-mod place;
+pub mod place;
 pub mod process;
 mod status;
 
@@ -27,17 +27,14 @@ const SUCCESS: ExitCode = ExitCode::SUCCESS;
 const FAILURE: ExitCode = ExitCode::FAILURE;
 
 pub fn main(call: &Call) -> ExitCode {
-    let (folder, words) = match &call.args[..] {
-        [flag, folder, words @ ..] if flag == "--config" => (Some(PathBuf::from(folder)), words),
-        words => (None, words),
-    };
+    let (folder, words) = Place::folder_of(&call.args);
     let verb = words.first().map(String::as_str).unwrap_or_default();
     let place = Place::find(folder, words.get(1).map(String::as_str));
     run(verb, &place, &call.name)
 }
 
 fn run(verb: &str, place: &Place, name: &str) -> ExitCode {
-    eprintln!("{}", jmx_line());
+    jmx_lines().iter().for_each(|line| eprintln!("{line}"));
     eprintln!("Using config: {}", place.file.display());
     if let Err(missing) = place.prepare_folders() {
         println!("{missing}");
@@ -76,12 +73,22 @@ fn run(verb: &str, place: &Place, name: &str) -> ExitCode {
     }
 }
 
-/// There is no JMX here; the line is what scripts that compare outputs expect.
-fn jmx_line() -> &'static str {
-    match env::var("JMXDISABLE").unwrap_or_default().as_str() {
-        "" | "false" => "ZooKeeper JMX enabled by default",
-        _ => "JMX disabled by user request",
+/// There is no JMX here; the lines are what scripts that compare outputs expect.
+fn jmx_lines() -> Vec<String> {
+    let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    if set("JMXDISABLE").is_some_and(|value| value != "false") {
+        return vec!["JMX disabled by user request".into()];
     }
+    let mut lines = vec!["ZooKeeper JMX enabled by default".to_owned()];
+    if let Some(port) = set("JMXPORT") {
+        let or = |name: &str, default: &str| set(name).unwrap_or_else(|| default.to_owned());
+        lines.push(format!("ZooKeeper remote JMX Port set to {port}"));
+        lines.push(format!("ZooKeeper remote JMX authenticate set to {}", or("JMXAUTH", "false")));
+        lines.push(format!("ZooKeeper remote JMX ssl set to {}", or("JMXSSL", "false")));
+        lines.push(format!("ZooKeeper remote JMX log4j set to {}", or("JMXLOG4J", "true")));
+        lines.extend(set("JMXHOSTNAME").map(|host| format!("ZooKeeper remote JMX Hostname set to {host}")));
+    }
+    lines
 }
 
 fn exe() -> PathBuf {

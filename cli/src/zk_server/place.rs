@@ -18,6 +18,20 @@ pub struct Place {
 }
 
 impl Place {
+    /// Takes `--config FOLDER` off the words.
+    pub fn folder_of(words: &[String]) -> (Option<PathBuf>, &[String]) {
+        match words {
+            [flag, folder, words @ ..] if flag == "--config" => (Some(PathBuf::from(folder)), words),
+            words => (None, words),
+        }
+    }
+
+    /// For the tools that take no file's name: the place, and the words without `--config FOLDER`.
+    pub fn of_words(words: &[String]) -> (Place, &[String]) {
+        let (folder, words) = Place::folder_of(words);
+        (Place::find(folder, None), words)
+    }
+
     /// `folder` is `--config`'s, `file` a name inside it or, with a slash, a path.
     pub fn find(folder: Option<PathBuf>, file: Option<&str>) -> Place {
         let bin = install::bin();

@@ -63,7 +63,12 @@ pub static PROPERTIES: &[Opt] = &[
         INT_MAX,
         "Transactions kept for learners, 500 or more.",
     ),
-    Opt::choice("snapshot.compression.method", "", &["", "gz"], "Compression of snapshots: none or gz."),
+    Opt::choice(
+        "snapshot.compression.method",
+        "",
+        &["", "gz", "snappy"],
+        "Compression of snapshots: none, gz or snappy.",
+    ),
     Opt::bool("snapshot.trust.empty", "false", "Logs without any snapshot are replayed from nothing."),
     Opt::bool("serializeLastProcessedZxid.enabled", "true", "Snapshots end in their last zxid."),
     Opt::bool("digest.enabled", "true", "The tree's digest stands in transactions and snapshots."),

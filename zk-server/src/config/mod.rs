@@ -78,6 +78,26 @@ pub struct Admin {
     pub url: String,
 }
 
+/// How snapshots are written; those that are there are read by their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SnapshotCompression {
+    #[default]
+    None,
+    Gzip,
+    Snappy,
+}
+
+impl SnapshotCompression {
+    /// Behind the zxid in a file's name.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            SnapshotCompression::None => "",
+            SnapshotCompression::Gzip => ".gz",
+            SnapshotCompression::Snappy => ".snappy",
+        }
+    }
+}
+
 /// What log and snapshots are told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DiskConfig {
@@ -105,8 +125,8 @@ pub struct DiskConfig {
     pub digest: bool,
     /// Snapshots end in their last zxid (`serializeLastProcessedZxid.enabled`).
     pub last_zxid_trailer: bool,
-    /// Snapshots are compressed (`snapshot.compression.method=gz`).
-    pub gzip: bool,
+    /// `snapshot.compression.method`
+    pub compression: SnapshotCompression,
     /// Snapshots that a purge leaves.
     pub snapshots_kept: usize,
     /// Hours between purges; `None`: never.
@@ -453,7 +473,11 @@ fn disk(settings: &Settings) -> DiskConfig {
         log_bytes: Some(kib("txnLogSizeLimitInKb")).filter(|bytes| *bytes > 0),
         digest: settings.bool("digest.enabled"),
         last_zxid_trailer: settings.bool("serializeLastProcessedZxid.enabled"),
-        gzip: settings.text("snapshot.compression.method") == "gz",
+        compression: match settings.text("snapshot.compression.method") {
+            "gz" => SnapshotCompression::Gzip,
+            "snappy" => SnapshotCompression::Snappy,
+            _ => SnapshotCompression::None,
+        },
         snapshots_kept: kept as usize,
         purge_interval: (hours > 0).then(|| Duration::from_secs(hours as u64 * 3600)),
         entry_max: field_max(settings),

@@ -109,7 +109,6 @@ fn what_would_silently_be_less_safe_is_refused() {
         "quorum.auth.enableSasl=true",
         "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
         "audit.enable=true",
-        "snapshot.compression.method=snappy",
     ] {
         let message = load(&format!("dataDir=@\n{line}\n")).unwrap_err();
         assert!(message.starts_with(&format!("zoo.cfg:2: {}", line.split('=').next().unwrap())), "{message}");

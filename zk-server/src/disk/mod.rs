@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! <dataDir>/myid, initialize
-//! <dataDir>/version-2/snapshot.<hex zxid>[.gz]      currentEpoch  acceptedEpoch
+//! <dataDir>/version-2/snapshot.<hex zxid>[.gz|.snappy]  currentEpoch  acceptedEpoch
 //! <dataLogDir>/version-2/log.<hex zxid of its first entry>
 //! ```
 //!
 //! Formats, names and the order of recovery are ZooKeeper 3.9.3's: either server starts on the other's folders.
 
 mod epoch;
-mod purge;
+pub mod inspect;
+pub mod purge;
 mod recovery;
+mod snappy;
 mod snapshot;
 pub mod txnlog;
 

@@ -4,28 +4,35 @@ use super::{DiskError, files_by_zxid, snapshot, sync_folder};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// Keeps the newest `keep` whole snapshots, and every log entry behind the oldest of them.
+/// Keeps the newest `keep` whole snapshots, and every log entry behind the oldest of them. Returns what was deleted.
 pub fn purge(snapshots: &Path, logs: &Path, keep: usize) -> Result<Vec<PathBuf>, DiskError> {
-    let kept = snapshot::candidates(snapshots, keep)?;
-    let Some((oldest, _)) = kept.last().filter(|_| kept.len() >= keep) else { return Ok(vec![]) };
-    // Those that stay must be on the disk before those that they replace are gone.
-    for (_, path) in &kept {
-        File::open(path).and_then(|file| file.sync_all()).map_err(DiskError::io("sync", path))?;
-    }
-    sync_folder(snapshots)?;
-    let mut gone: Vec<PathBuf> = Vec::new();
-    let older = |files: Vec<(i64, PathBuf)>, limit: i64| {
-        files.into_iter().filter(move |(zxid, _)| *zxid < limit).map(|(_, path)| path)
-    };
-    gone.extend(older(files_by_zxid(snapshots, "snapshot")?, *oldest));
-    let log_files = files_by_zxid(logs, "log")?;
-    // The log that is under way at the oldest snapshot holds entries behind it.
-    let needed = log_files.iter().rev().map(|(zxid, _)| *zxid).find(|zxid| zxid <= oldest);
-    gone.extend(older(log_files, needed.unwrap_or(*oldest)));
+    let gone = unneeded(snapshots, logs, keep)?;
     for path in &gone {
         fs::remove_file(path).map_err(DiskError::io("delete", path))?;
     }
     Ok(gone)
+}
+
+/// What [`purge`] deletes: logs, then snapshots. Those that stay are on the disk when this returns.
+pub fn unneeded(snapshots: &Path, logs: &Path, keep: usize) -> Result<Vec<PathBuf>, DiskError> {
+    let kept = snapshot::candidates(snapshots, keep)?;
+    let Some((oldest, _)) = kept.last() else { return Ok(vec![]) };
+    let older = |files: Vec<(i64, PathBuf)>, limit: i64| {
+        files.into_iter().filter(move |(zxid, _)| *zxid < limit).map(|(_, path)| path)
+    };
+    let log_files = files_by_zxid(logs, "log")?;
+    // The log that is under way at the oldest snapshot holds entries behind it.
+    let needed = log_files.iter().rev().map(|(zxid, _)| *zxid).find(|zxid| zxid <= oldest);
+    let mut unneeded: Vec<PathBuf> = older(log_files, needed.unwrap_or(*oldest)).collect();
+    unneeded.extend(older(files_by_zxid(snapshots, "snapshot")?, *oldest));
+    if !unneeded.is_empty() {
+        // Those that stay must be on the disk before those that they replace are gone.
+        for (_, path) in &kept {
+            File::open(path).and_then(|file| file.sync_all()).map_err(DiskError::io("sync", path))?;
+        }
+        sync_folder(snapshots)?;
+    }
+    Ok(unneeded)
 }
 
 #[cfg(test)]

@@ -129,8 +129,6 @@ fn newest_snapshot(disk: &Disk, until: Zxid) -> Result<Option<(Database, Digest)
                 check_passed_over(disk, &damaged, path)?;
                 return Ok(Some((database, snapshot.digest)));
             }
-            // Not damaged, only unreadable here: an older snapshot may lack the logs that lead on from it.
-            Err(refused @ DiskError::Broken(_)) => return Err(refused),
             Err(error) => {
                 warn!("problem reading snap file {error}");
                 damaged.push((*zxid, path));

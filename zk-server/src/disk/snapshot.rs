@@ -1,4 +1,4 @@
-//! Snapshots: `snapshot.<hex zxid>[.gz]`, the zxid being the last that was applied when writing began.
+//! Snapshots: `snapshot.<hex zxid>[.gz|.snappy]`, the zxid being the last that was applied when writing began.
 //!
 //! | part | bytes |
 //! |---|---|
@@ -10,15 +10,16 @@
 //!
 //! Older files end behind the first or second seal. The checksum is of the uncompressed bytes.
 
+use super::snappy::{self, SnappyReader, SnappyWriter};
 use super::{DiskError, files_by_zxid, sync_folder};
-use crate::config::DiskConfig;
+use crate::config::{DiskConfig, SnapshotCompression};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use simd_adler32::{Adler32, adler32};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tracing::info;
@@ -44,6 +45,7 @@ pub struct SnapshotWriter {
 enum Sink {
     Plain(BufWriter<File>),
     Gzip(Box<GzEncoder<BufWriter<File>>>),
+    Snappy(Box<SnappyWriter<BufWriter<File>>>),
 }
 
 impl SnapshotWriter {
@@ -53,7 +55,7 @@ impl SnapshotWriter {
         config: &DiskConfig,
         sync: bool,
     ) -> Result<SnapshotWriter, DiskError> {
-        let name = format!("snapshot.{zxid:x}{}", if config.gzip { ".gz" } else { "" });
+        let name = format!("snapshot.{zxid:x}{}", config.compression.suffix());
         let path = folder.join(&name);
         info!("Snapshotting: 0x{zxid:x} to {}", path.display());
         // One that was given up may still be on its way out under the same zxid.
@@ -61,9 +63,12 @@ impl SnapshotWriter {
         let file = File::create(&temporary).map_err(DiskError::io("create", &temporary))?;
         let temporary = Temporary(temporary);
         let file = BufWriter::with_capacity(1 << 18, file);
-        let sink = match config.gzip {
-            true => Sink::Gzip(Box::new(GzEncoder::new(file, Compression::default()))),
-            false => Sink::Plain(file),
+        let sink = match config.compression {
+            SnapshotCompression::None => Sink::Plain(file),
+            SnapshotCompression::Gzip => {
+                Sink::Gzip(Box::new(GzEncoder::new(file, Compression::default())))
+            }
+            SnapshotCompression::Snappy => Sink::Snappy(Box::new(SnappyWriter::new(file))),
         };
         let mut writer = SnapshotWriter {
             sink,
@@ -84,6 +89,7 @@ impl SnapshotWriter {
         let result = match &mut self.sink {
             Sink::Plain(to) => to.write_all(chunk),
             Sink::Gzip(to) => to.write_all(chunk),
+            Sink::Snappy(to) => to.write_all(chunk),
         };
         result.map_err(DiskError::io("write to", &self.temporary.0))
     }
@@ -111,6 +117,9 @@ impl SnapshotWriter {
         let ended = match sink {
             Sink::Plain(to) => to.into_inner().map_err(io::IntoInnerError::into_error),
             Sink::Gzip(to) => {
+                to.finish().and_then(|to| to.into_inner().map_err(io::IntoInnerError::into_error))
+            }
+            Sink::Snappy(to) => {
                 to.finish().and_then(|to| to.into_inner().map_err(io::IntoInnerError::into_error))
             }
         };
@@ -184,8 +193,10 @@ fn looks_complete(path: &Path) -> Result<bool, DiskError> {
             let mut magic = [0; 2];
             Ok(file.read_exact(&mut magic).is_ok() && magic == GZIP_MAGIC)
         }
-        // Told as what it is when it is its turn to be read.
-        "snappy" => Ok(true),
+        "snappy" => {
+            let mut magic = [0; snappy::MAGIC.len()];
+            Ok(file.read_exact(&mut magic).is_ok() && magic == snappy::MAGIC)
+        }
         _ => {
             if file.metadata().map_err(&failed)?.len() < 10 {
                 return Ok(false);
@@ -202,20 +213,20 @@ fn extension(path: &Path) -> &str {
     path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
 }
 
+/// The plain bytes of a file; its name says how it is compressed.
+pub fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    let file = File::open(path)?;
+    Ok(match extension(path) {
+        "gz" => Box::new(MultiGzDecoder::new(file)),
+        "snappy" => Box::new(SnappyReader::new(BufReader::new(file))),
+        _ => Box::new(BufReader::with_capacity(1 << 18, file)),
+    })
+}
+
 /// Reads a whole file and checks every seal; a path or a node's data longer than `field_max` is refused.
 pub fn read(path: &Path, field_max: usize) -> Result<Snapshot, DiskError> {
     let mut bytes = Vec::new();
-    let result = match extension(path) {
-        "snappy" => {
-            return Err(DiskError::Broken(format!(
-                "{} is compressed with snappy, which is not supported: start ZooKeeper once with \
-                 snapshot.compression.method=gz (or without it), so that it writes another snapshot",
-                path.display()
-            )));
-        }
-        "gz" => File::open(path).and_then(|file| MultiGzDecoder::new(file).read_to_end(&mut bytes)),
-        _ => File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
-    };
+    let result = open(path).and_then(|mut from| from.read_to_end(&mut bytes));
     result.map_err(DiskError::io("read", path))?;
     let bytes = Bytes::from(bytes);
     parse(&bytes, field_max).map_err(|(at, what)| DiskError::Corrupt {
@@ -289,11 +300,25 @@ mod tests {
 
     #[test]
     fn a_compressed_snapshot_comes_back() {
+        for (compression, name) in
+            [(SnapshotCompression::Gzip, "snapshot.8d.gz"), (SnapshotCompression::Snappy, "snapshot.8d.snappy")]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let path = write(folder.path(), &DiskConfig { compression, ..config() });
+            assert_eq!(path.file_name().unwrap(), name);
+            let back = read(&path, usize::MAX).unwrap().database;
+            assert_eq!(back.node_count(), Database::new().node_count());
+            assert_eq!(candidates(folder.path(), 9).unwrap(), [(0x8d, path)]);
+        }
+    }
+
+    #[test]
+    fn a_compressed_snapshot_without_its_magic_is_no_candidate() {
         let folder = tempfile::tempdir().unwrap();
-        let path = write(folder.path(), &DiskConfig { gzip: true, ..config() });
-        assert_eq!(path.file_name().unwrap(), "snapshot.8d.gz");
-        assert_eq!(read(&path, usize::MAX).unwrap().database.node_count(), Database::new().node_count());
-        assert_eq!(candidates(folder.path(), 9).unwrap(), [(0x8d, path)]);
+        for name in ["snapshot.1.gz", "snapshot.2.snappy"] {
+            fs::write(folder.path().join(name), b"something else").unwrap();
+        }
+        assert!(candidates(folder.path(), 9).unwrap().is_empty());
     }
 
     #[test]
@@ -325,11 +350,5 @@ mod tests {
         writer.write(b"half").unwrap();
         drop(writer);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn snappy_is_refused_with_a_way_out() {
-        let message = read(Path::new("/x/snapshot.1.snappy"), usize::MAX).unwrap_err().to_string();
-        assert!(message.contains("snapshot.1.snappy") && message.contains("=gz"), "{message}");
     }
 }

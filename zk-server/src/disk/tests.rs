@@ -1,7 +1,7 @@
 //! Folders as wholes: started on, recovered, truncated; and those of a real Java server.
 
 use super::*;
-use crate::config::DiskConfig;
+use crate::config::{DiskConfig, SnapshotCompression};
 use bytes::Bytes;
 use std::time::Duration;
 use wire::zk::txn::{CreateTxn, SetDataTxn, Txn, TxnHeader, TxnRecord};
@@ -21,7 +21,7 @@ pub fn config() -> DiskConfig {
         log_bytes: None,
         digest: true,
         last_zxid_trailer: true,
-        gzip: false,
+        compression: SnapshotCompression::None,
         snapshots_kept: 3,
         purge_interval: None,
         entry_max: usize::MAX,

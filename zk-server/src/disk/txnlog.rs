@@ -183,7 +183,7 @@ impl Current {
 }
 
 /// The size of a file that is written up to `at`: a block more when 4 KiB or less are left.
-fn padded(at: u64, size: u64, block: u64) -> u64 {
+pub fn padded(at: u64, size: u64, block: u64) -> u64 {
     match (at + ROOM_MIN >= size, at > size) {
         _ if block == 0 => size,
         (false, _) => size,
