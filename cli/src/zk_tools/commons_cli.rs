@@ -185,7 +185,8 @@ impl Parser {
             return false;
         }
         let name = body.strip_prefix('-').unwrap_or(body).split('=').next().unwrap_or_default();
-        !self.matching(name).is_empty() || name.chars().next().is_some_and(|letter| self.flag(letter).is_some())
+        !self.matching(name).is_empty()
+            || name.chars().next().is_some_and(|letter| self.flag(letter).is_some())
     }
 }
 
@@ -209,7 +210,8 @@ mod tests {
         Flag::new('z', "zxid").valued(),
         Flag::new('x', "verify"),
     ];
-    static NEEDED: &[Flag] = &[Flag::new('l', "left").valued().required(), Flag::new('b', "bytes").valued().required()];
+    static NEEDED: &[Flag] =
+        &[Flag::new('l', "left").valued().required(), Flag::new('b', "bytes").valued().required()];
 
     fn given(line: &str) -> Result<Given, String> {
         parse(FLAGS, &words(line))
@@ -221,7 +223,13 @@ mod tests {
 
     #[test]
     fn options_come_as_letters_clusters_long_names_and_their_beginnings() {
-        for line in ["-rv f -z 5", "-r -v f -z=5", "--recover --verbose f --zxid 5", "--rec --verb f --z=5", "-vrz5 f"] {
+        for line in [
+            "-rv f -z 5",
+            "-r -v f -z=5",
+            "--recover --verbose f --zxid 5",
+            "--rec --verb f --z=5",
+            "-vrz5 f",
+        ] {
             let given = given(line).unwrap();
             assert!(given.has('r') && given.has('v') && !given.has('x'), "{line}");
             assert_eq!((given.value('z'), &given.args[..]), (Some("5"), &["f".to_owned()][..]), "{line}");

@@ -6,7 +6,11 @@ use jiff::tz::TimeZone;
 /// In the order in which a `HashSet` or the keys of a `HashMap` come that were filled in the given order. `capacity`
 /// is the one that the set was made with (16 unless said otherwise). Lists of more than eight in one bucket, which
 /// Java turns into trees, do not matter here.
-pub fn hash_order<T>(items: impl IntoIterator<Item = T>, capacity: usize, hash: impl Fn(&T) -> i32) -> Vec<T> {
+pub fn hash_order<T>(
+    items: impl IntoIterator<Item = T>,
+    capacity: usize,
+    hash: impl Fn(&T) -> i32,
+) -> Vec<T> {
     let mut items: Vec<T> = items.into_iter().collect();
     let mut buckets = capacity;
     while items.len() > buckets / 4 * 3 {
@@ -88,7 +92,10 @@ mod tests {
         let order = hash_order(&numbered, 8, |word| string_hash(word));
         let order: Vec<&str> = order.iter().map(|word| word.trim_start_matches("n-")).collect();
         assert_eq!(order.join(" "), "10 11 0 2 12 1 4 3 6 5 8 7 9");
-        assert_eq!((string_hash("zookeeper"), long_hash(0x1000_0166_0000_0001)), (1_600_681_804, 268_435_815));
+        assert_eq!(
+            (string_hash("zookeeper"), long_hash(0x1000_0166_0000_0001)),
+            (1_600_681_804, 268_435_815)
+        );
     }
 
     #[test]

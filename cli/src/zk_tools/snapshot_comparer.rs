@@ -285,7 +285,9 @@ fn compare_nodes(
 fn alone(side: &str, key: &str, sum: Sum, limits: &Limits, out: &mut impl Write) {
     let Sum { bytes, nodes } = sum;
     if bytes > limits.bytes || nodes > limits.nodes {
-        let text = format!("Node {key} found only in {side} tree. Descendant size: {bytes}. Descendant count: {nodes}");
+        let text = format!(
+            "Node {key} found only in {side} tree. Descendant size: {bytes}. Descendant count: {nodes}"
+        );
         say(out, &text);
     } else if limits.debug || limits.interactive {
         say(out, &format!("Filtered {side} node {key} of size {bytes}"));

@@ -113,7 +113,9 @@ fn print_details(
         }
     })?;
     writeln!(out, "----\nSession Details (sid, timeout, ephemeralCount):")?;
-    for (session, timeout) in java::hash_order(&content.sessions, 16, |(session, _)| java::long_hash(*session)) {
+    for (session, timeout) in
+        java::hash_order(&content.sessions, 16, |(session, _)| java::long_hash(*session))
+    {
         let ephemerals = content.database.ephemerals_of(*session).count();
         writeln!(out, "{session:#016x}, {timeout}, {ephemerals}")?;
     }

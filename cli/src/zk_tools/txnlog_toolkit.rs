@@ -296,12 +296,7 @@ fn chop(name: &str, zxid: Zxid, out: &mut impl Write) -> Result<(), Thrown> {
 }
 
 /// True: there was something behind `zxid`, and it is left out.
-fn chop_into(
-    name: &str,
-    zxid: Zxid,
-    to: &mut impl Write,
-    out: &mut impl Write,
-) -> Result<bool, Thrown> {
+fn chop_into(name: &str, zxid: Zxid, to: &mut impl Write, out: &mut impl Write) -> Result<bool, Thrown> {
     let mut log = match RawLog::open(Path::new(name), entry_max()) {
         Ok(log) => log,
         Err(InspectError::Magic { .. }) => {
@@ -407,7 +402,9 @@ mod tests {
     fn a_wrong_checksum_is_shown_and_repaired_where_asked_for() {
         let (_folder, name) = log(|bytes| bytes[16 + ENTRY + 7] ^= 1);
         let (done, out) = played(&[], &name, "");
-        assert!(done.is_ok() && out.contains("\nCRC ERROR - ") && out.ends_with("EOF reached after 3 txns.\n"));
+        assert!(
+            done.is_ok() && out.contains("\nCRC ERROR - ") && out.ends_with("EOF reached after 3 txns.\n")
+        );
         let (done, out) = played(&["-r"], &name, "what Yes");
         assert!(done.is_ok() && out.ends_with("has been written with 1 fixed CRC error(s)\n"), "{out}");
         assert_eq!(out.matches("Would you like to fix it").count(), 2);
@@ -437,7 +434,10 @@ mod tests {
     fn a_log_is_cut_behind_a_zxid_that_it_has() {
         let (_folder, name) = log(|_| {});
         let (_, out) = played(&["-c", "-z", "2"], &name, "");
-        assert!(out.contains("intra-epoch gap between 2 and 4\nChopping at 2 new log has 2 records\n"), "{out}");
+        assert!(
+            out.contains("intra-epoch gap between 2 and 4\nChopping at 2 new log has 2 records\n"),
+            "{out}"
+        );
         assert_eq!(fs::read(format!("{name}.chopped2")).unwrap().len(), 16 + 2 * ENTRY);
         let (done, out) = played(&["-c", "-z", "0x3"], &name, "");
         assert!(done.is_ok() && out.ends_with("zxid 3\nGot exception: Failed to chop log.1\n"), "{out}");

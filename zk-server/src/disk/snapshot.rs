@@ -65,9 +65,7 @@ impl SnapshotWriter {
         let file = BufWriter::with_capacity(1 << 18, file);
         let sink = match config.compression {
             SnapshotCompression::None => Sink::Plain(file),
-            SnapshotCompression::Gzip => {
-                Sink::Gzip(Box::new(GzEncoder::new(file, Compression::default())))
-            }
+            SnapshotCompression::Gzip => Sink::Gzip(Box::new(GzEncoder::new(file, Compression::default()))),
             SnapshotCompression::Snappy => Sink::Snappy(Box::new(SnappyWriter::new(file))),
         };
         let mut writer = SnapshotWriter {
@@ -300,9 +298,10 @@ mod tests {
 
     #[test]
     fn a_compressed_snapshot_comes_back() {
-        for (compression, name) in
-            [(SnapshotCompression::Gzip, "snapshot.8d.gz"), (SnapshotCompression::Snappy, "snapshot.8d.snappy")]
-        {
+        for (compression, name) in [
+            (SnapshotCompression::Gzip, "snapshot.8d.gz"),
+            (SnapshotCompression::Snappy, "snapshot.8d.snappy"),
+        ] {
             let folder = tempfile::tempdir().unwrap();
             let path = write(folder.path(), &DiskConfig { compression, ..config() });
             assert_eq!(path.file_name().unwrap(), name);
