@@ -196,11 +196,8 @@ fn ask(answers: &mut impl BufRead, out: &mut impl Write) -> Result<bool, Stop> {
 
 fn next_word(from: &mut impl BufRead) -> Option<String> {
     let mut word = Vec::new();
-    loop {
-        let byte = match from.fill_buf() {
-            Ok([first, ..]) => *first,
-            _ => break,
-        };
+    while let Ok([first, ..]) = from.fill_buf() {
+        let byte = *first;
         if byte.is_ascii_whitespace() && !word.is_empty() {
             break;
         }
