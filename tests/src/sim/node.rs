@@ -100,6 +100,8 @@ pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<Co
         sessionless_ms: 10_000,
         commit_log_count,
         jute_max: 0xf_ffff,
+        local_sessions: Default::default(),
+        read_only_after_ms: None,
         reaping: zk_core::config::Reaping::default(),
         multi_address: false,
     };

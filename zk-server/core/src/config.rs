@@ -40,6 +40,20 @@ pub struct CoreConfig {
     pub reaping: Reaping,
     /// Members may have several addresses (`multiAddress.enabled`).
     pub multi_address: bool,
+    /// Of a member of an ensemble.
+    pub local_sessions: LocalSessionRules,
+    /// Milliseconds without a leader after which read-only clients are served; `None`: never (`readonlymode.enabled`).
+    pub read_only_after_ms: Option<u64>,
+}
+
+/// Whether new sessions are known to their server only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LocalSessionRules {
+    /// `localSessionsEnabled`
+    pub enabled: bool,
+    /// One that makes an ephemeral node becomes a session of the ensemble (`localSessionsUpgradingEnabled`); otherwise
+    /// it is refused that node.
+    pub upgrading: bool,
 }
 
 /// How containers without children and TTL nodes past their time are removed (`znode.container.*`). Milliseconds.
@@ -189,6 +203,8 @@ pub(crate) mod tests {
             jute_max: 2_097_150,
             reaping: Reaping::default(),
             multi_address: false,
+            local_sessions: LocalSessionRules::default(),
+            read_only_after_ms: None,
         }
     }
 }

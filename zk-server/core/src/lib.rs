@@ -17,6 +17,7 @@ pub mod election;
 pub mod event;
 pub mod front;
 mod hash;
+pub mod local_session;
 pub mod member;
 mod path;
 pub mod peer;

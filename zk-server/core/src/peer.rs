@@ -20,6 +20,8 @@ use wire::zk::{SessionId, Sid, Zxid, epoch_of};
 /// Learners that dial before this server knows that it leads: how many, and how many packets of each, are kept.
 const EARLY_LINKS_MAX: usize = 64;
 const EARLY_PACKETS_MAX: usize = 4;
+/// A step that comes later than this is no ordinary delay.
+const STALL_MS_MIN: u64 = 250;
 
 /// What was found on disk at the start.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub struct Status {
     pub mode: Mode,
     /// Clients are being served.
     pub serving: bool,
+    /// They may only read: there is no quorum.
+    pub read_only: bool,
     pub last_zxid: Zxid,
     /// Leader only: connected learners, and those in sync.
     pub learners: Option<usize>,
@@ -88,6 +92,8 @@ pub struct Peer {
     /// `None`: standalone.
     election: Option<Election>,
     role: Role,
+    /// Mono ms of the last step.
+    last_step: u64,
 }
 
 impl Peer {
@@ -109,10 +115,12 @@ impl Peer {
                 up: vec![],
             },
             role: Role::Starting,
+            last_step: 0,
         }
     }
 
     pub fn step(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
+        self.notice_stall(now, out);
         if let Err(Over(why)) = self.take(now, event, out) {
             self.leave(&why, now, out);
         }
@@ -123,6 +131,32 @@ impl Peer {
         };
         if let (Some(epoch), Some(election)) = (established, &mut self.election) {
             election.established(epoch);
+        }
+    }
+
+    /// A process that was stopped, or waited for its disk, heard nobody meanwhile: no session is to die of that. It is
+    /// noticed by a step that comes long after the moment at which the last one wanted it.
+    fn notice_stall(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let last = std::mem::replace(&mut self.last_step, now.mono);
+        let least = (self.server.config.tick_ms / 2).max(STALL_MS_MIN);
+        if now.mono.saturating_sub(last) <= least || matches!(self.role, Role::Starting) {
+            return;
+        }
+        let Some(due) = self.deadline() else { return };
+        let stalled = now.mono.saturating_sub(due.max(last));
+        if stalled <= least {
+            return;
+        }
+        log(
+            out,
+            LogLevel::Warn,
+            format!("This server stood still for {stalled} ms: its sessions get as much more"),
+        );
+        self.server.front.postpone(stalled);
+        match &mut self.role {
+            Role::Leading(leader) => leader.postpone(stalled),
+            Role::Standalone(standalone) => standalone.pipeline.postpone(stalled),
+            Role::Starting | Role::Cutting | Role::Looking { .. } | Role::Learning(_) => {}
         }
     }
 
@@ -214,7 +248,16 @@ impl Peer {
                 Ok(())
             }
             Role::Cutting => Ok(()),
-            Role::Looking { .. } => {
+            Role::Looking { since, .. } => {
+                let after = self.server.config.read_only_after_ms;
+                if after.is_some_and(|ms| *since + ms <= now.mono) && !self.server.front.is_read_only() {
+                    log(
+                        out,
+                        LogLevel::Info,
+                        "Starting ReadOnlyZooKeeperServer: read-only clients are served",
+                    );
+                    self.server.front.serve_read_only(now, out);
+                }
                 let elected = self.election.as_mut().and_then(|election| election.tick(now, out));
                 self.elected(elected, now, out)
             }
@@ -279,6 +322,8 @@ impl Peer {
     fn elected(&mut self, leader: Option<Sid>, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
         let (Some(leader), Role::Looking { since, early }) = (leader, &mut self.role) else { return Ok(()) };
         let (took, early) = (now.mono - *since, std::mem::take(early));
+        // Those who were content with reading meet a server that does more.
+        self.server.front.serve(false, now, out);
         if leader == self.server.config.myid {
             log(out, LogLevel::Info, "LEADING");
             log(out, LogLevel::Info, format!("LEADING - LEADER ELECTION TOOK - {took} MS"));
@@ -377,7 +422,12 @@ impl Peer {
         let role = match &self.role {
             Role::Starting => Some(0),
             Role::Cutting => None,
-            Role::Looking { .. } => self.election.as_ref().and_then(Election::deadline),
+            Role::Looking { since, .. } => {
+                let waits =
+                    self.server.config.read_only_after_ms.filter(|_| !self.server.front.is_read_only());
+                let election = self.election.as_ref().and_then(Election::deadline);
+                [election, waits.map(|ms| since + ms)].into_iter().flatten().min()
+            }
             Role::Leading(leader) => Some(leader.deadline()),
             Role::Learning(learner) => Some(learner.deadline(&self.server)),
             Role::Standalone(standalone) => Some(standalone.deadline()),
@@ -389,6 +439,7 @@ impl Peer {
         let mut status = Status {
             mode: Mode::Looking,
             serving: false,
+            read_only: false,
             last_zxid: self.server.history.db.last_zxid(),
             learners: None,
             synced_followers: None,
@@ -399,7 +450,10 @@ impl Peer {
             proposal_sizes: None,
         };
         match &self.role {
-            Role::Starting | Role::Cutting | Role::Looking { .. } => {}
+            Role::Starting | Role::Cutting | Role::Looking { .. } => {
+                status.read_only = self.server.front.is_read_only();
+                status.serving = status.read_only;
+            }
             Role::Standalone(standalone) => {
                 (status.mode, status.serving) = (Mode::Standalone, true);
                 status.proposal_sizes = Some(standalone.pipeline.proposal_sizes());
@@ -475,3 +529,6 @@ impl Peer {
         &self.server.front
     }
 }
+
+#[cfg(test)]
+mod tests;

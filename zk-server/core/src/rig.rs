@@ -73,7 +73,8 @@ impl Rig {
     pub fn propose(&mut self, request: &Request) -> Txn {
         self.zxid += 1;
         self.now.wall = self.times.pop_front().unwrap_or(self.now.wall);
-        self.prepare.prepare(request, self.zxid, self.now, &self.db, &mut self.sessions)
+        let local = self.front.is_local(request.session);
+        self.prepare.prepare(request, local, self.zxid, self.now, &self.db, &mut self.sessions)
     }
 
     pub fn commit(&mut self, txn: &Txn) {

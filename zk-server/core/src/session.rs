@@ -10,7 +10,78 @@ use wire::zk::{SessionId, Sid, err};
 /// The first session id that a server gives out when it begins to serve at `wall` (ms since 1970); the following are
 /// counted up from it.
 pub fn first_id(myid: Sid, wall: i64) -> SessionId {
-    ((((wall as u64) << 24) >> 8) | (myid as u64) << 56) as i64
+    let first = ((((wall as u64) << 24) >> 8) | (myid as u64) << 56) as i64;
+    // As an owner of nodes, this one would make containers of them.
+    if first == i64::MIN { first + 1 } else { first }
+}
+
+/// The server that gave out this id.
+pub fn server_of(session: SessionId) -> Sid {
+    session >> 56
+}
+
+/// Sessions by the moment (mono ms) at which they end: deadlines rounded up to whole ticks.
+#[derive(Debug)]
+pub struct Buckets {
+    tick_ms: u64,
+    by_deadline: BTreeMap<u64, BTreeSet<SessionId>>,
+}
+
+impl Buckets {
+    pub fn new(tick_ms: u64) -> Buckets {
+        Buckets { tick_ms: tick_ms.max(1), by_deadline: BTreeMap::new() }
+    }
+
+    /// The tick at whose end a session dies that was heard of now.
+    pub fn deadline_of(&self, timeout: i32, now: Now) -> u64 {
+        ((now.mono + timeout.max(0) as u64) / self.tick_ms + 1) * self.tick_ms
+    }
+
+    pub fn insert(&mut self, session: SessionId, deadline: u64) {
+        self.by_deadline.entry(deadline).or_default().insert(session);
+    }
+
+    pub fn remove(&mut self, session: SessionId, deadline: u64) {
+        if let Some(bucket) = self.by_deadline.get_mut(&deadline) {
+            bucket.remove(&session);
+            if bucket.is_empty() {
+                self.by_deadline.remove(&deadline);
+            }
+        }
+    }
+
+    pub fn reinsert(&mut self, session: SessionId, before: u64, after: u64) {
+        if before != after {
+            self.remove(session, before);
+            self.insert(session, after);
+        }
+    }
+
+    /// Takes out those whose time is over.
+    pub fn take_expired(&mut self, now: Now) -> Vec<SessionId> {
+        let mut expired = vec![];
+        while let Some(bucket) = self.by_deadline.first_entry().filter(|bucket| *bucket.key() <= now.mono) {
+            expired.extend(bucket.remove());
+        }
+        expired
+    }
+
+    /// Puts every deadline off by so many ms, rounded up to whole ticks; says by how much.
+    pub fn postpone(&mut self, ms: u64) -> u64 {
+        let shift = ms.div_ceil(self.tick_ms) * self.tick_ms;
+        let before = std::mem::take(&mut self.by_deadline);
+        self.by_deadline = before.into_iter().map(|(at, sessions)| (at + shift, sessions)).collect();
+        shift
+    }
+
+    /// Next moment (mono ms) at which something may expire.
+    pub fn next(&self) -> Option<u64> {
+        self.by_deadline.keys().next().copied()
+    }
+
+    pub fn by_deadline(&self) -> &BTreeMap<u64, BTreeSet<SessionId>> {
+        &self.by_deadline
+    }
 }
 
 #[derive(Debug)]
@@ -22,14 +93,16 @@ struct Session {
     closing: bool,
 }
 
-/// The leader's clock of every session: deadlines rounded up to whole ticks, and which server each belongs to.
+/// The leader's clock of every session of the ensemble, and which server each belongs to.
 #[derive(Debug)]
 pub struct SessionTracker {
-    tick_ms: u64,
+    myid: Sid,
+    /// Servers may have sessions that are not known here.
+    local_sessions: bool,
     /// A standalone server has another name for a session that it does not know.
     unknown: i32,
     sessions: Map<SessionId, Session>,
-    buckets: BTreeMap<u64, BTreeSet<SessionId>>,
+    buckets: Buckets,
 }
 
 impl SessionTracker {
@@ -37,10 +110,11 @@ impl SessionTracker {
     pub fn new(config: &CoreConfig, db: &Database, now: Now) -> SessionTracker {
         const UNKNOWN_SESSION: i32 = -12;
         let mut tracker = SessionTracker {
-            tick_ms: config.tick_ms.max(1),
+            myid: config.myid,
+            local_sessions: config.local_sessions.enabled,
             unknown: if config.ensemble.is_some() { err::SESSION_EXPIRED } else { UNKNOWN_SESSION },
             sessions: Map::default(),
-            buckets: BTreeMap::new(),
+            buckets: Buckets::new(config.tick_ms),
         };
         for (session, timeout) in db.sessions() {
             tracker.track(*session, *timeout, None, now);
@@ -54,53 +128,31 @@ impl SessionTracker {
     }
 
     fn track(&mut self, session: SessionId, timeout: i32, owner: Option<Option<LinkId>>, now: Now) {
-        let deadline = self.bucket(timeout, now);
+        let deadline = self.buckets.deadline_of(timeout, now);
         let known = self.sessions.entry(session).or_insert(Session { deadline, owner: None, closing: false });
         if owner.is_some() {
             known.owner = owner;
         }
         let before = std::mem::replace(&mut known.deadline, deadline);
-        self.rebucket(session, before, deadline);
-    }
-
-    /// The tick at whose end a session dies that was heard of now.
-    fn bucket(&self, timeout: i32, now: Now) -> u64 {
-        ((now.mono + timeout.max(0) as u64) / self.tick_ms + 1) * self.tick_ms
-    }
-
-    fn rebucket(&mut self, session: SessionId, before: u64, after: u64) {
-        if before != after {
-            self.unbucket(session, before);
-        }
-        self.buckets.entry(after).or_default().insert(session);
-    }
-
-    fn unbucket(&mut self, session: SessionId, deadline: u64) {
-        if let Some(bucket) = self.buckets.get_mut(&deadline) {
-            bucket.remove(&session);
-            if bucket.is_empty() {
-                self.buckets.remove(&deadline);
-            }
-        }
+        self.buckets.remove(session, before);
+        self.buckets.insert(session, deadline);
     }
 
     /// Its closeSession was committed.
     pub fn remove(&mut self, session: SessionId) {
         if let Some(known) = self.sessions.remove(&session) {
-            self.unbucket(session, known.deadline);
+            self.buckets.remove(session, known.deadline);
         }
     }
 
     /// False: no such session, or it is closing.
     pub fn touch(&mut self, session: SessionId, timeout: i32, now: Now) -> bool {
-        let deadline = self.bucket(timeout, now);
+        let deadline = self.buckets.deadline_of(timeout, now);
         let Some(known) = self.sessions.get_mut(&session).filter(|known| !known.closing) else {
             return false;
         };
         let before = std::mem::replace(&mut known.deadline, deadline);
-        if before != deadline {
-            self.rebucket(session, before, deadline);
-        }
+        self.buckets.reinsert(session, before, deadline);
         true
     }
 
@@ -118,45 +170,50 @@ impl SessionTracker {
         }
     }
 
-    /// May a request that came this way write in the session's name? The first who asks becomes its owner.
-    pub fn check(&mut self, session: SessionId, origin: Option<LinkId>) -> Result<(), i32> {
-        let known = self.sessions.get_mut(&session).ok_or(self.unknown)?;
-        if known.closing {
-            return Err(err::SESSION_EXPIRED);
+    /// May a request that came this way write in the session's name? The first who asks becomes its owner. `local`: it
+    /// is a local session of this very server; one of another server is taken at that server's word.
+    pub fn check(&mut self, session: SessionId, origin: Option<LinkId>, local: bool) -> Result<(), i32> {
+        let elsewhere = self.local_sessions && server_of(session) != self.myid;
+        match self.sessions.get_mut(&session) {
+            None if local || elsewhere => Ok(()),
+            None => Err(self.unknown),
+            Some(known) => check_owner(known, origin),
         }
-        match known.owner {
-            None => known.owner = Some(origin),
-            Some(owner) if owner != origin => return Err(err::SESSION_MOVED),
-            Some(_) => {}
-        }
-        Ok(())
     }
 
-    /// As [`SessionTracker::check`]; what makes an ephemeral node also refuses a session that is not known.
-    pub fn check_global(&mut self, session: SessionId, origin: Option<LinkId>) -> Result<(), i32> {
-        self.check(session, origin)
-            .map_err(|err| if err == self.unknown { err::SESSION_EXPIRED } else { err })
+    /// As [`SessionTracker::check`], for what makes an ephemeral node: only sessions of the ensemble may.
+    pub fn check_global(
+        &mut self,
+        session: SessionId,
+        origin: Option<LinkId>,
+        local: bool,
+    ) -> Result<(), i32> {
+        match self.sessions.get_mut(&session) {
+            None if local => Err(err::EPHEMERAL_ON_LOCAL_SESSION),
+            None => Err(err::SESSION_EXPIRED),
+            Some(known) => check_owner(known, origin),
+        }
     }
 
     /// Sessions whose time is over, marked as closing: the caller proposes a closeSession (cxid 0) for each.
     pub fn expire(&mut self, now: Now) -> Vec<SessionId> {
-        let mut expired = vec![];
-        while let Some(bucket) = self.buckets.first_entry().filter(|bucket| *bucket.key() <= now.mono) {
-            for session in bucket.remove() {
-                if let Some(known) = self.sessions.get_mut(&session)
-                    && !known.closing
-                {
-                    known.closing = true;
-                    expired.push(session);
-                }
-            }
-        }
+        let mut expired = self.buckets.take_expired(now);
+        expired.retain(|session| {
+            let known = self.sessions.get_mut(session).filter(|known| !known.closing);
+            known.map(|known| known.closing = true).is_some()
+        });
         expired
+    }
+
+    /// The server itself stood still for so long: nobody could be heard of meanwhile.
+    pub fn postpone(&mut self, ms: u64) {
+        let shift = self.buckets.postpone(ms);
+        self.sessions.values_mut().for_each(|known| known.deadline += shift);
     }
 
     /// Next moment (mono ms) at which something may expire.
     pub fn deadline(&self) -> Option<u64> {
-        self.buckets.keys().next().copied()
+        self.buckets.next()
     }
 
     pub fn len(&self) -> usize {
@@ -169,19 +226,33 @@ impl SessionTracker {
 
     /// Sessions by the moment (mono ms) at which they expire, as `dump` lists them.
     pub fn by_deadline(&self) -> &BTreeMap<u64, BTreeSet<SessionId>> {
-        &self.buckets
+        self.buckets.by_deadline()
     }
+}
+
+fn check_owner(known: &mut Session, origin: Option<LinkId>) -> Result<(), i32> {
+    if known.closing {
+        return Err(err::SESSION_EXPIRED);
+    }
+    match known.owner {
+        None => known.owner = Some(origin),
+        Some(owner) if owner != origin => return Err(err::SESSION_MOVED),
+        Some(_) => {}
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{CoreConfig, LocalSessionRules};
 
     #[test]
     fn ids_carry_the_server_in_the_top_byte() {
         let id = first_id(3, 1_700_000_000_000);
         assert_eq!((id as u64) >> 56, 3);
-        assert_eq!(id & 0xffff, 0);
+        assert_eq!((id & 0xffff, server_of(id)), (0, 3));
+        assert_eq!(first_id(0x80, 0), i64::MIN + 1);
     }
 
     fn at(mono: u64) -> Now {
@@ -203,17 +274,49 @@ mod tests {
         assert_eq!(tracker.expire(at(4000)), [7]);
         assert!(!tracker.touch(7, 1000, at(4000)));
         assert_eq!((tracker.expire(at(9000)), tracker.deadline()), (vec![], None));
-        assert_eq!(tracker.check(7, None), Err(err::SESSION_EXPIRED));
+        assert_eq!(tracker.check(7, None, false), Err(err::SESSION_EXPIRED));
     }
 
     #[test]
     fn a_moved_session_is_refused_where_it_was() {
         let mut tracker = tracker();
-        assert_eq!(tracker.check(7, None), Err(-12));
+        assert_eq!(tracker.check(7, None, false), Err(-12));
         tracker.add(7, 1000, Some(LinkId(1)), at(0));
-        assert_eq!(tracker.check(7, Some(LinkId(1))), Ok(()));
+        assert_eq!(tracker.check(7, Some(LinkId(1)), false), Ok(()));
         tracker.set_owner(7, None);
-        assert_eq!(tracker.check(7, Some(LinkId(1))), Err(err::SESSION_MOVED));
-        assert_eq!(tracker.check(7, None), Ok(()));
+        assert_eq!(tracker.check(7, Some(LinkId(1)), false), Err(err::SESSION_MOVED));
+        assert_eq!(tracker.check(7, None, false), Ok(()));
+    }
+
+    #[test]
+    fn a_server_that_stood_still_gives_every_session_that_time() {
+        let mut tracker = tracker();
+        tracker.add(7, 1000, None, at(100));
+        tracker.add(8, 9000, None, at(100));
+        tracker.postpone(5001);
+        assert_eq!(tracker.by_deadline().keys().copied().collect::<Vec<_>>(), [8000, 16_000]);
+        assert_eq!(tracker.expire(at(7999)), []);
+        assert!(tracker.touch(8, 9000, at(7999)));
+        assert_eq!(tracker.expire(at(8000)), [7]);
+    }
+
+    #[test]
+    fn a_local_session_writes_but_owns_no_nodes() {
+        let ensemble = crate::config::tests::ensemble(&[1, 2, 3], &[]);
+        let config = |enabled| CoreConfig {
+            myid: 3,
+            ensemble: Some(ensemble.clone()),
+            local_sessions: LocalSessionRules { enabled, upgrading: false },
+            ..crate::config::tests::standalone()
+        };
+        let mut tracker = SessionTracker::new(&config(true), &Database::new(), at(0));
+        let (own, other) = (first_id(3, 5), first_id(2, 5));
+        assert_eq!(tracker.check(own, None, true), Ok(()));
+        assert_eq!(tracker.check(own, None, false), Err(err::SESSION_EXPIRED));
+        assert_eq!(tracker.check(other, Some(LinkId(1)), false), Ok(()));
+        assert_eq!(tracker.check_global(own, None, true), Err(err::EPHEMERAL_ON_LOCAL_SESSION));
+        assert_eq!(tracker.check_global(other, Some(LinkId(1)), false), Err(err::SESSION_EXPIRED));
+        let mut strict = SessionTracker::new(&config(false), &Database::new(), at(0));
+        assert_eq!(strict.check(other, Some(LinkId(1)), false), Err(err::SESSION_EXPIRED));
     }
 }

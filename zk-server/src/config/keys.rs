@@ -34,6 +34,8 @@ pub static TYPED: &[Opt] = &[
     Opt::text("peerType", "participant or observer; the server lines decide.").or("participant"),
     count("autopurge.snapRetainCount", "3", "Snapshots that a purge leaves, 3 or more."),
     count("autopurge.purgeInterval", "0", "Hours between purges; 0: never."),
+    Opt::bool("localSessionsEnabled", "false", "New sessions are known to their server only."),
+    Opt::bool("localSessionsUpgradingEnabled", "false", "They become the ensemble's with an ephemeral node."),
     Opt::bool("standaloneEnabled", "true", "A list of one server runs standalone."),
 ];
 
@@ -222,8 +224,6 @@ const ZOOKEEPER_PROVIDERS: &str = "org.apache.zookeeper.server.auth.";
 pub static WITHOUT_EFFECT: &[&str] = &[
     "syncEnabled",
     "connectToLearnerMasterLimit",
-    "localSessionsEnabled",
-    "localSessionsUpgradingEnabled",
     "sslQuorumReloadCertFiles",
     "requireKerberosConfig",
     "allowSaslFailedClients",

@@ -13,9 +13,12 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 use wire::zk::Sid;
 use zk_core::CoreConfig;
-use zk_core::config::{Ensemble, Reaping, Role};
+use zk_core::config::{Ensemble, LocalSessionRules, Reaping, Role};
 pub use zk_core::member::{HostPort, Member};
 use zk_core::quorums::{QuorumLines, Quorums};
+
+/// The least time that an election gets before read-only clients are served.
+const READ_ONLY_GRACE_MS: u64 = 2000;
 
 /// Everything that a server is told by its operator.
 #[derive(Debug, Clone)]
@@ -226,6 +229,13 @@ impl Config {
             return Err(settings.error("extendedTypesEnabled", "server ids above 254 cannot have TTL nodes"));
         }
         self.core.myid = myid;
+        // Both are a member's: a server that runs by itself passes these settings over, in Java, too.
+        self.core.local_sessions = LocalSessionRules {
+            enabled: settings.bool("localSessionsEnabled"),
+            upgrading: settings.bool("localSessionsUpgradingEnabled"),
+        };
+        let grace = self.core.tick_ms.max(READ_ONLY_GRACE_MS);
+        self.core.read_only_after_ms = settings.bool("readonlymode.enabled").then_some(grace);
         self.core.ensemble = Some(Ensemble::new(members.clone(), quorums, version));
         self.members = members;
         Ok(())
@@ -272,11 +282,6 @@ fn settings(written: &Properties, jvm_flags: &str) -> Result<Settings, ConfigErr
     let settings = keys::table().read(&effective)?;
     for entry in &settings.unknown {
         tell_unused(entry);
-    }
-    if settings.bool("readonlymode.enabled") {
-        warn!(
-            "readonlymode.enabled: read-only mode is not supported yet; without a quorum, nobody is served"
-        );
     }
     Ok(settings)
 }
@@ -353,6 +358,8 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         jute_max: field_max(settings),
         reaping: reaping(settings),
         multi_address: settings.bool("multiAddress.enabled"),
+        local_sessions: LocalSessionRules::default(),
+        read_only_after_ms: None,
     };
     Ok(Config {
         file: file.into(),

@@ -180,6 +180,19 @@ fn authentication_is_enforced_by_schemes_that_there_are() {
 }
 
 #[test]
+fn local_sessions_and_read_only_mode_are_a_member_s() {
+    let text = format!("{THREE}localSessionsEnabled=true\nlocalSessionsUpgradingEnabled=true\n");
+    let config = Home::new("1\n").load(&text, "-Dreadonlymode.enabled=true").unwrap();
+    assert_eq!(config.core.local_sessions, LocalSessionRules { enabled: true, upgrading: true });
+    assert_eq!(config.core.read_only_after_ms, Some(2000));
+    assert!(config.words.contains(&"isro".into()));
+    let alone =
+        Home::new("1\n").load("dataDir=@\nlocalSessionsEnabled=true\n", "-Dreadonlymode.enabled=true");
+    let alone = alone.unwrap().core;
+    assert_eq!((alone.local_sessions.enabled, alone.read_only_after_ms), (false, None));
+}
+
+#[test]
 fn the_digest_s_hash_has_one_of_java_s_names() {
     let rules = |text: &str| load(&format!("dataDir=@\n{text}\n")).unwrap().core.auth;
     assert_eq!(rules("").digest, Some(DigestAlg::Sha1));

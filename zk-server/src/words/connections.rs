@@ -5,6 +5,7 @@ use crate::server::clients::Client;
 use crate::server::stats::ConnectionStats;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use wire::zk::SessionId;
 use zk_core::peer::Status;
 
 pub(super) fn stat(view: &View, status: &Status, to: &mut String) {
@@ -65,16 +66,16 @@ fn session(stats: &ConnectionStats, to: &mut String) {
 pub(super) fn dump(view: &View, to: &mut String) {
     let database = view.peer.database();
     to.push_str("SessionTracker dump:\n");
+    let locals = view.peer.front().local_sessions();
+    let with_locals = locals.rules.enabled;
+    if with_locals {
+        to.push_str("Local ");
+        session_sets(view, locals.buckets().by_deadline(), to);
+    }
     match view.peer.expiries() {
         Some(expiries) => {
-            let count: usize = expiries.values().map(BTreeSet::len).sum();
-            let _ = writeln!(to, "Session Sets ({})/({count}):", expiries.len());
-            for (deadline, sessions) in expiries {
-                bucket(view, *deadline, sessions.len(), to);
-                for session in sessions {
-                    let _ = writeln!(to, "\t0x{session:x}");
-                }
-            }
+            to.push_str(if with_locals { "Global " } else { "" });
+            session_sets(view, expiries, to);
         }
         None => {
             let _ = writeln!(to, "Global Sessions({}):", database.sessions().len());
@@ -93,6 +94,17 @@ pub(super) fn dump(view: &View, to: &mut String) {
     }
     to.push_str("Connections dump:\n");
     connection_expiries(view, to);
+}
+
+fn session_sets(view: &View, expiries: &BTreeMap<u64, BTreeSet<SessionId>>, to: &mut String) {
+    let count: usize = expiries.values().map(BTreeSet::len).sum();
+    let _ = writeln!(to, "Session Sets ({})/({count}):", expiries.len());
+    for (deadline, sessions) in expiries {
+        bucket(view, *deadline, sessions.len(), to);
+        for session in sessions {
+            let _ = writeln!(to, "\t0x{session:x}");
+        }
+    }
 }
 
 /// Connections by the moment at which their silence ends them, whole ticks as for sessions.

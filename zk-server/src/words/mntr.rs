@@ -53,6 +53,7 @@ fn database(view: &View, line: &mut Line) {
     line("ephemerals_count", &database.ephemerals_count());
     line("approximate_data_size", &database.data_size());
     line("global_sessions", &database.sessions().len());
+    line("local_sessions", &view.peer.front().local_sessions().len());
     line("digest_mismatches_count", &database.digest_mismatches());
 }
 

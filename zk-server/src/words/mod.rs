@@ -59,7 +59,7 @@ pub(crate) fn answer(word: [u8; 4], argument: &[u8], view: View) -> Bytes {
         b"stmk" => set_trace_mask(argument, &mut to),
         b"envi" => environment(&mut to),
         b"isro" if !status.serving => to.push_str("null"),
-        b"isro" => to.push_str("rw"),
+        b"isro" => to.push_str(if status.read_only { "ro" } else { "rw" }),
         _ if !status.serving => to.push_str(NOT_SERVING),
         b"srvr" => serving::srvr(&view, &status, &mut to),
         b"stat" => connections::stat(&view, &status, &mut to),
@@ -88,6 +88,7 @@ pub(crate) fn answer(word: [u8; 4], argument: &[u8], view: View) -> Bytes {
 /// `srvr`'s and `mntr`'s word for a mode.
 fn mode_name(status: &Status) -> &'static str {
     match status.mode {
+        Mode::Looking if status.read_only => "read-only",
         Mode::Looking => "looking",
         Mode::Standalone => "standalone",
         Mode::Following { .. } => "follower",

@@ -61,7 +61,9 @@ pub(super) fn conf(view: &View, to: &mut String) {
         let _ = writeln!(to, "electionPort={}", ports(&own.election));
         let _ = writeln!(to, "quorumPort={}", ports(&own.quorum));
         let _ = writeln!(to, "peerType={}", i32::from(own.role == Role::Observer));
-        let _ = write!(to, "membership: \n{}", ensemble.text);
+        if !view.peer.status().read_only {
+            let _ = write!(to, "membership: \n{}", ensemble.text);
+        }
     }
 }
 

@@ -45,6 +45,11 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 
 /// Writes a zoo.cfg (and myid) into `folder`, and loads it.
 pub fn config(folder: &Path, myid: Option<i64>, lines: &str) -> Config {
+    config_with(folder, myid, lines, "")
+}
+
+/// The same with `JVMFLAGS`.
+pub fn config_with(folder: &Path, myid: Option<i64>, lines: &str, flags: &str) -> Config {
     let data = folder.join("data");
     std::fs::create_dir_all(&data).unwrap();
     if let Some(myid) = myid {
@@ -53,7 +58,7 @@ pub fn config(folder: &Path, myid: Option<i64>, lines: &str) -> Config {
     let file = folder.join("zoo.cfg");
     let text = format!("dataDir={}\nadmin.enableServer=false\n{lines}", data.display());
     std::fs::write(&file, text).unwrap();
-    Config::load(&file, "").unwrap()
+    Config::load(&file, flags).unwrap()
 }
 
 /// A standalone server.
@@ -96,13 +101,20 @@ pub struct Ensemble {
     pub folder: tempfile::TempDir,
     pub runtime: tokio::runtime::Runtime,
     lines: String,
+    flags: String,
     pub servers: Vec<Option<Server>>,
 }
 
 impl Ensemble {
     pub fn start<const N: usize>() -> Ensemble {
+        Ensemble::start_with::<N>("", "")
+    }
+
+    /// `more`: what else each zoo.cfg says; `flags`: their `JVMFLAGS`.
+    pub fn start_with<const N: usize>(more: &str, flags: &str) -> Ensemble {
         let (client, quorum, election) = (free_ports::<N>(), free_ports::<N>(), free_ports::<N>());
         let mut lines = String::from("tickTime=500\ninitLimit=20\nsyncLimit=10\n4lw.commands.whitelist=*\n");
+        lines += more;
         for n in 0..N {
             let (c, q, e) = (client[n], quorum[n], election[n]);
             lines += &format!("server.{}=127.0.0.1:{q}:{e};127.0.0.1:{c}\n", n + 1);
@@ -111,6 +123,7 @@ impl Ensemble {
             folder: tempfile::tempdir().unwrap(),
             runtime: runtime(),
             lines,
+            flags: flags.into(),
             servers: (0..N).map(|_| None).collect(),
         };
         (0..N).for_each(|n| ensemble.restart(n));
@@ -122,7 +135,7 @@ impl Ensemble {
     }
 
     pub fn restart(&mut self, n: usize) {
-        let config = config(&self.home(n), Some(n as i64 + 1), &self.lines);
+        let config = config_with(&self.home(n), Some(n as i64 + 1), &self.lines, &self.flags);
         self.servers[n] = Some(self.runtime.block_on(Server::start(config)).unwrap());
     }
 
@@ -187,16 +200,22 @@ impl Client {
     }
 
     pub fn resume(addr: SocketAddr, session: i64, password: Bytes) -> io::Result<Client> {
+        Client::with(
+            addr,
+            &ConnectRequest {
+                protocol: 0,
+                last_zxid: 0,
+                timeout: 10_000,
+                session,
+                password: Some(password),
+                read_only: Some(false),
+            },
+        )
+    }
+
+    pub fn with(addr: SocketAddr, request: &ConnectRequest) -> io::Result<Client> {
         let mut stream = TcpStream::connect(addr)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let request = ConnectRequest {
-            protocol: 0,
-            last_zxid: 0,
-            timeout: 10_000,
-            session,
-            password: Some(password),
-            read_only: Some(false),
-        };
         send(&mut stream, &request.encode())?;
         let handshake = ConnectResponse::decode(&receive(&mut stream)?).map_err(io::Error::other)?;
         Ok(Client { stream, xid: 0, handshake, events: VecDeque::new() })

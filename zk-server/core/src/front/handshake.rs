@@ -1,13 +1,19 @@
 //! A connection gets its session: a new one, or the one that it had before.
 
 use super::pipeline::Stage;
-use super::{Front, Request, Upcall};
+use super::{Front, Request, Service, Upcall};
 use crate::database::Database;
 use crate::event::{ConnId, Effect, Now};
 use bytes::Bytes;
 use wire::jute::Record;
 use wire::zk::session_password as password;
-use wire::zk::{ConnectRequest, ConnectResponse, SessionId, op};
+use wire::zk::{ConnectRequest, ConnectResponse, SessionId, err, op};
+
+/// The request that makes a session one of the ensemble's.
+pub(super) fn create_session(session: SessionId, timeout: i32) -> Request {
+    let body = timeout.encode();
+    Request { session, cxid: 0, op: op::CREATE_SESSION, body, auth: vec![], origin: None }
+}
 
 impl Front {
     /// The first frame of a connection.
@@ -15,38 +21,90 @@ impl Front {
         &mut self,
         id: ConnId,
         frame: &Bytes,
+        now: Now,
         db: &Database,
         out: &mut Vec<Effect>,
         up: &mut Vec<Upcall>,
     ) {
-        let request = match ConnectRequest::decode(frame) {
-            // A client that has seen more than we have must go to another server.
-            Ok(request) if request.last_zxid <= db.last_zxid() => request,
-            _ => return self.close(id, out),
-        };
+        let Ok(request) = ConnectRequest::decode(frame) else { return self.close(id, out) };
+        // A client that has seen more than we have must go to another server, and so must one that wants to write
+        // while nobody can.
+        let refused = self.is_read_only() && request.read_only != Some(true);
+        if refused || request.last_zxid > db.last_zxid() {
+            return self.close(id, out);
+        }
         // The bounds may be set the wrong way round; the upper one then has the last word.
         let timeout = request.timeout.max(self.session_ms_min).min(self.session_ms_max);
-        let known = request.session != 0;
-        let session = if known { request.session } else { self.new_session() };
-        if known && let Some(old) = self.by_session.get(&session).copied() {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        (conn.timeout, conn.read_only) = (timeout, request.read_only);
+        if request.session == 0 {
+            self.connect_new(id, now, db, out, up);
+        } else {
+            self.connect_again(id, &request, now, db, out, up);
+        }
+    }
+
+    fn connect_new(
+        &mut self,
+        id: ConnId,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+        up: &mut Vec<Upcall>,
+    ) {
+        let (session, read_only) = (self.new_session(), self.is_read_only());
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.session = session;
+        let timeout = conn.timeout;
+        if self.locals.rules.enabled {
+            self.by_session.insert(session, id);
+            self.locals.add(session, timeout, now);
+            self.finish(id, true, now, db, out, up);
+        } else if read_only {
+            // What a real server says here, in place of an answer to the handshake.
+            let bytes = self.replies.reply(0, db.last_zxid(), err::NOT_READ_ONLY, |_| {});
+            out.push(Effect::ToClient { conn: id, bytes });
+            self.close(id, out);
+        } else {
+            conn.stage = Stage::Creating;
+            self.by_session.insert(session, id);
+            up.push(Upcall::Write(create_session(session, timeout)));
+        }
+    }
+
+    fn connect_again(
+        &mut self,
+        id: ConnId,
+        request: &ConnectRequest,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+        up: &mut Vec<Upcall>,
+    ) {
+        let session = request.session;
+        let read_only = self.is_read_only();
+        if read_only && db.sessions().contains_key(&session) {
+            // Nobody here could keep a session of the ensemble alive.
+            return self.close(id, out);
+        }
+        if let Some(old) = self.by_session.get(&session).copied() {
             self.close(old, out);
         }
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.session = session;
-        conn.timeout = timeout;
-        conn.read_only = request.read_only;
-        if !known {
-            conn.stage = Stage::Creating;
-            self.by_session.insert(session, id);
-            let body = timeout.encode();
-            let (op, auth) = (op::CREATE_SESSION, vec![]);
-            up.push(Upcall::Write(Request { session, cxid: 0, op, body, auth, origin: None }));
-        } else if request.password.as_deref() == Some(&password(session)) {
-            conn.stage = Stage::Reattaching;
-            self.by_session.insert(session, id);
-            up.push(Upcall::Revalidate { session, timeout });
+        let timeout = conn.timeout;
+        if request.password.as_deref() != Some(&password(session)) {
+            return self.reject(id, out);
+        }
+        self.by_session.insert(session, id);
+        if self.locals.touch(session, now) {
+            self.finish(id, true, now, db, out, up);
+        } else if read_only {
+            // Without local sessions, a real server believes whoever has the password.
+            self.finish(id, !self.locals.rules.enabled, now, db, out, up);
         } else {
-            self.reject(id, out);
+            conn.stage = Stage::Reattaching;
+            up.push(Upcall::Revalidate { session, timeout });
         }
     }
 
@@ -92,8 +150,10 @@ impl Front {
         }
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.stage = Stage::Open;
-        conn.touched = true;
-        self.touched.push((id, conn.session, conn.timeout));
+        if !self.locals.contains(conn.session) {
+            conn.touched = true;
+            self.touched.push((id, conn.session, conn.timeout));
+        }
         conn.stats.answered(op::CREATE_SESSION, 0, db.last_zxid(), now.mono, now.mono);
         self.counters.answered(0);
         let response = ConnectResponse {
@@ -101,7 +161,7 @@ impl Front {
             timeout: conn.timeout,
             session: conn.session,
             password: Some(Bytes::copy_from_slice(&password(conn.session))),
-            read_only: conn.read_only.map(|_| false),
+            read_only: conn.read_only.map(|_| self.service == Service::ReadOnly),
         };
         let bytes = self.replies.frame(|to| response.write(to));
         out.push(Effect::ToClient { conn: id, bytes });
@@ -116,7 +176,7 @@ impl Front {
             timeout: 0,
             session: 0,
             password: Some(Bytes::from_static(&[0; 16])),
-            read_only: conn.read_only.map(|_| false),
+            read_only: conn.read_only.map(|_| self.service == Service::ReadOnly),
         };
         let bytes = self.replies.frame(|to| response.write(to));
         out.push(Effect::ToClient { conn: id, bytes });

@@ -20,6 +20,7 @@ use crate::config::CoreConfig;
 use crate::database::Database;
 use crate::event::{ConnId, Effect, LinkId, Now};
 use crate::hash::Map;
+use crate::local_session::LocalSessions;
 use crate::watch::Watches;
 use bytes::Bytes;
 use figures::Counters;
@@ -64,7 +65,7 @@ pub struct Front {
     auth: AuthRules,
     sessionless_ms: u64,
     jute_max: usize,
-    serving: bool,
+    service: Service,
     next_session: SessionId,
     conns: Map<ConnId, Connection>,
     by_session: Map<SessionId, ConnId>,
@@ -73,7 +74,17 @@ pub struct Front {
     /// Connections by the moment (mono ms) at which they must have a session; some have one by now, or are gone.
     sessionless: VecDeque<(u64, ConnId)>,
     touched: Vec<(ConnId, SessionId, i32)>,
+    locals: LocalSessions,
     counters: Counters,
+}
+
+/// Who is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Service {
+    Nobody,
+    /// Clients that ask for no more; there is nobody to order writes.
+    ReadOnly,
+    All,
 }
 
 impl Front {
@@ -85,7 +96,7 @@ impl Front {
             auth: config.auth.clone(),
             sessionless_ms: config.sessionless_ms,
             jute_max: config.jute_max,
-            serving: false,
+            service: Service::Nobody,
             next_session: 0,
             conns: Map::default(),
             by_session: Map::default(),
@@ -93,27 +104,60 @@ impl Front {
             replies: Replies::default(),
             sessionless: VecDeque::new(),
             touched: vec![],
+            locals: LocalSessions::new(config.local_sessions, config.tick_ms),
             counters: Counters::default(),
         }
     }
 
     /// From now on clients are served (`true`), or everyone is sent away and newcomers are closed (`false`).
     pub fn serve(&mut self, serving: bool, now: Now, out: &mut Vec<Effect>) {
-        if serving && !self.serving {
-            self.next_session = self.next_session.max(crate::session::first_id(self.myid, now.wall));
+        self.change_to(if serving { Service::All } else { Service::Nobody }, now, out);
+    }
+
+    /// From now on those are served who only want to read.
+    pub fn serve_read_only(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.change_to(Service::ReadOnly, now, out);
+    }
+
+    fn change_to(&mut self, service: Service, now: Now, out: &mut Vec<Effect>) {
+        let before = std::mem::replace(&mut self.service, service);
+        if before == service {
+            return;
         }
-        self.serving = serving;
-        if !serving {
+        if before != Service::Nobody {
             let mut conns: Vec<ConnId> = self.conns.keys().copied().collect();
             conns.sort_unstable();
             conns.into_iter().for_each(|conn| self.close(conn, out));
             self.sessionless.clear();
             self.touched.clear();
+            self.locals.clear();
+        }
+        if service != Service::Nobody {
+            self.next_session = self.next_session.max(crate::session::first_id(self.myid, now.wall));
         }
     }
 
+    pub fn is_read_only(&self) -> bool {
+        self.service == Service::ReadOnly
+    }
+
+    /// The session is known to this server only.
+    pub fn is_local(&self, session: SessionId) -> bool {
+        self.locals.contains(session)
+    }
+
+    pub fn local_sessions(&self) -> &LocalSessions {
+        &self.locals
+    }
+
+    /// The server itself stood still for so long: nobody could be heard of meanwhile.
+    pub fn postpone(&mut self, ms: u64) {
+        self.locals.postpone(ms);
+        self.sessionless.iter_mut().for_each(|(deadline, _)| *deadline += ms);
+    }
+
     pub fn opened(&mut self, conn: ConnId, peer: IpAddr, now: Now, out: &mut Vec<Effect>) {
-        if !self.serving {
+        if self.service == Service::Nobody {
             out.push(Effect::CloseClient { conn });
             return;
         }
@@ -185,7 +229,7 @@ impl Front {
         self.finish_reattach(session, valid, now, db, out, up);
     }
 
-    /// The session belongs to another server now: its connection here is closed without a reply.
+    /// The session is over, or belongs to another server now: its connection here is closed without a reply.
     pub fn session_moved(&mut self, session: SessionId, out: &mut Vec<Effect>) {
         if let Some(conn) = self.by_session.get(&session).copied() {
             self.close(conn, out);
@@ -205,15 +249,19 @@ impl Front {
 
     /// Next moment (mono ms) at which [`Front::tick`] has something to do.
     pub fn deadline(&self) -> Option<u64> {
-        self.sessionless.front().map(|(deadline, _)| *deadline)
+        let sessionless = self.sessionless.front().map(|(deadline, _)| *deadline);
+        [sessionless, self.locals.deadline()].into_iter().flatten().min()
     }
 
-    /// Connections without a session for too long, and the like.
+    /// Connections without a session for too long, and local sessions whose time is over.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
         while let Some((_, conn)) = self.sessionless.pop_front_if(|(deadline, _)| *deadline <= now.mono) {
             if self.conns.get(&conn).is_some_and(|conn| !conn.has_session()) {
                 self.close(conn, out);
             }
+        }
+        for session in self.locals.expire(now) {
+            self.session_moved(session, out);
         }
     }
 

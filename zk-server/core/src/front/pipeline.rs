@@ -1,10 +1,12 @@
 //! The order of one connection's requests: what is served at once, what goes up, and what waits behind it.
 
+use super::handshake::create_session;
 use super::reply::{put_path, put_written};
-use super::{Front, Request, Upcall, read};
+use super::{Front, Request, Service, Upcall, read};
 use crate::auth;
 use crate::database::{Database, Outcome};
 use crate::event::{ConnId, Effect, LogLevel, Now};
+use crate::prepare::makes_ephemeral;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -57,6 +59,8 @@ pub(super) struct Waiting {
     /// Mono ms.
     since: u64,
     state: WaitingFor,
+    /// The code that the client is told if it is refused, whatever the leader calls it.
+    refusal: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -158,7 +162,7 @@ impl Front {
         conn.stats.received += 1;
         self.counters.received += 1;
         match conn.stage {
-            Stage::New => self.connect(id, &frame, db, out, up),
+            Stage::New => self.connect(id, &frame, now, db, out, up),
             Stage::Creating | Stage::Reattaching => {
                 conn.early_bytes += frame.len() + EARLY_OVERHEAD;
                 conn.early.push_back(frame);
@@ -184,11 +188,16 @@ impl Front {
         let [a, b, c, d, e, f, g, h] = *head;
         let header =
             RequestHeader { xid: i32::from_be_bytes([a, b, c, d]), op: i32::from_be_bytes([e, f, g, h]) };
-        if !conn.touched {
+        let local = self.locals.touch(conn.session, now);
+        if !local && !conn.touched {
             conn.touched = true;
             self.touched.push((id, conn.session, conn.timeout));
         }
-        let way = way(header.op);
+        let way = match way(header.op) {
+            Way::Write if local && header.op == op::CLOSE_SESSION => Way::Read,
+            Way::Write | Way::Sync if self.service == Service::ReadOnly => Way::Refused(err::NOT_READ_ONLY),
+            way => way,
+        };
         if !matches!(way, Way::Auth | Way::Sasl) && !self.auth.admits(&conn.auth) {
             return self.refuse_stranger(id, header, now, out);
         }
@@ -209,15 +218,31 @@ impl Front {
                 conn.stats.answered(header.op, header.xid, db.last_zxid(), now.mono, now.mono);
                 self.counters.answered(0);
                 out.push(Effect::ToClient { conn: id, bytes: reply });
+                if header.op == op::CLOSE_SESSION {
+                    self.end_local(id, out);
+                }
             }
             Way::Read => {
                 self.counters.outstanding += 1;
                 conn.wait(header, frame, WaitingFor::Turn, now);
             }
             Way::Write => {
-                up.push(Upcall::Write(conn.request(header, frame.slice(8..))));
+                let body = frame.slice(8..);
+                let mut refusal = None;
+                if local && makes_ephemeral(header.op, &body) {
+                    // The nodes of the ensemble are owned by its own sessions.
+                    if !self.locals.rules.upgrading {
+                        refusal = Some(err::EPHEMERAL_ON_LOCAL_SESSION);
+                    } else if let Some(timeout) = self.locals.remove(conn.session) {
+                        up.push(Upcall::Write(create_session(conn.session, timeout)));
+                    }
+                }
+                up.push(Upcall::Write(conn.request(header, body)));
                 self.counters.outstanding += 1;
                 conn.wait(header, frame, WaitingFor::Answer, now);
+                if let Some(last) = conn.waiting.back_mut() {
+                    last.refusal = refusal;
+                }
             }
             Way::Sync => {
                 up.push(Upcall::Sync(conn.request(header, frame.slice(8..))));
@@ -321,6 +346,8 @@ impl Front {
         let Some(id) = self.by_session.get(&session).copied() else { return };
         let Some(conn) = self.conns.get_mut(&id) else { return };
         match (conn.stage, &txn.record) {
+            // A local session has become one of the ensemble's: its client need not know.
+            (Stage::Open, TxnRecord::CreateSession { .. }) => return,
             (Stage::Open, _) => {}
             (Stage::Creating, TxnRecord::CreateSession { .. }) => {
                 return self.finish(id, true, now, db, out, up);
@@ -342,9 +369,12 @@ impl Front {
             if moved(outcome) || outcome.parts.iter().any(moved) {
                 return self.close(id, out);
             }
-            let asked = conn.waiting[at].op;
+            let (asked, refusal) = (conn.waiting[at].op, conn.waiting[at].refusal);
             let bytes = match txn.record {
-                TxnRecord::Error { err } => self.replies.reply(txn.header.cxid, db.last_zxid(), err, |_| {}),
+                TxnRecord::Error { err } => {
+                    let err = refusal.unwrap_or(err);
+                    self.replies.reply(txn.header.cxid, db.last_zxid(), err, |_| {})
+                }
                 _ => {
                     // A multi that failed says so in its parts only.
                     let err = if asked == op::MULTI { 0 } else { outcome.err };
@@ -419,7 +449,18 @@ impl Front {
             conn.stats.answered(header.op, header.xid, db.last_zxid(), next.since, now.mono);
             self.counters.answered(now.mono.saturating_sub(next.since));
             out.push(Effect::ToClient { conn: id, bytes });
+            if header.op == op::CLOSE_SESSION && self.locals.contains(conn.session) {
+                return self.end_local(id, out);
+            }
         }
+    }
+
+    /// The client has closed a session that only this server knows.
+    fn end_local(&mut self, id: ConnId, out: &mut Vec<Effect>) {
+        if let Some(conn) = self.conns.get(&id) {
+            self.locals.remove(conn.session);
+        }
+        self.close(id, out);
     }
 
     /// The frames that came before the session was there.
@@ -441,7 +482,14 @@ impl Connection {
     fn wait(&mut self, header: RequestHeader, frame: Bytes, state: WaitingFor, now: Now) {
         // What went up took its body along.
         let body = if matches!(state, WaitingFor::Turn) { frame.slice(8..) } else { Bytes::new() };
-        self.waiting.push_back(Waiting { xid: header.xid, op: header.op, body, since: now.mono, state });
+        self.waiting.push_back(Waiting {
+            xid: header.xid,
+            op: header.op,
+            body,
+            since: now.mono,
+            state,
+            refusal: None,
+        });
     }
 
     fn request(&self, header: RequestHeader, body: Bytes) -> Request {

@@ -30,6 +30,8 @@ pub(super) fn serve(context: &mut Context, header: RequestHeader, body: &[u8]) -
     let zxid = context.db.last_zxid();
     match header.op {
         op::PING => context.replies.reply(xid::PING, zxid, 0, |_| {}),
+        // Of a local session: nobody else is asked.
+        op::CLOSE_SESSION => context.replies.reply(header.xid, zxid, 0, |_| {}),
         op::SET_WATCHES | op::SET_WATCHES2 => {
             let code = watching::set_watches(context, header.op, body).err().unwrap_or(err::OK);
             context.replies.reply(header.xid, zxid, code, |_| {})

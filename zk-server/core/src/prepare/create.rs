@@ -12,7 +12,7 @@ use wire::zk::{CreateRequest, CreateTtlRequest, err, op, perm};
 /// What a request's flags ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CreateMode {
-    ephemeral: bool,
+    pub ephemeral: bool,
     sequential: bool,
     ttl: bool,
 }
@@ -39,7 +39,7 @@ impl Step<'_> {
         let mode = CreateMode::from_flags(request.flags).ok_or(err::BAD_ARGUMENTS)?;
         self.check_ttl(kind, mode, ttl)?;
         if mode.ephemeral {
-            self.sessions.check_global(self.request.session, self.request.origin)?;
+            self.sessions.check_global(self.request.session, self.request.origin, self.local)?;
         } else {
             self.check_session()?;
         }

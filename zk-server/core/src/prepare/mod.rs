@@ -5,6 +5,7 @@ mod multi;
 mod pending;
 
 pub use crate::session::SessionTracker;
+pub(crate) use multi::makes_ephemeral;
 
 use crate::acl;
 use crate::auth::AuthRules;
@@ -37,6 +38,8 @@ pub struct Prepare {
 struct Step<'a> {
     prepare: &'a mut Prepare,
     request: &'a Request,
+    /// Of a local session of this very server.
+    local: bool,
     zxid: Zxid,
     now: Now,
     db: &'a Database,
@@ -54,17 +57,19 @@ impl Prepare {
         }
     }
 
-    /// Always a transaction: a request that is refused becomes an error transaction.
+    /// Always a transaction: a request that is refused becomes an error transaction. `local`: the session that asks is
+    /// known to this server only.
     pub fn prepare(
         &mut self,
         request: &Request,
+        local: bool,
         zxid: Zxid,
         now: Now,
         db: &Database,
         sessions: &mut SessionTracker,
     ) -> Txn {
         self.pending.begin(db);
-        let mut step = Step { prepare: self, request, zxid, now, db, sessions };
+        let mut step = Step { prepare: self, request, local, zxid, now, db, sessions };
         let record = step.record().unwrap_or_else(|err| TxnRecord::Error { err });
         let kind = record.kind();
         let header = TxnHeader { session: request.session, cxid: request.cxid, zxid, time: now.wall, kind };
@@ -108,7 +113,7 @@ impl Step<'_> {
     }
 
     fn check_session(&mut self) -> Result<(), i32> {
-        self.sessions.check(self.request.session, self.request.origin)
+        self.sessions.check(self.request.session, self.request.origin, self.local)
     }
 
     fn check_acl(&self, change: &Change, wanted: i32) -> Result<(), i32> {

@@ -2,8 +2,8 @@
 
 use super::Step;
 use super::create::CreateMode;
-use bytes::BytesMut;
-use wire::jute::{DecodeError, Reader};
+use bytes::{Bytes, BytesMut};
+use wire::jute::{DecodeError, Reader, Record};
 use wire::zk::txn::{SubTxn, TxnRecord};
 use wire::zk::{
     CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, MultiHeader, SetDataRequest, err, op,
@@ -69,6 +69,23 @@ fn read_parts(from: &mut Reader) -> Result<Vec<Part>, DecodeError> {
             op::CHECK => Part::Check(from.read()?),
             kind => return Err(DecodeError::Kind { at, kind }),
         });
+    }
+}
+
+/// The request, well-formed, makes a node that goes with its session: one by one or within a multi.
+pub(crate) fn makes_ephemeral(op: i32, body: &Bytes) -> bool {
+    let is_ephemeral = |flags| CreateMode::from_flags(flags).is_some_and(|mode| mode.ephemeral);
+    match op {
+        op::CREATE | op::CREATE2 => {
+            CreateRequest::decode(body).is_ok_and(|request| is_ephemeral(request.flags))
+        }
+        op::MULTI => read_parts(&mut Reader::new(body.clone())).is_ok_and(|parts| {
+            parts.iter().any(|part| match part {
+                Part::Create(op::CREATE | op::CREATE2, request, _) => is_ephemeral(request.flags),
+                _ => false,
+            })
+        }),
+        _ => false,
     }
 }
 

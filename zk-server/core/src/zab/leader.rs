@@ -98,6 +98,13 @@ impl Leader {
         }
     }
 
+    /// The server itself stood still for so long.
+    pub fn postpone(&mut self, ms: u64) {
+        if let Phase::Broadcast(pipeline) = &mut self.phase {
+            pipeline.postpone(ms);
+        }
+    }
+
     pub fn links(&self) -> &Links {
         &self.links
     }

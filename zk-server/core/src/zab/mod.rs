@@ -104,6 +104,8 @@ pub(crate) mod tests {
             jute_max: 0xfffff,
             reaping: crate::config::Reaping::default(),
             multi_address: false,
+            local_sessions: Default::default(),
+            read_only_after_ms: None,
         }
     }
 }

@@ -80,7 +80,10 @@ impl Pipeline {
                 "zxid lower 32 bits have rolled over, forcing re-election, and therefore new epoch start";
             return Err(Over(why.into()));
         }
-        let txn = self.prepare.prepare(request, zxid, now, &server.history.db, &mut self.sessions);
+        let txn = {
+            let local = request.origin.is_none() && server.front.is_local(request.session);
+            self.prepare.prepare(request, local, zxid, now, &server.history.db, &mut self.sessions)
+        };
         self.last_proposed = zxid;
         let size = txn.bytes.len() as i64;
         let [_, min, max] = self.sizes;
@@ -116,6 +119,11 @@ impl Pipeline {
             self.sessions.set_owner(session, owner);
         }
         valid
+    }
+
+    /// The server itself stood still for so long: no session is to die of that.
+    pub fn postpone(&mut self, ms: u64) {
+        self.sessions.postpone(ms);
     }
 
     pub fn deadline(&self) -> u64 {
