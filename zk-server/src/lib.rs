@@ -3,6 +3,7 @@
 pub mod config;
 pub mod disk;
 mod election_net;
+mod members_file;
 mod net;
 mod quorum_net;
 pub mod server;

@@ -104,6 +104,7 @@ pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<Co
         read_only_after_ms: None,
         reaping: zk_core::config::Reaping::default(),
         multi_address: false,
+        reconfig: zk_core::config::Reconfig::default(),
     };
     (1..=servers).map(config).collect()
 }

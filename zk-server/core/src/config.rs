@@ -1,4 +1,4 @@
-//! What the core needs to know of zoo.cfg. Addresses are the shell's; here servers are ids.
+//! What the core needs to know of zoo.cfg.
 
 use crate::auth::AuthRules;
 use crate::member::Member;
@@ -44,6 +44,7 @@ pub struct CoreConfig {
     pub local_sessions: LocalSessionRules,
     /// Milliseconds without a leader after which read-only clients are served; `None`: never (`readonlymode.enabled`).
     pub read_only_after_ms: Option<u64>,
+    pub reconfig: Reconfig,
 }
 
 /// Whether new sessions are known to their server only.
@@ -54,6 +55,23 @@ pub struct LocalSessionRules {
     /// One that makes an ephemeral node becomes a session of the ensemble (`localSessionsUpgradingEnabled`); otherwise
     /// it is refused that node.
     pub upgrading: bool,
+}
+
+/// Whether and how the members may change while servers run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconfig {
+    /// `reconfigEnabled`
+    pub enabled: bool,
+    /// An ensemble keeps two voters (`standaloneEnabled`); otherwise one will do.
+    pub standalone: bool,
+    /// What was proposed and, as far as this server knows, never committed.
+    pub proposed: Option<Ensemble>,
+}
+
+impl Default for Reconfig {
+    fn default() -> Reconfig {
+        Reconfig { enabled: false, standalone: true, proposed: None }
+    }
 }
 
 /// How containers without children and TTL nodes past their time are removed (`znode.container.*`). Milliseconds.
@@ -97,6 +115,11 @@ impl Ensemble {
         }
         text += &format!("{quorums}version={version:x}");
         Ensemble { members, quorums, text: text.into(), version }
+    }
+
+    /// The lines without the version: two with the same text are the same ensemble.
+    pub fn lines(&self) -> &str {
+        self.text.rsplit_once('\n').map_or("", |(lines, _)| lines)
     }
 
     pub fn role(&self, sid: Sid) -> Option<Role> {
@@ -205,6 +228,7 @@ pub(crate) mod tests {
             multi_address: false,
             local_sessions: LocalSessionRules::default(),
             read_only_after_ms: None,
+            reconfig: Reconfig::default(),
         }
     }
 }

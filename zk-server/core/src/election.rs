@@ -5,9 +5,8 @@
 //! higher epoch, then longer history, then higher id. Behaviour as of ZooKeeper 3.9.3, except that nobody waits for
 //! something better once every voter agrees, and that a server which settles tells those whom it kept waiting.
 
-use crate::config::{CoreConfig, Ensemble, Role};
 use crate::event::{Effect, LogLevel, Now};
-use bytes::Bytes;
+use crate::membership::{Membership, observes};
 use std::collections::{BTreeMap, BTreeSet};
 use wire::zk::quorum::{Notification, PeerState};
 use wire::zk::{Sid, Zxid};
@@ -51,9 +50,6 @@ impl Heard {
 #[derive(Debug)]
 pub struct Election {
     me: Sid,
-    ensemble: Ensemble,
-    /// The membership's text, as every vote carries it.
-    config: Bytes,
     state: PeerState,
     round: i64,
     /// The candidate while looking; the outcome afterwards.
@@ -72,14 +68,10 @@ pub struct Election {
 }
 
 impl Election {
-    /// Panics without an ensemble: a standalone server elects nobody.
-    pub fn new(config: &CoreConfig) -> Election {
-        let ensemble = config.ensemble.clone().expect("an election needs an ensemble");
+    pub fn new(me: Sid) -> Election {
         let none = Vote { leader: NO_VOTE, zxid: NO_VOTE, round: 0, peer_epoch: NO_VOTE };
         Election {
-            me: config.myid,
-            config: ensemble.text.clone().into_bytes(),
-            ensemble,
+            me,
             state: PeerState::Looking,
             round: 0,
             vote: none,
@@ -94,11 +86,18 @@ impl Election {
     }
 
     /// A new round with this server's own history. Returns the outcome where it needs nobody else.
-    pub fn start(&mut self, zxid: Zxid, current_epoch: i64, now: Now, out: &mut Vec<Effect>) -> Option<Sid> {
+    pub fn start(
+        &mut self,
+        zxid: Zxid,
+        current_epoch: i64,
+        members: &Membership,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Option<Sid> {
         self.round += 1;
         self.state = PeerState::Looking;
         self.own = Vote { leader: NO_VOTE, zxid: NO_VOTE, round: self.round, peer_epoch: NO_VOTE };
-        if self.ensemble.is_voter(self.me) {
+        if members.committed().is_voter(self.me) {
             self.own = Vote { leader: self.me, zxid, round: self.round, peer_epoch: current_epoch };
         }
         self.vote = self.own;
@@ -110,8 +109,15 @@ impl Election {
         self.resend_at = now.mono + self.resend_ms;
         let line = format!("New election. My id = {}, proposed zxid=0x{:x}", self.me, self.vote.zxid);
         out.push(Effect::Log { level: LogLevel::Info, line });
-        self.broadcast(out);
-        self.count(now)
+        self.broadcast(members, out);
+        self.count(members, now)
+    }
+
+    /// The outcome without an election: a change of the members has named the leader.
+    pub fn appoint(&mut self, leader: Sid, zxid: Zxid, epoch: i64, members: &Membership) {
+        self.vote = Vote { leader, zxid, round: self.round, peer_epoch: epoch };
+        self.state = self.state_under(leader, members);
+        self.decide_at = None;
     }
 
     /// Settled votes name the new epoch once its leader is active.
@@ -125,19 +131,19 @@ impl Election {
     }
 
     /// Decides, or sends the vote again. Returns the leader once there is one.
-    pub fn tick(&mut self, now: Now, out: &mut Vec<Effect>) -> Option<Sid> {
+    pub fn tick(&mut self, members: &Membership, now: Now, out: &mut Vec<Effect>) -> Option<Sid> {
         if self.state != PeerState::Looking {
             return None;
         }
         if self.decide_at.is_some_and(|at| at <= now.mono) {
-            return Some(self.settle(self.vote, out));
+            return Some(self.settle(self.vote, members, out));
         }
         if self.resend_at <= now.mono {
             self.resend_ms = (self.resend_ms * 2).min(RESEND_MS_MAX);
             self.resend_at = now.mono + self.resend_ms;
             let line = format!("Notification time out: {} ms", self.resend_ms);
             out.push(Effect::Log { level: LogLevel::Info, line });
-            self.broadcast(out);
+            self.broadcast(members, out);
         }
         None
     }
@@ -147,41 +153,49 @@ impl Election {
         &mut self,
         from: Sid,
         said: &Notification,
+        members: &Membership,
         now: Now,
         out: &mut Vec<Effect>,
     ) -> Option<Sid> {
         out.push(Effect::Log { level: LogLevel::Info, line: self.describe(from, said) });
-        if !self.ensemble.is_voter(from) {
-            self.answer(from, out);
+        if !members.is_voter(from) {
+            self.answer(from, members, out);
             return None;
         }
         let vote =
             Vote { leader: said.leader, zxid: said.zxid, round: said.round, peer_epoch: said.peer_epoch };
         if self.state != PeerState::Looking {
             if said.state == PeerState::Looking {
-                self.answer(from, out);
+                self.answer(from, members, out);
             }
             return None;
         }
         match said.state {
-            PeerState::Looking => self.on_looking(from, vote, now, out),
-            PeerState::Following | PeerState::Leading if self.ensemble.is_voter(vote.leader) => {
-                self.on_settled(from, Heard { vote, state: said.state }, out)
+            PeerState::Looking => self.on_looking(from, vote, members, now, out),
+            PeerState::Following | PeerState::Leading if members.is_voter(vote.leader) => {
+                self.on_settled(from, Heard { vote, state: said.state }, members, out)
             }
             _ => None,
         }
     }
 
-    fn on_looking(&mut self, from: Sid, vote: Vote, now: Now, out: &mut Vec<Effect>) -> Option<Sid> {
+    fn on_looking(
+        &mut self,
+        from: Sid,
+        vote: Vote,
+        members: &Membership,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Option<Sid> {
         if vote.round < self.round {
-            self.answer(from, out);
+            self.answer(from, members, out);
             return None;
         }
         // -1: a server whose emptiness is not trusted. It neither counts nor is counted.
-        if !self.ensemble.is_voter(vote.leader) || vote.zxid == -1 || self.own.zxid == -1 {
+        if !members.is_voter(vote.leader) || vote.zxid == -1 || self.own.zxid == -1 {
             return None;
         }
-        if self.decide_at.is_some() && !self.is_better(&vote, &self.vote) && vote != self.vote {
+        if self.decide_at.is_some() && !is_better(&vote, &self.vote, members) && vote != self.vote {
             self.waiting.insert(from);
             return None;
         }
@@ -189,41 +203,41 @@ impl Election {
             self.round = vote.round;
             self.own.round = vote.round;
             self.votes.clear();
-            self.vote = if self.is_better(&vote, &self.own) { vote } else { self.own };
-            self.broadcast(out);
-        } else if self.is_better(&vote, &self.vote) {
+            self.vote = if is_better(&vote, &self.own, members) { vote } else { self.own };
+            self.broadcast(members, out);
+        } else if is_better(&vote, &self.vote, members) {
             self.vote = vote;
-            self.broadcast(out);
+            self.broadcast(members, out);
         }
         self.waiting.insert(from);
         self.votes.insert(from, Heard { vote, state: PeerState::Looking });
-        let leader = self.count(now)?;
-        self.tell_waiting(out);
+        let leader = self.count(members, now)?;
+        self.tell_waiting(members, out);
         Some(leader)
     }
 
     /// A quorum that is settled already is joined, if its leader itself says that it leads.
-    fn on_settled(&mut self, from: Sid, heard: Heard, out: &mut Vec<Effect>) -> Option<Sid> {
+    fn on_settled(
+        &mut self,
+        from: Sid,
+        heard: Heard,
+        members: &Membership,
+        out: &mut Vec<Effect>,
+    ) -> Option<Sid> {
         let leader = heard.vote.leader;
         if heard.vote.round == self.round {
             self.votes.insert(from, heard);
-            if self.has_quorum(&self.votes, &heard) && self.leads(&self.votes, heard.vote) {
-                return Some(self.settle(heard.vote, out));
+            if has_quorum(&self.votes, &heard, members) && self.leads(&self.votes, heard.vote) {
+                return Some(self.settle(heard.vote, members, out));
             }
         }
         self.settled.insert(from, heard);
-        if self.has_quorum(&self.settled, &heard) && self.leads(&self.settled, heard.vote) {
+        if has_quorum(&self.settled, &heard, members) && self.leads(&self.settled, heard.vote) {
             self.round = heard.vote.round;
-            self.settle(heard.vote, out);
+            self.settle(heard.vote, members, out);
             return Some(leader);
         }
         None
-    }
-
-    /// Nobody changes over to a server whose vote weighs nothing.
-    fn is_better(&self, vote: &Vote, than: &Vote) -> bool {
-        let rank = |vote: &Vote| (vote.peer_epoch, vote.zxid, vote.leader);
-        self.ensemble.may_lead(vote.leader) && rank(vote) > rank(than)
     }
 
     fn leads(&self, heard: &BTreeMap<Sid, Heard>, vote: Vote) -> bool {
@@ -233,73 +247,69 @@ impl Election {
         heard.get(&vote.leader).is_some_and(|heard| heard.state == PeerState::Leading)
     }
 
-    fn has_quorum(&self, among: &BTreeMap<Sid, Heard>, wanted: &Heard) -> bool {
-        self.ensemble
-            .is_quorum(among.iter().filter(|(_, heard)| wanted.agrees_with(heard)).map(|(sid, _)| *sid))
-    }
-
     /// Starts the wait for something better where a quorum agrees; ends the election where every voter does.
-    fn count(&mut self, now: Now) -> Option<Sid> {
+    fn count(&mut self, members: &Membership, now: Now) -> Option<Sid> {
         let wanted = Heard { vote: self.vote, state: PeerState::Looking };
-        if !self.has_quorum(&self.votes, &wanted) {
+        if !has_quorum(&self.votes, &wanted, members) {
             self.decide_at = None;
             return None;
         }
-        let agrees = |sid| self.votes.get(&sid).is_some_and(|heard| wanted.agrees_with(heard));
-        if self.ensemble.voters().all(agrees) {
-            self.state = self.state_under(self.vote.leader);
+        let agrees = |sid: &Sid| self.votes.get(sid).is_some_and(|heard| wanted.agrees_with(heard));
+        if members.voters().iter().all(agrees) {
+            self.state = self.state_under(self.vote.leader, members);
             return Some(self.vote.leader);
         }
         self.decide_at.get_or_insert(now.mono + FINALIZE_MS);
         None
     }
 
-    fn settle(&mut self, vote: Vote, out: &mut Vec<Effect>) -> Sid {
+    fn settle(&mut self, vote: Vote, members: &Membership, out: &mut Vec<Effect>) -> Sid {
         self.vote = vote;
-        self.state = self.state_under(vote.leader);
-        self.tell_waiting(out);
+        self.state = self.state_under(vote.leader, members);
+        self.tell_waiting(members, out);
         vote.leader
     }
 
-    fn state_under(&self, leader: Sid) -> PeerState {
-        match self.ensemble.role(self.me) {
+    fn state_under(&self, leader: Sid, members: &Membership) -> PeerState {
+        match observes(members.committed(), self.me) {
             _ if leader == self.me => PeerState::Leading,
-            Some(Role::Observer) => PeerState::Observing,
-            _ => PeerState::Following,
+            true => PeerState::Observing,
+            false => PeerState::Following,
         }
     }
 
     /// Tells the outcome to those who would otherwise learn it only when they ask again.
-    fn tell_waiting(&mut self, out: &mut Vec<Effect>) {
+    fn tell_waiting(&mut self, members: &Membership, out: &mut Vec<Effect>) {
         for sid in std::mem::take(&mut self.waiting) {
             let agreed = self.votes.get(&sid).is_some_and(|heard| heard.vote == self.vote);
             if !agreed {
-                self.answer(sid, out);
+                self.answer(sid, members, out);
             }
         }
     }
 
-    fn broadcast(&mut self, out: &mut Vec<Effect>) {
-        let vote = self.notification();
-        for sid in self.ensemble.voters().filter(|sid| *sid != self.me) {
+    fn broadcast(&mut self, members: &Membership, out: &mut Vec<Effect>) {
+        let vote = self.notification(members);
+        for sid in members.voters().into_iter().filter(|sid| *sid != self.me) {
             out.push(Effect::SendVote { to: sid, vote: vote.clone() });
         }
-        if self.ensemble.is_voter(self.me) {
+        if members.is_voter(self.me) {
             self.votes.insert(self.me, Heard { vote: self.vote, state: PeerState::Looking });
         }
     }
 
-    fn answer(&mut self, to: Sid, out: &mut Vec<Effect>) {
-        if self.state == PeerState::Looking && self.ensemble.members.contains_key(&to) {
+    fn answer(&mut self, to: Sid, members: &Membership, out: &mut Vec<Effect>) {
+        if self.state == PeerState::Looking && members.is_member(to) {
             self.waiting.insert(to);
         }
-        out.push(Effect::SendVote { to, vote: self.notification() });
+        out.push(Effect::SendVote { to, vote: self.notification(members) });
     }
 
-    fn notification(&self) -> Notification {
+    fn notification(&self, members: &Membership) -> Notification {
         let Vote { leader, zxid, peer_epoch, .. } = self.vote;
         let round = if self.state == PeerState::Looking { self.round } else { self.vote.round };
-        Notification { state: self.state, leader, zxid, round, peer_epoch, config: Some(self.config.clone()) }
+        let config = Some(members.committed().text.clone().into_bytes());
+        Notification { state: self.state, leader, zxid, round, peer_epoch, config }
     }
 
     fn describe(&self, from: Sid, said: &Notification) -> String {
@@ -318,6 +328,16 @@ impl Election {
     }
 }
 
+/// Nobody changes over to a server whose vote weighs nothing.
+fn is_better(vote: &Vote, than: &Vote, members: &Membership) -> bool {
+    let rank = |vote: &Vote| (vote.peer_epoch, vote.zxid, vote.leader);
+    members.may_lead(vote.leader) && rank(vote) > rank(than)
+}
+
+fn has_quorum(among: &BTreeMap<Sid, Heard>, wanted: &Heard, members: &Membership) -> bool {
+    members.is_quorum(among.iter().filter(|(_, heard)| wanted.agrees_with(heard)).map(|(sid, _)| *sid))
+}
+
 fn name(state: PeerState) -> &'static str {
     match state {
         PeerState::Looking => "LOOKING",
@@ -328,7 +348,7 @@ fn name(state: PeerState) -> &'static str {
 }
 
 /// The hex digits behind the last line's `version=`.
-fn config_version(config: &[u8]) -> &str {
+pub fn config_version(config: &[u8]) -> &str {
     std::str::from_utf8(config)
         .ok()
         .and_then(|text| text.lines().rev().find_map(|line| line.strip_prefix("version=")))
@@ -338,10 +358,55 @@ fn config_version(config: &[u8]) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::CoreConfig;
+    use std::ops::{Deref, DerefMut};
 
     fn config(me: Sid, voters: &[Sid], observers: &[Sid]) -> CoreConfig {
         let ensemble = crate::config::tests::ensemble(voters, observers);
         crate::zab::tests::config(me, Some(ensemble))
+    }
+
+    /// A server's election, with the members that it knows.
+    struct Voter {
+        election: Election,
+        members: Membership,
+    }
+
+    impl Voter {
+        fn new(config: &CoreConfig) -> Voter {
+            Voter { election: Election::new(config.myid), members: Membership::new(config).unwrap() }
+        }
+
+        fn start(&mut self, zxid: Zxid, epoch: i64, now: Now, out: &mut Vec<Effect>) -> Option<Sid> {
+            self.election.start(zxid, epoch, &self.members, now, out)
+        }
+
+        fn on_vote(
+            &mut self,
+            from: Sid,
+            said: &Notification,
+            now: Now,
+            out: &mut Vec<Effect>,
+        ) -> Option<Sid> {
+            self.election.on_vote(from, said, &self.members, now, out)
+        }
+
+        fn tick(&mut self, now: Now, out: &mut Vec<Effect>) -> Option<Sid> {
+            self.election.tick(&self.members, now, out)
+        }
+    }
+
+    impl Deref for Voter {
+        type Target = Election;
+        fn deref(&self) -> &Election {
+            &self.election
+        }
+    }
+
+    impl DerefMut for Voter {
+        fn deref_mut(&mut self) -> &mut Election {
+            &mut self.election
+        }
     }
 
     fn at(mono: u64) -> Now {
@@ -364,7 +429,7 @@ mod tests {
     #[test]
     fn a_quorum_waits_for_something_better_and_decides_after_200_ms() {
         let mut out = vec![];
-        let mut election = Election::new(&config(1, &[1, 2, 3], &[]));
+        let mut election = Voter::new(&config(1, &[1, 2, 3], &[]));
         assert_eq!(election.start(5, 1, at(0), &mut out), None);
         assert_eq!(votes(&mut out).iter().map(|(to, _)| *to).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(election.on_vote(2, &said(PeerState::Looking, 2, 5, 1, 1), at(10), &mut out), None);
@@ -379,7 +444,7 @@ mod tests {
     #[test]
     fn when_every_voter_agrees_nobody_waits() {
         let mut out = vec![];
-        let mut election = Election::new(&config(3, &[1, 2, 3], &[]));
+        let mut election = Voter::new(&config(3, &[1, 2, 3], &[]));
         election.start(5, 1, at(0), &mut out);
         assert_eq!(election.on_vote(1, &said(PeerState::Looking, 3, 5, 1, 1), at(1), &mut out), None);
         assert_eq!(election.on_vote(2, &said(PeerState::Looking, 3, 5, 1, 1), at(2), &mut out), Some(3));
@@ -388,7 +453,7 @@ mod tests {
     #[test]
     fn a_longer_history_beats_a_higher_id_and_a_higher_epoch_beats_both() {
         let mut out = vec![];
-        let mut election = Election::new(&config(3, &[1, 2, 3], &[]));
+        let mut election = Voter::new(&config(3, &[1, 2, 3], &[]));
         election.start(5, 1, at(0), &mut out);
         election.on_vote(1, &said(PeerState::Looking, 1, 6, 1, 1), at(1), &mut out);
         assert_eq!(election.vote.leader, 1);
@@ -399,7 +464,7 @@ mod tests {
     #[test]
     fn a_higher_round_is_adopted_with_votes_cleared_and_a_lower_one_is_answered() {
         let mut out = vec![];
-        let mut election = Election::new(&config(1, &[1, 2, 3], &[]));
+        let mut election = Voter::new(&config(1, &[1, 2, 3], &[]));
         election.start(5, 1, at(0), &mut out);
         election.on_vote(3, &said(PeerState::Looking, 1, 5, 1, 1), at(1), &mut out);
         assert!(election.decide_at.is_some());
@@ -414,7 +479,7 @@ mod tests {
     #[test]
     fn a_settled_quorum_is_joined_only_when_its_leader_says_that_it_leads() {
         let mut out = vec![];
-        let mut election = Election::new(&config(1, &[1, 2, 3, 4, 5], &[]));
+        let mut election = Voter::new(&config(1, &[1, 2, 3, 4, 5], &[]));
         election.start(5, 1, at(0), &mut out);
         let following = said(PeerState::Following, 4, 0, 9, 2);
         for sid in [2, 3, 5] {
@@ -428,7 +493,7 @@ mod tests {
     #[test]
     fn an_observer_asks_the_voters_and_is_never_counted() {
         let mut out = vec![];
-        let mut observer = Election::new(&config(9, &[1, 2, 3], &[9]));
+        let mut observer = Voter::new(&config(9, &[1, 2, 3], &[9]));
         observer.start(5, 1, at(0), &mut out);
         let sent = votes(&mut out);
         assert_eq!(sent.len(), 3);
@@ -437,7 +502,7 @@ mod tests {
         assert_eq!(observer.on_vote(2, &said(PeerState::Leading, 2, 3, 4, 1), at(1), &mut out), Some(2));
         assert_eq!(observer.state, PeerState::Observing);
 
-        let mut voter = Election::new(&config(1, &[1, 2, 3], &[9]));
+        let mut voter = Voter::new(&config(1, &[1, 2, 3], &[9]));
         voter.start(5, 1, at(0), &mut out);
         votes(&mut out);
         assert_eq!(voter.on_vote(9, &said(PeerState::Looking, 1, 5, 1, 1), at(1), &mut out), None);
@@ -448,7 +513,7 @@ mod tests {
     #[test]
     fn an_untrusted_empty_server_neither_counts_nor_is_counted() {
         let mut out = vec![];
-        let mut election = Election::new(&config(1, &[1, 2, 3], &[]));
+        let mut election = Voter::new(&config(1, &[1, 2, 3], &[]));
         election.start(-1, 0, at(0), &mut out);
         election.on_vote(2, &said(PeerState::Looking, 2, 5, 1, 1), at(1), &mut out);
         assert_eq!(election.vote.leader, 1);
@@ -460,7 +525,7 @@ mod tests {
         let ensemble = crate::config::tests::grouped(&lines, &[1, 2, 3, 4, 5], &[]);
         let weighed = |me| crate::zab::tests::config(me, Some(ensemble.clone()));
         let mut out = vec![];
-        let mut election = Election::new(&weighed(1));
+        let mut election = Voter::new(&weighed(1));
         election.start(5, 1, at(0), &mut out);
         election.on_vote(5, &said(PeerState::Looking, 5, 9, 1, 2), at(1), &mut out);
         assert_eq!(election.vote.leader, 1);
@@ -468,7 +533,7 @@ mod tests {
         assert_eq!(election.vote.leader, 2);
         assert_eq!(election.tick(at(202), &mut out), Some(2), "4 and 5 need not agree");
 
-        let mut weightless = Election::new(&weighed(5));
+        let mut weightless = Voter::new(&weighed(5));
         weightless.start(9, 2, at(0), &mut out);
         weightless.on_vote(4, &said(PeerState::Looking, 5, 9, 1, 2), at(1), &mut out);
         assert_eq!(weightless.tick(at(201), &mut out), None, "what weighs nothing makes no quorum");
@@ -477,13 +542,13 @@ mod tests {
     #[test]
     fn a_single_voter_elects_itself_at_once() {
         let mut out = vec![];
-        assert_eq!(Election::new(&config(1, &[1], &[9])).start(0, 0, at(0), &mut out), Some(1));
+        assert_eq!(Voter::new(&config(1, &[1], &[9])).start(0, 0, at(0), &mut out), Some(1));
     }
 
     #[test]
     fn votes_are_sent_again_after_200_ms_and_then_ever_more_rarely() {
         let mut out = vec![];
-        let mut election = Election::new(&config(1, &[1, 2, 3], &[]));
+        let mut election = Voter::new(&config(1, &[1, 2, 3], &[]));
         election.start(0, 0, at(0), &mut out);
         let mut sent = vec![];
         while let Some(at_ms) = election.deadline().filter(|at| *at < 200_000) {
@@ -492,5 +557,33 @@ mod tests {
         }
         assert_eq!(sent[..4], [200, 600, 1400, 3000]);
         assert_eq!(sent.last().unwrap() - sent[sent.len() - 2], 60_000);
+    }
+
+    #[test]
+    fn while_other_members_are_proposed_a_leader_needs_a_quorum_of_both() {
+        let mut out = vec![];
+        let mut voter = Voter::new(&config(1, &[1, 2, 3], &[]));
+        voter.members = crate::membership::tests::changing(&[1, 2, 3], &[3, 4, 5]);
+        voter.start(5, 1, at(0), &mut out);
+        assert_eq!(votes(&mut out).iter().map(|(to, _)| *to).collect::<Vec<_>>(), [2, 3, 4, 5]);
+        for sid in [2, 3, 4] {
+            voter.on_vote(sid, &said(PeerState::Looking, 4, 9, 1, 1), at(1), &mut out);
+            let decides = sid == 4;
+            assert_eq!(voter.decide_at.is_some(), decides, "1, 2 and 3 agree, of the others 3 alone");
+        }
+        assert_eq!(voter.tick(at(201), &mut out), Some(4));
+    }
+
+    #[test]
+    fn an_appointed_leader_is_told_to_whoever_asks() {
+        let mut out = vec![];
+        let mut voter = Voter::new(&config(1, &[1, 2, 3], &[]));
+        voter.start(5, 1, at(0), &mut out);
+        votes(&mut out);
+        voter.election.appoint(2, 7, 1, &voter.members);
+        voter.on_vote(3, &said(PeerState::Looking, 3, 5, 1, 1), at(1), &mut out);
+        let (to, vote) = votes(&mut out).remove(0);
+        assert_eq!((to, vote.state, vote.leader, vote.zxid), (3, PeerState::Following, 2, 7));
+        assert_eq!(voter.deadline(), None);
     }
 }

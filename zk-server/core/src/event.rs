@@ -1,5 +1,6 @@
 //! What reaches a server's core, and what it asks for in return.
 
+use crate::config::Ensemble;
 use crate::database::{Database, SnapshotStream};
 use bytes::Bytes;
 use std::net::IpAddr;
@@ -156,6 +157,14 @@ pub enum Effect {
     /// `currentEpoch`, synced.
     StoreCurrentEpoch {
         epoch: i64,
+    },
+    /// The members that are on their way, synced; `None`: none are. Votes are sent to them from now on.
+    StoreProposedMembers {
+        members: Option<Box<Ensemble>>,
+    },
+    /// These are the members from now on, synced. Ports that are this server's own move to where its line says.
+    ActivateMembers {
+        members: Box<Ensemble>,
     },
 
     /// A line for the log, in ZooKeeper's words where operators look for them.

@@ -2,6 +2,7 @@
 
 use crate::config::Role;
 use std::fmt;
+use std::net::IpAddr;
 use wire::zk::Sid;
 
 /// A host by name or address and a port. Names are resolved at each use, never kept.
@@ -41,9 +42,26 @@ pub struct Member {
     pub client_in_line: bool,
 }
 
+/// Neither other machines nor other servers of this one are told apart by such a host.
+fn is_everywhere(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|at| at.is_unspecified() || at.is_loopback())
+}
+
 const FORM: &str = "host:quorumPort:electionPort[:participant|:observer][;[clientHost:]clientPort]";
 
 impl Member {
+    /// What this line and another server's both claim, as far as texts tell.
+    pub fn collides(&self, other: &Member) -> Option<String> {
+        let all = |member: &Member| -> Vec<HostPort> {
+            let own = member.quorum.iter().chain(&member.election).chain(&member.client);
+            own.filter(|at| !is_everywhere(&at.host)).cloned().collect()
+        };
+        let theirs = all(other);
+        let both = all(self).into_iter().find(|at| theirs.contains(at))?;
+        Some(format!("{both} is another server's address, too"))
+    }
+
     /// Reads a line's value; the error says what is wrong with it. Several addresses are read whatever
     /// `multiAddress.enabled` says: [`Member::single`] is for those who do not allow them.
     pub fn parse(sid: Sid, spec: &str) -> Result<Member, String> {

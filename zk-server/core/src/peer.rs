@@ -1,10 +1,11 @@
 //! One server: its place in the ensemble, and the single entry to everything that it decides.
 
-use crate::config::CoreConfig;
+use crate::config::{CoreConfig, Ensemble};
 use crate::database::Database;
-use crate::election::Election;
+use crate::election::{Election, config_version};
 use crate::event::{Effect, Event, LinkId, LogLevel, Now};
 use crate::front::Front;
+use crate::membership::Membership;
 use crate::zab::history::History;
 use crate::zab::leader::Leader;
 use crate::zab::learner::Learner;
@@ -13,7 +14,7 @@ use crate::zab::pipeline::Pipeline;
 use crate::zab::standalone::Standalone;
 use crate::zab::{Over, Server, log};
 use std::collections::{BTreeMap, BTreeSet};
-use wire::zk::quorum::QuorumPacket;
+use wire::zk::quorum::{Notification, QuorumPacket};
 use wire::zk::txn::Txn;
 use wire::zk::{SessionId, Sid, Zxid, epoch_of};
 
@@ -104,9 +105,11 @@ impl Peer {
             database.emulate_353();
         }
         Peer {
-            election: config.ensemble.is_some().then(|| Election::new(&config)),
+            election: config.ensemble.is_some().then(|| Election::new(config.myid)),
             server: Server {
                 front: Front::new(&config),
+                members: Membership::new(&config),
+                next_leader: None,
                 history: History::new(database, last_logged, recent, config.commit_log_count),
                 config,
                 accepted_epoch,
@@ -170,8 +173,16 @@ impl Peer {
             }
             Event::ClientClosed { conn } => server.front.closed(conn),
             Event::Vote { from, vote } => {
-                let elected =
-                    self.election.as_mut().and_then(|election| election.on_vote(from, &vote, now, out));
+                if self.learns_members(&vote, now, out) {
+                    self.look(now, out);
+                    return Ok(());
+                }
+                let members = self.server.members.as_ref();
+                let elected = self
+                    .election
+                    .as_mut()
+                    .zip(members)
+                    .and_then(|(election, members)| election.on_vote(from, &vote, members, now, out));
                 return self.elected(elected, now, out);
             }
             Event::LinkOpened { link, leader } => return self.on_link(link, leader, now, out),
@@ -193,7 +204,7 @@ impl Peer {
             },
             Event::SnapshotSent { link } => {
                 if let Role::Leading(leader) = &mut self.role {
-                    leader.on_snapshot_sent(link, now, out);
+                    leader.on_snapshot_sent(link, &self.server, now, out);
                 }
             }
             Event::SnapshotSaved => {
@@ -258,7 +269,8 @@ impl Peer {
                     );
                     self.server.front.serve_read_only(now, out);
                 }
-                let elected = self.election.as_mut().and_then(|election| election.tick(now, out));
+                let election = self.election.as_mut().zip(self.server.members.as_ref());
+                let elected = election.and_then(|(election, members)| election.tick(members, now, out));
                 self.elected(elected, now, out)
             }
             Role::Leading(leader) => leader.tick(&mut self.server, now, out),
@@ -288,7 +300,8 @@ impl Peer {
         log(out, LogLevel::Info, "LOOKING");
         self.role = Role::Looking { since: now.mono, early: BTreeMap::new() };
         let (last, epoch) = (self.server.history.last_logged(), self.server.current_epoch);
-        let elected = self.election.as_mut().and_then(|election| election.start(last, epoch, now, out));
+        let election = self.election.as_mut().zip(self.server.members.as_ref());
+        let elected = election.and_then(|(election, members)| election.start(last, epoch, members, now, out));
         if let Err(Over(why)) = self.elected(elected, now, out) {
             self.leave(&why, now, out);
         }
@@ -311,12 +324,55 @@ impl Peer {
             // A snapshot that goes on would hold, under its older name, what may never be committed.
             self.server.replacements += 1;
         }
-        log(out, LogLevel::Warn, "PeerState set to LOOKING");
+        let next = self.server.next_leader.take();
         if cutting {
+            log(out, LogLevel::Warn, "PeerState set to LOOKING");
             self.role = Role::Cutting;
+        } else if let Some(leader) = next {
+            self.follow(leader, now, out);
         } else {
+            log(out, LogLevel::Warn, "PeerState set to LOOKING");
             self.look(now, out);
         }
+    }
+
+    /// The members have changed, and the change has named its leader: there is nothing to elect.
+    fn follow(&mut self, leader: Sid, now: Now, out: &mut Vec<Effect>) {
+        let (last, epoch) = (self.server.history.last_logged(), self.server.current_epoch);
+        if let Some((election, members)) = self.election.as_mut().zip(self.server.members.as_ref()) {
+            election.appoint(leader, last, epoch, members);
+        }
+        self.role = Role::Looking { since: now.mono, early: BTreeMap::new() };
+        if let Err(Over(why)) = self.elected(Some(leader), now, out) {
+            self.leave(&why, now, out);
+        }
+    }
+
+    /// Whoever looks for a leader takes over members that are newer than its own: they are committed. True: they are
+    /// other ones, and whatever was voted under the old ones is void.
+    fn learns_members(&mut self, vote: &Notification, now: Now, out: &mut Vec<Effect>) -> bool {
+        let (Role::Looking { .. }, Some(members), Some(text)) =
+            (&self.role, &self.server.members, &vote.config)
+        else {
+            return false;
+        };
+        let committed = members.committed();
+        let newer = |version: i64| version > committed.version;
+        if !members.is_enabled() || !i64::from_str_radix(config_version(text), 16).is_ok_and(newer) {
+            return false;
+        }
+        let read = std::str::from_utf8(text).map_err(|error| error.to_string());
+        let learned = match read.and_then(|text| Ensemble::parse(text).map_err(|wrong| wrong.why)) {
+            Ok(learned) => learned,
+            Err(why) => {
+                log(out, LogLevel::Error, format!("the members in a vote cannot be read: {why}"));
+                return false;
+            }
+        };
+        let same = learned.lines() == committed.lines();
+        // Who leads is not known, and so nobody's role ends by this.
+        self.server.activate_members(learned, self.server.config.myid, None, now, out);
+        !same
     }
 
     fn elected(&mut self, leader: Option<Sid>, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
@@ -386,7 +442,7 @@ impl Peer {
 
     fn on_link_closed(&mut self, link: LinkId) -> Result<(), Over> {
         match &mut self.role {
-            Role::Leading(leader) => leader.on_closed(link),
+            Role::Leading(leader) => return leader.on_closed(link, &self.server),
             Role::Learning(learner) => return learner.on_closed(link),
             Role::Looking { early, .. } => drop(early.remove(&link)),
             Role::Starting | Role::Cutting | Role::Standalone(_) => {}
@@ -471,7 +527,7 @@ impl Peer {
                     links.filter(|link| link.stage == Stage::Active && link.observer == observer).count()
                 };
                 let links = leader.links().values();
-                let votes = |sid| self.server.config.ensemble.as_ref().is_some_and(|all| all.is_voter(sid));
+                let votes = |sid| self.server.members().committed().is_voter(sid);
                 let voteless =
                     links.filter(|link| link.stage == Stage::Active && !link.observer && !votes(link.sid));
                 status.synced_non_voting = Some(voteless.count());
@@ -495,6 +551,11 @@ impl Peer {
             Role::Starting | Role::Cutting | Role::Looking { .. } | Role::Learning(_) => return None,
         };
         Some(pipeline.sessions.by_deadline())
+    }
+
+    /// The members that count; `None` for a server of its own.
+    pub fn ensemble(&self) -> Option<&Ensemble> {
+        self.server.members.as_ref().map(Membership::committed)
     }
 
     /// What has been applied: snapshots and `mntr` are made from it.

@@ -5,7 +5,7 @@ use crate::config::tests::standalone;
 use crate::database::Database;
 use crate::event::{ConnId, Effect, Now};
 use crate::front::{Front, Request, Upcall};
-use crate::prepare::{Prepare, SessionTracker};
+use crate::prepare::{Context, Prepare, SessionTracker};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -73,8 +73,8 @@ impl Rig {
     pub fn propose(&mut self, request: &Request) -> Txn {
         self.zxid += 1;
         self.now.wall = self.times.pop_front().unwrap_or(self.now.wall);
-        let local = self.front.is_local(request.session);
-        self.prepare.prepare(request, local, self.zxid, self.now, &self.db, &mut self.sessions)
+        let context = Context { local: self.front.is_local(request.session), view: None };
+        self.prepare.prepare(request, context, self.zxid, self.now, &self.db, &mut self.sessions)
     }
 
     pub fn commit(&mut self, txn: &Txn) {

@@ -37,6 +37,11 @@ pub static TYPED: &[Opt] = &[
     Opt::bool("localSessionsEnabled", "false", "New sessions are known to their server only."),
     Opt::bool("localSessionsUpgradingEnabled", "false", "They become the ensemble's with an ephemeral node."),
     Opt::bool("standaloneEnabled", "true", "A list of one server runs standalone."),
+    Opt::bool("reconfigEnabled", "false", "Members may be changed while servers run."),
+    Opt::text(
+        "dynamicConfigFile",
+        "File of the server, group and weight lines; its name ends in their version.",
+    ),
 ];
 
 /// Read from the file, else from `-Dzookeeper.KEY`.
@@ -161,7 +166,6 @@ const TLS: &str =
 const SASL: &str = "SASL between servers is not supported yet: remove this line, or set it to false";
 const CLIENT_SASL: &str =
     "SASL for clients is not supported yet: remove this line to serve clients without it";
-const RECONFIG: &str = "dynamic reconfiguration is not supported yet: write the server.N lines into this file and remove this line";
 
 /// With another value than those, the server would be less safe or other than its operator thinks.
 pub static REFUSED: &[Refused] = &[
@@ -173,12 +177,6 @@ pub static REFUSED: &[Refused] = &[
     refused("admin.portUnification", OFF, TLS),
     refused("admin.forceHttps", OFF, TLS),
     refused("admin.needClientAuth", OFF, TLS),
-    refused("dynamicConfigFile", &[], RECONFIG),
-    refused(
-        "reconfigEnabled",
-        OFF,
-        "dynamic reconfiguration is not supported yet: remove this line or set it to false",
-    ),
     refused("quorum.auth.enableSasl", OFF, SASL),
     refused("quorum.auth.serverRequireSasl", OFF, SASL),
     refused("quorum.auth.learnerRequireSasl", OFF, SASL),

@@ -1,6 +1,7 @@
 //! zoo.cfg and myid as a typed [`Config`]: all of it valid before a port is bound or a file is opened.
 
 mod auth;
+mod dynamic;
 mod flags;
 mod keys;
 #[cfg(test)]
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 use wire::zk::Sid;
 use zk_core::CoreConfig;
-use zk_core::config::{Ensemble, LocalSessionRules, Reaping, Role};
+use zk_core::config::{Ensemble, LocalSessionRules, Reaping, Reconfig, Role};
 pub use zk_core::member::{HostPort, Member};
 use zk_core::quorums::{QuorumLines, Quorums};
 
@@ -51,6 +52,8 @@ pub struct Config {
 
     /// The ensemble; empty for a standalone server.
     pub members: BTreeMap<Sid, Member>,
+    /// The members' lines stand in a file of their own (`dynamicConfigFile`).
+    pub dynamic: bool,
     /// The quorum and election ports listen on all addresses.
     pub quorum_listen_on_all_ips: bool,
     /// How long one of several addresses of a server is given to answer (`multiAddress.reachabilityCheck*`).
@@ -188,13 +191,9 @@ impl Config {
 
     /// The `server.N` lines, `myid`, and what has to hold between them.
     fn join_ensemble(&mut self, written: &Properties, settings: &Settings) -> Result<(), ConfigError> {
-        let mut members = read_members(written, self.core.multi_address)?;
-        let quorums = read_quorums(written, &members)?;
-        let version = match written.get("version") {
-            Some(entry) => i64::from_str_radix(entry.value.trim(), 16)
-                .map_err(|_| entry.error(format!("`{}` is not a hexadecimal number", entry.value)))?,
-            None => 0,
-        };
+        let dynamic::Lines { entries, version, proposed } = dynamic::lines(&self.file, written)?;
+        let mut members = read_members(&entries, self.core.multi_address)?;
+        let quorums = read_quorums(&entries, &members)?;
         let distributed = is_distributed(&members, settings.bool("standaloneEnabled"))?;
         let myid = read_myid(&self.data_dir)?;
         if let Some(myid) = myid {
@@ -236,6 +235,7 @@ impl Config {
         };
         let grace = self.core.tick_ms.max(READ_ONLY_GRACE_MS);
         self.core.read_only_after_ms = settings.bool("readonlymode.enabled").then_some(grace);
+        self.core.reconfig.proposed = proposed;
         self.core.ensemble = Some(Ensemble::new(members.clone(), quorums, version));
         self.members = members;
         Ok(())
@@ -360,6 +360,11 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         multi_address: settings.bool("multiAddress.enabled"),
         local_sessions: LocalSessionRules::default(),
         read_only_after_ms: None,
+        reconfig: Reconfig {
+            enabled: settings.bool("reconfigEnabled"),
+            standalone: settings.bool("standaloneEnabled"),
+            proposed: None,
+        },
     };
     Ok(Config {
         file: file.into(),
@@ -377,6 +382,7 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         outstanding_max: settings.int("globalOutstandingLimit") as usize,
         frame_max: frame_max as usize,
         members: BTreeMap::new(),
+        dynamic: settings.text_opt("dynamicConfigFile").is_some(),
         quorum_listen_on_all_ips: settings.bool("quorumListenOnAllIPs"),
         address_probe: settings
             .bool("multiAddress.reachabilityCheckEnabled")

@@ -104,8 +104,6 @@ fn what_would_silently_be_less_safe_is_refused() {
     for line in [
         "secureClientPort=2281",
         "sslQuorum=true",
-        "reconfigEnabled=true",
-        "dynamicConfigFile=/x",
         "quorum.auth.enableSasl=true",
         "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
         "audit.enable=true",
@@ -251,4 +249,43 @@ fn words_make_a_standalone_server_without_a_limit_of_connections() {
     assert_eq!((config.core.tick_ms, config.client_cnxns_max), (500, 0));
     let message = Config::from_arguments("x", "/d", &[], "").unwrap_err().to_string();
     assert_eq!(message, "arguments: clientPort: `x` is not a whole number from 0 to 65535");
+}
+
+#[test]
+fn members_may_stand_in_a_file_of_their_own() {
+    let home = Home::new("2");
+    let write = |name: &str, text: &str| std::fs::write(home.0.path().join(name), text).unwrap();
+    let rest = "dataDir=@\ninitLimit=5\nsyncLimit=2\nreconfigEnabled=true\n";
+    let pointing = format!("{rest}dynamicConfigFile=@/zoo.cfg.dynamic.1000000ff\n");
+    let lines = "server.1=a:1:2;3\nserver.2=b:1:2;4";
+    write("zoo.cfg.dynamic.1000000ff", lines);
+    let config = home.load(&pointing, "").unwrap();
+    assert_eq!(config.client, Some(HostPort::new("0.0.0.0", 4)));
+    assert!(config.core.reconfig.enabled && config.core.reconfig.proposed.is_none());
+    assert_eq!(config.core.ensemble.unwrap().version, 0x1_0000_00ff);
+
+    write("zoo.cfg.dynamic.next", "server.1=a:1:2;3\nversion=200000001");
+    let config = home.load(&pointing, "").unwrap();
+    assert_eq!(config.core.reconfig.proposed.unwrap().version, 0x2_0000_0001);
+    write("zoo.cfg.dynamic.next", "server.1=a:1");
+    let message = home.load(&pointing, "").unwrap_err();
+    assert!(message.contains("zoo.cfg.dynamic.next: `a:1` does not have the form"), "{message}");
+    std::fs::remove_file(home.0.path().join("zoo.cfg.dynamic.next")).unwrap();
+
+    let message = home.load(&format!("{pointing}server.3=c:1:2\n"), "").unwrap_err();
+    assert_eq!(message, "zoo.cfg:6: server.3: parameter: server.3 must be in a separate dynamic config file");
+    write("zoo.cfg.dynamic.1000000ff", "server.1=a:1:2\nversion=7");
+    let message = home.load(&pointing, "").unwrap_err();
+    assert!(
+        message.starts_with("zoo.cfg.dynamic.1000000ff:2: version: dynamic file shouldn't have"),
+        "{message}"
+    );
+    write("zoo.cfg.dynamic.1000000ff", "tickTime=7");
+    let message = home.load(&pointing, "").unwrap_err();
+    assert!(message.contains("1: tickTime: Unrecognised parameter: tickTime"), "{message}");
+    let message = home.load(&format!("{rest}dynamicConfigFile=/no/such\n"), "").unwrap_err();
+    assert!(message.starts_with("zoo.cfg:5: dynamicConfigFile: cannot read /no/such"), "{message}");
+    let named = format!("{rest}dynamicConfigFile=@/zoo.cfg.dynamic\n");
+    write("zoo.cfg.dynamic", lines);
+    assert_eq!(home.load(&named, "").unwrap().core.ensemble.unwrap().version, 0);
 }

@@ -9,7 +9,7 @@ mod link;
 use crate::net::endpoint::Endpoint;
 use crate::net::listen;
 use crate::net::route::Routes;
-use crate::server::inbox::Inbox;
+use crate::server::inbox::{Inbox, Input};
 use link::Link;
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 use wire::jute::Record;
@@ -29,6 +29,8 @@ const REDIAL_FIRST: Duration = Duration::from_millis(500);
 const REDIAL_LAST: Duration = Duration::from_secs(30);
 /// Hellos that are being read at a time; further connections wait in the listener's queue.
 const HELLOS_MAX: usize = 128;
+/// Of a process whose election port cannot be opened, as Java's servers end.
+const EXIT_ELECTION_PORT: i32 = 14;
 
 /// What the election port needs to know.
 #[derive(Debug, Clone)]
@@ -67,6 +69,10 @@ enum Order {
     /// A dialled connection is open and introduced; `None`: it came to nothing, or was hung up as the rules want.
     Dialled(Sid, Option<TcpStream>, DialEnd),
     LinkEnded(Sid, u64),
+    /// The members' addresses from now on, our own among them where we are one.
+    Members(BTreeMap<Sid, Vec<Endpoint>>),
+    /// Our own addresses have moved, and this is where we listen now.
+    Listening(Vec<TcpListener>, Vec<Endpoint>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +100,7 @@ impl ElectionNet {
             peers: BTreeMap::new(),
             observers: 0,
             links: 0,
+            listening: Vec::new(),
             tasks: JoinSet::new(),
         };
         let board = tokio::spawn(board.run(listeners, late, orders));
@@ -103,6 +110,11 @@ impl ElectionNet {
     /// Closes the port and every connection. Not for the runtime's own threads.
     pub fn close(self) {
         listen::end(&self.board);
+    }
+
+    /// The members are other ones from now on. Votes to newcomers are sent to their addresses, and our own port moves.
+    pub fn follow(&self, members: BTreeMap<Sid, Vec<Endpoint>>) {
+        let _ = self.votes.send(Order::Members(members));
     }
 
     /// Queues a vote; it replaces one to the same server that has not left yet.
@@ -137,6 +149,8 @@ struct Board {
     /// Observers without an id get -1, -2, ...
     observers: i64,
     links: u64,
+    /// What accepts on our addresses.
+    listening: Vec<AbortHandle>,
     /// Dials, hellos, readers and writers: they end with this task.
     tasks: JoinSet<()>,
 }
@@ -148,20 +162,7 @@ impl Board {
         late: Vec<Endpoint>,
         mut orders: UnboundedReceiver<Order>,
     ) {
-        let within = self.settings.hello_within;
-        for listener in listeners {
-            self.tasks.spawn(accept(listener, self.me.clone(), within));
-        }
-        for at in late {
-            let (me, on_all, tries) =
-                (self.me.clone(), self.settings.listen_on_all, self.settings.bind_tries);
-            self.tasks.spawn(async move {
-                match listen::with_retries(&at, on_all, tries).await {
-                    Ok(listener) => accept(listener, me, within).await,
-                    Err(error) => warn!("Votes come by our other addresses only: {error}"),
-                }
-            });
-        }
+        self.listen(listeners, late);
         loop {
             let redial = self.peers.values().filter_map(|peer| peer.redial.map(|(_, at)| at)).min();
             tokio::select! {
@@ -180,6 +181,8 @@ impl Board {
             Order::Vote(to, vote) => self.vote(to, vote),
             Order::Accepted(hello, stream) => self.accepted(hello, stream),
             Order::Dialled(sid, stream, end) => self.dialled(sid, stream, end),
+            Order::Members(members) => self.follow(members),
+            Order::Listening(listeners, late) => self.listen(listeners, late),
             Order::LinkEnded(sid, number) => {
                 let peer = self.peers.entry(sid).or_default();
                 if peer.link.as_ref().is_some_and(|link| link.number == number) {
@@ -193,6 +196,63 @@ impl Board {
                 }
             }
         }
+    }
+
+    fn listen(&mut self, listeners: Vec<TcpListener>, late: Vec<Endpoint>) {
+        let within = self.settings.hello_within;
+        for listener in listeners {
+            self.listening.push(self.tasks.spawn(accept(listener, self.me.clone(), within)));
+        }
+        for at in late {
+            let (me, on_all, tries) =
+                (self.me.clone(), self.settings.listen_on_all, self.settings.bind_tries);
+            self.listening.push(self.tasks.spawn(async move {
+                match listen::with_retries(&at, on_all, tries).await {
+                    Ok(listener) => accept(listener, me, within).await,
+                    Err(error) => warn!("Votes come by our other addresses only: {error}"),
+                }
+            }));
+        }
+    }
+
+    fn follow(&mut self, members: BTreeMap<Sid, Vec<Endpoint>>) {
+        let before = std::mem::replace(&mut self.settings.members, members);
+        for (sid, peer) in &mut self.peers {
+            let at = self.settings.members.get(sid);
+            if at.is_some() && at != before.get(sid) {
+                // It may have moved: whatever was tried in vain is tried anew, at once.
+                peer.told.clear();
+                peer.redial = peer.redial.map(|_| (REDIAL_FIRST, Instant::now()));
+            }
+        }
+        let own = self.settings.members.get(&self.settings.myid);
+        if let Some(own) = own.filter(|own| Some(*own) != before.get(&self.settings.myid)).cloned() {
+            self.hello = hello::encode(self.settings.myid, &own, self.settings.multi_address);
+            self.move_to(own);
+        }
+    }
+
+    /// The old port closes first: the new one may be the same on another address.
+    fn move_to(&mut self, own: Vec<Endpoint>) {
+        self.listening.drain(..).for_each(|task| task.abort());
+        let (me, inbox, settings) = (self.me.clone(), self.inbox.clone(), self.settings.clone());
+        self.tasks.spawn(async move {
+            match bind(listen::distinct(own, settings.listen_on_all), &settings).await {
+                Ok((listeners, late)) => {
+                    let bound = listeners.iter().flat_map(TcpListener::local_addr);
+                    bound.for_each(|at| info!("My election bind port is now: {at}"));
+                    if let Some(me) = me.upgrade() {
+                        let _ = me.send(Order::Listening(listeners, late));
+                    }
+                }
+                Err(error) => {
+                    inbox.send(Input::Broken {
+                        code: EXIT_ELECTION_PORT,
+                        why: format!("election port: {error}"),
+                    });
+                }
+            }
+        });
     }
 
     fn vote(&mut self, to: Sid, vote: Notification) {

@@ -83,6 +83,15 @@ impl Drop for ClientPort {
 }
 
 impl ClientPort {
+    /// Moves to another address; connections stay. Not for the runtime's own threads.
+    pub fn rebind(&mut self, at: Endpoint) -> Result<(), (String, io::Error)> {
+        listen::end(&self.task);
+        let (listener, bound) = open(&at, self.shared.settings.backlog)?;
+        self.bound = bound;
+        self.task = tokio::spawn(accept(listener, self.shared.clone()));
+        Ok(())
+    }
+
     /// Closes the port. Not for the runtime's own threads.
     pub fn close(self) {
         listen::end(&self.task);
@@ -91,12 +100,7 @@ impl ClientPort {
     /// Binds and accepts; `Ok(None)`: no port is configured. Must be called on the runtime.
     pub fn bind(settings: Settings, inbox: Inbox) -> Result<Option<ClientPort>, (String, io::Error)> {
         let Some(at) = settings.listen.clone() else { return Ok(None) };
-        let failed = |error| (at.to_string(), error);
-        info!("binding to port {at}");
-        let address = at.resolve_blocking().map_err(failed)?.into_iter().next();
-        let address = address.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        let listener = listen::bind(address, settings.backlog).map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
+        let (listener, bound) = open(&at, settings.backlog)?;
         let shared = Arc::new(Shared {
             settings,
             inbox,
@@ -109,6 +113,16 @@ impl ClientPort {
         let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Some(ClientPort { bound, shared, task }))
     }
+}
+
+fn open(at: &Endpoint, backlog: i32) -> Result<(TcpListener, SocketAddr), (String, io::Error)> {
+    let failed = |error| (at.to_string(), error);
+    info!("binding to port {at}");
+    let address = at.resolve_blocking().map_err(failed)?.into_iter().next();
+    let address = address.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    let listener = listen::bind(address, backlog).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
 /// One place among the connections, given back when dropped.

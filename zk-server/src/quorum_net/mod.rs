@@ -106,6 +106,17 @@ impl QuorumNet {
         }
     }
 
+    /// The members are other ones from now on. Connections stay; the port moves to where our own line says.
+    pub fn follow(&mut self, settings: Settings) {
+        let settings = Settings { routes: self.settings.routes.clone(), ..settings };
+        let moved = settings.members.get(&settings.myid) != self.settings.members.get(&settings.myid);
+        self.settings = Arc::new(settings);
+        if moved && self.listening.is_some() {
+            self.listen(false);
+            self.listen(true);
+        }
+    }
+
     /// One attempt, answered by [`Input::LinkOpened`] or [`Event::DialFailed`].
     pub fn dial(&self, leader: Sid) {
         let attachment = self.attachment();

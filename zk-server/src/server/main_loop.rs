@@ -4,6 +4,8 @@
 
 mod background;
 
+mod members;
+
 use super::Exit;
 use super::clients::Clients;
 use super::inbox::{Inbox, Input};
@@ -31,7 +33,7 @@ use tracing::{debug, error, info, warn};
 use wire::jute::Record;
 use wire::zk::Zxid;
 use zk_core::peer::{Mode, Recovered};
-use zk_core::{Effect, Event, LinkId, LogLevel, Now, Peer};
+use zk_core::{Effect, Ensemble, Event, LinkId, LogLevel, Now, Peer};
 
 /// Inputs of one turn, and its longest duration until what was decided leaves.
 const TURN_INPUTS: usize = 4096;
@@ -106,6 +108,8 @@ struct Loop {
     clients: Clients,
     election: Option<ElectionNet>,
     quorum: Option<QuorumNet>,
+    /// The members that are on their way.
+    proposed: Option<Box<Ensemble>>,
     links: BTreeMap<LinkId, OutLink>,
     dirty_links: Vec<LinkId>,
     journal: Journal,
@@ -137,6 +141,7 @@ impl Loop {
             streams: Streams::default(),
             sealing: None,
             effects: Vec::new(),
+            proposed: config.core.reconfig.proposed.clone().map(Box::new),
             next_purge: config.disk.purge_interval.map(|_| Instant::now()),
             exit: None,
             config,
@@ -307,6 +312,8 @@ impl Loop {
             Effect::SaveSnapshot => self.save_snapshot(),
             Effect::StoreAcceptedEpoch { epoch } => self.disk.store_accepted_epoch(epoch)?,
             Effect::StoreCurrentEpoch { epoch } => self.disk.store_current_epoch(epoch)?,
+            Effect::StoreProposedMembers { members } => self.store_proposed(members),
+            Effect::ActivateMembers { members } => self.activate(*members),
             Effect::Log { level, line } => match level {
                 LogLevel::Debug => debug!("{line}"),
                 LogLevel::Info => info!("{line}"),

@@ -13,6 +13,7 @@ mod streams;
 use crate::config::{Config, HostPort};
 use crate::disk::{Disk, DiskError};
 use crate::election_net::{self, ElectionNet};
+use crate::members_file::MembersFile;
 use crate::net::client_port::{self, ClientPort};
 use crate::net::endpoint::Endpoint;
 use crate::net::route::Routes;
@@ -48,6 +49,8 @@ pub enum StartError {
     ClientPort { at: String, source: std::io::Error },
     #[error("election port: {source}")]
     ElectionPort { source: std::io::Error },
+    #[error("{0}")]
+    Members(String),
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
@@ -84,6 +87,10 @@ impl Server {
         };
         let (disk, recovered) =
             opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        if config.core.reconfig.enabled && !config.is_standalone() && !config.dynamic {
+            let file = MembersFile::new(&config.file, config.core.myid);
+            file.back_up().map_err(|error| StartError::Members(error.to_string()))?;
+        }
         let (inbox, inputs) = Inbox::new();
         let clients = ClientPort::bind(client_port::Settings::from(&*config), inbox.clone())
             .map_err(|(at, source)| StartError::ClientPort { at, source })?;

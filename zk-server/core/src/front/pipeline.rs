@@ -1,7 +1,7 @@
 //! The order of one connection's requests: what is served at once, what goes up, and what waits behind it.
 
 use super::handshake::create_session;
-use super::reply::{put_path, put_written};
+use super::reply::{put_buffer, put_path, put_stat, put_written};
 use super::{Front, Request, Service, Upcall, read};
 use crate::auth;
 use crate::database::{Database, Outcome};
@@ -374,6 +374,12 @@ impl Front {
                 TxnRecord::Error { err } => {
                     let err = refusal.unwrap_or(err);
                     self.replies.reply(txn.header.cxid, db.last_zxid(), err, |_| {})
+                }
+                TxnRecord::Reconfig(ref members) => {
+                    self.replies.reply(txn.header.cxid, db.last_zxid(), outcome.err, |to| {
+                        put_buffer(to, members.data.as_deref());
+                        put_stat(to, &outcome.stat);
+                    })
                 }
                 _ => {
                     // A multi that failed says so in its parts only.

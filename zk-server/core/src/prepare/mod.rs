@@ -3,13 +3,15 @@
 mod create;
 mod multi;
 mod pending;
+mod reconfig;
 
 pub use crate::session::SessionTracker;
 pub(crate) use multi::makes_ephemeral;
+pub use reconfig::View;
 
 use crate::acl;
 use crate::auth::AuthRules;
-use crate::config::CoreConfig;
+use crate::config::{CoreConfig, Reconfig};
 use crate::database::Database;
 use crate::event::Now;
 use crate::front::Request;
@@ -31,7 +33,18 @@ pub struct Prepare {
     extended_types: bool,
     enforce_quota: bool,
     digest: bool,
+    reconfig: Reconfig,
+    multi_address: bool,
     pending: Pending,
+}
+
+/// What counts for a request beside what it says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Context<'a> {
+    /// The session that asks is known to this server only.
+    pub local: bool,
+    /// Of the ensemble; `None` for a server of its own.
+    pub view: Option<View<'a>>,
 }
 
 /// One request on its way to becoming a transaction.
@@ -44,6 +57,7 @@ struct Step<'a> {
     now: Now,
     db: &'a Database,
     sessions: &'a mut SessionTracker,
+    view: Option<View<'a>>,
 }
 
 impl Prepare {
@@ -53,23 +67,25 @@ impl Prepare {
             extended_types: config.extended_types,
             enforce_quota: config.enforce_quota,
             digest: config.digest,
+            reconfig: config.reconfig.clone(),
+            multi_address: config.multi_address,
             pending: Pending::default(),
         }
     }
 
-    /// Always a transaction: a request that is refused becomes an error transaction. `local`: the session that asks is
-    /// known to this server only.
+    /// Always a transaction: a request that is refused becomes an error transaction.
     pub fn prepare(
         &mut self,
         request: &Request,
-        local: bool,
+        context: Context,
         zxid: Zxid,
         now: Now,
         db: &Database,
         sessions: &mut SessionTracker,
     ) -> Txn {
         self.pending.begin(db);
-        let mut step = Step { prepare: self, request, local, zxid, now, db, sessions };
+        let Context { local, view } = context;
+        let mut step = Step { prepare: self, request, local, zxid, now, db, sessions, view };
         let record = step.record().unwrap_or_else(|err| TxnRecord::Error { err });
         let kind = record.kind();
         let header = TxnHeader { session: request.session, cxid: request.cxid, zxid, time: now.wall, kind };
@@ -103,7 +119,7 @@ impl Step<'_> {
             op::SET_DATA => self.body().and_then(|request| self.set_data(request)),
             op::SET_ACL => self.body().and_then(|request| self.set_acl(request)),
             op::MULTI => self.multi(),
-            op::RECONFIG => self.body::<ReconfigRequest>().and(Err(err::RECONFIG_DISABLED)),
+            op::RECONFIG => self.body::<ReconfigRequest>().and_then(|request| self.reconfig(request)),
             _ => Err(err::UNIMPLEMENTED),
         }
     }

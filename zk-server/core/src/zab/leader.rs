@@ -10,6 +10,7 @@
 //!                             <- UPTODATE
 //! ```
 
+use super::learner::proposed_members;
 use super::links::{Link, Links, Stage};
 use super::pipeline::Pipeline;
 use super::{Over, Server, log, sync};
@@ -38,7 +39,6 @@ enum Phase {
 #[derive(Debug)]
 pub struct Leader {
     me: Sid,
-    ensemble: Ensemble,
     phase: Phase,
     /// When the phase must be over; of no meaning in the last one.
     phase_until: u64,
@@ -53,6 +53,9 @@ pub struct Leader {
     links: Links,
     /// The id of the next learner that does not say its own.
     nameless: Sid,
+    /// The members have changed so that another server leads: nothing is committed here any more, and the role ends
+    /// when those that are to follow the other one have left.
+    handed_over: bool,
     tick_at: u64,
     /// Pings go out twice per tick, the quorum is checked once.
     half_tick: bool,
@@ -60,12 +63,10 @@ pub struct Leader {
 
 impl Leader {
     pub fn new(server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Leader {
-        let ensemble = server.config.ensemble.clone().expect("a leader needs an ensemble");
         let me = server.config.myid;
         out.push(Effect::RollLog);
         Leader {
             me,
-            ensemble,
             phase: Phase::Discovery,
             phase_until: now.mono + server.init_ms(),
             epoch: server.accepted_epoch + 1,
@@ -76,6 +77,7 @@ impl Leader {
             synced: BTreeSet::new(),
             links: Links::new(),
             nameless: -1,
+            handed_over: false,
             tick_at: now.mono + server.config.tick_ms / 2,
             half_tick: true,
         }
@@ -120,8 +122,19 @@ impl Leader {
         self.links.insert(link, Link::new(now));
     }
 
-    pub fn on_closed(&mut self, link: LinkId) {
+    pub fn on_closed(&mut self, link: LinkId, server: &Server) -> Result<(), Over> {
         self.links.remove(&link);
+        let in_sync = self.in_sync();
+        match self.handed_over && !server.members().is_quorum(in_sync.iter().copied()) {
+            true => Err(Over("Those that follow the next leader have left".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// This server, and the followers that keep up.
+    fn in_sync(&self) -> BTreeSet<Sid> {
+        let follows = |link: &&Link| link.stage >= Stage::Synced && !link.observer;
+        self.links.values().filter(follows).map(|link| link.sid).chain([self.me]).collect()
     }
 
     pub fn on_packet(
@@ -135,9 +148,9 @@ impl Leader {
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         link.heard_at = now.mono;
         let taken = match link.stage {
-            Stage::Hello => self.on_hello(id, packet, out),
+            Stage::Hello => self.on_hello(id, packet, server, out),
             Stage::AckEpoch => self.on_ack_epoch(id, packet, server, now, out),
-            Stage::Syncing => self.on_newleader_ack(id, packet, out),
+            Stage::Syncing => self.on_newleader_ack(id, packet, server, out),
             Stage::Synced | Stage::Active => return self.on_steady(id, packet, server, now, out),
             Stage::Epoch | Stage::Acked { .. } | Stage::Streaming => Err("it spoke out of turn".into()),
         };
@@ -163,7 +176,13 @@ impl Leader {
         }
     }
 
-    fn on_hello(&mut self, id: LinkId, packet: QuorumPacket, out: &mut Vec<Effect>) -> Result<(), String> {
+    fn on_hello(
+        &mut self,
+        id: LinkId,
+        packet: QuorumPacket,
+        server: &Server,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), String> {
         let observer = match packet.kind {
             packet::FOLLOWER_INFO => false,
             packet::OBSERVER_INFO => true,
@@ -175,7 +194,7 @@ impl Leader {
         if info.protocol < PROTOCOL {
             return Err(format!("it speaks protocol 0x{:x}, from before 3.4", info.protocol));
         }
-        if info.config_version > self.ensemble.version {
+        if info.config_version > server.members().committed().version {
             return Err("Follower is ahead of the leader (has a later activated configuration)".into());
         }
         // A learner has one connection: whatever an earlier one acknowledged may have been cut off since.
@@ -187,12 +206,13 @@ impl Leader {
             .collect();
         earlier.into_iter().for_each(|at| self.drop_link(at, "it has connected anew", out));
         let accepted = epoch_of(packet.zxid);
+        let votes = server.members().committed().is_voter(info.sid);
         if matches!(self.phase, Phase::Discovery) {
             self.epoch = self.epoch.max(accepted + 1);
-            if self.ensemble.is_voter(info.sid) {
+            if votes {
                 self.connected.insert(info.sid);
             }
-        } else if self.established().is_some() && accepted > self.epoch && self.ensemble.is_voter(info.sid) {
+        } else if self.established().is_some() && accepted > self.epoch && votes {
             self.outrun = self.outrun.max(Some(accepted));
         }
         let link = self.links.get_mut(&id).expect("its packet is being handled");
@@ -242,7 +262,7 @@ impl Leader {
                     self.summary.0, self.summary.1
                 ));
             }
-            if packet.zxid != -1 && self.ensemble.is_voter(link.sid) {
+            if packet.zxid != -1 && server.members().committed().is_voter(link.sid) {
                 self.promised.insert(link.sid);
             }
         }
@@ -263,13 +283,20 @@ impl Leader {
         packets.into_iter().for_each(&mut send);
         (link.stage, link.heard_at) = (Stage::Streaming, now.mono);
         let streams = stream.is_some();
+        link.streamed = streams;
         out.extend(stream.map(|stream| Effect::SendSnapshot { link: id, stream }));
-        if !link.observer {
+        let observer = link.observer;
+        // Behind NEWLEADER nobody takes members that are only proposed for more than that.
+        let last = !streams && self.established().is_some() && server.members().proposed().is_some();
+        if last {
+            self.on_snapshot_sent(id, server, now, out);
+        }
+        if !observer {
             let proposals = server.history.pending().iter().map(proposal);
             out.extend(proposals.map(|packet| Effect::SendPacket { link: id, packet }));
         }
-        if !streams {
-            self.on_snapshot_sent(id, now, out);
+        if !streams && !last {
+            self.on_snapshot_sent(id, server, now, out);
         }
     }
 
@@ -282,12 +309,19 @@ impl Leader {
 
     /// Whatever a snapshot may show of what came after its beginning has been sent as commits by now, so that NEWLEADER
     /// is behind all of them: the learner is whole when it gets there.
-    pub fn on_snapshot_sent(&mut self, id: LinkId, now: Now, out: &mut Vec<Effect>) {
+    ///
+    /// It names the members: before this leader serves, those that it found begun, and completes. Later a change is a
+    /// proposal, and is named only to one that got a snapshot and the proposal behind that: Java's would forget it.
+    pub fn on_snapshot_sent(&mut self, id: LinkId, server: &Server, now: Now, out: &mut Vec<Effect>) {
+        let serves = self.established().is_some();
         let Some(link) = self.links.get_mut(&id).filter(|link| link.stage == Stage::Streaming) else {
             return;
         };
+        let proposed = link.streamed && !link.observer;
         (link.stage, link.heard_at) = (Stage::Syncing, now.mono);
-        let text = self.ensemble.text.clone().into_bytes();
+        let members = server.members();
+        let named = if serves && !proposed { members.committed() } else { members.last_seen() };
+        let text = named.text.clone().into_bytes();
         let packet = QuorumPacket::new(packet::NEW_LEADER, zxid(self.epoch, 0), Some(text));
         out.push(Effect::SendPacket { link: id, packet });
     }
@@ -296,6 +330,7 @@ impl Leader {
         &mut self,
         id: LinkId,
         packet: QuorumPacket,
+        server: &Server,
         out: &mut Vec<Effect>,
     ) -> Result<(), String> {
         if packet.kind != packet::ACK {
@@ -311,7 +346,7 @@ impl Leader {
                 packet.zxid
             );
             log(out, LogLevel::Error, line);
-        } else if self.ensemble.is_voter(link.sid) {
+        } else if server.members().is_voter(link.sid) {
             self.synced.insert(link.sid);
         }
         Ok(())
@@ -319,15 +354,16 @@ impl Leader {
 
     /// Goes on as far as quorums allow.
     fn advance(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
-        if matches!(self.phase, Phase::Discovery) && self.is_quorum(&self.connected) {
+        if matches!(self.phase, Phase::Discovery) && is_quorum(&self.connected, server) {
             self.enter(Phase::Promise, server, now);
             server.store_accepted_epoch(self.epoch, out);
+            self.number_members(server, out);
             self.promised.insert(self.me);
         }
         // Who has the epoch vouches for its beginning, so this server's own history must be safe before it says so:
         // with a part of it lost, it would still win against those who have all of it, from the epoch before.
         let safe = server.history.is_durable();
-        if matches!(self.phase, Phase::Promise) && safe && self.is_quorum(&self.promised) {
+        if matches!(self.phase, Phase::Promise) && safe && is_quorum(&self.promised, server) {
             self.enter(Phase::Synchronization, server, now);
             server.store_current_epoch(self.epoch, out);
             let ids: Vec<LinkId> = self.links.keys().copied().collect();
@@ -337,7 +373,8 @@ impl Leader {
             if server.history.is_durable() {
                 self.synced.insert(self.me);
             }
-            if self.synced.contains(&self.me) && self.is_quorum(&self.synced) {
+            let synced = || server.members().is_quorum(self.synced.iter().copied());
+            if self.synced.contains(&self.me) && synced() {
                 self.activate(server, now, out);
             }
         }
@@ -345,8 +382,14 @@ impl Leader {
         self.serve_front(server, now, out)
     }
 
-    fn is_quorum(&self, sids: &BTreeSet<Sid>) -> bool {
-        self.ensemble.is_quorum(sids.iter().copied())
+    /// Members that came from files alone have no version. They get this term's, so that they count for more than the
+    /// file of a server that is only about to join.
+    fn number_members(&self, server: &mut Server, out: &mut Vec<Effect>) {
+        let members = server.members();
+        if members.last_seen().version == 0 {
+            let Ensemble { members, quorums, .. } = members.committed().clone();
+            server.propose_members(Ensemble::new(members, quorums, zxid(self.epoch, 0)), out);
+        }
     }
 
     fn enter(&mut self, phase: Phase, server: &Server, now: Now) {
@@ -383,11 +426,37 @@ impl Leader {
             sids.join(", ")
         );
         log(out, LogLevel::Info, line);
+        self.complete_members(server, now, out);
         server.publish_config(now);
         server.history.db.set_last_zxid(start);
         self.phase = Phase::Broadcast(Box::new(Pipeline::new(server, start, now)));
         server.front.serve(true, now, out);
         self.tick_at = now.mono + server.config.tick_ms / 2;
+    }
+
+    /// What was begun before this term counts from its beginning.
+    fn complete_members(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
+        let Some(members) = server.members().proposed().cloned() else { return };
+        let acked: Vec<(Sid, Zxid)> = self.synced.iter().map(|sid| (*sid, 0)).collect();
+        let leader = next_leader(self.me, server.members().committed(), &members, &acked);
+        self.change_members(members, leader, server, now, out);
+    }
+
+    fn change_members(
+        &mut self,
+        members: Ensemble,
+        leader: Sid,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        server.activate_members(members, self.me, Some(leader), now, out);
+        // An observer's or stranger's place needs another leader; with one, this server goes when it is not needed.
+        self.handed_over = leader != self.me;
+        if self.handed_over {
+            let line = format!("Committing a reconfiguration: server {leader} leads from here on");
+            log(out, LogLevel::Info, line);
+        }
     }
 
     fn on_steady(
@@ -470,8 +539,12 @@ impl Leader {
         now: Now,
         out: &mut Vec<Effect>,
     ) -> Result<(), Over> {
+        let synced = if request.op == op::RECONFIG { self.in_sync() } else { BTreeSet::new() };
         let Phase::Broadcast(pipeline) = &mut self.phase else { return Ok(()) };
-        let txn = pipeline.order(request, server, now)?;
+        let txn = pipeline.order(request, server, &synced, now)?;
+        if let Some(Ok(members)) = proposed_members(&txn) {
+            server.propose_members(members, out);
+        }
         for (id, link) in self.links.iter_mut().filter(|(_, link)| link.is_forwarded() && !link.observer) {
             link.note_sent(txn.zxid(), now);
             out.push(Effect::SendPacket { link: *id, packet: proposal(&txn) });
@@ -482,10 +555,21 @@ impl Leader {
 
     /// Commits what a quorum has on stable storage, oldest first.
     fn commit(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
-        let target = self.logged_by_quorum(server);
+        let mut target = self.logged_by_quorum(server);
         while let Some(txn) = server.history.pending().front().filter(|txn| txn.zxid() <= target) {
-            let commit = QuorumPacket::new(packet::COMMIT, txn.zxid(), None);
-            let inform = QuorumPacket::new(packet::INFORM, txn.zxid(), Some(txn.bytes.clone()));
+            if self.handed_over {
+                return;
+            }
+            let mut commit = QuorumPacket::new(packet::COMMIT, txn.zxid(), None);
+            let mut inform = QuorumPacket::new(packet::INFORM, txn.zxid(), Some(txn.bytes.clone()));
+            if let Some(Ok(members)) = proposed_members(txn) {
+                let leader = self.next_leader(txn.zxid(), &members, server);
+                commit = QuorumPacket::new(packet::COMMIT_AND_ACTIVATE, txn.zxid(), Some(leader.encode()));
+                let data = [&leader.to_be_bytes()[..], &txn.bytes[..]].concat().into();
+                inform = QuorumPacket::new(packet::INFORM_AND_ACTIVATE, txn.zxid(), Some(data));
+                self.change_members(members, leader, server, now, out);
+                target = self.logged_by_quorum(server);
+            }
             for (id, link) in self.links.iter().filter(|(_, link)| link.is_forwarded()) {
                 let packet = if link.observer { inform.clone() } else { commit.clone() };
                 out.push(Effect::SendPacket { link: *id, packet });
@@ -499,10 +583,17 @@ impl Leader {
 
     /// The last zxid that a quorum has logged. Logs are in order: having one is having all before.
     fn logged_by_quorum(&self, server: &Server) -> Zxid {
-        self.ensemble.reached(|sid| {
+        server.members().reached(|sid| {
             let acked = || self.links.values().filter(|link| link.sid == sid).map(|link| link.acked).max();
             if sid == self.me { server.history.durable() } else { acked().unwrap_or(0) }
         })
+    }
+
+    /// Of the next members, by what they have logged: `zxid`, the change itself, at least.
+    fn next_leader(&self, zxid: Zxid, members: &Ensemble, server: &Server) -> Sid {
+        let acked =
+            self.links.values().map(|link| (link.sid, link.acked)).filter(|(_, acked)| *acked >= zxid);
+        next_leader(self.me, server.members().committed(), members, &acked.collect::<Vec<_>>())
     }
 
     pub fn on_durable(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
@@ -592,7 +683,7 @@ impl Leader {
         let heard = |link: &&Link| now.mono <= link.heard_at + grace(link);
         let mut sids: BTreeSet<Sid> = self.links.values().filter(heard).map(|link| link.sid).collect();
         sids.insert(self.me);
-        if self.half_tick && !self.is_quorum(&sids) {
+        if self.half_tick && !server.members().is_quorum(sids.iter().copied()) {
             let sids: Vec<String> = sids.iter().map(Sid::to_string).collect();
             let why =
                 format!("Not sufficient followers synced, only synced with sids: [ [{}] ]", sids.join(", "));
@@ -606,6 +697,22 @@ impl Leader {
         out.extend(self.links.keys().map(|link| Effect::CloseLink { link: *link }));
         self.links.clear();
     }
+}
+
+/// Epochs are agreed on among those that count already.
+fn is_quorum(sids: &BTreeSet<Sid>, server: &Server) -> bool {
+    server.members().committed().is_quorum(sids.iter().copied())
+}
+
+/// Who leads the next members: `me`, who leads now, if it votes among them and stays where it is; otherwise the one that
+/// has logged most.
+fn next_leader(me: Sid, now: &Ensemble, next: &Ensemble, acked: &[(Sid, Zxid)]) -> Sid {
+    let at = |ensemble: &Ensemble| ensemble.members.get(&me).map(|member| member.quorum.clone());
+    if next.is_voter(me) && at(now) == at(next) {
+        return me;
+    }
+    let candidates = acked.iter().filter(|(sid, _)| *sid != me && next.may_lead(*sid));
+    candidates.max_by_key(|(sid, acked)| (*acked, std::cmp::Reverse(*sid))).map_or(me, |(sid, _)| *sid)
 }
 
 fn proposal(txn: &Txn) -> QuorumPacket {

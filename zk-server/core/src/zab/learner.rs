@@ -5,13 +5,15 @@
 
 use super::history::History;
 use super::{Over, Server, log};
+use crate::config::Ensemble;
 use crate::event::{Effect, LinkId, LogLevel, Now};
 use crate::front::{Request, Upcall};
+use crate::membership::observes;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use wire::jute::Record;
 use wire::zk::quorum::{LearnerInfo, PROTOCOL, QuorumPacket, SessionTouch, SessionVerdict, packet};
-use wire::zk::txn::Txn;
+use wire::zk::txn::{Txn, TxnRecord};
 use wire::zk::{Sid, Zxid, epoch_of, op, zxid};
 
 const DIAL_TRIES: u32 = 5;
@@ -60,6 +62,8 @@ pub struct Learner {
     heard_at: u64,
     dial_until: u64,
     epoch: i64,
+    /// The members that NEWLEADER told of: they count once the leader's history does.
+    told: Option<Ensemble>,
     /// The state came as a snapshot: what follows goes into the next one, not into the log.
     snapshot: bool,
     /// The history that the snapshot has replaced, until the snapshot is saved.
@@ -81,12 +85,13 @@ impl Learner {
         Learner {
             me,
             leader,
-            observer: server.config.ensemble.as_ref().is_some_and(|ensemble| !ensemble.is_voter(me)),
+            observer: observes(server.members().committed(), me),
             stage: Stage::Dialing { tries: 1, again_at: None },
             link: None,
             heard_at: now.mono,
             dial_until: now.mono + server.init_ms(),
             epoch: 0,
+            told: None,
             snapshot: false,
             replaced: None,
             unlogged: VecDeque::new(),
@@ -175,7 +180,7 @@ impl Learner {
         self.link = Some(link);
         self.stage = Stage::Registering;
         self.heard_at = now.mono;
-        let config_version = server.config.ensemble.as_ref().map_or(0, |ensemble| ensemble.version);
+        let config_version = server.members().committed().version;
         let info = LearnerInfo { sid: self.me, protocol: PROTOCOL, config_version };
         let kind = if self.observer { packet::OBSERVER_INFO } else { packet::FOLLOWER_INFO };
         self.send(QuorumPacket::new(kind, zxid(server.accepted_epoch, 0), Some(info.encode())), out);
@@ -228,7 +233,7 @@ impl Learner {
                 self.held.push_back(packet);
                 Ok(())
             }
-            Stage::Syncing => self.on_sync(packet, server, out),
+            Stage::Syncing => self.on_sync(packet, server, now, out),
             Stage::Synced => self.on_synced(packet, server, now, out),
             Stage::Active => self.on_active(packet, server, now, out),
         }
@@ -341,22 +346,36 @@ impl Learner {
         &mut self,
         packet: QuorumPacket,
         server: &mut Server,
+        now: Now,
         out: &mut Vec<Effect>,
     ) -> Result<(), Over> {
         match packet.kind {
-            packet::PROPOSAL => self.unlogged.push_back(decode(packet)?),
+            packet::PROPOSAL => {
+                let txn = decode(packet)?;
+                note_proposed_members(&txn, server, out);
+                self.unlogged.push_back(txn);
+            }
             packet::COMMIT | packet::COMMIT_AND_ACTIVATE => {
                 let next = self.unlogged.pop_front_if(|txn| txn.zxid() == packet.zxid);
                 let txn = next.ok_or_else(|| {
                     Over(format!("Committing 0x{:x}, which is not the next proposal", packet.zxid))
                 })?;
                 self.take_committed(&txn, server, out);
+                if packet.kind == packet::COMMIT_AND_ACTIVATE {
+                    self.activate(&txn, designated(&packet)?, server, now, out)?;
+                }
             }
             packet::INFORM => self.take_committed(&decode(packet)?, server, out),
             packet::INFORM_AND_ACTIVATE => {
-                self.take_committed(&decode(without_leader(packet)?)?, server, out);
+                let leader = designated(&packet)?;
+                let txn = decode(without_leader(packet))?;
+                self.take_committed(&txn, server, out);
+                self.activate(&txn, leader, server, now, out)?;
             }
-            packet::NEW_LEADER => self.on_new_leader(server, out),
+            packet::NEW_LEADER => {
+                self.note_members(packet.data, server, out);
+                self.on_new_leader(server, out);
+            }
             // A ping is not answered here: the next packet has to be the ACK of NEWLEADER.
             _ => {}
         }
@@ -434,6 +453,13 @@ impl Learner {
 
     fn on_up_to_date(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
         log(out, LogLevel::Info, "Learner received UPTODATE message");
+        // One of those is only proposed, whatever a Java leader says of it.
+        let proposed = |told: &Ensemble| self.unlogged.iter().any(|txn| txn.zxid() == told.version);
+        if let Some(told) = self.told.take().filter(|told| !proposed(told))
+            && server.activate_members(told, self.leader, None, now, out)
+        {
+            return Err(changed());
+        }
         self.send(QuorumPacket::new(packet::ACK, zxid(self.epoch, 0), None), out);
         self.stage = Stage::Active;
         server.publish_config(now);
@@ -455,13 +481,21 @@ impl Learner {
             packet::PROPOSAL => self.accept(decode(packet)?, server, out),
             packet::COMMIT => self.on_commit(packet.zxid, server, now, out),
             packet::COMMIT_AND_ACTIVATE => {
-                warn_of_reconfig(out);
+                let leader = designated(&packet)?;
+                let next = server.history.pending().front();
+                let change = next.filter(|txn| txn.zxid() == packet.zxid).cloned();
+                let over = change.map(|txn| self.activate(&txn, leader, server, now, out));
+                // Whoever asked for the change is answered, also where it ends this server's role.
                 self.on_commit(packet.zxid, server, now, out);
+                over.transpose()?;
             }
             packet::INFORM => self.on_inform(decode(packet)?, server, now, out),
             packet::INFORM_AND_ACTIVATE => {
-                warn_of_reconfig(out);
-                self.on_inform(decode(without_leader(packet)?)?, server, now, out);
+                let leader = designated(&packet)?;
+                let txn = decode(without_leader(packet))?;
+                let over = self.activate(&txn, leader, server, now, out);
+                self.on_inform(txn, server, now, out);
+                over?;
             }
             packet::PING => self.pong(packet, server, out),
             packet::SYNC => {
@@ -484,7 +518,37 @@ impl Learner {
         Ok(())
     }
 
+    /// The members that a NEWLEADER names are on their way at least: the leader completes what it finds begun.
+    fn note_members(&mut self, text: Option<Bytes>, server: &mut Server, out: &mut Vec<Effect>) {
+        let Some(text) = text.filter(|text| text.len() > 1) else { return };
+        match read_members(&text) {
+            Ok(members) => {
+                server.propose_members(members.clone(), out);
+                self.told = Some(members);
+            }
+            Err(why) => log(out, LogLevel::Error, format!("NEWLEADER's members cannot be read: {why}")),
+        }
+    }
+
+    /// A change of the members is committed.
+    fn activate(
+        &self,
+        txn: &Txn,
+        leader: Sid,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Over> {
+        let Some(members) = proposed_members(txn) else { return Ok(()) };
+        let members = members.map_err(|why| Over(format!("transaction 0x{:x}: {why}", txn.zxid())))?;
+        match server.activate_members(members, self.leader, Some(leader), now, out) {
+            true => Err(changed()),
+            false => Ok(()),
+        }
+    }
+
     fn accept(&mut self, txn: Txn, server: &mut Server, out: &mut Vec<Effect>) {
+        note_proposed_members(&txn, server, out);
         self.unacked.push_back(txn.zxid());
         server.history.propose(txn, out);
     }
@@ -578,17 +642,47 @@ fn decode(packet: QuorumPacket) -> Result<Txn, Over> {
         .map_err(|error| Over(format!("transaction 0x{zxid:x} cannot be read: {error}")))
 }
 
-/// The `*_AND_ACTIVATE` packets start with the id of the leader of the new membership.
-fn without_leader(packet: QuorumPacket) -> Result<QuorumPacket, Over> {
-    let data: Bytes = packet.data.unwrap_or_default();
-    if data.len() < 8 {
-        return Err(Over(format!("transaction 0x{:x} is cut short", packet.zxid)));
-    }
-    Ok(QuorumPacket { data: Some(data.slice(8..)), ..packet })
+/// The `*_AND_ACTIVATE` packets start with the id of the leader of the new members.
+fn designated(packet: &QuorumPacket) -> Result<Sid, Over> {
+    let id = packet.data.as_deref().and_then(|data| data.first_chunk());
+    let id = id.ok_or_else(|| Over(format!("the packet of 0x{:x} is cut short", packet.zxid)))?;
+    Ok(Sid::from_be_bytes(*id))
 }
 
-fn warn_of_reconfig(out: &mut Vec<Effect>) {
-    log(out, LogLevel::Error, "The ensemble was reconfigured: this server keeps the members of its own file");
+/// Behind [`designated`].
+fn without_leader(packet: QuorumPacket) -> QuorumPacket {
+    let data = packet.data.map(|data| data.slice(data.len().min(8)..));
+    QuorumPacket { data, ..packet }
+}
+
+fn read_members(text: &[u8]) -> Result<Ensemble, String> {
+    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
+    Ensemble::parse(text).map_err(|wrong| wrong.why)
+}
+
+/// `None` for any other transaction.
+pub(super) fn proposed_members(txn: &Txn) -> Option<Result<Ensemble, String>> {
+    let TxnRecord::Reconfig(change) = &txn.record else { return None };
+    Some(read_members(change.data.as_deref().unwrap_or_default()))
+}
+
+/// On stable storage before the transaction is: see [`crate::membership`].
+fn note_proposed_members(txn: &Txn, server: &mut Server, out: &mut Vec<Effect>) {
+    match proposed_members(txn) {
+        Some(Ok(members)) => server.propose_members(members, out),
+        Some(Err(why)) => {
+            log(
+                out,
+                LogLevel::Error,
+                format!("transaction 0x{:x} has unreadable members: {why}", txn.zxid()),
+            );
+        }
+        None => {}
+    }
+}
+
+fn changed() -> Over {
+    Over("changes proposed in reconfig".into())
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub struct Link {
     pub stage: Stage,
     pub sid: Sid,
     pub observer: bool,
+    /// Its bring-up began with a snapshot.
+    pub streamed: bool,
     pub heard_at: u64,
     /// The last proposal that it has on stable storage.
     pub acked: Zxid,
@@ -44,6 +46,7 @@ impl Link {
             stage: Stage::Hello,
             sid: 0,
             observer: false,
+            streamed: false,
             heard_at: now.mono,
             acked: 0,
             awaited: None,

@@ -12,16 +12,22 @@ pub mod pipeline;
 pub mod standalone;
 pub mod sync;
 
-use crate::config::CoreConfig;
+use crate::config::{CoreConfig, Ensemble};
 use crate::database::Database;
 use crate::event::{Effect, LogLevel, Now};
 use crate::front::{Front, Upcall};
+use crate::membership::{Membership, observes};
 use history::History;
+use wire::zk::Sid;
 
 /// What a server keeps when its role changes.
 #[derive(Debug)]
 pub struct Server {
     pub config: CoreConfig,
+    /// `None`: standalone.
+    pub members: Option<Membership>,
+    /// The members have changed so that this server's role is over, and this is who leads next.
+    pub next_leader: Option<Sid>,
     pub history: History,
     pub front: Front,
     /// The highest epoch that this server has promised to.
@@ -47,7 +53,8 @@ impl Server {
 
     /// The membership becomes readable as `/zookeeper/config`: part of no transaction, as each member's is its own.
     pub fn publish_config(&mut self, now: Now) {
-        if let Some(ensemble) = &self.config.ensemble {
+        if let Some(members) = &self.members {
+            let ensemble = members.committed();
             self.history.db.set_config(ensemble.text.as_bytes(), ensemble.version, now.wall);
         }
     }
@@ -58,6 +65,66 @@ impl Server {
             db.emulate_353();
         }
         db
+    }
+
+    /// Not for a server of its own.
+    pub fn members(&self) -> &Membership {
+        self.members.as_ref().expect("only servers of an ensemble have roles in it")
+    }
+
+    /// Other members are on their way.
+    pub fn propose_members(&mut self, ensemble: Ensemble, out: &mut Vec<Effect>) {
+        if let Some(members) = &mut self.members {
+            members.propose(ensemble, out);
+        }
+    }
+
+    /// These members count from here on. `leader`: of this server until now. `designated`: who leads next, where the
+    /// leader that committed the change has said so. True: this server's role under its leader is over.
+    pub fn activate_members(
+        &mut self,
+        ensemble: Ensemble,
+        leader: Sid,
+        designated: Option<Sid>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let me = self.config.myid;
+        let Some(before) = self.members.as_mut().and_then(|members| members.commit(ensemble, out)) else {
+            return false;
+        };
+        self.publish_config(now);
+        let after = self.members().committed();
+        if before.lines() == after.lines() {
+            return false;
+        }
+        log(out, LogLevel::Info, format!("The members are now:\n{}", after.text));
+        let observed = observes(after, me);
+        let role_changes = observed != observes(&before, me);
+        if role_changes {
+            let role = match (observed, after.is_voter(me)) {
+                (true, _) => "an observer",
+                (false, true) => "a voting participant",
+                (false, false) => "a non-voting participant",
+            };
+            log(out, LogLevel::Info, format!("Becoming {role}"));
+        }
+        let Some(designated) = designated else {
+            let at = |ensemble: &Ensemble| {
+                ensemble
+                    .members
+                    .get(&leader)
+                    .filter(|_| ensemble.is_voter(leader))
+                    .map(|at| at.quorum.clone())
+            };
+            return role_changes || at(&before).is_none() || at(&before) != at(after);
+        };
+        if designated != leader {
+            log(out, LogLevel::Warn, format!("Suggested leader: {designated}"));
+        }
+        let over = role_changes || designated != leader;
+        self.next_leader = over.then_some(designated);
+        over
     }
 
     /// ms until a peer that is to be brought up must have moved.
@@ -106,6 +173,7 @@ pub(crate) mod tests {
             multi_address: false,
             local_sessions: Default::default(),
             read_only_after_ms: None,
+            reconfig: crate::config::Reconfig::default(),
         }
     }
 }

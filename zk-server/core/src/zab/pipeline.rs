@@ -4,13 +4,13 @@ use super::{Over, Server};
 use crate::config::Reaping;
 use crate::event::{Effect, LinkId, Now};
 use crate::front::Request;
-use crate::prepare::{Prepare, SessionTracker};
+use crate::prepare::{Context, Prepare, SessionTracker, View};
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use wire::Str;
 use wire::jute::Record;
 use wire::zk::txn::{Txn, TxnRecord};
-use wire::zk::{PathRequest, SessionId, Zxid, counter_of, op};
+use wire::zk::{PathRequest, SessionId, Sid, Zxid, counter_of, op};
 
 /// The last counter of an epoch: reaching it ends the leadership.
 const COUNTER_END: i64 = 0xffff_ffff;
@@ -72,18 +72,26 @@ impl Pipeline {
             + usize::from(!self.syncs.is_empty())
     }
 
-    /// Gives a request its place in the order. The caller proposes the transaction.
-    pub fn order(&mut self, request: &Request, server: &Server, now: Now) -> Result<Txn, Over> {
+    /// Gives a request its place in the order. The caller proposes the transaction. `synced`: this server and its
+    /// followers that are in sync; asked for where members are to change.
+    pub fn order(
+        &mut self,
+        request: &Request,
+        server: &Server,
+        synced: &BTreeSet<Sid>,
+        now: Now,
+    ) -> Result<Txn, Over> {
         let zxid = self.last_proposed + 1;
-        if server.config.ensemble.is_some() && counter_of(zxid) == COUNTER_END {
+        if server.members.is_some() && counter_of(zxid) == COUNTER_END {
             let why =
                 "zxid lower 32 bits have rolled over, forcing re-election, and therefore new epoch start";
             return Err(Over(why.into()));
         }
-        let txn = {
-            let local = request.origin.is_none() && server.front.is_local(request.session);
-            self.prepare.prepare(request, local, zxid, now, &server.history.db, &mut self.sessions)
+        let context = Context {
+            local: request.origin.is_none() && server.front.is_local(request.session),
+            view: server.members.as_ref().map(|members| View { members, synced }),
         };
+        let txn = self.prepare.prepare(request, context, zxid, now, &server.history.db, &mut self.sessions);
         self.last_proposed = zxid;
         let size = txn.bytes.len() as i64;
         let [_, min, max] = self.sizes;

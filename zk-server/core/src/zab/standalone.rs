@@ -4,6 +4,7 @@ use super::pipeline::Pipeline;
 use super::{Over, Server};
 use crate::event::{Effect, Now};
 use crate::front::{Request, Upcall};
+use std::collections::BTreeSet;
 
 #[derive(Debug)]
 pub struct Standalone {
@@ -71,7 +72,7 @@ impl Standalone {
         now: Now,
         out: &mut Vec<Effect>,
     ) -> Result<(), Over> {
-        let txn = self.pipeline.order(request, server, now)?;
+        let txn = self.pipeline.order(request, server, &BTreeSet::new(), now)?;
         server.history.propose(txn, out);
         Ok(())
     }
