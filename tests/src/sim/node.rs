@@ -57,6 +57,15 @@ impl Clock {
 }
 
 impl Node {
+    /// These are the members at the next start, too.
+    pub fn activate(&mut self, members: Ensemble) {
+        let proposed = &mut self.config.reconfig.proposed;
+        if proposed.as_ref().is_some_and(|proposed| proposed.version <= members.version) {
+            *proposed = None;
+        }
+        self.config.ensemble = Some(members);
+    }
+
     pub fn new(config: CoreConfig, clock: Clock) -> Node {
         Node {
             config,

@@ -253,6 +253,11 @@ impl World {
                 // It vouches for a history: whatever was emptied is filled again.
                 (self.nodes[node].disk.current_epoch, self.nodes[node].disk.trusted) = (epoch, true);
             }
+            // Files, synced, from which the next start reads its configuration.
+            Effect::StoreProposedMembers { members } => {
+                self.nodes[node].config.reconfig.proposed = members.map(|members| *members);
+            }
+            Effect::ActivateMembers { members } => self.nodes[node].activate(*members),
             Effect::Log { level, line } => {
                 if level != LogLevel::Debug {
                     self.note(|| format!("server {}: {line}", node + 1));
