@@ -114,6 +114,8 @@ pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<Co
         reaping: zk_core::config::Reaping::default(),
         multi_address: false,
         reconfig: zk_core::config::Reconfig::default(),
+        observer_masters: false,
+        leader_serves: true,
     };
     (1..=servers).map(config).collect()
 }

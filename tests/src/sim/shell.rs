@@ -220,7 +220,7 @@ impl World {
     fn perform(&mut self, node: usize, life: u32, effect: Effect, turn: &mut Turn) -> Result<(), String> {
         match effect {
             Effect::SendVote { to, vote } => self.send_vote(node, to as usize - 1, vote.encode()),
-            Effect::DialLeader { leader } => {
+            Effect::DialLeader { leader } | Effect::DialMaster { follower: leader } => {
                 let after = self.latency();
                 self.schedule(after, Happening::Dial { from: node, life, to: leader as usize - 1 });
             }

@@ -40,6 +40,10 @@ pub struct CoreConfig {
     pub reaping: Reaping,
     /// Members may have several addresses (`multiAddress.enabled`).
     pub multi_address: bool,
+    /// Followers serve observers, and an observer looks for one that does (`observerMasterPort`).
+    pub observer_masters: bool,
+    /// While it leads, this server serves clients, too (`leaderServes`).
+    pub leader_serves: bool,
     /// Of a member of an ensemble.
     pub local_sessions: LocalSessionRules,
     /// Milliseconds without a leader after which read-only clients are served; `None`: never (`readonlymode.enabled`).
@@ -229,6 +233,8 @@ pub(crate) mod tests {
             local_sessions: LocalSessionRules::default(),
             read_only_after_ms: None,
             reconfig: Reconfig::default(),
+            observer_masters: false,
+            leader_serves: true,
         }
     }
 }

@@ -50,13 +50,13 @@ pub enum Event {
         vote: Notification,
     },
 
-    /// A connection of the quorum port is open: `leader` is set where it answers [`Effect::DialLeader`],
-    /// `None` where a learner dialled us.
+    /// A connection of the quorum port is open: `leader` is set where it answers [`Effect::DialLeader`] or
+    /// [`Effect::DialMaster`], `None` where a learner dialled us, at the observer master's port too.
     LinkOpened {
         link: LinkId,
         leader: Option<Sid>,
     },
-    /// [`Effect::DialLeader`] came to nothing (one attempt; the core decides on the next).
+    /// [`Effect::DialLeader`] or [`Effect::DialMaster`] came to nothing (one attempt; the core decides on the next).
     DialFailed {
         leader: Sid,
     },
@@ -118,6 +118,10 @@ pub enum Effect {
     /// Connect to this server's quorum port, names resolved anew.
     DialLeader {
         leader: Sid,
+    },
+    /// Connect to this follower's observer master port, names resolved anew.
+    DialMaster {
+        follower: Sid,
     },
     SendPacket {
         link: LinkId,

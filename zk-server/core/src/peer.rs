@@ -62,7 +62,10 @@ pub struct Status {
     pub synced_followers: Option<usize>,
     /// Those of the followers that have no vote.
     pub synced_non_voting: Option<usize>,
+    /// Of a follower, too, that is an observer master.
     pub synced_observers: Option<usize>,
+    /// Observer only: who serves it, the leader or an observer master.
+    pub observer_master: Option<Sid>,
     /// Leader only: transactions that syncs wait for.
     pub pending_syncs: Option<usize>,
     /// Leader only: mono ms at which its service began; `None` before that, too.
@@ -116,6 +119,7 @@ impl Peer {
                 current_epoch,
                 replacements: 0,
                 up: vec![],
+                masters_tried: 0,
             },
             role: Role::Starting,
             last_step: 0,
@@ -188,7 +192,7 @@ impl Peer {
             Event::LinkOpened { link, leader } => return self.on_link(link, leader, now, out),
             Event::LinkClosed { link } => return self.on_link_closed(link),
             Event::DialFailed { leader } => match &mut self.role {
-                Role::Learning(learner) if learner.leader() == leader => return learner.on_dial_failed(now),
+                Role::Learning(learner) if learner.master() == leader => return learner.on_dial_failed(now),
                 _ => {}
             },
             Event::LinkPacket { link, packet } => return self.on_packet(link, packet, now, out),
@@ -202,11 +206,11 @@ impl Peer {
                 Role::Learning(learner) => learner.on_progress(link, now),
                 _ => {}
             },
-            Event::SnapshotSent { link } => {
-                if let Role::Leading(leader) = &mut self.role {
-                    leader.on_snapshot_sent(link, &self.server, now, out);
-                }
-            }
+            Event::SnapshotSent { link } => match &mut self.role {
+                Role::Leading(leader) => leader.on_snapshot_sent(link, &self.server, now, out),
+                Role::Learning(learner) => learner.on_snapshot_sent(link, &self.server, now, out),
+                _ => {}
+            },
             Event::SnapshotSaved => {
                 if let Role::Learning(learner) = &mut self.role {
                     return learner.on_snapshot_saved(server, now, out);
@@ -387,7 +391,7 @@ impl Peer {
             return self.admit(early, now, out);
         }
         out.extend(early.into_keys().map(|link| Effect::CloseLink { link }));
-        let learner = Learner::new(leader, &self.server, now, out);
+        let learner = Learner::new(leader, &mut self.server, now, out);
         let name = if learner.is_observer() { "OBSERVING" } else { "FOLLOWING" };
         log(out, LogLevel::Info, name);
         log(out, LogLevel::Info, format!("{name} - LEADER ELECTION TOOK - {took} MS"));
@@ -429,9 +433,10 @@ impl Peer {
                 early.insert(link, vec![]);
                 true
             }
-            (Role::Learning(learner), Some(sid)) if learner.leader() == sid => {
+            (Role::Learning(learner), Some(sid)) if learner.master() == sid => {
                 learner.on_link(link, &self.server, now, out)
             }
+            (Role::Learning(learner), None) => learner.on_observer(link, now),
             _ => false,
         };
         if !taken {
@@ -501,6 +506,7 @@ impl Peer {
             synced_followers: None,
             synced_non_voting: None,
             synced_observers: None,
+            observer_master: None,
             pending_syncs: None,
             leading_since: None,
             proposal_sizes: None,
@@ -519,9 +525,12 @@ impl Peer {
                 let observes = learner.is_observer();
                 status.mode = if observes { Mode::Observing { leader } } else { Mode::Following { leader } };
                 status.serving = learner.established().is_some();
+                status.observer_master = observes.then(|| learner.master());
+                status.synced_observers = learner.observers();
             }
             Role::Leading(leader) => {
-                (status.mode, status.serving) = (Mode::Leading, leader.established().is_some());
+                status.mode = Mode::Leading;
+                status.serving = leader.established().is_some() && self.server.config.leader_serves;
                 let in_sync = |observer| {
                     let links = leader.links().values();
                     links.filter(|link| link.stage == Stage::Active && link.observer == observer).count()

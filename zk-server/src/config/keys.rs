@@ -30,6 +30,13 @@ pub static TYPED: &[Opt] = &[
     count("minSessionTimeout", "-1", "Shortest session time-out in milliseconds; -1: two ticks."),
     count("maxSessionTimeout", "-1", "Longest session time-out in milliseconds; -1: twenty ticks."),
     count("electionAlg", "3", "Only 3."),
+    Opt::int(
+        "observerMasterPort",
+        "0",
+        i32::MIN as i64,
+        65535,
+        "Port at which followers serve observers; 0: none.",
+    ),
     Opt::bool("quorumListenOnAllIPs", "false", "Quorum and election ports listen on all addresses."),
     Opt::text("peerType", "participant or observer; the server lines decide.").or("participant"),
     count("autopurge.snapRetainCount", "3", "Snapshots that a purge leaves, 3 or more."),
@@ -87,6 +94,7 @@ pub static PROPERTIES: &[Opt] = &[
     Opt::bool("extendedTypesEnabled", "false", "TTL nodes are allowed; server ids are at most 254."),
     Opt::bool("emulate353TTLNodes", "false", "TTL nodes that 3.5.3 wrote are told by its own encoding."),
     Opt::bool("enforceQuota", "false", "Writes that exceed a hard quota are refused."),
+    Opt::text("leaderServes", "A leader serves clients unless this says no.").or("yes"),
     Opt::choice("skipACL", "no", &["yes", "no"], "ACLs are not checked."),
     Opt::text(
         "DigestAuthenticationProvider.superDigest",
@@ -182,17 +190,11 @@ pub static REFUSED: &[Refused] = &[
     refused("quorum.auth.learnerRequireSasl", OFF, SASL),
     refused("sessionRequireClientSASLAuth", OFF, CLIENT_SASL),
     refused(
-        "observerMasterPort",
-        &["0", "-1"],
-        "observer masters are not supported yet: remove this line; observers use the leader",
-    ),
-    refused(
         "oraclePath",
         &[],
         "oracle quorums are not supported yet: remove this line and use three servers",
     ),
     refused("audit.enable", OFF, "the audit log is not supported yet: remove this line or set it to false"),
-    refused("leaderServes", &["yes"], "a leader always serves clients here: remove this line"),
     refused(
         "serverCnxnFactory",
         &[

@@ -56,6 +56,8 @@ pub struct Config {
     pub dynamic: bool,
     /// The quorum and election ports listen on all addresses.
     pub quorum_listen_on_all_ips: bool,
+    /// `observerMasterPort`: where followers serve observers.
+    pub observer_master_port: Option<u16>,
     /// How long one of several addresses of a server is given to answer (`multiAddress.reachabilityCheck*`).
     pub address_probe: Option<Duration>,
     /// `cnxTimeout`: of dialling an election port.
@@ -365,6 +367,8 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
             standalone: settings.bool("standaloneEnabled"),
             proposed: None,
         },
+        observer_masters: observer_master_port(settings).is_some(),
+        leader_serves: settings.text("leaderServes") != "no",
     };
     Ok(Config {
         file: file.into(),
@@ -384,6 +388,7 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         members: BTreeMap::new(),
         dynamic: settings.text_opt("dynamicConfigFile").is_some(),
         quorum_listen_on_all_ips: settings.bool("quorumListenOnAllIPs"),
+        observer_master_port: observer_master_port(settings),
         address_probe: settings
             .bool("multiAddress.reachabilityCheckEnabled")
             .then(|| millis(settings, "multiAddress.reachabilityCheckTimeoutMs")),
@@ -428,6 +433,10 @@ fn client_address(settings: &Settings) -> Result<Option<HostPort>, ConfigError> 
         None => info!("clientPort is not set"),
     }
     info!("secureClientPort is not set");
+    match observer_master_port(settings) {
+        Some(port) => info!("observerMasterPort is {port}"),
+        None => info!("observerMasterPort is not set"),
+    }
     Ok(client)
 }
 
@@ -513,6 +522,10 @@ fn reaping(settings: &Settings) -> Reaping {
         gap_ms: 60_000 / settings.int("znode.container.maxPerMinute") as u64,
         never_used_ms: settings.int("znode.container.maxNeverUsedIntervalMs"),
     }
+}
+
+fn observer_master_port(settings: &Settings) -> Option<u16> {
+    u16::try_from(settings.int("observerMasterPort")).ok().filter(|port| *port > 0)
 }
 
 fn read_members(written: &Properties, multi_address: bool) -> Result<BTreeMap<Sid, Member>, ConfigError> {

@@ -133,6 +133,17 @@ fn groups_and_weights_decide_and_stand_in_the_text() {
 }
 
 #[test]
+fn an_observer_master_s_port_is_off_unless_it_is_positive() {
+    for (line, port) in
+        [("", None), ("observerMasterPort=0\n", None), ("observerMasterPort=2191\n", Some(2191))]
+    {
+        let config = load(&format!("{THREE}{line}leaderServes=no\n")).unwrap();
+        assert_eq!((config.observer_master_port, config.core.observer_masters), (port, port.is_some()));
+        assert!(!config.core.leader_serves);
+    }
+}
+
+#[test]
 fn several_addresses_need_their_key() {
     let several = THREE.replace("server.2=test-broker03:2888:3888", "server.2=b:2888:3888|a:2889:3889");
     let message = load(&several).unwrap_err();

@@ -1,7 +1,8 @@
 //! The quorum port (2888): learners dial the leader, and packets flow both ways.
 //!
 //! A server listens while it leads or looks for a leader (the learners may know before it does that it leads). While
-//! it follows, whoever takes it for the leader is refused at once, and tries again, as Java's learners do.
+//! it follows, whoever takes it for the leader is refused at once, and tries again, as Java's learners do; what it may
+//! listen on then is the observer master's port, where observers speak the same language to it.
 
 mod codec;
 mod stream;
@@ -46,10 +47,30 @@ pub(crate) struct Settings {
     pub members: BTreeMap<Sid, Vec<Endpoint>>,
     pub listen_on_all: bool,
     pub routes: Routes,
+    /// `observerMasterPort` of every server.
+    pub observer_master_port: Option<u16>,
     /// `initLimit`: the longest silence until a learner is in sync.
     pub joining: Duration,
     /// `syncLimit`: the longest silence after that.
     pub serving: Duration,
+}
+
+impl Settings {
+    /// The hosts of a member, at the observer master's port.
+    fn master_addresses(&self, sid: Sid) -> Vec<Endpoint> {
+        let Some(port) = self.observer_master_port else { return vec![] };
+        let addresses = self.members.get(&sid).cloned().unwrap_or_default();
+        let at = addresses.into_iter().map(|address| Endpoint { port, ..address }).collect();
+        listen::distinct(at, false)
+    }
+}
+
+/// What a server listens on for learners: at most one of its two ports at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Port {
+    None,
+    Quorum,
+    ObserverMaster,
 }
 
 /// The loop's handle on the quorum port.
@@ -59,12 +80,12 @@ pub(crate) struct QuorumNet {
     inbox: Inbox,
     next: Arc<AtomicU64>,
     runtime: Handle,
-    listening: Option<JoinHandle<()>>,
+    listening: Option<(Port, JoinHandle<()>)>,
 }
 
 impl Drop for QuorumNet {
     fn drop(&mut self) {
-        self.listen(false);
+        self.listen(Port::None);
     }
 }
 
@@ -82,7 +103,7 @@ impl QuorumNet {
 
     /// Closes the port. Not for the runtime's own threads.
     pub fn close(mut self) {
-        if let Some(task) = self.listening.take() {
+        if let Some((_, task)) = self.listening.take() {
             listen::end(&task);
         }
     }
@@ -91,19 +112,21 @@ impl QuorumNet {
         Attachment { settings: self.settings.clone(), inbox: self.inbox.clone(), next: self.next.clone() }
     }
 
-    /// Whether learners can connect.
-    pub fn listen(&mut self, wanted: bool) {
-        match wanted {
-            true if self.listening.is_none() => {
-                self.listening = Some(self.runtime.spawn(accept(self.attachment())));
-            }
-            false => {
-                if let Some(task) = self.listening.take() {
-                    task.abort();
-                }
-            }
-            true => {}
+    /// Where learners can connect.
+    pub fn listen(&mut self, wanted: Port) {
+        if self.listening.as_ref().map_or(Port::None, |(port, _)| *port) == wanted {
+            return;
         }
+        if let Some((_, task)) = self.listening.take() {
+            task.abort();
+        }
+        let own = match wanted {
+            Port::None => return,
+            Port::Quorum => self.settings.members.get(&self.settings.myid).cloned().unwrap_or_default(),
+            Port::ObserverMaster => self.settings.master_addresses(self.settings.myid),
+        };
+        let task = self.runtime.spawn(accept(own, self.attachment()));
+        self.listening = Some((wanted, task));
     }
 
     /// The members are other ones from now on. Connections stay; the port moves to where our own line says.
@@ -111,25 +134,36 @@ impl QuorumNet {
         let settings = Settings { routes: self.settings.routes.clone(), ..settings };
         let moved = settings.members.get(&settings.myid) != self.settings.members.get(&settings.myid);
         self.settings = Arc::new(settings);
-        if moved && self.listening.is_some() {
-            self.listen(false);
-            self.listen(true);
+        if let Some((port, _)) = self.listening.as_ref().filter(|_| moved) {
+            let port = *port;
+            self.listen(Port::None);
+            self.listen(port);
         }
     }
 
     /// One attempt, answered by [`Input::LinkOpened`] or [`Event::DialFailed`].
     pub fn dial(&self, leader: Sid) {
+        let at = self.settings.members.get(&leader).cloned().unwrap_or_default();
+        self.dial_at(leader, at);
+    }
+
+    /// The same for the observer master's port of a follower.
+    pub fn dial_master(&self, follower: Sid) {
+        self.dial_at(follower, self.settings.master_addresses(follower));
+    }
+
+    fn dial_at(&self, leader: Sid, at: Vec<Endpoint>) {
         let attachment = self.attachment();
         self.runtime.spawn(async move {
-            let Some(at) = attachment.settings.members.get(&leader) else {
+            if at.is_empty() {
                 warn!("Unexpected leader {leader}: it is no member of this ensemble");
                 return attachment.inbox.event(Event::DialFailed { leader });
-            };
+            }
             let Settings { routes, serving, .. } = &*attachment.settings;
             let failed = |shown, error| {
                 warn!("Unexpected exception connecting to leader {leader} at {shown}: {error}");
             };
-            match routes.connect(leader, at, *serving, failed).await {
+            match routes.connect(leader, &at, *serving, failed).await {
                 Some(stream) => attachment.attach(stream, Some(leader)).await,
                 None => attachment.inbox.event(Event::DialFailed { leader }),
             }
@@ -138,9 +172,8 @@ impl QuorumNet {
 }
 
 /// Listens on every address of ours.
-async fn accept(attachment: Attachment) {
+async fn accept(own: Vec<Endpoint>, attachment: Attachment) {
     let settings = &attachment.settings;
-    let own = settings.members.get(&settings.myid).cloned().unwrap_or_default();
     // They end with this task.
     let mut listening = JoinSet::new();
     for at in listen::distinct(own, settings.listen_on_all) {

@@ -18,7 +18,7 @@ use crate::election_net::ElectionNet;
 use crate::net::client_port::ClientPort;
 use crate::net::gate::Gate;
 use crate::net::outlet::Outlet;
-use crate::quorum_net::QuorumNet;
+use crate::quorum_net::{Port, QuorumNet};
 use crate::words;
 use background::Snapping;
 use bytes::{Bytes, BytesMut};
@@ -287,6 +287,11 @@ impl Loop {
                     quorum.dial(leader);
                 }
             }
+            Effect::DialMaster { follower } => {
+                if let Some(quorum) = &self.quorum {
+                    quorum.dial_master(follower);
+                }
+            }
             Effect::SendPacket { link, packet } => self.queue_for(link, |out| packet.write(out)),
             Effect::SendSnapshot { link, stream } => self.begin_stream(link, stream),
             Effect::CloseLink { link } => {
@@ -367,12 +372,17 @@ impl Loop {
 
     /// Learners can connect while we lead, and while we do not know yet: the core keeps those waiting who knew before.
     fn note_mode(&mut self) {
-        let mode = self.peer.status().mode;
+        let status = self.peer.status();
+        let mode = status.mode;
         if *self.mode.borrow() != mode {
             self.mode.send_replace(mode);
         }
         if let Some(quorum) = &mut self.quorum {
-            quorum.listen(matches!(mode, Mode::Leading | Mode::Looking));
+            quorum.listen(match mode {
+                Mode::Leading | Mode::Looking => Port::Quorum,
+                Mode::Following { .. } if status.synced_observers.is_some() => Port::ObserverMaster,
+                _ => Port::None,
+            });
         }
     }
 

@@ -249,6 +249,7 @@ impl From<&Config> for quorum_net::Settings {
             members: quorum.collect(),
             listen_on_all: config.quorum_listen_on_all_ips,
             routes: Routes::new(config.address_probe),
+            observer_master_port: config.observer_master_port,
             joining: ticks(config.core.init_limit),
             serving: ticks(config.core.sync_limit),
         }

@@ -96,7 +96,9 @@ fn ensemble(view: &View, status: &Status, line: &mut Line) {
         line("min_proposal_size", &min);
         line("max_proposal_size", &max);
     } else {
-        // Observers of an observer master, which is not supported.
-        line("synced_observers", &0);
+        line("synced_observers", &status.synced_observers.unwrap_or(0));
+        if let Some(master) = status.observer_master {
+            line("observer_master_id", &master);
+        }
     }
 }

@@ -430,7 +430,7 @@ impl Leader {
         server.publish_config(now);
         server.history.db.set_last_zxid(start);
         self.phase = Phase::Broadcast(Box::new(Pipeline::new(server, start, now)));
-        server.front.serve(true, now, out);
+        server.front.serve(server.config.leader_serves, now, out);
         self.tick_at = now.mono + server.config.tick_ms / 2;
     }
 
@@ -719,7 +719,7 @@ fn proposal(txn: &Txn) -> QuorumPacket {
     QuorumPacket::new(packet::PROPOSAL, txn.zxid(), Some(txn.bytes.clone()))
 }
 
-fn read_request(packet: QuorumPacket, link: LinkId) -> Result<Request, wire::jute::DecodeError> {
+pub(super) fn read_request(packet: QuorumPacket, link: LinkId) -> Result<Request, wire::jute::DecodeError> {
     let mut from = Reader::new(packet.data.unwrap_or_default());
     Ok(Request {
         session: from.read()?,

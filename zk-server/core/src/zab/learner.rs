@@ -4,6 +4,8 @@
 //! and the current epoch before the ACK of NEWLEADER; each proposal before its ACK.
 
 use super::history::History;
+use super::leader::read_request;
+use super::observer_master::ObserverMaster;
 use super::{Over, Server, log};
 use crate::config::Ensemble;
 use crate::event::{Effect, LinkId, LogLevel, Now};
@@ -14,10 +16,13 @@ use std::collections::VecDeque;
 use wire::jute::Record;
 use wire::zk::quorum::{LearnerInfo, PROTOCOL, QuorumPacket, SessionTouch, SessionVerdict, packet};
 use wire::zk::txn::{Txn, TxnRecord};
-use wire::zk::{Sid, Zxid, epoch_of, op, zxid};
+use wire::zk::{SessionId, Sid, Zxid, epoch_of, op, zxid};
 
 const DIAL_TRIES: u32 = 5;
 const DIAL_PAUSE_MS: u64 = 100;
+/// How often an observer asks every observer master before it turns to the leader: followers come into service a
+/// little after it has heard of their leader.
+const MASTER_ROUNDS: usize = 10;
 /// `UNMATCHED_TXN_COMMIT`: a commit that is not of the oldest proposal.
 const EXIT_UNMATCHED_COMMIT: i32 = 12;
 
@@ -57,6 +62,8 @@ pub struct Learner {
     me: Sid,
     leader: Sid,
     observer: bool,
+    /// Observer masters to be tried before the leader, the next one first.
+    masters: VecDeque<Sid>,
     stage: Stage,
     link: Option<LinkId>,
     heard_at: u64,
@@ -74,18 +81,23 @@ pub struct Learner {
     held: VecDeque<QuorumPacket>,
     /// Logged, not acknowledged.
     unacked: VecDeque<Zxid>,
-    /// Syncs that the leader has not answered, in order.
+    /// Syncs that the leader has not answered, in order; those with an origin are an observer's.
     syncs: VecDeque<Request>,
+    /// Whose sessions the leader is asked about, in order; `None`: this server's own clients'.
+    revalidations: VecDeque<(SessionId, Option<LinkId>)>,
+    /// Observers that this follower serves, once it is in service itself.
+    observers: Option<ObserverMaster>,
 }
 
 impl Learner {
-    pub fn new(leader: Sid, server: &Server, now: Now, out: &mut Vec<Effect>) -> Learner {
+    pub fn new(leader: Sid, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Learner {
         let me = server.config.myid;
-        out.push(Effect::DialLeader { leader });
-        Learner {
+        let observer = observes(server.members().committed(), me);
+        let learner = Learner {
             me,
             leader,
-            observer: observes(server.members().committed(), me),
+            observer,
+            masters: if observer { masters(leader, server) } else { VecDeque::new() },
             stage: Stage::Dialing { tries: 1, again_at: None },
             link: None,
             heard_at: now.mono,
@@ -98,7 +110,28 @@ impl Learner {
             held: VecDeque::new(),
             unacked: VecDeque::new(),
             syncs: VecDeque::new(),
-        }
+            revalidations: VecDeque::new(),
+            observers: None,
+        };
+        learner.dial(out);
+        learner
+    }
+
+    /// Whom this learner dials, or is served by: an observer master, or the leader.
+    pub fn master(&self) -> Sid {
+        self.masters.front().copied().unwrap_or(self.leader)
+    }
+
+    /// Observers in sync with this server; `None` where it serves none.
+    pub fn observers(&self) -> Option<usize> {
+        self.observers.as_ref().map(ObserverMaster::in_sync)
+    }
+
+    fn dial(&self, out: &mut Vec<Effect>) {
+        out.push(match self.masters.front() {
+            Some(follower) => Effect::DialMaster { follower: *follower },
+            None => Effect::DialLeader { leader: self.leader },
+        });
     }
 
     pub fn leader(&self) -> Sid {
@@ -124,10 +157,20 @@ impl Learner {
         self.snapshot && self.stage == Stage::Syncing
     }
 
-    /// A part of the leader's snapshot has come.
+    /// A part of the leader's snapshot has come, or one of ours has gone to an observer.
     pub fn on_progress(&mut self, link: LinkId, now: Now) {
+        if let Some(observers) = &mut self.observers {
+            observers.on_progress(link, now);
+        }
         if self.link == Some(link) && matches!(self.stage, Stage::Streaming { .. }) {
             self.heard_at = now.mono;
+        }
+    }
+
+    /// An observer has got the whole of its snapshot.
+    pub fn on_snapshot_sent(&mut self, link: LinkId, server: &Server, now: Now, out: &mut Vec<Effect>) {
+        if let Some(observers) = &mut self.observers {
+            observers.on_snapshot_sent(link, server, now, out);
         }
     }
 
@@ -139,7 +182,10 @@ impl Learner {
     pub fn deadline(&self, server: &Server) -> u64 {
         match self.stage {
             Stage::Dialing { again_at, .. } => again_at.map_or(self.dial_until, |at| at.min(self.dial_until)),
-            _ => self.heard_at + self.patience_ms(server),
+            _ => {
+                let silent = self.heard_at + self.patience_ms(server);
+                self.observers.as_ref().map_or(silent, |observers| silent.min(observers.deadline()))
+            }
         }
     }
 
@@ -148,15 +194,18 @@ impl Learner {
     }
 
     pub fn tick(&mut self, server: &Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        if let Some(observers) = &mut self.observers {
+            observers.tick(server, now, out);
+        }
         if let Stage::Dialing { tries, again_at } = self.stage {
             if self.dial_until <= now.mono {
                 return Err(Over(format!("connecting to leader {} took longer than initLimit", self.leader)));
             }
             if again_at.is_some_and(|at| at <= now.mono) {
                 self.stage = Stage::Dialing { tries: tries + 1, again_at: None };
-                out.push(Effect::DialLeader { leader: self.leader });
+                self.dial(out);
             }
-        } else if self.deadline(server) <= now.mono {
+        } else if self.heard_at + self.patience_ms(server) <= now.mono {
             return Err(Over(format!("Read timed out: leader {} is silent", self.leader)));
         }
         Ok(())
@@ -164,6 +213,10 @@ impl Learner {
 
     pub fn on_dial_failed(&mut self, now: Now) -> Result<(), Over> {
         if let Stage::Dialing { tries, again_at: None } = self.stage {
+            if self.masters.pop_front().is_some() {
+                self.stage = Stage::Dialing { tries: 0, again_at: Some(now.mono + DIAL_PAUSE_MS) };
+                return Ok(());
+            }
             if tries >= DIAL_TRIES {
                 return Err(Over(format!("Failed connect to leader {}", self.leader)));
             }
@@ -187,7 +240,15 @@ impl Learner {
         true
     }
 
+    /// An observer has dialled: false where this server is nobody's master.
+    pub fn on_observer(&mut self, link: LinkId, now: Now) -> bool {
+        self.observers.as_mut().map(|observers| observers.on_link(link, now)).is_some()
+    }
+
     pub fn on_closed(&mut self, link: LinkId) -> Result<(), Over> {
+        if let Some(observers) = &mut self.observers {
+            observers.on_closed(link);
+        }
         if self.link == Some(link) {
             self.link = None;
             return Err(Over(format!("Disconnected from leader {}", self.leader)));
@@ -203,6 +264,9 @@ impl Learner {
         }
         if let Some(link) = self.link.take() {
             out.push(Effect::CloseLink { link });
+        }
+        if let Some(observers) = &mut self.observers {
+            observers.shutdown(out);
         }
         matches!(self.stage, Stage::Truncating { .. })
     }
@@ -222,6 +286,7 @@ impl Learner {
         out: &mut Vec<Effect>,
     ) -> Result<(), Over> {
         if self.link != Some(link) {
+            self.on_observer_packet(link, packet, server, now, out);
             return Ok(());
         }
         self.heard_at = now.mono;
@@ -236,6 +301,32 @@ impl Learner {
             Stage::Syncing => self.on_sync(packet, server, now, out),
             Stage::Synced => self.on_synced(packet, server, now, out),
             Stage::Active => self.on_active(packet, server, now, out),
+        }
+    }
+
+    /// What an observer asks of the leader goes up by this server's own link, and is answered in order.
+    fn on_observer_packet(
+        &mut self,
+        link: LinkId,
+        packet: QuorumPacket,
+        server: &Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(observers) = &mut self.observers else { return };
+        let Some(packet) = observers.on_packet(link, packet, server, now, out) else { return };
+        let asked = match packet.kind {
+            packet::REVALIDATE => SessionTouch::decode(&packet.data.clone().unwrap_or_default())
+                .map(|SessionTouch { session, .. }| self.revalidations.push_back((session, Some(link)))),
+            _ => read_request(packet.clone(), link).map(|request| {
+                if request.op == op::SYNC {
+                    self.syncs.push_back(request);
+                }
+            }),
+        };
+        match asked {
+            Ok(()) => self.send(packet, out),
+            Err(error) => observers.drop_link(link, &error.to_string(), out),
         }
     }
 
@@ -464,6 +555,10 @@ impl Learner {
         self.stage = Stage::Active;
         server.publish_config(now);
         server.front.serve(true, now, out);
+        if server.config.observer_masters && !self.observer {
+            log(out, LogLevel::Info, "Starting ObserverMaster");
+            self.observers = Some(ObserverMaster::new(server, now));
+        }
         for txn in std::mem::take(&mut self.unlogged) {
             self.accept(txn, server, out);
         }
@@ -479,14 +574,14 @@ impl Learner {
     ) -> Result<(), Over> {
         match packet.kind {
             packet::PROPOSAL => self.accept(decode(packet)?, server, out),
-            packet::COMMIT => self.on_commit(packet.zxid, server, now, out),
+            packet::COMMIT => self.on_commit(packet.zxid, None, server, now, out),
             packet::COMMIT_AND_ACTIVATE => {
                 let leader = designated(&packet)?;
                 let next = server.history.pending().front();
                 let change = next.filter(|txn| txn.zxid() == packet.zxid).cloned();
                 let over = change.map(|txn| self.activate(&txn, leader, server, now, out));
                 // Whoever asked for the change is answered, also where it ends this server's role.
-                self.on_commit(packet.zxid, server, now, out);
+                self.on_commit(packet.zxid, Some(leader), server, now, out);
                 over.transpose()?;
             }
             packet::INFORM => self.on_inform(decode(packet)?, server, now, out),
@@ -500,14 +595,21 @@ impl Learner {
             packet::PING => self.pong(packet, server, out),
             packet::SYNC => {
                 if let Some(request) = self.syncs.pop_front() {
-                    server.front.synced(&request, now, &server.history.db, out, &mut server.up);
+                    self.on_synced_up(request, packet, server, now, out);
                 }
             }
             packet::REVALIDATE => {
-                let data = packet.data.unwrap_or_default();
+                let data = packet.data.clone().unwrap_or_default();
                 let verdict = SessionVerdict::decode(&data).map_err(|error| Over(error.to_string()))?;
                 let SessionVerdict { session, valid } = verdict;
-                server.front.revalidated(session, valid, now, &server.history.db, out, &mut server.up);
+                let asked = self.revalidations.iter().position(|(asked, _)| *asked == session);
+                match asked.and_then(|at| self.revalidations.remove(at)).and_then(|(_, link)| link) {
+                    Some(link) => self.answer(link, packet, out),
+                    None => {
+                        let db = &server.history.db;
+                        server.front.revalidated(session, valid, now, db, out, &mut server.up);
+                    }
+                }
             }
             packet::UP_TO_DATE => {
                 log(out, LogLevel::Error, "Received an UPTODATE message after Follower started")
@@ -547,13 +649,42 @@ impl Learner {
         }
     }
 
+    fn on_synced_up(
+        &self,
+        request: Request,
+        packet: QuorumPacket,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        match request.origin {
+            Some(link) => self.answer(link, packet, out),
+            None => server.front.synced(&request, now, &server.history.db, out, &mut server.up),
+        }
+    }
+
+    /// Passes the leader's answer on to the observer that asked.
+    fn answer(&self, link: LinkId, packet: QuorumPacket, out: &mut Vec<Effect>) {
+        if let Some(observers) = &self.observers {
+            observers.answer(link, packet, out);
+        }
+    }
+
     fn accept(&mut self, txn: Txn, server: &mut Server, out: &mut Vec<Effect>) {
         note_proposed_members(&txn, server, out);
         self.unacked.push_back(txn.zxid());
         server.history.propose(txn, out);
     }
 
-    fn on_commit(&mut self, zxid: Zxid, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
+    /// `designated`: who leads under the members that this transaction activates.
+    fn on_commit(
+        &mut self,
+        zxid: Zxid,
+        designated: Option<Sid>,
+        server: &mut Server,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
         let Some(next) = server.history.pending().front().map(Txn::zxid) else {
             return log(out, LogLevel::Warn, format!("Committing 0x{zxid:x} without seeing txn"));
         };
@@ -562,6 +693,9 @@ impl Learner {
             return out.push(Effect::Exit { code: EXIT_UNMATCHED_COMMIT, why });
         }
         if let Some(txn) = server.history.commit() {
+            if let Some(observers) = &self.observers {
+                observers.committed(&txn, designated, out);
+            }
             server.front.committed(&txn, now, &mut server.history.db, out, &mut server.up);
         }
     }
@@ -574,7 +708,8 @@ impl Learner {
 
     fn pong(&mut self, ping: QuorumPacket, server: &mut Server, out: &mut Vec<Effect>) {
         let mut touched = BytesMut::new();
-        for (session, timeout) in server.front.take_touched() {
+        let theirs = self.observers.as_mut().map(ObserverMaster::take_touched).unwrap_or_default();
+        for (session, timeout) in server.front.take_touched().into_iter().chain(theirs) {
             SessionTouch { session, timeout }.write(&mut touched);
         }
         self.send(QuorumPacket { data: Some(touched.freeze()), ..ping }, out);
@@ -619,11 +754,25 @@ impl Learner {
                 }
                 Upcall::Revalidate { session, timeout } => {
                     let data = SessionTouch { session, timeout }.encode();
+                    self.revalidations.push_back((session, None));
                     self.send(QuorumPacket::new(packet::REVALIDATE, -1, Some(data)), out);
                 }
             }
         }
     }
+}
+
+/// The followers that may be observer masters, each a few times over, beginning with another one each time.
+fn masters(leader: Sid, server: &mut Server) -> VecDeque<Sid> {
+    if !server.config.observer_masters {
+        return VecDeque::new();
+    }
+    let followers: Vec<Sid> = server.members().committed().voters().filter(|sid| *sid != leader).collect();
+    // Observers spread over them by their ids.
+    let first = (server.config.myid.unsigned_abs() as usize).wrapping_add(server.masters_tried);
+    server.masters_tried = server.masters_tried.wrapping_add(1);
+    let tries = followers.len() * MASTER_ROUNDS;
+    (0..tries).map(|at| followers[first.wrapping_add(at) % followers.len()]).collect()
 }
 
 fn forward(request: &Request) -> QuorumPacket {

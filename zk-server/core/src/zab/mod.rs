@@ -2,12 +2,14 @@
 //!
 //! A [`leader`] agrees with a quorum on a new epoch, brings every [`learner`] to its own history ([`sync`]), and from
 //! then on orders requests ([`pipeline`]), commits what a quorum has logged, and tells. [`standalone`] is a quorum of
-//! one. What a server has, whatever its role, is its [`history`].
+//! one. What a server has, whatever its role, is its [`history`]. A follower may bring up observers in the leader's
+//! place ([`observer_master`]).
 
 pub mod history;
 pub mod leader;
 pub mod learner;
 pub mod links;
+pub mod observer_master;
 pub mod pipeline;
 pub mod standalone;
 pub mod sync;
@@ -38,6 +40,8 @@ pub struct Server {
     pub replacements: u64,
     /// What the front has asked for and its role has not yet taken.
     pub up: Vec<Upcall>,
+    /// Where an observer begins to look for a master the next time: how often it has done so.
+    pub masters_tried: usize,
 }
 
 impl Server {
@@ -174,6 +178,8 @@ pub(crate) mod tests {
             local_sessions: Default::default(),
             read_only_after_ms: None,
             reconfig: crate::config::Reconfig::default(),
+            observer_masters: false,
+            leader_serves: true,
         }
     }
 }

@@ -15,6 +15,10 @@ struct Server {
 
 impl Server {
     fn new() -> Server {
+        Server::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut crate::CoreConfig)) -> Server {
         let ensemble = crate::config::tests::ensemble(&[1, 2, 3], &[]);
         let recovered = Recovered {
             database: Database::new(),
@@ -23,7 +27,9 @@ impl Server {
             accepted_epoch: 1,
             current_epoch: 1,
         };
-        let peer = Peer::new(crate::zab::tests::config(1, Some(ensemble)), recovered);
+        let mut config = crate::zab::tests::config(1, Some(ensemble));
+        change(&mut config);
+        let peer = Peer::new(config, recovered);
         let mut server = Server { peer, out: vec![] };
         server.step(Event::Tick);
         server
@@ -122,6 +128,15 @@ fn a_leader_vouches_for_its_epoch_when_its_own_history_is_on_stable_storage() {
     assert!(!server.vouches(3) && !server.sends(packet::SNAP), "0x200000001 may still be lost");
     server.step(Event::Durable { zxid: zxid(2, 1) });
     assert!(server.vouches(3) && server.sends(packet::SNAP));
+}
+
+#[test]
+fn a_leader_that_does_not_serve_sends_clients_away() {
+    let (conn, link) = (ConnId(4), LinkId(5));
+    let mut server = Server::with(|config| config.leader_serves = false);
+    server.lead(link);
+    server.step(Event::ClientOpened { conn, peer: std::net::IpAddr::from([127, 0, 0, 1]) });
+    assert!(server.closes(conn) && !server.peer.status().serving);
 }
 
 #[test]
