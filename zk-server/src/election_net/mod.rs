@@ -27,6 +27,8 @@ use wire::zk::quorum::{Notification, hello::OBSERVER_ID};
 /// The wait after the first failed attempt; doubled by each further one up to the last.
 const REDIAL_FIRST: Duration = Duration::from_millis(500);
 const REDIAL_LAST: Duration = Duration::from_secs(30);
+/// How long the start waits for one of several addresses of ours.
+const BIND_FIRST: Duration = Duration::from_secs(1);
 /// Hellos that are being read at a time; further connections wait in the listener's queue.
 const HELLOS_MAX: usize = 128;
 /// Of a process whose election port cannot be opened, as Java's servers end.
@@ -422,12 +424,14 @@ async fn bind(own: Vec<Endpoint>, settings: &Settings) -> io::Result<(Vec<TcpLis
     let (mut listeners, mut late) = (Vec::new(), Vec::new());
     if own.len() > 1 {
         for at in own {
-            match listen::once(&at, settings.listen_on_all).await {
-                Ok(listener) => listeners.push(listener),
-                Err(error) => {
+            match timeout(BIND_FIRST, listen::once(&at, settings.listen_on_all)).await {
+                Ok(Ok(listener)) => listeners.push(listener),
+                Ok(Err(error)) => {
                     warn!("Cannot listen on {at}: {error}");
                     late.push(at);
                 }
+                // The resolver is slow, and there are others.
+                Err(_) => late.push(at),
             }
         }
     } else {

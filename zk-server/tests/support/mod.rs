@@ -119,14 +119,19 @@ impl Ensemble {
             let (c, q, e) = (client[n], quorum[n], election[n]);
             lines += &format!("server.{}=127.0.0.1:{q}:{e};127.0.0.1:{c}\n", n + 1);
         }
+        Ensemble::start_as(N, lines, flags)
+    }
+
+    /// `lines`: the whole of everybody's zoo.cfg; `flags`: their `JVMFLAGS`.
+    pub fn start_as(count: usize, lines: String, flags: &str) -> Ensemble {
         let mut ensemble = Ensemble {
             folder: tempfile::tempdir().unwrap(),
             runtime: runtime(),
             lines,
             flags: flags.into(),
-            servers: (0..N).map(|_| None).collect(),
+            servers: (0..count).map(|_| None).collect(),
         };
-        (0..N).for_each(|n| ensemble.restart(n));
+        (0..count).for_each(|n| ensemble.restart(n));
         ensemble
     }
 
