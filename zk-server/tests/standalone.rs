@@ -235,3 +235,17 @@ fn sessions_that_fall_silent_expire() {
         gone.then_some(())
     });
 }
+
+#[test]
+fn large_requests_have_a_budget_of_their_own() {
+    let alone = Alone::start("largeRequestThreshold=1000\nlargeRequestMaxBytes=3000\n");
+    let mut client = Client::connected(alone.addr());
+    client.create("/a", "").unwrap().unwrap();
+    // Given back with each answer.
+    for _ in 0..5 {
+        client.set("/a", &"x".repeat(2500)).unwrap().unwrap();
+    }
+    let mut greedy = Client::connected(alone.addr());
+    assert!(greedy.set("/a", &"x".repeat(3500)).is_err());
+    client.set("/a", &"y".repeat(2500)).unwrap().unwrap();
+}

@@ -3,11 +3,12 @@
 use crate::auth::AuthRules;
 use crate::member::Member;
 use crate::quorums::{Quorums, hash_order};
+use crate::throttle::ConnectLimits;
 use std::collections::BTreeMap;
 use wire::Str;
 use wire::zk::{Sid, Zxid};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CoreConfig {
     /// `myid`; 1 for a standalone server, as its session ids show.
     pub myid: Sid,
@@ -33,6 +34,12 @@ pub struct CoreConfig {
     pub digest: bool,
     /// Milliseconds of a connection's life without a session (`nio.sessionlessCnxnTimeout`).
     pub sessionless_ms: u64,
+    /// New connections in a while (`connection_throttle_*`).
+    pub connects: ConnectLimits,
+    /// Requests under way (`request_throttle_*`, `throttled_op_wait_time`).
+    pub requests: RequestLimits,
+    /// A closeSession lists the nodes that go with it (`closeSessionTxn.enabled`).
+    pub close_session_lists: bool,
     /// Committed transactions kept in memory for DIFF (`commitLogCount`).
     pub commit_log_count: usize,
     /// Longest ustring or buffer of a request (`jute.maxbuffer` + its extra).
@@ -76,6 +83,18 @@ impl Default for Reconfig {
     fn default() -> Reconfig {
         Reconfig { enabled: false, standalone: true, proposed: None }
     }
+}
+
+/// What becomes of requests when there are too many.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestLimits {
+    /// Requests under way above which those that come wait for their turn; 0: no limit (`request_throttle_max_requests`).
+    pub in_process_max: u64,
+    /// One that waited for longer than its session's time-out ends its connection (`request_stale_latency_check` with
+    /// `request_throttle_drop_stale`).
+    pub drop_late: bool,
+    /// Milliseconds after which one that waited is refused, -127; `None`: never (`throttled_op_wait_time`).
+    pub wait_ms_max: Option<u64>,
 }
 
 /// How containers without children and TTL nodes past their time are removed (`znode.container.*`). Milliseconds.
@@ -226,6 +245,9 @@ pub(crate) mod tests {
             enforce_quota: false,
             digest: true,
             sessionless_ms: 10_000,
+            connects: ConnectLimits::default(),
+            requests: RequestLimits::default(),
+            close_session_lists: true,
             commit_log_count: 500,
             jute_max: 2_097_150,
             reaping: Reaping::default(),

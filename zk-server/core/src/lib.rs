@@ -32,6 +32,7 @@ mod recorded;
 #[cfg(test)]
 mod rig;
 pub mod session;
+pub mod throttle;
 pub mod tree;
 pub mod watch;
 pub mod zab;

@@ -4,10 +4,12 @@ mod auth;
 mod dynamic;
 mod flags;
 mod keys;
+mod limits;
 #[cfg(test)]
 mod tests;
 
 use base::{ConfigError, Entry, Origin, Properties, Settings};
+pub use limits::LargeRequests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,6 +51,8 @@ pub struct Config {
     pub outstanding_max: usize,
     /// `jute.maxbuffer`: the longest frame of a client.
     pub frame_max: usize,
+    /// `largeRequest*`; `None`: no limit.
+    pub large_requests: Option<LargeRequests>,
 
     /// The ensemble; empty for a standalone server.
     pub members: BTreeMap<Sid, Member>,
@@ -356,6 +360,9 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         enforce_quota: settings.bool("enforceQuota"),
         digest: settings.bool("digest.enabled"),
         sessionless_ms: settings.int("nio.sessionlessCnxnTimeout").max(0) as u64,
+        connects: limits::connects(settings),
+        requests: limits::requests(settings),
+        close_session_lists: settings.bool("closeSessionTxn.enabled"),
         commit_log_count: settings.int("commitLogCount").max(500) as usize,
         jute_max: field_max(settings),
         reaping: reaping(settings),
@@ -385,6 +392,7 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         sessionless_timeout: millis(settings, "nio.sessionlessCnxnTimeout"),
         outstanding_max: settings.int("globalOutstandingLimit") as usize,
         frame_max: frame_max as usize,
+        large_requests: limits::large_requests(settings),
         members: BTreeMap::new(),
         dynamic: settings.text_opt("dynamicConfigFile").is_some(),
         quorum_listen_on_all_ips: settings.bool("quorumListenOnAllIPs"),

@@ -1,5 +1,7 @@
 use super::*;
 use zk_core::auth::DigestAlg;
+use zk_core::config::RequestLimits;
+use zk_core::throttle::ConnectWeights;
 
 struct Home(tempfile::TempDir);
 
@@ -199,6 +201,24 @@ fn local_sessions_and_read_only_mode_are_a_member_s() {
         Home::new("1\n").load("dataDir=@\nlocalSessionsEnabled=true\n", "-Dreadonlymode.enabled=true");
     let alone = alone.unwrap().core;
     assert_eq!((alone.local_sessions.enabled, alone.read_only_after_ms), (false, None));
+}
+
+#[test]
+fn limits_are_read_and_weights_put_right() {
+    let config = load("dataDir=@\n").unwrap();
+    assert_eq!((config.large_requests, config.core.connects.weights), (None, None));
+    assert_eq!(config.core.requests, RequestLimits::default());
+    let text = "dataDir=@\nlargeRequestThreshold=9\nlargeRequestMaxBytes=20\nthrottled_op_wait_time=5\n\
+        request_throttle_max_requests=7\nrequest_stale_latency_check=true\nconnection_throttle_tokens=4\n\
+        connection_throttle_freeze_time=0\nconnection_throttle_weight_enabled=true\n\
+        connection_throttle_local_session_weight=5\nconnection_throttle_renew_session_weight=0\n";
+    let config = load(text).unwrap();
+    assert_eq!(config.large_requests, Some(LargeRequests { above: 9, bytes_max: 20 }));
+    let requests = RequestLimits { in_process_max: 7, drop_late: true, wait_ms_max: Some(5) };
+    assert_eq!(config.core.requests, requests);
+    let weights = ConnectWeights { global: 5, local: 5, renewed: 2 };
+    assert_eq!(config.core.connects.weights, Some(weights));
+    assert_eq!((config.core.connects.tokens, config.core.connects.freeze_ms), (4, Some(0)));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The client port (2181): accepting, four-letter words, frames, and holding back those who ask too much.
 
 use super::endpoint::Endpoint;
+use super::frames::{self, BadLength};
 use super::gate::Gate;
+use super::listen;
 use super::outlet::Outlet;
-use super::{frames, listen};
+use crate::config::LargeRequests;
 use crate::server::inbox::{Inbox, Input};
 use crate::words;
 use bytes::{Bytes, BytesMut};
@@ -51,6 +53,7 @@ pub(crate) struct Settings {
     pub outstanding_max: usize,
     /// `jute.maxbuffer`
     pub frame_max: usize,
+    pub large_requests: Option<LargeRequests>,
     pub words: Vec<String>,
 }
 
@@ -66,6 +69,32 @@ pub(crate) struct Shared {
     /// Requests that are not answered yet.
     pub outstanding: AtomicUsize,
     pub rejected: AtomicUsize,
+    /// Bytes of the large ones among the requests that are not answered yet.
+    large_bytes: AtomicUsize,
+}
+
+impl Shared {
+    /// What a request of this length counts among the large ones.
+    pub fn large(&self, len: usize) -> usize {
+        self.settings.large_requests.filter(|large| len > large.above).map_or(0, |_| len)
+    }
+
+    /// Counts a large request. An error: there are too many of them under way.
+    fn take_large(&self, len: usize) -> io::Result<()> {
+        let Some(LargeRequests { bytes_max, .. }) = self.settings.large_requests else { return Ok(()) };
+        let len = self.large(len);
+        if self.large_bytes.fetch_add(len, SeqCst) + len > bytes_max && len > 0 {
+            self.large_bytes.fetch_sub(len, SeqCst);
+            return Err(io::Error::other("Rejecting large request"));
+        }
+        Ok(())
+    }
+
+    pub fn large_done(&self, bytes: usize) {
+        if bytes > 0 {
+            self.large_bytes.fetch_sub(bytes, SeqCst);
+        }
+    }
 }
 
 /// The open port. It closes with this value; connections do not.
@@ -109,6 +138,7 @@ impl ClientPort {
             connections: AtomicUsize::new(0),
             outstanding: AtomicUsize::new(0),
             rejected: AtomicUsize::new(0),
+            large_bytes: AtomicUsize::new(0),
         });
         let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Some(ClientPort { bound, shared, task }))
@@ -253,14 +283,26 @@ async fn session(stream: TcpStream, mut buffer: BytesMut, from: SocketAddr, shar
     let outlet = Outlet::new(stream.clone(), Handle::current());
     let gate = Arc::new(Gate::default());
     shared.inbox.send(Input::ClientOpened { conn, from, outlet: outlet.clone(), gate: gate.clone() });
-    if let Err(error) = requests(conn, &stream, &mut buffer, &outlet, &gate, shared).await {
+    if let Err(error) = requests(conn, from, &stream, &mut buffer, &outlet, &gate, shared).await {
         debug!("Connection {conn:?} from /{from} ends: {error}");
     }
     shared.inbox.send(Input::ClientClosed { conn });
 }
 
+/// Counts the large ones; the first that is one too many goes, with all behind it.
+fn keep_what_fits(frames: &mut Vec<Bytes>, shared: &Shared) -> io::Result<()> {
+    for at in 0..frames.len() {
+        if let Err(error) = shared.take_large(frames[at].len()) {
+            frames.truncate(at);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 async fn requests(
     conn: ConnId,
+    from: SocketAddr,
     stream: &TcpStream,
     buffer: &mut BytesMut,
     outlet: &Outlet,
@@ -271,12 +313,20 @@ async fn requests(
     loop {
         let mut frames = Vec::new();
         let lacking = frames::split(buffer, frame_max, &mut frames);
+        let rejected = keep_what_fits(&mut frames, shared);
         if !frames.is_empty() {
             gate.add(frames.iter().map(|frame| request_weight(frame.len())).sum());
             shared.outstanding.fetch_add(frames.len(), SeqCst);
             shared.inbox.send(Input::ClientFrames { conn, frames });
         }
-        let lacking = lacking.map_err(io::Error::other)?;
+        rejected?;
+        let lacking = lacking.map_err(|BadLength { len, max }| {
+            warn!(
+                "Close of session: Len error. A message from /{from} with advertised length of {len} is either a malformed \
+                 message or too large to process (length is greater than jute.maxbuffer={max})"
+            );
+            io::Error::other(BadLength { len, max })
+        })?;
         let crowded = || shared.outstanding.load(SeqCst) > outstanding_max;
         gate.wait_while(|load| load > CONNECTION_LOAD_MAX || load > 0 && crowded()).await;
         outlet.wait_until_below(UNSENT_PAUSE).await;

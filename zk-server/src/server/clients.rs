@@ -23,6 +23,8 @@ struct Pending {
     op: i32,
     cxid: i32,
     weight: usize,
+    /// Bytes that count among the large requests.
+    large: usize,
 }
 
 #[derive(Debug)]
@@ -113,7 +115,8 @@ impl Clients {
             true => (int(4).unwrap_or(0), int(0).unwrap_or(0)),
         };
         let weight = request_weight(frame.len());
-        client.pending.push_back(Pending { since: now.mono, op, cxid, weight });
+        let large = self.port.as_ref().map_or(0, |port| port.large(frame.len()));
+        client.pending.push_back(Pending { since: now.mono, op, cxid, weight, large });
         !client.closing
     }
 
@@ -150,6 +153,7 @@ impl Clients {
             client.outlet.abort();
             if let Some(port) = &self.port {
                 port.outstanding.fetch_sub(client.pending.len(), SeqCst);
+                port.large_done(client.pending.iter().map(|pending| pending.large).sum());
             }
         }
     }
@@ -214,6 +218,7 @@ impl Client {
         self.gate.take_off(done.weight);
         if let Some(port) = port {
             port.outstanding.fetch_sub(1, SeqCst);
+            port.large_done(done.large);
         }
     }
 }

@@ -214,6 +214,7 @@ impl From<&Config> for client_port::Settings {
             sessionless: config.sessionless_timeout,
             outstanding_max: config.outstanding_max,
             frame_max: config.frame_max,
+            large_requests: config.large_requests,
             words: config.words.clone(),
         }
     }

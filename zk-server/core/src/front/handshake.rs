@@ -3,7 +3,8 @@
 use super::pipeline::Stage;
 use super::{Front, Request, Service, Upcall};
 use crate::database::Database;
-use crate::event::{ConnId, Effect, Now};
+use crate::event::{ConnId, Effect, LogLevel, Now};
+use crate::throttle::Asked;
 use bytes::Bytes;
 use wire::jute::Record;
 use wire::zk::session_password as password;
@@ -27,6 +28,16 @@ impl Front {
         up: &mut Vec<Upcall>,
     ) {
         let Ok(request) = ConnectRequest::decode(frame) else { return self.close(id, out) };
+        let asked = match request.session {
+            0 if self.locals.rules.enabled => Asked::Local,
+            0 => Asked::Global,
+            _ => Asked::Renewed,
+        };
+        if !self.connects.admits(asked, now.mono) {
+            let line = "Connection throttle rejected connection: there are too many new ones".into();
+            out.push(Effect::Log { level: LogLevel::Warn, line });
+            return self.close(id, out);
+        }
         // A client that has seen more than we have must go to another server, and so must one that wants to write
         // while nobody can.
         let refused = self.is_read_only() && request.read_only != Some(true);

@@ -5,6 +5,7 @@
 //! answered when they come back as a committed transaction with the session's id and cxid. Events go out before the
 //! answer to any read that could see the change, because both happen on this one thread, in this order.
 
+mod admission;
 mod figures;
 mod handshake;
 mod notify;
@@ -21,7 +22,9 @@ use crate::database::Database;
 use crate::event::{ConnId, Effect, LinkId, Now};
 use crate::hash::Map;
 use crate::local_session::LocalSessions;
+use crate::throttle::ConnectThrottle;
 use crate::watch::Watches;
+use admission::Admission;
 use bytes::Bytes;
 use figures::Counters;
 use pipeline::Connection;
@@ -75,6 +78,8 @@ pub struct Front {
     sessionless: VecDeque<(u64, ConnId)>,
     touched: Vec<(ConnId, SessionId, i32)>,
     locals: LocalSessions,
+    connects: ConnectThrottle,
+    admission: Admission,
     counters: Counters,
 }
 
@@ -105,6 +110,8 @@ impl Front {
             sessionless: VecDeque::new(),
             touched: vec![],
             locals: LocalSessions::new(config.local_sessions, config.tick_ms),
+            connects: ConnectThrottle::new(&config.connects, config.myid as u64),
+            admission: Admission::new(&config.requests),
             counters: Counters::default(),
         }
     }
@@ -131,6 +138,7 @@ impl Front {
             self.sessionless.clear();
             self.touched.clear();
             self.locals.clear();
+            self.admission.clear();
         }
         if service != Service::Nobody {
             self.next_session = self.next_session.max(crate::session::first_id(self.myid, now.wall));
@@ -204,6 +212,7 @@ impl Front {
             db.apply(txn, &mut notifier)
         };
         self.answer(txn, &outcome, now, db, out, up);
+        self.admit_waiting(now, db, out, up);
     }
 
     pub fn synced(
@@ -215,6 +224,7 @@ impl Front {
         up: &mut Vec<Upcall>,
     ) {
         self.answer_sync(request, now, db, out, up);
+        self.admit_waiting(now, db, out, up);
     }
 
     pub fn revalidated(

@@ -170,11 +170,11 @@ impl Front {
                     self.close(id, out);
                 }
             }
-            Stage::Open => self.request(id, frame, now, db, out, up),
+            Stage::Open => self.admit(id, frame, now, db, out, up),
         }
     }
 
-    fn request(
+    pub(super) fn request(
         &mut self,
         id: ConnId,
         frame: Bytes,
@@ -281,6 +281,27 @@ impl Front {
             self.counters.answered(0);
         }
         out.push(Effect::ToClient { conn: id, bytes });
+    }
+
+    /// It waited for too long; its answer leaves when it is its turn.
+    pub(super) fn refuse_throttled(
+        &mut self,
+        id: ConnId,
+        frame: &Bytes,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Ok(header) = RequestHeader::decode(&frame.slice(..frame.len().min(8))) else {
+            return self.close(id, out);
+        };
+        let bytes = self.replies.reply(header.xid, db.last_zxid(), err::THROTTLED_OP, |_| {});
+        if conn.waiting.is_empty() {
+            return self.answer_now(id, header, bytes, now, db.last_zxid(), out);
+        }
+        self.counters.outstanding += 1;
+        conn.wait(header, frame.clone(), WaitingFor::TurnWith(bytes), now);
     }
 
     /// Whoever has no id of a scheme that is asked for (`enforce.auth.schemes`) is told so, and sent away.
@@ -479,7 +500,7 @@ impl Front {
         up: &mut Vec<Upcall>,
     ) {
         while let Some(frame) = self.conns.get_mut(&id).and_then(|conn| conn.early.pop_front()) {
-            self.request(id, frame, now, db, out, up);
+            self.admit(id, frame, now, db, out, up);
         }
     }
 }

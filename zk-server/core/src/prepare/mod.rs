@@ -35,6 +35,7 @@ pub struct Prepare {
     digest: bool,
     reconfig: Reconfig,
     multi_address: bool,
+    close_session_lists: bool,
     pending: Pending,
 }
 
@@ -69,6 +70,7 @@ impl Prepare {
             digest: config.digest,
             reconfig: config.reconfig.clone(),
             multi_address: config.multi_address,
+            close_session_lists: config.close_session_lists,
             pending: Pending::default(),
         }
     }
@@ -182,7 +184,7 @@ impl Step<'_> {
             self.take(path, parent);
         }
         self.sessions.set_closing(self.request.session);
-        TxnRecord::CloseSession { paths: Some(paths) }
+        TxnRecord::CloseSession { paths: self.prepare.close_session_lists.then_some(paths) }
     }
 
     fn delete(&mut self, request: DeleteRequest) -> Result<TxnRecord, i32> {

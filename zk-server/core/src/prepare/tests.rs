@@ -173,6 +173,17 @@ fn a_closing_session_takes_its_nodes_stored_or_pending() {
 }
 
 #[test]
+fn a_close_that_is_to_list_nothing_takes_the_nodes_all_the_same() {
+    let mut rig = rig();
+    rig.prepare.close_session_lists = false;
+    run(&mut rig, op::CREATE, create("/e", 1)).unwrap();
+    let txn = rig.propose(&request(op::CLOSE_SESSION, ()));
+    assert_eq!(txn.record, TxnRecord::CloseSession { paths: None });
+    rig.commit(&txn);
+    assert_eq!((rig.db.ephemerals_count(), rig.db.digest_mismatches()), (0, 0));
+}
+
+#[test]
 fn containers_go_after_their_last_child_and_ttl_nodes_after_their_time() {
     let mut rig = rig();
     run(&mut rig, op::CREATE_CONTAINER, create("/used", 4)).unwrap();
