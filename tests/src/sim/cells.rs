@@ -4,7 +4,7 @@ use super::invariants::Invariant::{Answers, Linearizability};
 use super::replies::read;
 use super::request::{Cell, Request};
 use super::world::World;
-use crate::linear::{self, Answer, Call, Operation};
+use crate::linear::{self, Answer, Call, Operation, Verdict};
 use std::collections::BTreeMap;
 use wire::jute::Reader;
 use wire::zk::{GetDataResponse, Stat, err};
@@ -62,7 +62,9 @@ impl History {
             });
             let answer = Some((end, Answer::Read(state)));
             history.push(Operation { session: 0, call: Call::Read, start, answer });
-            linear::check(history).map_err(|why| Linearizability.broken(format!("{path}: {why}")))?;
+            if let Verdict::Broken(why) = linear::check(history) {
+                return Err(Linearizability.broken(format!("{path}: {why}")));
+            }
         }
         Ok(())
     }
