@@ -54,7 +54,8 @@ impl Server {
         let config = configs(3, 3, COMMITTED).remove(0);
         let peer = Peer::new(config.clone(), disk.recover(COMMITTED).expect("its disk is whole"));
         let (sent, exit) = (vec![], None);
-        let mut server = Server { config, peer, disk, sent, mono: 1000, links: 0, round: 1, fuel: None, exit };
+        let mut server =
+            Server { config, peer, disk, sent, mono: 1000, links: 0, round: 1, fuel: None, exit };
         server.step(Event::Tick);
         server
     }
@@ -95,7 +96,10 @@ impl Server {
                 let durable = self.disk.flush().map(|zxid| Event::Durable { zxid });
                 self.disk.truncate(zxid);
                 let database = self.disk.recover(0).expect("its disk is whole").database;
-                return durable.into_iter().chain([Event::Truncated { database: Box::new(database) }]).collect();
+                return durable
+                    .into_iter()
+                    .chain([Event::Truncated { database: Box::new(database) }])
+                    .collect();
             }
             Effect::SaveSnapshot => {
                 let mut stream = BytesMut::new();

@@ -159,7 +159,10 @@ fn zookeeper_4643_4646_4785_a_learner_that_dies_while_it_settles_has_what_it_vou
             let noted = server.disk.current_epoch == 2;
             assert!(!server.has(zxid(1, 7)), "it was cut off");
             assert!(!noted || whole, "the epoch without its history: fuel {fuel}, synced {synced}");
-            assert!(!acknowledged || noted, "an acknowledgement without the epoch: fuel {fuel}, synced {synced}");
+            assert!(
+                !acknowledged || noted,
+                "an acknowledgement without the epoch: fuel {fuel}, synced {synced}"
+            );
             outcomes.push((whole, noted, acknowledged));
         }
     }
@@ -202,7 +205,10 @@ fn zookeeper_4712_4541_a_write_of_a_former_role_is_over_before_the_next_one_vouc
     server.packet(link, packet::UP_TO_DATE, -1, None);
     server.proposal(link, zxid(3, 1));
     let acks = server.packets(link);
-    assert!(!acks.contains(&(packet::ACK, zxid(2, 1))) && !acks.contains(&(packet::ACK, zxid(3, 1))), "{acks:?}");
+    assert!(
+        !acks.contains(&(packet::ACK, zxid(2, 1))) && !acks.contains(&(packet::ACK, zxid(3, 1))),
+        "{acks:?}"
+    );
     server.sync();
     assert_eq!(server.packets(link), [(packet::ACK, zxid(3, 1))]);
     server.crash();
