@@ -1,6 +1,7 @@
-//! What std lacks, for both servers and the tools: `.properties` files, option tables, logs.
+//! What std lacks, for both servers and the tools: `.properties` files, option tables, logs, metrics.
 
 pub mod logging;
+pub mod metrics;
 pub mod options;
 pub mod properties;
 pub mod tool_options;

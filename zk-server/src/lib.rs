@@ -1,8 +1,12 @@
 //! The ZooKeeper server: sockets, files and the loop round `zk-core`.
 
+mod admin;
+mod audit;
 pub mod config;
 pub mod disk;
 mod election_net;
+mod http;
+mod metrics;
 mod members_file;
 mod net;
 mod quorum_net;

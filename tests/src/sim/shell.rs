@@ -258,6 +258,7 @@ impl World {
                 self.nodes[node].config.reconfig.proposed = members.map(|members| *members);
             }
             Effect::ActivateMembers { members } => self.nodes[node].activate(*members),
+            Effect::Audit(_) => {}
             Effect::Log { level, line } => {
                 if level != LogLevel::Debug {
                     self.note(|| format!("server {}: {line}", node + 1));

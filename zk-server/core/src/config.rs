@@ -56,6 +56,8 @@ pub struct CoreConfig {
     /// Milliseconds without a leader after which read-only clients are served; `None`: never (`readonlymode.enabled`).
     pub read_only_after_ms: Option<u64>,
     pub reconfig: Reconfig,
+    /// Writes are told for the audit trail (`audit.enable`).
+    pub audit: bool,
 }
 
 /// Whether new sessions are known to their server only.
@@ -257,6 +259,7 @@ pub(crate) mod tests {
             reconfig: Reconfig::default(),
             observer_masters: false,
             leader_serves: true,
+            audit: false,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The replicated state: the tree, the sessions, and how far the history has been applied.
 
 mod apply;
+mod namespaces;
 mod snapshot;
 
 pub use apply::Outcome;
+pub use namespaces::QuotaTotals;
 pub use snapshot::{SnapshotCursor, SnapshotDecoder, SnapshotStream};
 
 use crate::acl::{AclList, AclTable};

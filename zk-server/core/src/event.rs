@@ -1,5 +1,6 @@
 //! What reaches a server's core, and what it asks for in return.
 
+use crate::audit::Audit;
 use crate::config::Ensemble;
 use crate::database::{Database, SnapshotStream};
 use bytes::Bytes;
@@ -170,6 +171,9 @@ pub enum Effect {
     ActivateMembers {
         members: Box<Ensemble>,
     },
+
+    /// A line for the audit trail; only where [`crate::CoreConfig::audit`] asks for it.
+    Audit(Audit),
 
     /// A line for the log, in ZooKeeper's words where operators look for them.
     Log {

@@ -10,6 +10,7 @@
 //! * `database` (`tree`, `acl`): transaction -> state, and the state as a snapshot.
 
 pub mod acl;
+pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod database;
@@ -21,6 +22,7 @@ pub mod front;
 mod hash;
 pub mod local_session;
 pub mod member;
+pub mod measure;
 pub mod membership;
 mod path;
 pub mod peer;

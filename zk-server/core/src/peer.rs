@@ -1,10 +1,13 @@
 //! One server: its place in the ensemble, and the single entry to everything that it decides.
 
+use crate::acl;
 use crate::config::{CoreConfig, Ensemble};
 use crate::database::Database;
 use crate::election::{Election, config_version};
 use crate::event::{Effect, Event, LinkId, LogLevel, Now};
 use crate::front::Front;
+use crate::measure::Measures;
+use crate::member::Member;
 use crate::membership::Membership;
 use crate::zab::history::History;
 use crate::zab::leader::Leader;
@@ -14,9 +17,10 @@ use crate::zab::pipeline::Pipeline;
 use crate::zab::standalone::Standalone;
 use crate::zab::{Over, Server, log};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use wire::zk::quorum::{Notification, QuorumPacket};
 use wire::zk::txn::Txn;
-use wire::zk::{SessionId, Sid, Zxid, epoch_of};
+use wire::zk::{SessionId, Sid, Zxid, epoch_of, perm};
 
 /// Learners that dial before this server knows that it leads: how many, and how many packets of each, are kept.
 const EARLY_LINKS_MAX: usize = 64;
@@ -72,6 +76,15 @@ pub struct Status {
     pub leading_since: Option<u64>,
     /// Leader only: bytes of the last, smallest and largest proposal; -1 before the first.
     pub proposal_sizes: Option<[i64; 3]>,
+}
+
+/// Whether somebody without a session, such as the admin server's user, may do all to the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    Granted,
+    /// Who it is cannot be told.
+    Unknown,
+    Denied,
 }
 
 #[derive(Debug)]
@@ -259,6 +272,7 @@ impl Peer {
         self.server.front.tick(now, out);
         match &mut self.role {
             Role::Starting => {
+                self.server.front.measures.unserved(now);
                 self.start(now, out);
                 Ok(())
             }
@@ -302,6 +316,7 @@ impl Peer {
 
     fn look(&mut self, now: Now, out: &mut Vec<Effect>) {
         log(out, LogLevel::Info, "LOOKING");
+        self.server.front.measures.looking_count += 1;
         self.role = Role::Looking { since: now.mono, early: BTreeMap::new() };
         let (last, epoch) = (self.server.history.last_logged(), self.server.current_epoch);
         let election = self.election.as_mut().zip(self.server.members.as_ref());
@@ -322,6 +337,7 @@ impl Peer {
             Role::Learning(learner) => learner.shutdown(&mut self.server, out),
             _ => false,
         };
+        self.server.front.measures.unserved(now);
         self.server.front.serve(false, now, out);
         self.server.up.clear();
         if self.server.history.fast_forward() {
@@ -384,6 +400,7 @@ impl Peer {
         let (took, early) = (now.mono - *since, std::mem::take(early));
         // Those who were content with reading meet a server that does more.
         self.server.front.serve(false, now, out);
+        self.server.front.measures.election_time.add(took);
         if leader == self.server.config.myid {
             log(out, LogLevel::Info, "LEADING");
             log(out, LogLevel::Info, format!("LEADING - LEADER ELECTION TOOK - {took} MS"));
@@ -594,7 +611,37 @@ impl Peer {
         matches!(&self.role, Role::Learning(learner) if learner.is_fuzzy())
     }
 
-    /// The clients: `cons`, `dump`, `wchs` are made from it.
+    /// `data` proves who it is by `scheme`, as in an auth packet; the address is where it comes from.
+    pub fn admits(&self, scheme: &str, data: Option<&[u8]>, from: IpAddr) -> Admission {
+        let db = &self.server.history.db;
+        let ids = self.server.front.identify(scheme, data, from, db);
+        let Some(ids) = ids else { return Admission::Unknown };
+        let acl = db.node("/").and_then(|root| db.acl_of(root));
+        let granted = acl::allows(&self.server.config.auth, acl.as_deref(), perm::ALL, &ids);
+        if granted { Admission::Granted } else { Admission::Denied }
+    }
+
+    /// The ensemble as it is configured now; nobody for a standalone server.
+    pub fn members(&self) -> impl Iterator<Item = (Sid, &Member)> {
+        let members = self.server.members.iter().flat_map(|members| &members.committed().members);
+        members.map(|(sid, member)| (*sid, member))
+    }
+
+    pub fn member(&self, sid: Sid) -> Option<&Member> {
+        self.server.members.as_ref()?.committed().members.get(&sid)
+    }
+
+    /// What was done so far, and how long it took.
+    pub fn measures(&self) -> &Measures {
+        &self.server.front.measures
+    }
+
+    /// The figures of [`Peer::measures`] begin anew.
+    pub fn reset_measures(&mut self) {
+        self.server.front.measures.reset();
+    }
+
+    /// The clients: `dump`, `wchs` are made from it.
     pub fn front(&self) -> &Front {
         &self.server.front
     }

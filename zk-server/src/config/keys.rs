@@ -16,6 +16,11 @@ const fn port(key: &'static str, doc: &'static str) -> Opt {
     Opt::int_opt(key, 0, 65535, doc)
 }
 
+pub const AUDIT_LOGGER: &str = "org.apache.zookeeper.audit.Slf4jAuditLogger";
+pub const DEFAULT_METRICS: &str = "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider";
+pub const NULL_METRICS: &str = "org.apache.zookeeper.metrics.impl.NullMetricsProvider";
+pub const PROMETHEUS_METRICS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
+
 /// Read from the file only.
 pub static TYPED: &[Opt] = &[
     count("tickTime", "3000", "Milliseconds of a tick, the unit of heartbeats and time-outs."),
@@ -49,6 +54,10 @@ pub static TYPED: &[Opt] = &[
         "dynamicConfigFile",
         "File of the server, group and weight lines; its name ends in their version.",
     ),
+    Opt::text("metricsProvider.className", "Who keeps the metrics.").or(DEFAULT_METRICS),
+    Opt::text("metricsProvider.httpHost", "Address of Prometheus' port.").or("0.0.0.0"),
+    Opt::int("metricsProvider.httpPort", "7000", 0, 65535, "Prometheus' port."),
+    Opt::bool("metricsProvider.exportJvmInfo", "true", "Prometheus sees the process, too."),
 ];
 
 /// Read from the file, else from `-Dzookeeper.KEY`.
@@ -59,6 +68,9 @@ pub static PROPERTIES: &[Opt] = &[
     Opt::text("admin.serverAddress", "Address of the admin server.").or("0.0.0.0"),
     Opt::int("admin.serverPort", "8080", 0, 65535, "Port of the admin server."),
     Opt::text("admin.commandURL", "Path of the admin server's commands.").or("/commands"),
+    Opt::int("admin.idleTimeout", "30000", 1, INT_MAX, "Milliseconds of an admin connection without a byte."),
+    Opt::bool("audit.enable", "false", "Writes are told in the log."),
+    Opt::text("audit.impl.class", "Who tells them.").or(AUDIT_LOGGER),
     Opt::int("globalOutstandingLimit", "1000", 1, INT_MAX, "Requests under way above which reading pauses."),
     Opt::int("preAllocSize", "65536", 1, INT_MAX, "KiB by which a log grows ahead."),
     Opt::int("snapCount", "100000", 0, INT_MAX, "Transactions between snapshots, 2 or more."),
@@ -238,7 +250,6 @@ pub static REFUSED: &[Refused] = &[
         &[],
         "oracle quorums are not supported yet: remove this line and use three servers",
     ),
-    refused("audit.enable", OFF, "the audit log is not supported yet: remove this line or set it to false"),
     refused(
         "serverCnxnFactory",
         &[

@@ -77,6 +77,7 @@ pub struct Config {
     pub words: Vec<String>,
     /// The HTTP admin server; `None`: off.
     pub admin: Option<Admin>,
+    pub metrics: Provider,
 
     pub disk: DiskConfig,
     pub core: CoreConfig,
@@ -88,6 +89,24 @@ pub struct Admin {
     pub listen: HostPort,
     /// `/commands`
     pub url: String,
+    /// Of a connection without a byte.
+    pub idle_timeout: Duration,
+}
+
+/// `metricsProvider.className`: in which form metrics are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provider {
+    Default,
+    /// `mntr` has no metrics.
+    Null,
+    Prometheus(PrometheusEndpoint),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrometheusEndpoint {
+    pub listen: HostPort,
+    /// The process's own figures stand among the others (`metricsProvider.exportJvmInfo`).
+    pub process: bool,
 }
 
 /// How snapshots are written; those that are there are read by their names.
@@ -283,7 +302,6 @@ fn settings(written: &Properties, jvm_flags: &str) -> Result<Settings, ConfigErr
             false => file.push(entry.clone()),
         }
     }
-    check_metrics_provider(&file)?;
     effective.overlay(file);
     let settings = keys::table().read(&effective)?;
     for entry in &settings.unknown {
@@ -310,15 +328,23 @@ fn tell_unused(entry: &Entry) {
     }
 }
 
-fn check_metrics_provider(file: &Properties) -> Result<(), ConfigError> {
-    let Some(entry) = file.get("metricsProvider.className") else { return Ok(()) };
-    info!("metricsProvider.className is {}", entry.value);
-    match entry.value.trim() {
-        "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"
-        | "org.apache.zookeeper.metrics.impl.NullMetricsProvider" => Ok(()),
-        "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider" => Err(entry
-            .error("the Prometheus endpoint is not supported yet: remove this line; `mntr` has the metrics")),
-        other => Err(entry.error(format!("metrics provider class was not found: {other}"))),
+fn metrics_provider(settings: &Settings) -> Result<Provider, ConfigError> {
+    let class = settings.text("metricsProvider.className").trim();
+    info!("metricsProvider.className is {class}");
+    match class {
+        keys::DEFAULT_METRICS => Ok(Provider::Default),
+        keys::NULL_METRICS => Ok(Provider::Null),
+        keys::PROMETHEUS_METRICS => Ok(Provider::Prometheus(PrometheusEndpoint {
+            listen: HostPort::new(
+                settings.text("metricsProvider.httpHost"),
+                settings.int("metricsProvider.httpPort") as u16,
+            ),
+            process: settings.bool("metricsProvider.exportJvmInfo"),
+        })),
+        other => {
+            let message = format!("metrics provider class was not found: {other}");
+            Err(settings.error("metricsProvider.className", message))
+        }
     }
 }
 
@@ -376,6 +402,7 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         },
         observer_masters: observer_master_port(settings).is_some(),
         leader_serves: settings.text("leaderServes") != "no",
+        audit: audited(settings)?,
     };
     Ok(Config {
         file: file.into(),
@@ -411,10 +438,24 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
                 settings.int("admin.serverPort") as u16,
             ),
             url: settings.text("admin.commandURL").into(),
+            idle_timeout: millis(settings, "admin.idleTimeout"),
         }),
+        metrics: metrics_provider(settings)?,
         disk: disk(settings),
         core,
     })
+}
+
+/// Whether the audit trail is on; only Java could load another class for it.
+fn audited(settings: &Settings) -> Result<bool, ConfigError> {
+    let on = settings.bool("audit.enable");
+    let class = settings.text("audit.impl.class").trim();
+    if on && class != keys::AUDIT_LOGGER {
+        let message = format!("Couldn't instantiate {class}: classes cannot be loaded here: remove this line");
+        return Err(settings.error("audit.impl.class", message));
+    }
+    info!("ZooKeeper audit is {}.", if on { "enabled" } else { "disabled" });
+    Ok(on)
 }
 
 fn millis(settings: &Settings, key: &str) -> Duration {

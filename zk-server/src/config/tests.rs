@@ -108,15 +108,15 @@ fn what_would_silently_be_less_safe_is_refused() {
         "sslQuorum=true",
         "quorum.auth.enableSasl=true",
         "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
-        "audit.enable=true",
+        "audit.impl.class=no.Such\naudit.enable=true",
     ] {
         let message = load(&format!("dataDir=@\n{line}\n")).unwrap_err();
         assert!(message.starts_with(&format!("zoo.cfg:2: {}", line.split('=').next().unwrap())), "{message}");
     }
     load("dataDir=@\nsslQuorum=false\nreconfigEnabled=False\nobserverMasterPort=0\nnio.numWorkerThreads=4\n")
         .unwrap();
-    let flagged = Home::new("1").load("dataDir=@\n", "-Dzookeeper.audit.enable=true").unwrap_err();
-    assert!(flagged.starts_with("JVMFLAGS: audit.enable: "), "{flagged}");
+    let flagged = Home::new("1").load("dataDir=@\n", "-Dzookeeper.serverCnxnFactory=no.Such").unwrap_err();
+    assert!(flagged.starts_with("JVMFLAGS: serverCnxnFactory: "), "{flagged}");
 }
 
 #[test]

@@ -24,8 +24,11 @@ use rustix::fs::Access;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
 use wire::zk::Zxid;
 use zk_core::Database;
+use zk_core::measure::Summary;
 use zk_core::peer::Recovered;
 
 /// Why a file operation failed, with the file.
@@ -60,6 +63,17 @@ pub struct Disk {
     /// Transactions that recovery hands over for learners.
     recent_max: usize,
     standalone: bool,
+    loads: Arc<Mutex<LoadStats>>,
+}
+
+/// What loading databases has taken so far: at the start, and when a leader had the log cut. Times in ms.
+#[derive(Debug, Clone, Default)]
+pub struct LoadStats {
+    pub all: Summary,
+    pub snapshots: Summary,
+    pub transactions: Summary,
+    /// How many transactions were replayed.
+    pub replayed: Summary,
 }
 
 impl Disk {
@@ -71,6 +85,7 @@ impl Disk {
             config: config.disk.clone(),
             recent_max: config.core.commit_log_count,
             standalone: config.is_standalone(),
+            loads: Arc::default(),
         };
         disk.check_folders()?;
         disk.remove_temporaries()?;
@@ -130,6 +145,25 @@ impl Disk {
     /// Bytes of the files under the data folder and under the log folder (`dirs`, `conf`).
     pub fn sizes(&self) -> (u64, u64) {
         (folder_size(&self.snapshots), folder_size(&self.logs))
+    }
+
+    /// Zxid and time (seconds since 1970) of the newest snapshot; `None`: there is none.
+    pub fn last_snapshot(&self) -> Option<(Zxid, u64)> {
+        let (zxid, path) = files_by_zxid(&self.snapshots, "snapshot").ok()?.pop()?;
+        let written = fs::metadata(path).and_then(|meta| meta.modified()).ok()?;
+        Some((zxid, written.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()))
+    }
+
+    pub fn loads(&self) -> LoadStats {
+        self.note_load(|stats| stats.clone())
+    }
+
+    pub fn reset_loads(&self) {
+        self.note_load(|stats| *stats = LoadStats::default());
+    }
+
+    fn note_load<T>(&self, note: impl FnOnce(&mut LoadStats) -> T) -> T {
+        note(&mut self.loads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// `dataDir/version-2`, `dataLogDir/version-2`.

@@ -73,6 +73,7 @@ fn load(disk: &Disk, until: Zxid) -> Result<Option<Loaded>, DiskError> {
     let started = Instant::now();
     let loaded = load_files(disk, until)?;
     if let Some(Loaded { database, .. }) = &loaded {
+        disk.note_load(|stats| stats.all.add(started.elapsed().as_millis() as u64));
         info!(
             "Snapshot loaded in {} ms, highest zxid is 0x{:x}, digest is {}",
             started.elapsed().as_millis(),
@@ -122,11 +123,13 @@ fn newest_snapshot(disk: &Disk, until: Zxid) -> Result<Option<(Database, Digest)
     let mut damaged = vec![];
     for (zxid, path) in &candidates {
         info!("Reading snapshot {}", path.display());
+        let started = Instant::now();
         match snapshot::read(path, disk.config.entry_max) {
             Ok(snapshot) => {
                 let mut database = snapshot.database;
                 database.set_last_zxid(*zxid);
                 check_passed_over(disk, &damaged, path)?;
+                disk.note_load(|stats| stats.snapshots.add(started.elapsed().as_millis() as u64));
                 return Ok(Some((database, snapshot.digest)));
             }
             Err(error) => {
@@ -221,7 +224,12 @@ fn replay(disk: &Disk, mut database: Database, digest: Digest, until: Zxid) -> R
             recent.push_back(txn);
         }
     }
-    info!("{loaded} txns loaded in {} ms", started.elapsed().as_millis());
+    let took = started.elapsed().as_millis();
+    info!("{loaded} txns loaded in {took} ms");
+    disk.note_load(|stats| {
+        stats.transactions.add(took as u64);
+        stats.replayed.add(loaded as u64);
+    });
     Ok(Loaded { database, recent, end })
 }
 

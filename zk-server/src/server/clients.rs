@@ -105,6 +105,7 @@ impl Clients {
     /// Notes a request. False: the connection is being closed, and the frame is not to be looked at.
     pub fn received(&mut self, conn: ConnId, frame: &[u8], now: Now) -> bool {
         self.stats.received += 1;
+        self.stats.bytes_received += 4 + frame.len() as u64;
         let Some(client) = self.table.get_mut(&conn) else { return false };
         client.stats.received += 1;
         client.last_heard = now.mono;
@@ -151,6 +152,7 @@ impl Clients {
     pub fn closed(&mut self, conn: ConnId) {
         if let Some(client) = self.table.remove(&conn) {
             client.outlet.abort();
+            self.stats.dropped += u64::from(!client.closing);
             if let Some(port) = &self.port {
                 port.outstanding.fetch_sub(client.pending.len(), SeqCst);
                 port.large_done(client.pending.iter().map(|pending| pending.large).sum());
@@ -196,10 +198,13 @@ impl Client {
             |at: usize| frame.get(at..).and_then(<[u8]>::first_chunk).map(|int| i32::from_be_bytes(*int));
         let long =
             |at: usize| frame.get(at..).and_then(<[u8]>::first_chunk).map(|int| i64::from_be_bytes(*int));
+        server.response_bytes += 4 + frame.len() as u64;
         if std::mem::replace(&mut self.answered, true) {
             if int(0) == Some(xid::WATCH_EVENT) && self.pending.front().is_none_or(|next| next.cxid != -1) {
+                server.watch_bytes += 4 + frame.len() as u64;
                 return;
             }
+            server.responses.add(4 + frame.len());
             self.stats.last_zxid = long(4).unwrap_or(0);
         } else {
             self.stats.timeout = int(4).unwrap_or(0);

@@ -3,7 +3,9 @@
 use crate::net::gate::Gate;
 use crate::net::outlet::Outlet;
 use crate::server::snapshots::Sealed;
+use crate::words::View;
 use bytes::Bytes;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -39,6 +41,9 @@ pub(crate) enum Input {
         answer: oneshot::Sender<Bytes>,
     },
 
+    /// Somebody wants to see or reset what operators are shown.
+    Look(Look),
+
     Vote {
         from: Sid,
         vote: Notification,
@@ -69,6 +74,15 @@ pub(crate) enum Input {
     Stop,
 }
 
+/// What is done with the loop's state between two requests.
+pub(crate) struct Look(pub Box<dyn FnOnce(&mut View<'_>) + Send>);
+
+impl fmt::Debug for Look {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Look")
+    }
+}
+
 /// The sending side: one for every task and thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Inbox {
@@ -85,6 +99,19 @@ impl Inbox {
     /// A loop that has ended takes nothing more, and nobody minds.
     pub fn send(&self, input: Input) {
         let _ = self.to.send(input);
+    }
+
+    /// Shows the loop's state to `look`, in its turn; `None`: the loop has ended.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut View<'_>) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, seen) = oneshot::channel();
+        self.send(Input::Look(Look(Box::new(move |view| {
+            // Whoever asked may be gone.
+            let _ = answer.send(look(view));
+        }))));
+        seen.await.ok()
     }
 
     pub fn event(&self, event: Event) {

@@ -4,7 +4,7 @@ use super::inbox::{Inbox, Input};
 use crate::disk::{Disk, DiskError, Log};
 use bytes::Bytes;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 use wire::zk::Zxid;
 use zk_core::Event;
+use zk_core::measure::Summary;
 
 /// Bytes of one batch; what is more waits for the next sync.
 const BATCH_BYTES: usize = 32 << 20;
 
 #[derive(Debug)]
 enum Job {
-    Append(Vec<(Zxid, Bytes)>),
+    /// With the moment at which it was ordered.
+    Append(Vec<(Zxid, Bytes)>, Instant),
     Roll,
     /// Cut, load, and answer with [`Event::Truncated`].
     Truncate(Zxid),
@@ -26,13 +28,41 @@ enum Job {
     Barrier(SyncSender<()>),
 }
 
-/// Syncs so far, for `mntr`.
-#[derive(Debug, Default)]
+/// What the log thread has done so far; it takes this lock once for a batch. Times in ms.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct JournalStats {
-    pub syncs: AtomicU64,
-    pub sync_us: AtomicU64,
-    pub sync_us_max: AtomicU64,
-    pub entries: AtomicU64,
+    pub fsynctime: Summary,
+    pub batch_size: Summary,
+    /// From being ordered until the thread begins with it, and until it is on disk.
+    pub queue_time: Summary,
+    pub queue_and_flush_time: Summary,
+    /// Orders that wait when a batch begins.
+    pub queue_size: Summary,
+    pub requests: u64,
+    /// Syncs that took longer than `fsync.warningthresholdms`. Not part of a reset.
+    pub slow_syncs: u64,
+}
+
+/// Shared by the thread and whoever asks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedStats {
+    stats: Arc<Mutex<JournalStats>>,
+    waiting: Arc<AtomicU64>,
+}
+
+impl SharedStats {
+    pub fn get(&self) -> JournalStats {
+        self.lock().clone()
+    }
+
+    pub fn reset(&self) {
+        let mut stats = self.lock();
+        *stats = JournalStats { slow_syncs: stats.slow_syncs, ..JournalStats::default() };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, JournalStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The loop's handle. Everything happens in the order of the calls.
@@ -40,13 +70,13 @@ pub(crate) struct JournalStats {
 pub(crate) struct Journal {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
-    pub stats: Arc<JournalStats>,
+    pub stats: SharedStats,
 }
 
 impl Journal {
     pub fn start(disk: Disk, inbox: Inbox, batch_max: usize, slow: Duration) -> io::Result<Journal> {
         let (jobs, todo) = channel();
-        let stats = Arc::<JournalStats>::default();
+        let stats = SharedStats::default();
         let batch_max = batch_max.max(1);
         let worker = Worker { log: disk.log(), disk, inbox, batch_max, slow, stats: stats.clone() };
         let thread = std::thread::Builder::new().name("SyncThread".into()).spawn(move || worker.run(todo))?;
@@ -60,7 +90,8 @@ impl Journal {
 
     /// Answered by [`Event::Durable`] with the last zxid.
     pub fn append(&self, entries: Vec<(Zxid, Bytes)>) {
-        self.order(Job::Append(entries));
+        self.stats.waiting.fetch_add(1, SeqCst);
+        self.order(Job::Append(entries, Instant::now()));
     }
 
     /// The next append begins a new file.
@@ -95,7 +126,7 @@ struct Worker {
     inbox: Inbox,
     batch_max: usize,
     slow: Duration,
-    stats: Arc<JournalStats>,
+    stats: SharedStats,
 }
 
 impl Worker {
@@ -103,7 +134,7 @@ impl Worker {
         let mut next = None;
         while let Some(job) = next.take().or_else(|| todo.recv().ok()) {
             let done = match job {
-                Job::Append(entries) => self.batch(entries, &todo, &mut next),
+                Job::Append(entries, at) => self.batch((entries, at), &todo, &mut next),
                 Job::Roll => self.log.roll(),
                 Job::Truncate(zxid) => self.truncate(zxid),
                 Job::Barrier(done) => {
@@ -121,13 +152,17 @@ impl Worker {
     /// `first` and what else is waiting, up to the first other job, which becomes `next`.
     fn batch(
         &mut self,
-        first: Vec<(Zxid, Bytes)>,
+        first: (Vec<(Zxid, Bytes)>, Instant),
         todo: &Receiver<Job>,
         next: &mut Option<Job>,
     ) -> Result<(), DiskError> {
         let (mut count, mut bytes, mut last) = (0, 0, 0);
-        let mut entries = first;
+        let begun = Instant::now();
+        let waiting = self.stats.waiting.load(SeqCst);
+        let mut ordered = vec![];
+        let (mut entries, mut at) = first;
         loop {
+            ordered.push((at, entries.len() as u64));
             for (zxid, txn) in entries {
                 self.log.append(zxid, &txn)?;
                 (count, bytes, last) = (count + 1, bytes + txn.len(), zxid);
@@ -136,7 +171,7 @@ impl Worker {
                 break;
             }
             match todo.try_recv() {
-                Ok(Job::Append(more)) => entries = more,
+                Ok(Job::Append(more, then)) => (entries, at) = (more, then),
                 Ok(other) => {
                     *next = Some(other);
                     break;
@@ -144,12 +179,14 @@ impl Worker {
                 Err(_) => break,
             }
         }
-        self.sync(count as u64)?;
+        self.stats.waiting.fetch_sub(ordered.len() as u64, SeqCst);
+        let took = self.sync()?;
+        self.note(begun, waiting, took, &ordered);
         self.inbox.event(Event::Durable { zxid: last });
         Ok(())
     }
 
-    fn sync(&mut self, entries: u64) -> Result<(), DiskError> {
+    fn sync(&mut self) -> Result<Duration, DiskError> {
         let begun = Instant::now();
         self.log.sync()?;
         let took = begun.elapsed();
@@ -159,12 +196,23 @@ impl Worker {
                 took.as_millis()
             );
         }
-        let us = took.as_micros() as u64;
-        self.stats.syncs.fetch_add(1, SeqCst);
-        self.stats.entries.fetch_add(entries, SeqCst);
-        self.stats.sync_us.fetch_add(us, SeqCst);
-        self.stats.sync_us_max.fetch_max(us, SeqCst);
-        Ok(())
+        Ok(took)
+    }
+
+    /// `ordered`: when each append of the batch was ordered, and of how many entries.
+    fn note(&self, begun: Instant, waiting: u64, sync: Duration, ordered: &[(Instant, u64)]) {
+        let ms = |time: Duration| time.as_millis() as u64;
+        let mut stats = self.stats.lock();
+        let entries = ordered.iter().map(|(_, entries)| entries).sum();
+        stats.fsynctime.add(ms(sync));
+        stats.slow_syncs += u64::from(sync > self.slow);
+        stats.batch_size.add(entries);
+        stats.queue_size.add(waiting);
+        stats.requests += entries;
+        for (at, entries) in ordered {
+            stats.queue_time.add_many(ms(begun.saturating_duration_since(*at)), *entries);
+            stats.queue_and_flush_time.add_many(ms(at.elapsed()), *entries);
+        }
     }
 
     fn truncate(&mut self, zxid: Zxid) -> Result<(), DiskError> {

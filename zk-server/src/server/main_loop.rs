@@ -8,13 +8,15 @@ mod members;
 
 use super::Exit;
 use super::clients::Clients;
-use super::inbox::{Inbox, Input};
+use super::inbox::{Inbox, Input, Look};
 use super::journal::Journal;
 use super::snapshots::{Permit, Trigger};
 use super::streams::Streams;
+use crate::audit;
 use crate::config::Config;
 use crate::disk::{Disk, DiskError};
 use crate::election_net::ElectionNet;
+use crate::http::HttpPort;
 use crate::net::client_port::ClientPort;
 use crate::net::gate::Gate;
 use crate::net::outlet::Outlet;
@@ -51,6 +53,8 @@ pub(super) struct Parts {
     pub clients: Option<ClientPort>,
     pub election: Option<ElectionNet>,
     pub quorum: Option<QuorumNet>,
+    /// What operators ask: the admin server, Prometheus' port.
+    pub http: Vec<HttpPort>,
     pub mode: watch::Sender<Mode>,
     pub ended: watch::Sender<Option<Exit>>,
     pub runtime: Handle,
@@ -110,6 +114,7 @@ struct Loop {
     quorum: Option<QuorumNet>,
     /// The members that are on their way.
     proposed: Option<Box<Ensemble>>,
+    http: Vec<HttpPort>,
     links: BTreeMap<LinkId, OutLink>,
     dirty_links: Vec<LinkId>,
     journal: Journal,
@@ -127,7 +132,7 @@ struct Loop {
 
 impl Loop {
     fn new(parts: Parts, journal: Journal) -> Loop {
-        let Parts { config, disk, recovered, inbox, inputs, clients, election, quorum, mode, .. } = parts;
+        let Parts { config, disk, recovered, inbox, inputs, clients, election, quorum, http, mode, .. } = parts;
         Loop {
             peer: Peer::new(config.core.clone(), recovered),
             clock: Clock { start: Instant::now() },
@@ -150,6 +155,7 @@ impl Loop {
             inputs,
             election,
             quorum,
+            http,
             journal,
             mode,
         }
@@ -219,6 +225,7 @@ impl Loop {
                 // Whoever asked may be gone.
                 let _ = answer.send(text);
             }
+            Input::Look(Look(look)) => look(&mut self.view()),
             Input::Vote { from, vote } => {
                 self.inbox.votes.take_off(1);
                 self.step_at(now, Event::Vote { from, vote });
@@ -319,6 +326,7 @@ impl Loop {
             Effect::StoreCurrentEpoch { epoch } => self.disk.store_current_epoch(epoch)?,
             Effect::StoreProposedMembers { members } => self.store_proposed(members),
             Effect::ActivateMembers { members } => self.activate(*members),
+            Effect::Audit(line) => audit::tell(&line),
             Effect::Log { level, line } => match level {
                 LogLevel::Debug => debug!("{line}"),
                 LogLevel::Info => info!("{line}"),
@@ -388,16 +396,18 @@ impl Loop {
 
     fn word(&mut self, word: [u8; 4], argument: &[u8], from: std::net::SocketAddr) -> Bytes {
         self.clients.stats.received += 1;
-        let view = words::View {
-            peer: &self.peer,
+        words::answer(word, argument, from, &mut self.view())
+    }
+
+    fn view(&mut self) -> words::View<'_> {
+        words::View {
+            peer: &mut self.peer,
             clients: &mut self.clients,
             config: &self.config,
             disk: &self.disk,
             journal: &self.journal.stats,
             now: self.clock.now(),
-            from,
-        };
-        words::answer(word, argument, view)
+        }
     }
 
     /// Ports closed, log synced, connections ended.
@@ -405,6 +415,7 @@ impl Loop {
         if let Some(port) = self.client_port.take() {
             port.close();
         }
+        self.http.drain(..).for_each(HttpPort::close);
         if let Some(port) = self.quorum.take() {
             port.close();
         }

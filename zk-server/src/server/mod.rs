@@ -10,9 +10,13 @@ mod snapshots;
 pub(crate) mod stats;
 mod streams;
 
-use crate::config::{Config, HostPort};
+use crate::audit;
+use crate::admin;
+use crate::config::{Config, HostPort, Provider};
 use crate::disk::{Disk, DiskError};
 use crate::election_net::{self, ElectionNet};
+use crate::http::HttpPort;
+use crate::metrics;
 use crate::members_file::MembersFile;
 use crate::net::client_port::{self, ClientPort};
 use crate::net::endpoint::Endpoint;
@@ -51,15 +55,20 @@ pub enum StartError {
     ElectionPort { source: std::io::Error },
     #[error("{0}")]
     Members(String),
+    #[error("Unable to start AdminServer, exiting abnormally: {at}: {source}")]
+    AdminServer { at: String, source: std::io::Error },
+    #[error("Cannot start /metrics server: {at}: {source}")]
+    MetricsPort { at: String, source: std::io::Error },
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
 
 impl StartError {
-    /// As ZooKeeper's own process ends: 3 unusable data folder, 14 election port, 1 anything else.
+    /// As ZooKeeper's own process ends: 3 unusable data folder, 4 admin server, 14 election port, 1 anything else.
     pub fn exit_code(&self) -> i32 {
         match self {
             StartError::Disk(DiskError::Folder(_)) => 3,
+            StartError::AdminServer { .. } => 4,
             StartError::ElectionPort { .. } => 14,
             _ => 1,
         }
@@ -72,6 +81,8 @@ pub struct Server {
     inbox: Inbox,
     client_addr: Option<SocketAddr>,
     election_addrs: Vec<SocketAddr>,
+    admin_addr: Option<SocketAddr>,
+    metrics_addr: Option<SocketAddr>,
     mode: watch::Receiver<Mode>,
     ended: watch::Receiver<Option<Exit>>,
 }
@@ -92,6 +103,10 @@ impl Server {
             file.back_up().map_err(|error| StartError::Members(error.to_string()))?;
         }
         let (inbox, inputs) = Inbox::new();
+        let metrics = metrics_port(&config, &inbox)?;
+        let admin = admin_port(&config, &inbox)?;
+        let (admin_addr, metrics_addr) =
+            (admin.as_ref().map(|port| port.bound), metrics.as_ref().map(|port| port.bound));
         let clients = ClientPort::bind(client_port::Settings::from(&*config), inbox.clone())
             .map_err(|(at, source)| StartError::ClientPort { at, source })?;
         let (election, quorum) = match config.is_standalone() {
@@ -115,12 +130,13 @@ impl Server {
             clients,
             election,
             quorum,
+            http: metrics.into_iter().chain(admin).collect(),
             mode: mode_out,
             ended: ended_out,
             runtime: tokio::runtime::Handle::current(),
         };
         main_loop::spawn(parts).map_err(StartError::Thread)?;
-        Ok(Server { inbox, client_addr, election_addrs, mode, ended })
+        Ok(Server { inbox, client_addr, election_addrs, admin_addr, metrics_addr, mode, ended })
     }
 
     /// Where clients connect; `None`: no client port is configured.
@@ -131,6 +147,16 @@ impl Server {
     /// Where the election port listens; empty for a standalone server.
     pub fn election_addrs(&self) -> &[SocketAddr] {
         &self.election_addrs
+    }
+
+    /// Where the admin server listens; `None`: it is off, or its port was taken.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
+    }
+
+    /// Where Prometheus reads `/metrics`.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
     /// The server's place in the ensemble, at the moment.
@@ -165,9 +191,19 @@ impl Drop for Server {
 
 /// Runs a server until it ends or `shutdown` does, and says how.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Exit {
+    let audited = config.core.audit;
+    let tell = |operation, result| {
+        if audited {
+            audit::tell_of_server(operation, result);
+        }
+    };
     let server = match Server::start(config).await {
-        Ok(server) => server,
+        Ok(server) => {
+            tell("serverStart", "success");
+            server
+        }
         Err(error) => {
+            tell("serverStart", "failure");
             error!("{error}");
             let exit = Exit { code: error.exit_code(), why: error.to_string() };
             error!("Exiting JVM with code {}", exit.code);
@@ -178,11 +214,37 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Exit {
         exit = server.ended() => exit,
         () = shutdown => server.stop().await,
     };
+    tell("serverStop", "invoked");
     match exit.code {
         0 => info!("Exiting JVM with code 0"),
         code => error!("{}: Exiting JVM with code {code}", exit.why),
     }
     exit
+}
+
+fn metrics_port(config: &Config, inbox: &Inbox) -> Result<Option<HttpPort>, StartError> {
+    let Provider::Prometheus(at) = &config.metrics else { return Ok(None) };
+    let port = metrics::endpoint::start(at, inbox.clone());
+    port.map(Some).map_err(|source| StartError::MetricsPort { at: at.listen.to_string(), source })
+}
+
+/// A member of an ensemble goes on without it, as in Java.
+fn admin_port(config: &Config, inbox: &Inbox) -> Result<Option<HttpPort>, StartError> {
+    let Some(admin) = &config.admin else { return Ok(None) };
+    match admin::start(admin, inbox.clone()) {
+        Ok(port) => Ok(Some(port)),
+        Err(source) if config.is_standalone() => {
+            Err(StartError::AdminServer { at: admin.listen.to_string(), source })
+        }
+        Err(error) => {
+            warn!(
+                "Problem starting AdminServer: Problem starting AdminServer on address {}, port {} and \
+                 command URL {}: {error}",
+                admin.listen.host, admin.listen.port, admin.url
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// The lines by which operators know what was configured.
@@ -191,11 +253,6 @@ fn announce(config: &Config) {
         warn!("Either no config or no quorum defined in config, running in standalone mode");
     } else {
         info!("Starting quorum peer, myid={}", config.core.myid);
-    }
-    if config.admin.is_some() {
-        info!(
-            "There is no admin server yet: nothing listens on admin.serverPort; ask with four-letter words"
-        );
     }
     info!(
         "Created server with tickTime {} ms minSessionTimeout {} ms maxSessionTimeout {} ms",

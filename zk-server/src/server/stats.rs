@@ -1,5 +1,7 @@
 //! Counters of the client side, as `srvr`, `cons` and `mntr` print them.
 
+use zk_core::measure::Summary;
+
 /// Latencies in ms, with the moments that Java prints.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Latency {
@@ -34,7 +36,60 @@ pub(crate) struct ServerStats {
     pub received: u64,
     pub sent: u64,
     pub latency: Latency,
+    pub bytes_received: u64,
+    pub response_bytes: u64,
+    /// Of those, for watch events.
+    pub watch_bytes: u64,
+    /// Connections that ended without having been closed from here.
+    pub dropped: u64,
+    /// Answers to requests, in bytes.
+    pub responses: Sizes,
+    pub admin: AdminStats,
+    /// Snapshots taken, by the time they took; in ms.
+    pub snapshottime: Summary,
 }
+
+impl ServerStats {
+    /// What ZooKeeper resets with any metrics provider: packets, latencies, sizes of answers.
+    pub fn reset_own(&mut self) {
+        (self.received, self.sent) = (0, 0);
+        self.latency = Latency::default();
+        self.responses = Sizes::default();
+    }
+}
+
+/// The last, smallest and largest of some sizes; -1 before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub last: i64,
+    pub min: i64,
+    pub max: i64,
+}
+
+impl Default for Sizes {
+    fn default() -> Sizes {
+        Sizes { last: -1, min: -1, max: -1 }
+    }
+}
+
+impl Sizes {
+    pub fn add(&mut self, size: usize) {
+        self.last = size as i64;
+        self.min = if self.min < 0 { self.last } else { self.min.min(self.last) };
+        self.max = self.max.max(self.last);
+    }
+}
+
+/// What the admin server's `snapshot` and `restore` came to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AdminStats {
+    pub snapshot_error_count: u64,
+    pub snapshot_rate_limited_count: u64,
+    pub restore_error_count: u64,
+    pub restore_rate_limited_count: u64,
+    pub restore_time: Summary,
+}
+
 
 /// One connection's, since its start or the last `crst`.
 #[derive(Debug, Clone)]
@@ -114,6 +169,14 @@ pub(crate) fn op_label(op: i32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_minus_one_until_there_is_one() {
+        let mut sizes = Sizes::default();
+        assert_eq!((sizes.last, sizes.min, sizes.max), (-1, -1, -1));
+        [20, 5, 10].into_iter().for_each(|size| sizes.add(size));
+        assert_eq!((sizes.last, sizes.min, sizes.max), (10, 5, 20));
+    }
 
     #[test]
     fn latencies_start_at_zero_and_keep_four_decimals() {

@@ -5,22 +5,23 @@ use crate::server::clients::Client;
 use crate::server::stats::ConnectionStats;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::net::SocketAddr;
 use wire::zk::SessionId;
 use zk_core::peer::Status;
 
-pub(super) fn stat(view: &View, status: &Status, to: &mut String) {
+pub(super) fn stat(view: &View, status: &Status, from: SocketAddr, to: &mut String) {
     let _ = writeln!(to, "Zookeeper version: {VERSION}");
     to.push_str("Clients:\n");
     for (_, client) in view.clients.iter() {
         brief(&client.from, 1, client.queued(), &client.stats, to);
         to.push_str(")\n");
     }
-    asking(view, to);
+    asking(view, from, to);
     to.push('\n');
     serving::figures(view, status, to);
 }
 
-pub(super) fn cons(view: &View, to: &mut String) {
+pub(super) fn cons(view: &View, from: SocketAddr, to: &mut String) {
     for (_, client) in view.clients.iter() {
         let stats = &client.stats;
         brief(&client.from, 1, client.queued(), stats, to);
@@ -29,19 +30,19 @@ pub(super) fn cons(view: &View, to: &mut String) {
         }
         to.push_str(")\n");
     }
-    asking(view, to);
+    asking(view, from, to);
     to.push('\n');
 }
 
 /// The connection over which the word came.
-fn asking(view: &View, to: &mut String) {
+fn asking(view: &View, from: SocketAddr, to: &mut String) {
     let stats = ConnectionStats { received: 1, ..ConnectionStats::new(view.now.wall) };
-    brief(&view.from, 0, 0, &stats, to);
+    brief(&from, 0, 0, &stats, to);
     to.push_str(")\n");
 }
 
 /// `interest`: 1, the server waits for requests.
-fn brief(from: &std::net::SocketAddr, interest: u8, queued: usize, stats: &ConnectionStats, to: &mut String) {
+fn brief(from: &SocketAddr, interest: u8, queued: usize, stats: &ConnectionStats, to: &mut String) {
     let _ = write!(to, " /{from}[{interest}](queued={queued},recved={},sent={}", stats.received, stats.sent);
 }
 

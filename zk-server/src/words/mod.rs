@@ -9,7 +9,7 @@ mod serving;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::server::clients::Clients;
-use crate::server::journal::JournalStats;
+use crate::server::journal::SharedStats;
 use bytes::Bytes;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ const WORDS: [&[u8; 4]; 18] = [
 ];
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 /// What `gtmk` shows: the trace mask that Java starts with.
-const TRACE_MASK: i64 = 0b1_0011_0010;
+pub(crate) const TRACE_MASK: i64 = 0b1_0011_0010;
 
 pub(crate) fn is_word(bytes: &[u8; 4]) -> bool {
     WORDS.contains(&bytes)
@@ -39,18 +39,16 @@ pub(crate) fn is_allowed(word: &str, whitelist: &[String]) -> bool {
 
 /// What the answers are made of.
 pub(crate) struct View<'a> {
-    pub peer: &'a Peer,
+    pub peer: &'a mut Peer,
     pub clients: &'a mut Clients,
     pub config: &'a Config,
     pub disk: &'a Disk,
-    pub journal: &'a JournalStats,
+    pub journal: &'a SharedStats,
     pub now: Now,
-    /// Who asks.
-    pub from: SocketAddr,
 }
 
 /// The whole answer. `argument`: what came behind the word in the same read.
-pub(crate) fn answer(word: [u8; 4], argument: &[u8], view: View) -> Bytes {
+pub(crate) fn answer(word: [u8; 4], argument: &[u8], from: SocketAddr, view: &mut View) -> Bytes {
     let mut to = String::new();
     let status = view.peer.status();
     match &word {
@@ -61,32 +59,32 @@ pub(crate) fn answer(word: [u8; 4], argument: &[u8], view: View) -> Bytes {
         b"isro" if !status.serving => to.push_str("null"),
         b"isro" => to.push_str(if status.read_only { "ro" } else { "rw" }),
         _ if !status.serving => to.push_str(NOT_SERVING),
-        b"srvr" => serving::srvr(&view, &status, &mut to),
-        b"stat" => connections::stat(&view, &status, &mut to),
-        b"mntr" => mntr::mntr(&view, &status, &mut to),
-        b"conf" => serving::conf(&view, &mut to),
-        b"dirs" => serving::dirs(&view, &mut to),
-        b"hash" => serving::hash(&view, &mut to),
+        b"srvr" => serving::srvr(view, &status, &mut to),
+        b"stat" => connections::stat(view, &status, from, &mut to),
+        b"mntr" => mntr::mntr(view, &status, &mut to),
+        b"conf" => serving::conf(view, &mut to),
+        b"dirs" => serving::dirs(view, &mut to),
+        b"hash" => serving::hash(view, &mut to),
         b"srst" => {
-            view.clients.stats = Default::default();
+            crate::metrics::reset(view);
             to.push_str("Server stats reset.\n");
         }
         b"crst" => {
             view.clients.reset();
             to.push_str("Connection stats reset.\n");
         }
-        b"cons" => connections::cons(&view, &mut to),
-        b"dump" => connections::dump(&view, &mut to),
-        b"wchs" => connections::watch_summary(&view, &mut to),
-        b"wchc" => connections::watches_by_connection(&view, &mut to),
-        b"wchp" => connections::watches_by_path(&view, &mut to),
+        b"cons" => connections::cons(view, from, &mut to),
+        b"dump" => connections::dump(view, &mut to),
+        b"wchs" => connections::watch_summary(view, &mut to),
+        b"wchc" => connections::watches_by_connection(view, &mut to),
+        b"wchp" => connections::watches_by_path(view, &mut to),
         _ => {}
     }
     to.into()
 }
 
 /// `srvr`'s and `mntr`'s word for a mode.
-fn mode_name(status: &Status) -> &'static str {
+pub(crate) fn mode_name(status: &Status) -> &'static str {
     match status.mode {
         Mode::Looking if status.read_only => "read-only",
         Mode::Looking => "looking",
@@ -105,7 +103,7 @@ fn set_trace_mask(argument: &[u8], to: &mut String) {
 }
 
 /// The keys that Java prints; what only a JVM has stays empty.
-fn environment(to: &mut String) {
+pub(crate) fn environment_pairs() -> Vec<(&'static str, String)> {
     let var = |name: &str| std::env::var(name).unwrap_or_default();
     let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let dir = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
@@ -119,7 +117,7 @@ fn environment(to: &mut String) {
         "x86_64" => "amd64",
         other => other,
     };
-    let pairs = [
+    vec![
         ("zookeeper.version", VERSION.to_owned()),
         ("host.name", file("/proc/sys/kernel/hostname")),
         ("java.version", String::new()),
@@ -138,10 +136,23 @@ fn environment(to: &mut String) {
         ("os.memory.free", format!("{}MB", memory("MemAvailable"))),
         ("os.memory.max", format!("{}MB", memory("MemTotal"))),
         ("os.memory.total", format!("{}MB", memory("MemTotal"))),
-    ];
+    ]
+}
+
+fn environment(to: &mut String) {
     to.push_str("Environment:\n");
-    for (key, value) in pairs {
+    for (key, value) in environment_pairs() {
         let _ = writeln!(to, "{key}={value}");
+    }
+}
+
+/// What a member of an ensemble is doing.
+pub(crate) fn peer_state(status: &Status) -> Option<&'static str> {
+    match status.mode {
+        Mode::Leading => Some("leading - broadcast"),
+        Mode::Following { .. } => Some("following - broadcast"),
+        Mode::Observing { .. } => Some("observing - broadcast"),
+        Mode::Standalone | Mode::Looking => None,
     }
 }
 

@@ -451,7 +451,7 @@ mod tests {
                 asks.iter().for_each(|(conn, ask)| send(&mut rig, conns[*conn as usize], ask));
                 settle_late(&mut rig);
                 for conn in &mut conns {
-                    if rig.front.connection(crate::ConnId(*conn)).is_none() {
+                    if !rig.front.is_connected(crate::ConnId(*conn)) {
                         rig.session(next);
                         *conn = next;
                         next += 1;

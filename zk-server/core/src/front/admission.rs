@@ -49,7 +49,7 @@ impl Front {
         out: &mut Vec<Effect>,
         up: &mut Vec<Upcall>,
     ) {
-        if self.admission.queue.is_empty() && !self.admission.is_full(self.counters.outstanding) {
+        if self.admission.queue.is_empty() && !self.admission.is_full(self.outstanding) {
             return self.request(conn, frame, now, db, out, up);
         }
         self.admission.queue.push_back(Queued { conn, frame, since: now.mono });
@@ -64,7 +64,7 @@ impl Front {
         out: &mut Vec<Effect>,
         up: &mut Vec<Upcall>,
     ) {
-        while !self.admission.is_full(self.counters.outstanding)
+        while !self.admission.is_full(self.outstanding)
             && let Some(Queued { conn, frame, since }) = self.admission.queue.pop_front()
         {
             let Some(known) = self.conns.get(&conn) else { continue };

@@ -48,6 +48,8 @@ impl Front {
         let timeout = request.timeout.max(self.session_ms_min).min(self.session_ms_max);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         (conn.timeout, conn.read_only) = (timeout, request.read_only);
+        self.measures.connection_request_count += 1;
+        self.measures.connection_revalidate_count += u64::from(request.session != 0);
         if request.session == 0 {
             self.connect_new(id, now, db, out, up);
         } else {
@@ -160,13 +162,14 @@ impl Front {
             return self.reject(id, out);
         }
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.stage = Stage::Open;
+        let was = std::mem::replace(&mut conn.stage, Stage::Open);
         if !self.locals.contains(conn.session) {
             conn.touched = true;
             self.touched.push((id, conn.session, conn.timeout));
         }
-        conn.stats.answered(op::CREATE_SESSION, 0, db.last_zxid(), now.mono, now.mono);
-        self.counters.answered(0);
+        if was == Stage::Creating {
+            self.measures.updatelatency.add(now.mono.saturating_sub(conn.asked_at));
+        }
         let response = ConnectResponse {
             protocol: 0,
             timeout: conn.timeout,

@@ -14,7 +14,7 @@ mod read;
 mod reply;
 mod watching;
 
-pub use figures::{ConnInfo, FrontFigures};
+pub use figures::FrontFigures;
 
 use crate::auth::{self, AuthRules};
 use crate::config::CoreConfig;
@@ -22,16 +22,16 @@ use crate::database::Database;
 use crate::event::{ConnId, Effect, LinkId, Now};
 use crate::hash::Map;
 use crate::local_session::LocalSessions;
+use crate::measure::{self, Measures};
 use crate::throttle::ConnectThrottle;
 use crate::watch::Watches;
 use admission::Admission;
 use bytes::Bytes;
-use figures::Counters;
 use pipeline::Connection;
 use reply::Replies;
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use wire::zk::txn::Txn;
+use wire::zk::txn::{Txn, TxnRecord};
 use wire::zk::{Id, SessionId, Sid};
 
 /// A request that needs the leader.
@@ -66,6 +66,8 @@ pub struct Front {
     session_ms_min: i32,
     session_ms_max: i32,
     auth: AuthRules,
+    /// Writes are told for the audit trail.
+    audit: bool,
     sessionless_ms: u64,
     jute_max: usize,
     service: Service,
@@ -80,7 +82,10 @@ pub struct Front {
     locals: LocalSessions,
     connects: ConnectThrottle,
     admission: Admission,
-    counters: Counters,
+    /// Requests that wait for their answer.
+    outstanding: u64,
+    /// What the whole server counts; it stands here because the clients' side counts the most.
+    pub measures: Measures,
 }
 
 /// Who is served.
@@ -99,6 +104,7 @@ impl Front {
             session_ms_min: config.session_ms_min,
             session_ms_max: config.session_ms_max,
             auth: config.auth.clone(),
+            audit: config.audit,
             sessionless_ms: config.sessionless_ms,
             jute_max: config.jute_max,
             service: Service::Nobody,
@@ -112,7 +118,8 @@ impl Front {
             locals: LocalSessions::new(config.local_sessions, config.tick_ms),
             connects: ConnectThrottle::new(&config.connects, config.myid as u64),
             admission: Admission::new(&config.requests),
-            counters: Counters::default(),
+            outstanding: 0,
+            measures: Measures::default(),
         }
     }
 
@@ -166,6 +173,7 @@ impl Front {
 
     pub fn opened(&mut self, conn: ConnId, peer: IpAddr, now: Now, out: &mut Vec<Effect>) {
         if self.service == Service::Nobody {
+            self.measures.cnxn_closed_without_zk_server_running += 1;
             out.push(Effect::CloseClient { conn });
             return;
         }
@@ -198,19 +206,26 @@ impl Front {
         out: &mut Vec<Effect>,
         up: &mut Vec<Upcall>,
     ) {
+        let closing =
+            matches!(txn.record, TxnRecord::CloseSession { .. }).then_some(txn.header.session);
         let outcome = {
             let mut notifier = notify::Notifier {
                 zxid: txn.header.zxid,
+                closing: closing.filter(|_| self.audit),
                 auth: &self.auth,
                 watches: &mut self.watches,
                 conns: &mut self.conns,
                 replies: &mut self.replies,
-                counters: &mut self.counters,
+                measures: &mut self.measures,
                 out,
                 hit: vec![],
             };
             db.apply(txn, &mut notifier)
         };
+        self.measures.written(&txn.record);
+        if let Some(age) = measure::age(txn, now) {
+            self.measures.propagation_latency.add(age);
+        }
         self.answer(txn, &outcome, now, db, out, up);
         self.admit_waiting(now, db, out, up);
     }
@@ -257,6 +272,18 @@ impl Front {
         touched.into_iter().map(|(_, session, timeout)| (session, timeout)).collect()
     }
 
+    /// The ids that these credentials stand for; `None`: they stand for nobody.
+    pub fn identify(
+        &self,
+        scheme: &str,
+        data: Option<&[u8]>,
+        from: IpAddr,
+        db: &Database,
+    ) -> Option<Vec<Id>> {
+        let ids = auth::authenticate(&self.auth, scheme, data, &auth::ip_id(from), db).ok()?;
+        (!ids.is_empty()).then_some(ids)
+    }
+
     /// Next moment (mono ms) at which [`Front::tick`] has something to do.
     pub fn deadline(&self) -> Option<u64> {
         let sessionless = self.sessionless.front().map(|(deadline, _)| *deadline);
@@ -267,6 +294,7 @@ impl Front {
     pub fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
         while let Some((_, conn)) = self.sessionless.pop_front_if(|(deadline, _)| *deadline <= now.mono) {
             if self.conns.get(&conn).is_some_and(|conn| !conn.has_session()) {
+                self.measures.sessionless_connections_expired += 1;
                 self.close(conn, out);
             }
         }
@@ -284,7 +312,7 @@ impl Front {
     fn forget(&mut self, conn: ConnId) {
         let Some(gone) = self.conns.remove(&conn) else { return };
         self.watches.forget(conn);
-        self.counters.outstanding -= gone.outstanding();
+        self.outstanding -= gone.outstanding();
         if self.by_session.get(&gone.session) == Some(&conn) {
             self.by_session.remove(&gone.session);
         }

@@ -1,28 +1,31 @@
 //! Changes of the tree -> watch events.
 
-use super::figures::Counters;
 use super::pipeline::Connection;
 use super::reply::{Replies, put_buffer};
 use crate::acl::{self, AclList};
+use crate::audit;
 use crate::auth::AuthRules;
 use crate::database::Observer;
 use crate::event::{ConnId, Effect};
 use crate::hash::Map;
+use crate::measure::{Measures, Summary};
 use crate::path;
 use crate::watch::{Watches, event};
 use bytes::{BufMut, Bytes};
-use wire::zk::{Zxid, perm, xid};
+use wire::zk::{SessionId, Zxid, perm, xid};
 
 /// The only state that a server ever tells: connected.
 const SYNC_CONNECTED: i32 = 3;
 
 pub(super) struct Notifier<'a> {
     pub zxid: Zxid,
+    /// The session whose end this is, where that is to be told for the audit trail.
+    pub closing: Option<SessionId>,
     pub auth: &'a AuthRules,
     pub watches: &'a mut Watches,
     pub conns: &'a mut Map<ConnId, Connection>,
     pub replies: &'a mut Replies,
-    pub counters: &'a mut Counters,
+    pub measures: &'a mut Measures,
     pub out: &'a mut Vec<Effect>,
     /// Who is told; kept to be used again.
     pub hit: Vec<ConnId>,
@@ -47,8 +50,6 @@ impl Notifier<'_> {
                 continue;
             }
             let bytes = frame.get_or_insert_with(|| event_frame(self.replies, self.zxid, kind, path)).clone();
-            known.stats.sent += 1;
-            self.counters.sent += 1;
             self.out.push(Effect::ToClient { conn: *conn, bytes });
         }
     }
@@ -63,6 +64,7 @@ impl Notifier<'_> {
         let Some((parent, _)) = path::split(path) else { return };
         self.hit.clear();
         self.watches.child.fire(path::shown(parent), &mut self.hit);
+        note(&mut self.measures.node_children_watch_count, self.hit.len());
         self.send(0, event::CHILDREN_CHANGED, path::shown(parent), acl);
     }
 }
@@ -70,22 +72,35 @@ impl Notifier<'_> {
 impl Observer for Notifier<'_> {
     fn created(&mut self, path: &str, acl: &AclList, parent_acl: &AclList) {
         self.fire_data(event::CREATED, path, acl);
+        note(&mut self.measures.node_created_watch_count, self.hit.len());
         self.fire_parent(path, parent_acl);
     }
 
     /// Who hears of the end from the data table does not hear of it again from the child table.
     fn deleted(&mut self, path: &str, acl: &AclList, parent_acl: &AclList) {
+        if let Some(session) = self.closing {
+            self.out.push(Effect::Audit(audit::ephemeral_gone(session, path)));
+        }
         self.fire_data(event::DELETED, path, acl);
         let told = self.hit.len();
         let mut more = vec![];
         self.watches.child.fire(path, &mut more);
         more.retain(|conn| self.hit.binary_search(conn).is_err());
         self.hit.append(&mut more);
+        note(&mut self.measures.node_deleted_watch_count, self.hit.len());
         self.send(told, event::DELETED, path, acl);
         self.fire_parent(path, parent_acl);
     }
 
     fn data_changed(&mut self, path: &str, acl: &AclList) {
         self.fire_data(event::DATA_CHANGED, path, acl);
+        note(&mut self.measures.node_changed_watch_count, self.hit.len());
+    }
+}
+
+/// How many heard of a change; those of which nobody hears do not count.
+fn note(summary: &mut Summary, hit: usize) {
+    if hit > 0 {
+        summary.add(hit as u64);
     }
 }

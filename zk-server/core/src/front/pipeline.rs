@@ -3,9 +3,11 @@
 use super::handshake::create_session;
 use super::reply::{put_buffer, put_path, put_stat, put_written};
 use super::{Front, Request, Service, Upcall, read};
+use crate::audit;
 use crate::auth;
 use crate::database::{Database, Outcome};
 use crate::event::{ConnId, Effect, LogLevel, Now};
+use crate::measure::Measures;
 use crate::prepare::makes_ephemeral;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -47,7 +49,8 @@ pub(super) struct Connection {
     pub waiting: VecDeque<Waiting>,
     /// Is in the list of touched sessions.
     pub touched: bool,
-    pub stats: super::figures::ConnStats,
+    /// Mono ms at which the session was asked for.
+    pub asked_at: u64,
 }
 
 /// A request that cannot be answered yet.
@@ -87,7 +90,7 @@ impl Connection {
             early_bytes: 0,
             waiting: VecDeque::new(),
             touched: false,
-            stats: super::figures::ConnStats::new(now),
+            asked_at: now.mono,
         }
     }
 
@@ -159,10 +162,11 @@ impl Front {
         up: &mut Vec<Upcall>,
     ) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.stats.received += 1;
-        self.counters.received += 1;
         match conn.stage {
-            Stage::New => self.connect(id, &frame, now, db, out, up),
+            Stage::New => {
+                conn.asked_at = now.mono;
+                self.connect(id, &frame, now, db, out, up);
+            }
             Stage::Creating | Stage::Reattaching => {
                 conn.early_bytes += frame.len() + EARLY_OVERHEAD;
                 conn.early.push_back(frame);
@@ -199,7 +203,7 @@ impl Front {
             way => way,
         };
         if !matches!(way, Way::Auth | Way::Sasl) && !self.auth.admits(&conn.auth) {
-            return self.refuse_stranger(id, header, now, out);
+            return self.refuse_stranger(id, header, out);
         }
         match way {
             Way::Read if conn.waiting.is_empty() => {
@@ -215,15 +219,15 @@ impl Front {
                     header,
                     &frame[8..],
                 );
-                conn.stats.answered(header.op, header.xid, db.last_zxid(), now.mono, now.mono);
-                self.counters.answered(0);
+                self.measures.readlatency.add(0);
+                note_read(&mut self.measures, header.op, &frame[8..], &reply);
                 out.push(Effect::ToClient { conn: id, bytes: reply });
                 if header.op == op::CLOSE_SESSION {
                     self.end_local(id, out);
                 }
             }
             Way::Read => {
-                self.counters.outstanding += 1;
+                self.outstanding += 1;
                 conn.wait(header, frame, WaitingFor::Turn, now);
             }
             Way::Write => {
@@ -237,50 +241,37 @@ impl Front {
                         up.push(Upcall::Write(create_session(conn.session, timeout)));
                     }
                 }
-                up.push(Upcall::Write(conn.request(header, body)));
-                self.counters.outstanding += 1;
+                up.push(Upcall::Write(conn.request(header, body.clone())));
+                self.outstanding += 1;
                 conn.wait(header, frame, WaitingFor::Answer, now);
                 if let Some(last) = conn.waiting.back_mut() {
                     last.refusal = refusal;
+                    if self.audit {
+                        last.body = body;
+                    }
                 }
             }
             Way::Sync => {
                 up.push(Upcall::Sync(conn.request(header, frame.slice(8..))));
-                self.counters.outstanding += 1;
+                self.outstanding += 1;
                 conn.wait(header, frame, WaitingFor::Answer, now);
             }
-            Way::Auth => self.authenticate(id, header, &frame, now, db, out),
+            Way::Auth => self.authenticate(id, header, &frame, db, out),
             // A server without a SASL section: the client takes a null token for "not configured".
             Way::Sasl => {
                 let bytes = self.replies.reply(header.xid, 0, 0, |to| Option::<Bytes>::None.write(to));
-                self.answer_now(id, header, bytes, now, 0, out);
+                out.push(Effect::ToClient { conn: id, bytes });
             }
             Way::Refused(code) => {
                 let bytes = self.replies.reply(header.xid, db.last_zxid(), code, |_| {});
-                self.answer_now(id, header, bytes, now, db.last_zxid(), out);
+                out.push(Effect::ToClient { conn: id, bytes });
             }
             Way::Unknown => {
                 let bytes = self.replies.reply(header.xid, -1, err::UNIMPLEMENTED, |_| {});
-                self.answer_now(id, header, bytes, now, -1, out);
+                out.push(Effect::ToClient { conn: id, bytes });
                 self.close(id, out);
             }
         }
-    }
-
-    fn answer_now(
-        &mut self,
-        id: ConnId,
-        header: RequestHeader,
-        bytes: Bytes,
-        now: Now,
-        zxid: i64,
-        out: &mut Vec<Effect>,
-    ) {
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.stats.answered(header.op, header.xid, zxid, now.mono, now.mono);
-            self.counters.answered(0);
-        }
-        out.push(Effect::ToClient { conn: id, bytes });
     }
 
     /// It waited for too long; its answer leaves when it is its turn.
@@ -298,14 +289,14 @@ impl Front {
         };
         let bytes = self.replies.reply(header.xid, db.last_zxid(), err::THROTTLED_OP, |_| {});
         if conn.waiting.is_empty() {
-            return self.answer_now(id, header, bytes, now, db.last_zxid(), out);
+            return out.push(Effect::ToClient { conn: id, bytes });
         }
-        self.counters.outstanding += 1;
+        self.outstanding += 1;
         conn.wait(header, frame.clone(), WaitingFor::TurnWith(bytes), now);
     }
 
     /// Whoever has no id of a scheme that is asked for (`enforce.auth.schemes`) is told so, and sent away.
-    fn refuse_stranger(&mut self, id: ConnId, header: RequestHeader, now: Now, out: &mut Vec<Effect>) {
+    fn refuse_stranger(&mut self, id: ConnId, header: RequestHeader, out: &mut Vec<Effect>) {
         if let Some(conn) = self.conns.get(&id) {
             let has: Vec<&str> = conn.auth.iter().map(|id| &*id.scheme).collect();
             let line = format!(
@@ -318,7 +309,7 @@ impl Front {
         }
         let code = err::SESSION_CLOSED_REQUIRE_SASL_AUTH;
         let bytes = self.replies.reply(header.xid, 0, code, |_| {});
-        self.answer_now(id, header, bytes, now, 0, out);
+        out.push(Effect::ToClient { conn: id, bytes });
         self.close(id, out);
     }
 
@@ -328,7 +319,6 @@ impl Front {
         id: ConnId,
         header: RequestHeader,
         frame: &Bytes,
-        now: Now,
         db: &Database,
         out: &mut Vec<Effect>,
     ) {
@@ -336,9 +326,19 @@ impl Front {
         let Ok(request) = AuthRequest::decode(&frame.slice(8..)) else { return self.close(id, out) };
         let ip = auth::ip_id(conn.peer);
         let ids = auth::authenticate(&self.auth, &request.scheme, request.auth.as_deref(), &ip, db);
+        if &*request.scheme == "ensemble" && self.auth.ensemble_names.is_some() {
+            let named = request.auth.as_ref().is_some_and(|name| !name.is_empty());
+            let counter = match &ids {
+                Err(_) => &mut self.measures.ensemble_auth_fail,
+                Ok(_) if named => &mut self.measures.ensemble_auth_success,
+                Ok(_) => &mut self.measures.ensemble_auth_skip,
+            };
+            *counter += 1;
+        }
         if ids == Err(auth::Refusal::Elsewhere) {
             return self.close(id, out);
         }
+        self.measures.auth_failed_count += u64::from(ids.is_err());
         let code = if ids.is_ok() { err::OK } else { err::AUTH_FAILED };
         let refused = ids.is_err();
         for new in ids.into_iter().flatten() {
@@ -347,7 +347,7 @@ impl Front {
             }
         }
         let bytes = self.replies.reply(header.xid, 0, code, |_| {});
-        self.answer_now(id, header, bytes, now, 0, out);
+        out.push(Effect::ToClient { conn: id, bytes });
         if refused {
             self.close(id, out);
         }
@@ -391,6 +391,17 @@ impl Front {
                 return self.close(id, out);
             }
             let (asked, refusal) = (conn.waiting[at].op, conn.waiting[at].refusal);
+            if self.audit {
+                let write = audit::Write {
+                    session,
+                    ids: &conn.auth,
+                    ip: &auth::ip_id(conn.peer).id,
+                    op: asked,
+                    body: &conn.waiting[at].body,
+                    outcome: (!matches!(txn.record, TxnRecord::Error { .. })).then_some(outcome),
+                };
+                out.extend(write.lines().into_iter().map(Effect::Audit));
+            }
             let bytes = match txn.record {
                 TxnRecord::Error { err } => {
                     let err = refusal.unwrap_or(err);
@@ -472,9 +483,15 @@ impl Front {
                     &next.body,
                 ),
             };
-            self.counters.outstanding -= 1;
-            conn.stats.answered(header.op, header.xid, db.last_zxid(), next.since, now.mono);
-            self.counters.answered(now.mono.saturating_sub(next.since));
+            self.outstanding -= 1;
+            let took = now.mono.saturating_sub(next.since);
+            match way(header.op) {
+                Way::Write => self.measures.updatelatency.add(took),
+                _ => {
+                    self.measures.readlatency.add(took);
+                    note_read(&mut self.measures, header.op, &next.body, &bytes);
+                }
+            }
             out.push(Effect::ToClient { conn: id, bytes });
             if header.op == op::CLOSE_SESSION && self.locals.contains(conn.session) {
                 return self.end_local(id, out);
@@ -502,6 +519,14 @@ impl Front {
         while let Some(frame) = self.conns.get_mut(&id).and_then(|conn| conn.early.pop_front()) {
             self.admit(id, frame, now, db, out, up);
         }
+    }
+}
+
+/// A read's answer, as a whole frame: length and header come first.
+fn note_read(measures: &mut Measures, op: i32, request: &[u8], reply: &[u8]) {
+    const HEAD: usize = 4 + 16;
+    if reply.get(16..HEAD) == Some(&[0; 4]) {
+        measures.read(op, request, &reply[HEAD..]);
     }
 }
 

@@ -608,16 +608,22 @@ fn whoever_is_not_serving_sends_everybody_away() {
 }
 
 #[test]
-fn connections_are_shown_with_what_they_did_last() {
+fn reads_and_writes_are_measured_from_their_arrival() {
     let mut rig = Rig::new();
-    let session = rig.session(1);
-    rig.request(1, 41, op::CREATE, create("/a"));
+    rig.session(1);
+    rig.request(1, 41, op::CREATE, create("/a/b"));
+    rig.request(1, 42, op::CREATE, create("/a"));
+    rig.request(1, 43, op::EXISTS, read("/a", false));
     rig.now.mono += 5;
     rig.settle();
-    let info = &rig.front.connections()[0];
-    assert_eq!((info.session, info.timeout, info.last_op, info.last_cxid), (session, 10_000, "CREA", 41));
-    assert_eq!((info.received, info.sent, info.last_zxid, info.last_latency), (2, 2, 2, 5));
-    assert_eq!(rig.front.figures().latency.max, 5);
+    let measures = &rig.front.measures;
+    assert_eq!((measures.updatelatency.count, measures.updatelatency.max), (3, 5));
+    assert_eq!((measures.readlatency.count, measures.readlatency.max), (1, 5));
+    let written: Vec<_> = measures.write_per_namespace.iter().map(|(name, of)| (name, of.count)).collect();
+    assert_eq!(written, [("a", 1)]);
+    let read: Vec<_> = measures.read_per_namespace.iter().map(|(name, of)| (name, of.sum)).collect();
+    assert_eq!(read, [("a", 2 + 68)]);
+    assert_eq!((measures.connection_request_count, measures.propagation_latency.count), (1, 3));
 }
 
 #[test]

@@ -64,6 +64,5 @@ pub(super) fn set_watches(context: &mut Context, op: i32, body: &[u8]) -> Result
 
 fn replay(context: &mut Context, kind: i32, path: &Str) {
     let bytes = event_frame(context.replies, REPLAYED, kind, path);
-    context.conn.stats.sent += 1;
     context.out.push(Effect::ToClient { conn: context.conn.id, bytes });
 }

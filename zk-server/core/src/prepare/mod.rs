@@ -37,6 +37,8 @@ pub struct Prepare {
     multi_address: bool,
     close_session_lists: bool,
     pending: Pending,
+    /// Paths of what was refused for a quota, until somebody takes note.
+    exceeded: Vec<Str>,
 }
 
 /// What counts for a request beside what it says.
@@ -72,6 +74,7 @@ impl Prepare {
             multi_address: config.multi_address,
             close_session_lists: config.close_session_lists,
             pending: Pending::default(),
+            exceeded: vec![],
         }
     }
 
@@ -98,6 +101,11 @@ impl Prepare {
     /// Call after the database has applied everything up to `zxid`.
     pub fn committed(&mut self, zxid: Zxid) {
         self.pending.committed(zxid);
+    }
+
+    /// Paths of what was refused for a quota since the last call.
+    pub fn take_exceeded(&mut self) -> Vec<Str> {
+        std::mem::take(&mut self.exceeded)
     }
 
     /// How many changes wait for their commit.
@@ -144,8 +152,9 @@ impl Step<'_> {
     }
 
     /// What grows below a hard quota is refused, as far as the usage that is applied by now tells.
-    fn check_quota(&self, path: &str, bytes: i64, count: i64) -> Result<(), i32> {
+    fn check_quota(&mut self, path: &str, bytes: i64, count: i64) -> Result<(), i32> {
         if self.prepare.enforce_quota && self.db.breaks_quota(path, bytes, count) {
+            self.prepare.exceeded.push(path.into());
             return Err(err::QUOTA_EXCEEDED);
         }
         Ok(())

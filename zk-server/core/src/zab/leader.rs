@@ -17,12 +17,16 @@ use super::{Over, Server, log, sync};
 use crate::config::Ensemble;
 use crate::event::{Effect, LinkId, LogLevel, Now};
 use crate::front::{Request, Upcall};
+use crate::measure;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use wire::jute::{Reader, Record};
 use wire::zk::quorum::{LearnerInfo, PROTOCOL, QuorumPacket, SessionTouch, SessionVerdict, packet};
 use wire::zk::txn::Txn;
 use wire::zk::{Sid, Zxid, epoch_of, op, zxid};
+
+/// Acknowledgements are timed once in so many transactions.
+const ACK_SAMPLE: i64 = 1000;
 
 /// How far the leader itself has got, in this order.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub struct Leader {
     promised: BTreeSet<Sid>,
     synced: BTreeSet<Sid>,
     links: Links,
+    /// The last proposal of its own that was seen on stable storage, for the figures.
+    own_acked: Zxid,
     /// The id of the next learner that does not say its own.
     nameless: Sid,
     /// The members have changed so that another server leads: nothing is committed here any more, and the role ends
@@ -76,6 +82,7 @@ impl Leader {
             promised: BTreeSet::new(),
             synced: BTreeSet::new(),
             links: Links::new(),
+            own_acked: 0,
             nameless: -1,
             handed_over: false,
             tick_at: now.mono + server.config.tick_ms / 2,
@@ -275,7 +282,7 @@ impl Leader {
 
     /// Sends a learner what it lacks. From here on it gets proposals and commits as they come, behind a snapshot where
     /// it gets one.
-    fn start_sync(&mut self, id: LinkId, server: &Server, now: Now, out: &mut Vec<Effect>) {
+    fn start_sync(&mut self, id: LinkId, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Stage::Acked { last } = link.stage else { return };
         let (packets, stream) = sync::packets(link.sid, last, &server.history, out);
@@ -284,6 +291,8 @@ impl Leader {
         (link.stage, link.heard_at) = (Stage::Streaming, now.mono);
         let streams = stream.is_some();
         link.streamed = streams;
+        let measures = &mut server.front.measures;
+        *(if streams { &mut measures.snap_count } else { &mut measures.diff_count }) += 1;
         out.extend(stream.map(|stream| Effect::SendSnapshot { link: id, stream }));
         let observer = link.observer;
         // Behind NEWLEADER nobody takes members that are only proposed for more than that.
@@ -298,6 +307,7 @@ impl Leader {
         if !streams && !last {
             self.on_snapshot_sent(id, server, now, out);
         }
+        self.note_syncs(streams, server);
     }
 
     /// A part of its snapshot has left: the learner takes it.
@@ -326,11 +336,22 @@ impl Leader {
         out.push(Effect::SendPacket { link: id, packet });
     }
 
+    /// How many learners are being brought up, either way, after that number has changed.
+    fn note_syncs(&self, snapshot: bool, server: &mut Server) {
+        let links = self.links.values();
+        let under_way = |link: &&Link| matches!(link.stage, Stage::Streaming | Stage::Syncing);
+        let count = links.filter(under_way).filter(|link| link.streamed == snapshot).count();
+        let measures = &mut server.front.measures;
+        let summary =
+            if snapshot { &mut measures.inflight_snap_count } else { &mut measures.inflight_diff_count };
+        summary.add(count as u64);
+    }
+
     fn on_newleader_ack(
         &mut self,
         id: LinkId,
         packet: QuorumPacket,
-        server: &Server,
+        server: &mut Server,
         out: &mut Vec<Effect>,
     ) -> Result<(), String> {
         if packet.kind != packet::ACK {
@@ -338,6 +359,7 @@ impl Leader {
         }
         let link = self.links.get_mut(&id).expect("its packet is being handled");
         link.stage = Stage::Synced;
+        let snapshot = link.streamed;
         if packet.zxid != zxid(self.epoch, 0) {
             let line = format!(
                 "NEWLEADER ACK from sid: {} is from a different epoch - current 0x{:x} received 0x{:x}",
@@ -349,6 +371,7 @@ impl Leader {
         } else if server.members().is_voter(link.sid) {
             self.synced.insert(link.sid);
         }
+        self.note_syncs(snapshot, server);
         Ok(())
     }
 
@@ -430,6 +453,7 @@ impl Leader {
         server.publish_config(now);
         server.history.db.set_last_zxid(start);
         self.phase = Phase::Broadcast(Box::new(Pipeline::new(server, start, now)));
+        server.front.measures.served(true, now);
         server.front.serve(server.config.leader_serves, now, out);
         self.tick_at = now.mono + server.config.tick_ms / 2;
     }
@@ -475,6 +499,8 @@ impl Leader {
                 let known = packet.zxid <= pipeline.last_proposed();
                 if known && epoch_of(packet.zxid) == self.epoch && !link.observer {
                     link.note_acked(packet.zxid);
+                    let sid = link.sid;
+                    note_ack(sid, packet.zxid, server, now);
                     self.commit(server, now, out);
                 }
             }
@@ -484,7 +510,9 @@ impl Leader {
                     pipeline.sessions.touch(session, timeout, now);
                 }
             }
-            packet::REVALIDATE => match SessionTouch::decode(&data) {
+            packet::REVALIDATE => {
+                server.front.measures.revalidate_count += 1;
+                match SessionTouch::decode(&data) {
                 Ok(SessionTouch { session, timeout }) => {
                     let valid = pipeline.revalidate(session, timeout, Some(id), now);
                     if valid {
@@ -495,7 +523,8 @@ impl Leader {
                     out.push(Effect::SendPacket { link: id, packet });
                 }
                 Err(error) => self.drop_link(id, &error.to_string(), out),
-            },
+            }
+            }
             packet::REQUEST => match read_request(packet, id) {
                 Ok(request) => self.on_request(request, server, now, out)?,
                 Err(error) => self.drop_link(id, &error.to_string(), out),
@@ -549,6 +578,7 @@ impl Leader {
             link.note_sent(txn.zxid(), now);
             out.push(Effect::SendPacket { link: *id, packet: proposal(&txn) });
         }
+        server.front.measures.proposal_count += 1;
         server.history.propose(txn, out);
         Ok(())
     }
@@ -559,6 +589,10 @@ impl Leader {
         while let Some(txn) = server.history.pending().front().filter(|txn| txn.zxid() <= target) {
             if self.handed_over {
                 return;
+            }
+            server.front.measures.commit_count += 1;
+            if let Some(age) = measure::age(txn, now) {
+                server.front.measures.quorum_ack_latency.add(age);
             }
             let mut commit = QuorumPacket::new(packet::COMMIT, txn.zxid(), None);
             let mut inform = QuorumPacket::new(packet::INFORM, txn.zxid(), Some(txn.bytes.clone()));
@@ -598,9 +632,24 @@ impl Leader {
 
     pub fn on_durable(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
         if matches!(self.phase, Phase::Broadcast(_)) {
+            self.note_own_ack(server, now);
             self.commit(server, now, out);
         }
         self.advance(server, now, out)
+    }
+
+    /// What this server has on stable storage by now and had not before.
+    fn note_own_ack(&mut self, server: &mut Server, now: Now) {
+        let durable = server.history.durable();
+        let before = std::mem::replace(&mut self.own_acked, durable);
+        for txn in server.history.pending().iter().take_while(|txn| txn.zxid() <= durable) {
+            if txn.zxid() > before
+                && let Some(age) = measure::age(txn, now)
+            {
+                server.front.measures.proposal_ack_creation_latency.add(age);
+            }
+        }
+        note_ack(self.me, durable, server, now);
     }
 
     /// Takes what this server's own clients want.
@@ -696,6 +745,17 @@ impl Leader {
     pub fn shutdown(&mut self, out: &mut Vec<Effect>) {
         out.extend(self.links.keys().map(|link| Effect::CloseLink { link: *link }));
         self.links.clear();
+    }
+}
+
+/// Takes the time of every [`ACK_SAMPLE`]th proposal.
+fn note_ack(sid: Sid, zxid: Zxid, server: &mut Server, now: Now) {
+    if zxid % ACK_SAMPLE != 0 {
+        return;
+    }
+    let acked = server.history.pending().iter().find(|txn| txn.zxid() == zxid);
+    if let Some(age) = acked.and_then(|txn| measure::age(txn, now)) {
+        server.front.measures.ack_latency.entry(sid).or_default().add(age);
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Over, Server, log};
 use crate::config::Ensemble;
 use crate::event::{Effect, LinkId, LogLevel, Now};
 use crate::front::{Request, Upcall};
+use crate::measure;
 use crate::membership::observes;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -61,6 +62,8 @@ enum Stage {
 pub struct Learner {
     me: Sid,
     leader: Sid,
+    /// Mono ms.
+    since: u64,
     observer: bool,
     /// Observer masters to be tried before the leader, the next one first.
     masters: VecDeque<Sid>,
@@ -79,8 +82,8 @@ pub struct Learner {
     unlogged: VecDeque<Txn>,
     /// Packets that came before their time.
     held: VecDeque<QuorumPacket>,
-    /// Logged, not acknowledged.
-    unacked: VecDeque<Zxid>,
+    /// Logged, not acknowledged; with the wall clock's ms at which the leader made it.
+    unacked: VecDeque<(Zxid, i64)>,
     /// Syncs that the leader has not answered, in order; those with an origin are an observer's.
     syncs: VecDeque<Request>,
     /// Whose sessions the leader is asked about, in order; `None`: this server's own clients'.
@@ -96,6 +99,7 @@ impl Learner {
         let learner = Learner {
             me,
             leader,
+            since: now.mono,
             observer,
             masters: if observer { masters(leader, server) } else { VecDeque::new() },
             stage: Stage::Dialing { tries: 1, again_at: None },
@@ -554,6 +558,11 @@ impl Learner {
         self.send(QuorumPacket::new(packet::ACK, zxid(self.epoch, 0), None), out);
         self.stage = Stage::Active;
         server.publish_config(now);
+        let measures = &mut server.front.measures;
+        measures.served(false, now);
+        let sync_time =
+            if self.observer { &mut measures.observer_sync_time } else { &mut measures.follower_sync_time };
+        sync_time.add(now.mono.saturating_sub(self.since));
         server.front.serve(true, now, out);
         if server.config.observer_masters && !self.observer {
             log(out, LogLevel::Info, "Starting ObserverMaster");
@@ -573,7 +582,14 @@ impl Learner {
         out: &mut Vec<Effect>,
     ) -> Result<(), Over> {
         match packet.kind {
-            packet::PROPOSAL => self.accept(decode(packet)?, server, out),
+            packet::PROPOSAL => {
+                let txn = decode(packet)?;
+                server.front.measures.learner_proposal_received_count += 1;
+                if let Some(age) = measure::age(&txn, now) {
+                    server.front.measures.proposal_latency.add(age);
+                }
+                self.accept(txn, server, out);
+            }
             packet::COMMIT => self.on_commit(packet.zxid, None, server, now, out),
             packet::COMMIT_AND_ACTIVATE => {
                 let leader = designated(&packet)?;
@@ -672,7 +688,7 @@ impl Learner {
 
     fn accept(&mut self, txn: Txn, server: &mut Server, out: &mut Vec<Effect>) {
         note_proposed_members(&txn, server, out);
-        self.unacked.push_back(txn.zxid());
+        self.unacked.push_back((txn.zxid(), txn.header.time));
         server.history.propose(txn, out);
     }
 
@@ -692,7 +708,9 @@ impl Learner {
             let why = format!("Committing zxid 0x{zxid:x} but next pending txn 0x{next:x}");
             return out.push(Effect::Exit { code: EXIT_UNMATCHED_COMMIT, why });
         }
+        server.front.measures.learner_commit_received_count += 1;
         if let Some(txn) = server.history.commit() {
+            note_committed(&txn, server, now);
             if let Some(observers) = &self.observers {
                 observers.committed(&txn, designated, out);
             }
@@ -701,6 +719,7 @@ impl Learner {
     }
 
     fn on_inform(&mut self, txn: Txn, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
+        note_committed(&txn, server, now);
         server.history.log(&txn, out);
         server.history.remember(&txn);
         server.front.committed(&txn, now, &mut server.history.db, out, &mut server.up);
@@ -726,7 +745,10 @@ impl Learner {
             history.on_durable(zxid);
         }
         let durable = server.history.durable();
-        while let Some(zxid) = self.unacked.pop_front_if(|zxid| *zxid <= durable) {
+        while let Some((zxid, made_at)) = self.unacked.pop_front_if(|(zxid, _)| *zxid <= durable) {
+            if let Ok(age) = u64::try_from(now.wall - made_at) {
+                server.front.measures.proposal_ack_creation_latency.add(age);
+            }
             if !self.observer {
                 self.send(QuorumPacket::new(packet::ACK, zxid, None), out);
             }
@@ -759,6 +781,12 @@ impl Learner {
                 }
             }
         }
+    }
+}
+
+fn note_committed(txn: &Txn, server: &mut Server, now: Now) {
+    if let Some(age) = measure::age(txn, now) {
+        server.front.measures.commit_propagation_latency.add(age);
     }
 }
 

@@ -183,6 +183,7 @@ pub(crate) mod tests {
             reconfig: crate::config::Reconfig::default(),
             observer_masters: false,
             leader_serves: true,
+            audit: false,
         }
     }
 }

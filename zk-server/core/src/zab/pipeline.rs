@@ -77,7 +77,7 @@ impl Pipeline {
     pub fn order(
         &mut self,
         request: &Request,
-        server: &Server,
+        server: &mut Server,
         synced: &BTreeSet<Sid>,
         now: Now,
     ) -> Result<Txn, Over> {
@@ -87,11 +87,18 @@ impl Pipeline {
                 "zxid lower 32 bits have rolled over, forcing re-election, and therefore new epoch start";
             return Err(Over(why.into()));
         }
+        let before = self.prepare.pending();
         let context = Context {
             local: request.origin.is_none() && server.front.is_local(request.session),
             view: server.members.as_ref().map(|members| View { members, synced }),
         };
         let txn = self.prepare.prepare(request, context, zxid, now, &server.history.db, &mut self.sessions);
+        let measures = &mut server.front.measures;
+        measures.prep_processor_request_queued += 1;
+        measures.outstanding_changes_queued += (self.prepare.pending() - before) as u64;
+        for path in self.prepare.take_exceeded() {
+            measures.quota_exceeded_error_per_namespace.of(&path).into_iter().for_each(|count| *count += 1);
+        }
         self.last_proposed = zxid;
         let size = txn.bytes.len() as i64;
         let [_, min, max] = self.sizes;
@@ -103,7 +110,9 @@ impl Pipeline {
     pub fn commit(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Vec<Request> {
         let Some(txn) = server.history.commit() else { return vec![] };
         server.front.committed(&txn, now, &mut server.history.db, out, &mut server.up);
+        let before = self.prepare.pending();
         self.prepare.committed(txn.zxid());
+        server.front.measures.outstanding_changes_removed += (before - self.prepare.pending()) as u64;
         if matches!(txn.record, TxnRecord::CloseSession { .. }) {
             self.sessions.remove(txn.header.session);
         }
@@ -145,6 +154,7 @@ impl Pipeline {
             self.sessions.touch(session, timeout, now);
         }
         let mut over = self.sessions.expire(now);
+        server.front.measures.stale_sessions_expired += over.len() as u64;
         over.append(&mut self.orphans);
         let close = |session| own_request(session, op::CLOSE_SESSION, Bytes::new());
         let mut requests: Vec<Request> = over.into_iter().map(close).collect();

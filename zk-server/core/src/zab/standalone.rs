@@ -18,6 +18,7 @@ impl Standalone {
     pub fn new(server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Standalone {
         out.push(Effect::RollLog);
         let pipeline = Pipeline::new(server, server.history.last_logged(), now);
+        server.front.measures.served(false, now);
         server.front.serve(true, now, out);
         Standalone { pipeline, tick_at: next_tick(server, now) }
     }

@@ -21,6 +21,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// A snapshot for the disk that is being encoded.
 pub(super) struct Snapping {
     writing: Writing,
+    begun: Instant,
     basis: Basis,
     cursor: SnapshotCursor,
     digest: Option<(Zxid, i64)>,
@@ -81,6 +82,7 @@ impl Loop {
             Ok(writing) => {
                 self.snapping = Some(Snapping {
                     writing,
+                    begun: Instant::now(),
                     basis,
                     cursor: SnapshotCursor::new(),
                     digest: digest.map(|digest| (digest.zxid, digest.digest)),
@@ -133,6 +135,7 @@ impl Loop {
             && snapping.held.is_none()
             && let Some(done) = self.snapping.take()
         {
+            self.clients.stats.snapshottime.add(done.begun.elapsed().as_millis() as u64);
             let last_zxid = self.peer.database().last_zxid();
             let seal = Seal { digest: done.digest, last_zxid, logged: self.journal.barrier() };
             self.sealing = Some(done.writing.finish(seal));

@@ -1,0 +1,178 @@
+//! What operators see over HTTP: the admin server, Prometheus' page.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use support::{Alone, Client, Ensemble, PATIENCE, config, free_ports, runtime, word};
+use zk_server::server::Server;
+
+const ADMIN: &str = "admin.enableServer=true\nadmin.serverAddress=127.0.0.1\nadmin.serverPort=0\n";
+const PROMETHEUS: &str = "metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
+                          metricsProvider.httpHost=127.0.0.1\nmetricsProvider.httpPort=0\n";
+
+/// Status line, headers, body.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+fn http(at: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = vec![];
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+fn get(at: SocketAddr, command: &str) -> String {
+    let answer = http(at, "GET", &format!("/commands/{command}"), "");
+    assert_eq!(answer.status, 200, "{command}: {}", answer.body);
+    assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
+    answer.body
+}
+
+fn admin(alone: &Alone) -> SocketAddr {
+    alone.server.as_ref().unwrap().admin_addr().unwrap()
+}
+
+#[test]
+fn the_admin_server_answers_as_java_s_does() {
+    let alone = Alone::start(ADMIN);
+    let at = admin(&alone);
+    assert_eq!(get(at, "ruok"), "{\n  \"command\" : \"ruok\",\n  \"error\" : null\n}");
+    assert_eq!(
+        get(at, "nosuch"),
+        "{\n  \"command\" : \"nosuch\",\n  \"error\" : \"Unknown command: nosuch\"\n}"
+    );
+    assert_eq!(
+        get(at, "lead"),
+        "{\n  \"error\" : \"server is not initialized\",\n  \"command\" : \"leader\"\n}"
+    );
+    assert_eq!(
+        get(at, "stmk?traceMask=x"),
+        "{\n  \"error\" : \"setTraceMask requires long traceMask argument, got x\",\n  \"command\" : \"set_trace_mask\"\n}"
+    );
+    assert_eq!(
+        get(at, "zabstate"),
+        "{\n  \"voting\" : false,\n  \"zabstate\" : \"\",\n  \"command\" : \"zabstate\",\n  \"error\" : null\n}"
+    );
+    let mut client = Client::connected(alone.addr());
+    client.create_as("/held", "", 1).unwrap().unwrap();
+    client.get("/held", true).unwrap().unwrap();
+    let session = client.handshake.session;
+    let cons = get(at, "cons");
+    assert!(cons.starts_with("{\n  \"connections\" : [ {\n    \"remote_socket_address\" : \"127.0.0.1:"), "{cons}");
+    assert!(cons.contains(&format!("\"session_id\" : {session},\n    \"last_operation\" : \"GETD\",")), "{cons}");
+    assert!(get(at, "dump").contains(&format!("    \"{session}\" : [ \"/held\" ]\n")));
+    assert!(get(at, "wchc").contains(&format!("    \"{session}\" : [ \"/held\" ]\n")));
+    assert!(get(at, "wchp").contains(&format!("    \"/held\" : [ {session} ]\n")));
+    assert!(get(at, "icfg").contains(":\\n") || get(at, "icfg").contains("tickTime=500\\n"));
+    let stats = get(at, "stat");
+    assert!(stats.contains("  \"server_stats\" : {\n    \"packets_sent\" : 3,\n    \"packets_received\" : 3,"), "{stats}");
+    assert!(stats.contains("\"server_state\" : \"standalone\""));
+    get(at, "srst");
+    assert!(get(at, "srvr").contains("    \"packets_sent\" : 0,\n"));
+    let monitor = get(at, "mntr");
+    assert!(monitor.contains("\n  \"server_state\" : \"standalone\",\n"));
+    assert!(monitor.contains("\n  \"ephemerals_count\" : 1,\n"));
+    assert!(monitor.contains("\n  \"avg_latency\" : 0.0,\n"));
+}
+
+#[test]
+fn verbs_and_paths_that_do_not_fit_get_java_s_statuses() {
+    let alone = Alone::start(ADMIN);
+    let at = admin(&alone);
+    let status = |method: &str, path: &str| http(at, method, path, "").status;
+    assert_eq!(status("POST", "/commands/ruok"), 500);
+    assert_eq!(status("TRACE", "/commands/ruok"), 403);
+    assert_eq!(status("PUT", "/commands/ruok"), 405);
+    assert_eq!(status("PATCH", "/commands/ruok"), 501);
+    assert_eq!((status("GET", "/"), status("GET", "/commandsx")), (404, 404));
+    let head = http(at, "HEAD", "/commands/ruok", "");
+    assert_eq!((head.status, &*head.body), (200, ""));
+    let index = http(at, "GET", "/commands", "");
+    assert!(index.body.starts_with("<a href=\"/commands/configuration\">configuration</a>\n<br/>\n"));
+}
+
+#[test]
+fn a_taken_admin_port_ends_a_server_alone_and_not_one_of_many() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let [client, quorum, election] = free_ports();
+    let lines = format!(
+        "tickTime=500\nclientPort={client}\nadmin.enableServer=true\nadmin.serverAddress=127.0.0.1\nadmin.serverPort={port}\n"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let alone = config(folder.path(), None, &lines);
+    let refused = runtime.block_on(Server::start(alone)).unwrap_err();
+    assert_eq!(refused.exit_code(), 4, "{refused}");
+    let member = format!("{lines}initLimit=20\nsyncLimit=10\nstandaloneEnabled=false\nserver.1=127.0.0.1:{quorum}:{election}\n");
+    let member = config(folder.path(), Some(1), &member);
+    let server = runtime.block_on(Server::start(member)).unwrap();
+    assert_eq!(server.admin_addr(), None);
+}
+
+#[test]
+fn prometheus_reads_families_with_java_s_names_and_types() {
+    let alone = Alone::start(&format!("{PROMETHEUS}4lw.commands.whitelist=*\n"));
+    let at = alone.server.as_ref().unwrap().metrics_addr().unwrap();
+    let mut client = Client::connected(alone.addr());
+    client.create("/a", "x").unwrap().unwrap();
+    client.get("/a", false).unwrap().unwrap();
+    let page = http(at, "GET", "/metrics", "");
+    assert_eq!(page.status, 200);
+    assert!(page.head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{}", page.head);
+    for line in [
+        "# HELP znode_count znode_count\n# TYPE znode_count gauge\nznode_count 6.0\n",
+        "# TYPE connection_request_count counter\nconnection_request_count 1.0\n",
+        "# TYPE updatelatency summary\nupdatelatency{quantile=\"0.5\",} ",
+        "updatelatency_count 2.0\n",
+        "read_per_namespace_sum{key=\"a\",} 71.0\n",
+        "# TYPE process_open_fds gauge\n",
+        "election_time{quantile=\"0.5\",} NaN\n",
+    ] {
+        assert!(page.body.contains(line), "{line} in\n{}", page.body);
+    }
+    assert!(!page.body.contains("learners"), "a server alone has none");
+    assert_eq!(http(at, "GET", "/", "").status, 404);
+    let mntr = word(alone.addr(), "mntr");
+    assert!(mntr.contains("zk_updatelatency{quantile=\"0.99\"}\t"), "{mntr}");
+    assert!(mntr.contains("zk_znode_count\t6.0\n"), "{mntr}");
+}
+
+#[test]
+fn members_of_an_ensemble_tell_who_leads_and_what_they_measured() {
+    let ensemble = Ensemble::start_with::<3>(ADMIN, "");
+    let leader = ensemble.leader(2);
+    let at = |n: usize| ensemble.servers[n].as_ref().unwrap().admin_addr().unwrap();
+    let mut client = Client::connected(ensemble.addr(0));
+    client.create("/a", "x").unwrap().unwrap();
+    let told = get(at(0), "leader");
+    assert!(told.contains("\"is_leader\" : false,\n  \"leader_id\" : 3,\n  \"leader_ip\" : \"127.0.0.1\""), "{told}");
+    assert!(get(at(leader), "zabstate").contains("\"zabstate\" : \"broadcast\""));
+    assert!(get(at(leader), "voting_view").contains("    \"3\" : {\n      \"server_addresses\" : [ \"127.0.0.1:"));
+    assert!(get(at(leader), "srvr").contains("  \"proposal_stats\" : {\n    \"last_buffer_size\" : "));
+    let figure = |n: usize, name: &str| -> u64 {
+        let monitor = get(at(n), "monitor");
+        let key = format!("\n  \"{name}\" : ");
+        let (_, rest) = monitor.split_once(&key).unwrap_or_else(|| panic!("no {name} in\n{monitor}"));
+        rest.split([',', '\n']).next().unwrap().parse().unwrap()
+    };
+    assert!(figure(leader, "proposal_count") >= 2);
+    assert!(figure(leader, "commit_count") >= 2);
+    assert_eq!(figure(leader, "diff_count"), 2);
+    assert_eq!(figure(leader, "cnt_leader_unavailable_time"), 1);
+    assert_eq!(figure(leader, "cnt_quorum_ack_latency"), figure(leader, "commit_count"));
+    assert!(figure(0, "learner_proposal_received_count") >= 2);
+    assert_eq!((figure(0, "cnt_follower_sync_time"), figure(0, "looking_count")), (1, 1));
+    assert_eq!(figure(0, "cnt_unavailable_time"), 1);
+    assert_eq!(figure(0, "cnt_a_write_per_namespace"), 1);
+}
