@@ -68,14 +68,23 @@ fn the_admin_server_answers_as_java_s_does() {
     client.get("/held", true).unwrap().unwrap();
     let session = client.handshake.session;
     let cons = get(at, "cons");
-    assert!(cons.starts_with("{\n  \"connections\" : [ {\n    \"remote_socket_address\" : \"127.0.0.1:"), "{cons}");
-    assert!(cons.contains(&format!("\"session_id\" : {session},\n    \"last_operation\" : \"GETD\",")), "{cons}");
+    assert!(
+        cons.starts_with("{\n  \"connections\" : [ {\n    \"remote_socket_address\" : \"127.0.0.1:"),
+        "{cons}"
+    );
+    assert!(
+        cons.contains(&format!("\"session_id\" : {session},\n    \"last_operation\" : \"GETD\",")),
+        "{cons}"
+    );
     assert!(get(at, "dump").contains(&format!("    \"{session}\" : [ \"/held\" ]\n")));
     assert!(get(at, "wchc").contains(&format!("    \"{session}\" : [ \"/held\" ]\n")));
     assert!(get(at, "wchp").contains(&format!("    \"/held\" : [ {session} ]\n")));
     assert!(get(at, "icfg").contains(":\\n") || get(at, "icfg").contains("tickTime=500\\n"));
     let stats = get(at, "stat");
-    assert!(stats.contains("  \"server_stats\" : {\n    \"packets_sent\" : 3,\n    \"packets_received\" : 3,"), "{stats}");
+    assert!(
+        stats.contains("  \"server_stats\" : {\n    \"packets_sent\" : 3,\n    \"packets_received\" : 3,"),
+        "{stats}"
+    );
     assert!(stats.contains("\"server_state\" : \"standalone\""));
     get(at, "srst");
     assert!(get(at, "srvr").contains("    \"packets_sent\" : 0,\n"));
@@ -114,7 +123,9 @@ fn a_taken_admin_port_ends_a_server_alone_and_not_one_of_many() {
     let alone = config(folder.path(), None, &lines);
     let refused = runtime.block_on(Server::start(alone)).unwrap_err();
     assert_eq!(refused.exit_code(), 4, "{refused}");
-    let member = format!("{lines}initLimit=20\nsyncLimit=10\nstandaloneEnabled=false\nserver.1=127.0.0.1:{quorum}:{election}\n");
+    let member = format!(
+        "{lines}initLimit=20\nsyncLimit=10\nstandaloneEnabled=false\nserver.1=127.0.0.1:{quorum}:{election}\n"
+    );
     let member = config(folder.path(), Some(1), &member);
     let server = runtime.block_on(Server::start(member)).unwrap();
     assert_eq!(server.admin_addr(), None);
@@ -156,9 +167,14 @@ fn members_of_an_ensemble_tell_who_leads_and_what_they_measured() {
     let mut client = Client::connected(ensemble.addr(0));
     client.create("/a", "x").unwrap().unwrap();
     let told = get(at(0), "leader");
-    assert!(told.contains("\"is_leader\" : false,\n  \"leader_id\" : 3,\n  \"leader_ip\" : \"127.0.0.1\""), "{told}");
+    assert!(
+        told.contains("\"is_leader\" : false,\n  \"leader_id\" : 3,\n  \"leader_ip\" : \"127.0.0.1\""),
+        "{told}"
+    );
     assert!(get(at(leader), "zabstate").contains("\"zabstate\" : \"broadcast\""));
-    assert!(get(at(leader), "voting_view").contains("    \"3\" : {\n      \"server_addresses\" : [ \"127.0.0.1:"));
+    assert!(
+        get(at(leader), "voting_view").contains("    \"3\" : {\n      \"server_addresses\" : [ \"127.0.0.1:")
+    );
     assert!(get(at(leader), "srvr").contains("  \"proposal_stats\" : {\n    \"last_buffer_size\" : "));
     let figure = |n: usize, name: &str| -> u64 {
         let monitor = get(at(n), "monitor");

@@ -88,9 +88,7 @@ impl Write<'_> {
             op::DELETE | op::DELETE_CONTAINER => {
                 self.line(DELETE, Some(done(from.read::<DeletedPath>()?.0)), None, None)
             }
-            op::SET_DATA => {
-                self.line(SET_DATA, Some(done(from.read::<SetDataRequest>()?.path)), None, None)
-            }
+            op::SET_DATA => self.line(SET_DATA, Some(done(from.read::<SetDataRequest>()?.path)), None, None),
             op::SET_ACL => {
                 let SetAclRequest { path, acl, .. } = from.read()?;
                 self.line(SET_ACL, Some(done(path)), None, Some(acl_text(&acl)))
@@ -272,7 +270,8 @@ mod tests {
     fn users_are_the_names_of_all_ids() {
         let mut rig = rig();
         rig.session(1);
-        let auth = AuthRequest { kind: 0, scheme: "digest".into(), auth: Some(Bytes::from_static(b"bob:pw")) };
+        let auth =
+            AuthRequest { kind: 0, scheme: "digest".into(), auth: Some(Bytes::from_static(b"bob:pw")) };
         rig.request(1, -4, op::AUTH, auth);
         rig.request(1, 1, op::CREATE, create("/a", 0));
         assert_eq!(told(&mut rig), ["127.0.0.1,bob@127.0.0.1 create /a persistent - true"]);

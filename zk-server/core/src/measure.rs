@@ -3,8 +3,8 @@
 
 use crate::event::Now;
 use std::collections::BTreeMap;
-use wire::zk::txn::{SubTxn, Txn, TxnRecord};
 use wire::zk::Sid;
+use wire::zk::txn::{SubTxn, Txn, TxnRecord};
 
 /// Values below this are counted one by one, those above in 16 steps for each power of two.
 const EXACT: u64 = 32;
@@ -268,7 +268,6 @@ fn read_bytes(op: i32, body: &[u8]) -> Option<usize> {
 pub(crate) fn age(txn: &Txn, now: Now) -> Option<u64> {
     u64::try_from(now.wall - txn.header.time).ok()
 }
-
 
 #[cfg(test)]
 mod tests {

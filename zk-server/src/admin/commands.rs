@@ -132,9 +132,8 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 /// The answer, or the status of an error that has no JSON: the wrong verb, as Java fails on it.
 pub(super) fn run(asked: &Asked, _config: &Admin, view: &mut View) -> Result<Answer, StatusCode> {
-    let refused = |status, why: &str| {
-        Ok(Answer { status, body: json!({ "command": asked.name, "error": why }) })
-    };
+    let refused =
+        |status, why: &str| Ok(Answer { status, body: json!({ "command": asked.name, "error": why }) });
     let Some(command) = COMMANDS.iter().find(|command| command.names.contains(&&*asked.name)) else {
         return refused(StatusCode::OK, &format!("Unknown command: {}", asked.name));
     };
@@ -210,7 +209,11 @@ fn configuration(_: &Asked, view: &mut View, to: &mut Fields) {
 }
 
 fn connections(view: &View, brief: bool, to: &mut Fields) {
-    put(to, "connections", view.clients.iter().map(|(_, client)| connection(client, brief)).collect::<Value>());
+    put(
+        to,
+        "connections",
+        view.clients.iter().map(|(_, client)| connection(client, brief)).collect::<Value>(),
+    );
     put(to, "secure_connections", Value::Array(vec![]));
 }
 

@@ -90,7 +90,9 @@ fn text_of(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
 fn page_of(status: StatusCode) -> Response {
     let reason = status.canonical_reason().unwrap_or_default();
     let title = format!("Error {} {reason}", status.as_u16());
-    let page = format!("<html>\n<head>\n<title>{title}</title>\n</head>\n<body><h2>{title}</h2>\n</body>\n</html>\n");
+    let page = format!(
+        "<html>\n<head>\n<title>{title}</title>\n</head>\n<body><h2>{title}</h2>\n</body>\n</html>\n"
+    );
     let headers = [
         (header::CACHE_CONTROL, "must-revalidate,no-cache,no-store"),
         (header::CONTENT_TYPE, "text/html;charset=iso-8859-1"),

@@ -451,7 +451,8 @@ fn audited(settings: &Settings) -> Result<bool, ConfigError> {
     let on = settings.bool("audit.enable");
     let class = settings.text("audit.impl.class").trim();
     if on && class != keys::AUDIT_LOGGER {
-        let message = format!("Couldn't instantiate {class}: classes cannot be loaded here: remove this line");
+        let message =
+            format!("Couldn't instantiate {class}: classes cannot be loaded here: remove this line");
         return Err(settings.error("audit.impl.class", message));
     }
     info!("ZooKeeper audit is {}.", if on { "enabled" } else { "disabled" });

@@ -38,7 +38,14 @@ impl Home {
 
     fn disk(&self) -> Disk {
         let folder = self.0.path().join("version-2");
-        Disk { snapshots: folder.clone(), logs: folder, config: config(), recent_max: 500, standalone: true, loads: Default::default() }
+        Disk {
+            snapshots: folder.clone(),
+            logs: folder,
+            config: config(),
+            recent_max: 500,
+            standalone: true,
+            loads: Default::default(),
+        }
     }
 
     pub fn open(&self) -> Result<(Disk, Recovered), String> {

@@ -92,8 +92,7 @@ mod tests {
 
     #[test]
     fn every_family_has_one_row() {
-        let mut names: Vec<&str> =
-            table::TABLE.iter().chain(process::TABLE).map(|row| row.name).collect();
+        let mut names: Vec<&str> = table::TABLE.iter().chain(process::TABLE).map(|row| row.name).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();

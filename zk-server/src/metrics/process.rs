@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn a_stat_line_is_read_behind_the_name() {
-        let line = "42 (a ) b) S 1 42 42 0 -1 4194560 9 0 0 0 150 30 0 0 20 0 7 0 12345 9221652 100 18446744073";
+        let line =
+            "42 (a ) b) S 1 42 42 0 -1 4194560 9 0 0 0 150 30 0 0 20 0 7 0 12345 9221652 100 18446744073";
         let stat = parse(line).unwrap();
         assert_eq!((stat.cpu_seconds, stat.started_seconds), (1.8, 123.45));
         assert_eq!(stat.virtual_bytes, 9_221_652);

@@ -132,7 +132,8 @@ struct Loop {
 
 impl Loop {
     fn new(parts: Parts, journal: Journal) -> Loop {
-        let Parts { config, disk, recovered, inbox, inputs, clients, election, quorum, http, mode, .. } = parts;
+        let Parts { config, disk, recovered, inbox, inputs, clients, election, quorum, http, mode, .. } =
+            parts;
         Loop {
             peer: Peer::new(config.core.clone(), recovered),
             clock: Clock { start: Instant::now() },

@@ -10,14 +10,14 @@ mod snapshots;
 pub(crate) mod stats;
 mod streams;
 
-use crate::audit;
 use crate::admin;
+use crate::audit;
 use crate::config::{Config, HostPort, Provider};
 use crate::disk::{Disk, DiskError};
 use crate::election_net::{self, ElectionNet};
 use crate::http::HttpPort;
-use crate::metrics;
 use crate::members_file::MembersFile;
+use crate::metrics;
 use crate::net::client_port::{self, ClientPort};
 use crate::net::endpoint::Endpoint;
 use crate::net::route::Routes;

@@ -90,7 +90,6 @@ pub(crate) struct AdminStats {
     pub restore_time: Summary,
 }
 
-
 /// One connection's, since its start or the last `crst`.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionStats {

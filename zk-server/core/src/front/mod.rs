@@ -206,8 +206,7 @@ impl Front {
         out: &mut Vec<Effect>,
         up: &mut Vec<Upcall>,
     ) {
-        let closing =
-            matches!(txn.record, TxnRecord::CloseSession { .. }).then_some(txn.header.session);
+        let closing = matches!(txn.record, TxnRecord::CloseSession { .. }).then_some(txn.header.session);
         let outcome = {
             let mut notifier = notify::Notifier {
                 zxid: txn.header.zxid,

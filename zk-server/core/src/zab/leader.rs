@@ -513,17 +513,17 @@ impl Leader {
             packet::REVALIDATE => {
                 server.front.measures.revalidate_count += 1;
                 match SessionTouch::decode(&data) {
-                Ok(SessionTouch { session, timeout }) => {
-                    let valid = pipeline.revalidate(session, timeout, Some(id), now);
-                    if valid {
-                        server.front.session_moved(session, out);
+                    Ok(SessionTouch { session, timeout }) => {
+                        let valid = pipeline.revalidate(session, timeout, Some(id), now);
+                        if valid {
+                            server.front.session_moved(session, out);
+                        }
+                        let verdict = SessionVerdict { session, valid }.encode();
+                        let packet = QuorumPacket::new(packet::REVALIDATE, packet.zxid, Some(verdict));
+                        out.push(Effect::SendPacket { link: id, packet });
                     }
-                    let verdict = SessionVerdict { session, valid }.encode();
-                    let packet = QuorumPacket::new(packet::REVALIDATE, packet.zxid, Some(verdict));
-                    out.push(Effect::SendPacket { link: id, packet });
+                    Err(error) => self.drop_link(id, &error.to_string(), out),
                 }
-                Err(error) => self.drop_link(id, &error.to_string(), out),
-            }
             }
             packet::REQUEST => match read_request(packet, id) {
                 Ok(request) => self.on_request(request, server, now, out)?,
