@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use wire::jute::Record;
 use wire::zk::quorum::{LearnerInfo, Notification, PROTOCOL, PeerState, QuorumPacket, packet};
 use wire::zk::txn::{CreateTxn, Txn, TxnHeader, TxnRecord};
-use wire::zk::{ConnectRequest, RequestHeader, SessionId, Sid, Zxid, op, zxid};
+use wire::zk::{ConnectRequest, SessionId, Sid, Zxid, op, zxid};
 use zk_core::peer::Status;
 use zk_core::{ConnId, CoreConfig, Database, Effect, Event, LinkId, Now, Peer};
 
@@ -267,16 +267,14 @@ impl Server {
         self.step(Event::ClientFrame { conn, frame: hello.encode() });
     }
 
-    /// A session that is there: `second` acknowledges it.
-    pub fn open(&mut self, conn: ConnId, second: LinkId) -> SessionId {
-        self.session(conn);
-        self.sync();
-        self.packet(second, packet::ACK, zxid(self.disk.current_epoch, 1), None);
-        *self.peer.database().sessions().keys().next().expect("the session is there")
-    }
-
-    pub fn request(&mut self, conn: ConnId, xid: i32, op: i32) {
-        self.step(Event::ClientFrame { conn, frame: RequestHeader { xid, op }.encode() });
+    /// A request that a learner passes on.
+    pub fn forwarded(&mut self, link: LinkId, session: SessionId, op: i32, body: &impl Record) {
+        let mut request = BytesMut::new();
+        session.write(&mut request);
+        1i32.write(&mut request);
+        op.write(&mut request);
+        body.write(&mut request);
+        self.packet(link, packet::REQUEST, -1, Some(request.freeze()));
     }
 
     /// It has acknowledged the leader's history.
