@@ -8,6 +8,7 @@ from bad_input import bad_frames, wrong_configurations
 from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker
 from broker_faults import broker_faults
 from ensemble_shapes import hierarchical, observer_masters, several_addresses
+from faults import faults
 from kafka_on_ours import kafka_on_ours
 from kafka_clients import java_tools, kafka_python, killed_leader, librdkafka
 from kafka_tools import kafka_tools, kafka_tools_brief
@@ -18,7 +19,7 @@ from zookeeper_clients import kazoo_recipes, real_zkcli
 from zookeeper_tools import zookeeper_tools
 
 # These run by name only: minutes each.
-BY_NAME = (broker_faults, kafka_on_ours, kafka_tools, swap, swap_kafka)
+BY_NAME = (broker_faults, faults, kafka_on_ours, kafka_tools, swap, swap_kafka)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, zookeeper_tools, two_of_ours, one_of_ours,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, mixed_brokers, kafka_tools_brief, killed_broker, compacted, java_takes_over, disk_upkeep)
