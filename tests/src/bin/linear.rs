@@ -40,7 +40,8 @@ fn main() -> ExitCode {
 fn parse(line: &str) -> Result<Line, String> {
     let wrong = |what: &str| format!("{what}: {line}");
     let column: Vec<&str> = line.split('\t').collect();
-    let [session, path, start, end, call, data, expected, answer, version, value, zxid, mzxid] = column[..] else {
+    let [session, path, start, end, call, data, expected, answer, version, value, zxid, mzxid] = column[..]
+    else {
         return Err(wrong("not 12 columns"));
     };
     let number = |text: &str| text.parse::<i64>().map_err(|error| wrong(&format!("{text}: {error}")));
