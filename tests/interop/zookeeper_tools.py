@@ -5,9 +5,8 @@ import hashlib
 import os
 import shutil
 import subprocess
-import time
 
-from harness import Skipped, World, free_ports, mode, need_peer, say, until
+from harness import World, free_ports, mode, need_peer, say, until
 from side_by_side import SideBySide
 
 CLASSES = {
