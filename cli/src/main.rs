@@ -7,6 +7,7 @@ mod kafka_server;
 mod kafka_tools;
 mod up;
 mod zk_cli;
+mod zk_history;
 mod zk_server;
 mod zk_tools;
 
@@ -34,6 +35,8 @@ const TOOLS: &[(&str, Tool)] = &[
     ("zkSnapshotComparer", zk_tools::snapshot_comparer::main),
     ("zkSnapshotRecursiveSummaryToolkit", zk_tools::snapshot_summary::main),
     ("zkTxnLogToolkit", zk_tools::txnlog_toolkit::main),
+    ("zk-restore", zk_history::restore::main),
+    ("zk-who", zk_history::who::main),
     (zk_server::PROCESS, zk_server::process::main),
     ("kafka-server-start", kafka_server::start),
     ("kafka-server-stop", kafka_server::stop),

@@ -1,6 +1,7 @@
 //! The session's requests by name, with paths below the chroot and errors that know their path.
 
 use super::session::{Event, Session, State};
+pub use super::multi::Part;
 use super::target::{Target, validate_path};
 use super::watches::WatchKind;
 use bytes::Bytes;
@@ -123,7 +124,7 @@ impl CreateMode {
     pub const PERSISTENT: CreateMode =
         CreateMode { ephemeral: false, sequential: false, container: false, ttl: None };
 
-    fn flags(self) -> i32 {
+    pub(super) fn flags(self) -> i32 {
         match (self.ephemeral, self.sequential, self.container, self.ttl) {
             (_, true, _, Some(_)) => 6,
             (_, false, _, Some(_)) => 5,
@@ -172,7 +173,7 @@ impl Client {
         self.session.wait_connected(patience)
     }
 
-    fn full(&self, path: &str) -> Result<String> {
+    pub(super) fn full(&self, path: &str) -> Result<String> {
         validate_path(path).map_err(Failure::Malformed)?;
         Ok(self.target.full(path))
     }
@@ -242,13 +243,11 @@ impl Client {
 
     /// All or none. False: a part was refused.
     pub fn delete_together(&self, paths: &[String]) -> Result<bool> {
-        let mut parts = Vec::new();
-        for path in paths {
-            parts.push(DeleteRequest { path: self.full(path)?.into(), version: -1 });
-        }
-        match self.session.call(op::MULTI, &Deletes(parts)) {
-            Ok(reply) => Ok(MultiHeader::decode(&reply).is_ok_and(|first| first.op != op::ERROR)),
-            Err(_) => Ok(false),
+        let part = |path: &String| Part::Delete { path: path.clone(), version: -1 };
+        let parts: Vec<Part> = paths.iter().map(part).collect();
+        match self.together(&parts) {
+            Err(Failure::Malformed(why)) => Err(Failure::Malformed(why)),
+            done => Ok(done.is_ok()),
         }
     }
 
@@ -348,22 +347,6 @@ impl Client {
 
     pub fn close(&self) {
         self.session.close();
-    }
-}
-
-/// A multi of deletes.
-struct Deletes(Vec<DeleteRequest>);
-
-impl Record for Deletes {
-    fn read(_: &mut wire::jute::Reader) -> std::result::Result<Deletes, wire::jute::DecodeError> {
-        Ok(Deletes(Vec::new()))
-    }
-    fn write(&self, to: &mut bytes::BytesMut) {
-        for part in &self.0 {
-            MultiHeader { op: op::DELETE, done: false, err: -1 }.write(to);
-            part.write(to);
-        }
-        MultiHeader::END.write(to);
     }
 }
 

@@ -3,12 +3,13 @@
 //! Outputs, streams and exit codes are those of ZooKeeper 3.9.3's `zkCli.sh`: 0 ok, 1 a command failed, 127 no such
 //! command, 2 a client configuration that cannot be used. One command is run and the session is left open, as there.
 
-mod client;
+pub mod client;
 mod commands;
 mod console;
-mod print;
+mod multi;
+pub mod print;
 mod session;
-mod target;
+pub mod target;
 #[cfg(test)]
 mod tests;
 mod watches;

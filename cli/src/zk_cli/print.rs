@@ -36,6 +36,11 @@ pub fn acl(acl: &Acl) -> String {
     format!("'{},'{}\n: {}", acl.id.scheme, acl.id.id, perms(acl.perms))
 }
 
+/// One word: `world:anyone:cdrwa`.
+pub fn acl_word(acl: &Acl) -> String {
+    format!("{}:{}:{}", acl.id.scheme, acl.id.id, perms(acl.perms))
+}
+
 fn perms(perms: i32) -> String {
     let letters =
         [(perm::CREATE, 'c'), (perm::DELETE, 'd'), (perm::READ, 'r'), (perm::WRITE, 'w'), (perm::ADMIN, 'a')];

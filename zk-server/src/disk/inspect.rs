@@ -10,8 +10,8 @@ use std::path::Path;
 use wire::Str;
 use wire::jute::{DecodeError, Reader, Record};
 use wire::zk::{Acl, SessionId};
-use zk_core::Database;
-pub use zk_core::tree::{Node, NodeStat};
+pub use zk_core::Database;
+pub use zk_core::tree::{Lifetime, Node, NodeStat};
 
 /// Why a file cannot be looked at.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@
 //! Formats, names and the order of recovery are ZooKeeper 3.9.3's: either server starts on the other's folders.
 
 mod epoch;
+pub mod history;
 pub mod inspect;
 pub mod purge;
 mod recovery;

@@ -29,6 +29,8 @@ use zk_core::Database;
 
 const HEADER: [u8; 16] = [b'Z', b'K', b'S', b'N', 0, 0, 0, 2, 255, 255, 255, 255, 255, 255, 255, 255];
 const CLOSE: [u8; 5] = [0, 0, 0, 1, b'/'];
+/// The last trailer with its seal.
+const LAST_ZXID_LEN: usize = 8 + 8 + CLOSE.len();
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// A snapshot under way; dropped before it is published it leaves nothing behind.
@@ -169,6 +171,8 @@ pub struct Snapshot {
     pub database: Database,
     /// The digest trailer; `None` in files that lack it, and where nothing had been applied.
     pub digest: Option<(Zxid, i64)>,
+    /// The last one applied when writing ended: the tree may have changes up to it. `None` in files that lack it.
+    pub last_zxid: Option<Zxid>,
 }
 
 /// Files that look complete, newest first, at most `max`.
@@ -246,18 +250,19 @@ fn parse(bytes: &Bytes, field_max: usize) -> Result<Snapshot, (usize, String)> {
     from.take(HEADER.len() + body.position()).map_err(short)?;
     check_seal(bytes, &mut from)?;
     let mut digest = None;
-    if from.remaining() > 0 {
+    // Each trailer can be switched off for itself: their lengths tell which are there.
+    if from.remaining() > 0 && from.remaining() != LAST_ZXID_LEN {
         let (zxid, version, sum): (Zxid, i32, i64) =
             (from.read().map_err(short)?, from.read().map_err(short)?, from.read().map_err(short)?);
         check_seal(bytes, &mut from)?;
         digest = Some((zxid, sum)).filter(|_| version == 2 && zxid != 0);
     }
+    let mut last_zxid = None;
     if from.remaining() > 0 {
-        // Only the restore command uses it.
-        from.read::<i64>().map_err(short)?;
+        last_zxid = Some(from.read::<Zxid>().map_err(short)?);
         check_seal(bytes, &mut from)?;
     }
-    Ok(Snapshot { database, digest })
+    Ok(Snapshot { database, digest, last_zxid })
 }
 
 fn check_seal(bytes: &Bytes, from: &mut Reader) -> Result<(), (usize, String)> {
@@ -294,6 +299,11 @@ mod tests {
         let path = write(folder.path(), &bare);
         assert_eq!(fs::metadata(&path).unwrap().len(), plain - 20 - 13 - 8 - 13);
         assert_eq!(read(&path, usize::MAX).unwrap().digest, None);
+        for (digest, last_zxid_trailer) in [(true, false), (false, true), (true, true)] {
+            let path = write(folder.path(), &DiskConfig { digest, last_zxid_trailer, ..config() });
+            let back = read(&path, usize::MAX).unwrap();
+            assert_eq!((back.digest.is_some(), back.last_zxid), (digest, last_zxid_trailer.then_some(0x8d)));
+        }
     }
 
     #[test]

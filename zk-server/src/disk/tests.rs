@@ -55,6 +55,10 @@ impl Home {
         recovered.map(|recovered| (disk, recovered)).map_err(|error| self.relative(&error.to_string()))
     }
 
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     fn relative(&self, text: &str) -> String {
         text.replace(&format!("{}/", self.0.path().display()), "")
     }
@@ -66,17 +70,17 @@ impl Home {
     }
 }
 
-fn txn(zxid: Zxid, record: TxnRecord) -> Txn {
+pub fn txn(zxid: Zxid, record: TxnRecord) -> Txn {
     Txn::new(TxnHeader { session: 1, cxid: 0, zxid, time: 1000 + zxid, kind: record.kind() }, record, None)
 }
 
-fn create(zxid: Zxid) -> Txn {
+pub fn create(zxid: Zxid) -> Txn {
     let path = format!("/n{zxid}").into();
     let record = CreateTxn { path, data: None, acl: vec![], ephemeral: false, parent_cversion: zxid as i32 };
     txn(zxid, TxnRecord::Create(record))
 }
 
-fn append(log: &mut Log, zxids: impl IntoIterator<Item = Zxid>) {
+pub fn append(log: &mut Log, zxids: impl IntoIterator<Item = Zxid>) {
     for zxid in zxids {
         log.append(zxid, &create(zxid).bytes).unwrap();
     }
