@@ -1,6 +1,6 @@
 """zkCli, Java's and ours side by side: same words on twin servers, same output, same exit code."""
 
-import re
+import os
 
 from harness import World, free_ports, mode, need_peer, say, until
 from side_by_side import SideBySide
@@ -278,6 +278,8 @@ class Twins(SideBySide):
 def zookeeper_cli():
     """zkCli's commands, options, outputs and exit codes."""
     zookeeper = need_peer("zookeeper")
+    # The JVM's second compiler does not pay for itself in so short a run.
+    os.environ["JVMFLAGS"] = "-XX:TieredStopAtLevel=1"
     with World("zookeeper-cli") as world:
         ports = {}
         for prefix in ("jj-", "oo-"):

@@ -46,6 +46,14 @@ pub static TYPED: &[Opt] = &[
     Opt::text("peerType", "participant or observer; the server lines decide.").or("participant"),
     count("autopurge.snapRetainCount", "3", "Snapshots that a purge leaves, 3 or more."),
     count("autopurge.purgeInterval", "0", "Hours between purges; 0: never."),
+    Opt::int(
+        "autopurge.sizeLimitInMb",
+        "10240",
+        0,
+        INT_MAX,
+        "MiB of snapshots and logs above which the oldest go, but for three; 0: no limit. The default counts where \
+         autopurge.purgeInterval is not given.",
+    ),
     Opt::bool("localSessionsEnabled", "false", "New sessions are known to their server only."),
     Opt::bool("localSessionsUpgradingEnabled", "false", "They become the ensemble's with an ephemeral node."),
     Opt::bool("standaloneEnabled", "true", "A list of one server runs standalone."),

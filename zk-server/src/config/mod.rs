@@ -162,6 +162,8 @@ pub struct DiskConfig {
     pub snapshots_kept: usize,
     /// Hours between purges; `None`: never.
     pub purge_interval: Option<Duration>,
+    /// Bytes of snapshots and logs above which the oldest go, but for the newest three snapshots; `None`: no limit.
+    pub size_max: Option<u64>,
     /// Longest transaction, and longest path or data in a snapshot, that recovery takes (`jute.maxbuffer` + its extra).
     pub entry_max: usize,
 }
@@ -528,6 +530,7 @@ fn disk(settings: &Settings) -> DiskConfig {
     let hours = settings.int("autopurge.purgeInterval");
     info!("autopurge.snapRetainCount set to {kept}");
     info!("autopurge.purgeInterval set to {hours}");
+    let size_max = purge_size(settings);
     let kib = |key: &str| settings.int(key).max(0) as u64 * 1024;
     DiskConfig {
         autocreate: settings.bool("datadir.autocreate"),
@@ -551,6 +554,7 @@ fn disk(settings: &Settings) -> DiskConfig {
             _ => SnapshotCompression::None,
         },
         snapshots_kept: kept as usize,
+        size_max,
         purge_interval: (hours > 0).then(|| Duration::from_secs(hours as u64 * 3600)),
         entry_max: field_max(settings),
     }
@@ -653,4 +657,17 @@ fn check_peer_type(settings: &Settings, by_list: Role) {
             "Peer type from servers list ({listed}) doesn't match peerType ({said}). Defaulting to servers list."
         );
     }
+}
+
+/// Where the operator says nothing of purges, they are bounded by size; where he says so, as he says.
+fn purge_size(settings: &Settings) -> Option<u64> {
+    const KEY: &str = "autopurge.sizeLimitInMb";
+    let bytes = settings.int(KEY) as u64 * (1 << 20);
+    let counts = settings.is_given(KEY) || !settings.is_given("autopurge.purgeInterval");
+    let limit = Some(bytes).filter(|bytes| counts && *bytes > 0)?;
+    info!(
+        "{KEY} is {}: the oldest snapshots and logs go above it, but the newest three and their logs stay",
+        settings.int(KEY)
+    );
+    Some(limit)
 }

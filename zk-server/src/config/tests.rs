@@ -271,6 +271,19 @@ fn purges_keep_three_snapshots_at_least() {
     let config = load("dataDir=@\nautopurge.snapRetainCount=1\nautopurge.purgeInterval=2\n").unwrap();
     assert_eq!(config.disk.snapshots_kept, 3);
     assert_eq!(config.disk.purge_interval, Some(Duration::from_secs(7200)));
+    assert_eq!(config.disk.size_max, None, "as Java with these lines");
+}
+
+#[test]
+fn purges_are_bounded_by_size_unless_the_file_speaks_of_them() {
+    let purging = |lines: &str| {
+        let disk = load(&format!("dataDir=@\n{lines}")).unwrap().disk;
+        (disk.purge_interval, disk.size_max)
+    };
+    assert_eq!(purging(""), (None, Some(10 << 30)));
+    assert_eq!(purging("autopurge.purgeInterval=0\n"), (None, None));
+    assert_eq!(purging("autopurge.sizeLimitInMb=0\n"), (None, None));
+    assert_eq!(purging("autopurge.purgeInterval=0\nautopurge.sizeLimitInMb=7\n"), (None, Some(7 << 20)));
 }
 
 #[test]

@@ -143,6 +143,12 @@ impl Disk {
         purge::purge(&self.snapshots, &self.logs, keep)
     }
 
+    /// Deletes the oldest snapshots and logs until `size_max` bytes are left, but for the newest three snapshots and
+    /// the logs that they need. Returns what was deleted.
+    pub fn purge_to_size(&self, size_max: u64) -> Result<Vec<PathBuf>, DiskError> {
+        purge::purge_to_size(&self.snapshots, &self.logs, size_max)
+    }
+
     /// Bytes of the files under the data folder and under the log folder (`dirs`, `conf`).
     pub fn sizes(&self) -> (u64, u64) {
         (folder_size(&self.snapshots), folder_size(&self.logs))

@@ -2,13 +2,56 @@
 
 use super::{DiskError, files_by_zxid, snapshot, sync_folder};
 use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// Snapshots that stay, whatever the size.
+const KEPT_MIN: usize = 3;
 
 /// Keeps the newest `keep` whole snapshots, and every log entry behind the oldest of them. Returns what was deleted.
 pub fn purge(snapshots: &Path, logs: &Path, keep: usize) -> Result<Vec<PathBuf>, DiskError> {
-    let gone = unneeded(snapshots, logs, keep)?;
+    remove(unneeded(snapshots, logs, keep)?)
+}
+
+/// Deletes the oldest until `size_max` bytes are left, but for the newest three snapshots. Returns what was deleted.
+pub fn purge_to_size(snapshots: &Path, logs: &Path, size_max: u64) -> Result<Vec<PathBuf>, DiskError> {
+    let mut total = 0;
+    for (_, path) in files_by_zxid(snapshots, "snapshot")?.into_iter().chain(files_by_zxid(logs, "log")?) {
+        total += size(&path)?;
+    }
+    if total <= size_max {
+        return Ok(vec![]);
+    }
+    // The fewer stay, the less there is: the largest number that fits is found by halving.
+    let (mut fits, mut too_many) = (KEPT_MIN, snapshot::candidates(snapshots, usize::MAX)?.len() + 1);
+    while fits + 1 < too_many {
+        let keep = fits + (too_many - fits) / 2;
+        let gone: u64 = unneeded(snapshots, logs, keep)?.iter().map(|path| size(path)).sum::<Result<_, _>>()?;
+        match total - gone <= size_max {
+            true => fits = keep,
+            false => too_many = keep,
+        }
+    }
+    remove(unneeded(snapshots, logs, fits)?)
+}
+
+/// What a file takes of the disk: a log's padding may take nothing yet.
+fn size(path: &Path) -> Result<u64, DiskError> {
+    match fs::metadata(path) {
+        Ok(meta) => Ok(meta.blocks() * 512),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(DiskError::io("read", path)(error)),
+    }
+}
+
+fn remove(gone: Vec<PathBuf>) -> Result<Vec<PathBuf>, DiskError> {
     for path in &gone {
-        fs::remove_file(path).map_err(DiskError::io("delete", path))?;
+        match fs::remove_file(path) {
+            // Another purge, or the operator's own, was faster.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            done => done.map_err(DiskError::io("delete", path))?,
+        }
     }
     Ok(gone)
 }
@@ -69,6 +112,30 @@ mod tests {
             ["log.1", "log.5", "log.9", "log.d", "snapshot.4", "snapshot.8", "snapshot.c"]
         );
         assert_eq!(left(&files, 2), ["log.5", "log.9", "log.d", "snapshot.8", "snapshot.c"]);
+    }
+
+    #[test]
+    fn the_oldest_go_until_the_rest_fits_but_three_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let left = || {
+            let mut names = super::super::names(folder).unwrap();
+            names.sort();
+            names
+        };
+        for zxid in 1..=6 {
+            let mut bytes = vec![7; 64 << 10];
+            bytes.extend_from_slice(b"\0\0\0\x01/");
+            fs::write(folder.join(format!("snapshot.{zxid}")), bytes).unwrap();
+            fs::write(folder.join(format!("log.{zxid}")), vec![7; 64 << 10]).unwrap();
+        }
+        let sizes = |count: u64| count * size(&folder.join("snapshot.6")).unwrap() + count * size(&folder.join("log.6")).unwrap();
+        assert!(purge_to_size(folder, folder, sizes(6)).unwrap().is_empty());
+        assert_eq!(purge_to_size(folder, folder, sizes(5)).unwrap().len(), 2);
+        assert_eq!(left()[..2], ["log.2", "log.3"]);
+        assert_eq!(purge_to_size(folder, folder, 1).unwrap().len(), 4);
+        assert_eq!(left(), ["log.4", "log.5", "log.6", "snapshot.4", "snapshot.5", "snapshot.6"]);
+        assert!(purge_to_size(folder, folder, 1).unwrap().is_empty());
     }
 
     #[test]

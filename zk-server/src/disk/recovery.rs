@@ -167,6 +167,7 @@ fn is_logged(disk: &Disk, zxid: Zxid) -> Result<bool, DiskError> {
     let mut files = txnlog::files_from(&disk.logs, zxid)?;
     while let Some(path) = files.pop_front() {
         let Some(mut file) = txnlog::open_or_drop(&path, files.is_empty())? else { continue };
+        file.set_entry_max(disk.config.entry_max);
         while let Some(entry) = file.next()? {
             let txn = Txn::decode(entry.payload).map_err(|error| file.corrupt(error.to_string()))?;
             if txn.zxid() >= zxid {
@@ -188,19 +189,8 @@ fn replay(disk: &Disk, mut database: Database, digest: Digest, until: Zxid) -> R
     compare_digest(&database, digest);
     'files: while let Some(path) = files.pop_front() {
         let Some(mut file) = txnlog::open_or_drop(&path, files.is_empty())? else { continue };
+        file.set_entry_max(disk.config.entry_max);
         while let Some(entry) = file.next()? {
-            if entry.payload.len() > disk.config.entry_max {
-                return Err(DiskError::Corrupt {
-                    path,
-                    at: entry.start,
-                    what: format!(
-                        "Unreasonable length = {}: -Djute.maxbuffer with its extra allows {}. Set it in JVMFLAGS to \
-                         what the servers had that wrote this",
-                        entry.payload.len(),
-                        disk.config.entry_max
-                    ),
-                });
-            }
             let txn = Txn::decode(entry.payload).map_err(|error| DiskError::Corrupt {
                 path: path.clone(),
                 at: entry.start,

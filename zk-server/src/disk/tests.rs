@@ -24,6 +24,7 @@ pub fn config() -> DiskConfig {
         compression: SnapshotCompression::None,
         snapshots_kept: 3,
         purge_interval: None,
+        size_max: None,
         entry_max: usize::MAX,
     }
 }

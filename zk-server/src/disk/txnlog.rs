@@ -7,7 +7,8 @@
 //! | padding | zeros up to the preallocated end |
 //!
 //! A length of 0, a file's end, or an entry without its `B` end the entries of a file: what follows was never synced,
-//! and so never acknowledged. A payload that does not match its checksum was damaged later: an error.
+//! and so never acknowledged. A payload that does not match its checksum, or a length beyond all reason, was damaged
+//! later: an error.
 
 use super::{DiskError, files_by_zxid, sync_folder};
 use crate::config::DiskConfig;
@@ -200,6 +201,7 @@ pub struct LogFile {
     /// Behind the last whole entry.
     at: u64,
     size: u64,
+    entry_max: usize,
 }
 
 /// A log entry that matches its checksum.
@@ -232,11 +234,16 @@ impl LogFile {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(failed(error)),
         }
-        Ok(Some(LogFile { path: path.into(), from, at: HEADER_LEN, size }))
+        Ok(Some(LogFile { path: path.into(), from, at: HEADER_LEN, size, entry_max: usize::MAX }))
     }
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Longer entries are errors from now on.
+    pub fn set_entry_max(&mut self, entry_max: usize) {
+        self.entry_max = entry_max;
     }
 
     /// The next entry; `None` where the file's entries end.
@@ -255,9 +262,16 @@ impl LogFile {
         let (checksum, len) = head.split_at(8);
         let checksum = u64::from_be_bytes(checksum.try_into().expect("8 bytes"));
         let len = i32::from_be_bytes(len.try_into().expect("4 bytes"));
-        // Zero: padding. Negative or beyond the file: the length itself was torn.
+        if len < 0 || len as usize > self.entry_max {
+            return Err(self.corrupt(format!(
+                "Unreasonable length = {len}: -Djute.maxbuffer with its extra allows {}. Set it in JVMFLAGS to what the \
+                 servers had that wrote this; or the length is damaged",
+                self.entry_max
+            )));
+        }
+        // Zero: padding. Beyond the file: the entry was torn.
         let left = self.size - self.at;
-        if len <= 0 || (len as usize + FRAME_LEN) as u64 > left {
+        if len == 0 || (len as usize + FRAME_LEN) as u64 > left {
             return Ok(None);
         }
         let mut payload = vec![0; len as usize + 1];
@@ -371,6 +385,29 @@ mod tests {
                 assert_eq!(read(&path).unwrap(), ["transaction 1"], "{kept} of {cut} bytes");
             }
         }
+    }
+
+    #[test]
+    fn a_length_beyond_all_reason_is_damage_and_one_beyond_the_file_a_torn_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), &[1, 2]);
+        let whole = fs::read(&path).unwrap();
+        let second = |length: i32| {
+            let mut bytes = whole.clone();
+            let at = 16 + FRAME_LEN + "transaction 1".len() + 8;
+            bytes[at..at + 4].copy_from_slice(&length.to_be_bytes());
+            fs::write(&path, bytes).unwrap();
+            let mut file = LogFile::open(&path).unwrap().unwrap();
+            file.set_entry_max(100_000);
+            file.next().unwrap().unwrap();
+            file.next()
+        };
+        for length in [-1, i32::MIN, 100_001, i32::MAX] {
+            let wrong = second(length).unwrap_err().to_string();
+            assert!(wrong.contains("log.1 at byte 42: Unreasonable length = "), "{length}: {wrong}");
+        }
+        assert!(second(90_000).unwrap().is_none());
+        assert!(second(0).unwrap().is_none());
     }
 
     #[test]

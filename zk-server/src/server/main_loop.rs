@@ -10,6 +10,7 @@ use super::Exit;
 use super::clients::Clients;
 use super::inbox::{Inbox, Input, Look};
 use super::journal::Journal;
+use super::purging::Purging;
 use super::snapshots::{Permit, Trigger};
 use super::streams::Streams;
 use crate::audit;
@@ -126,7 +127,7 @@ struct Loop {
     sealing: Option<Permit>,
     mode: watch::Sender<Mode>,
     effects: Vec<Effect>,
-    next_purge: Option<Instant>,
+    purging: Purging,
     exit: Option<Exit>,
 }
 
@@ -148,7 +149,7 @@ impl Loop {
             sealing: None,
             effects: Vec::new(),
             proposed: config.core.reconfig.proposed.clone().map(Box::new),
-            next_purge: config.disk.purge_interval.map(|_| Instant::now()),
+            purging: Purging::new(&config.disk, Instant::now()),
             exit: None,
             config,
             disk,

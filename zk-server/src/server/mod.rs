@@ -6,6 +6,7 @@ pub(crate) mod clients;
 pub(crate) mod inbox;
 pub(crate) mod journal;
 mod main_loop;
+mod purging;
 mod snapshots;
 pub(crate) mod stats;
 mod streams;

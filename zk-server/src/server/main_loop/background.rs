@@ -3,6 +3,7 @@
 use super::{Loop, OutLink};
 use crate::disk::DiskError;
 use crate::server::Exit;
+use crate::server::purging::Purge;
 use crate::server::snapshots::{Kind, Seal, Sealed, Writing, random};
 use crate::server::streams::UNSENT_MAX;
 use bytes::{Bytes, BytesMut};
@@ -188,19 +189,24 @@ impl Loop {
 
     fn purge_if_due(&mut self) {
         let now = Instant::now();
-        let (Some(due), Some(interval)) = (self.next_purge, self.config.disk.purge_interval) else { return };
-        if due > now {
-            return;
-        }
-        self.next_purge = Some(now + interval);
-        let (disk, keep) = (self.disk.clone(), self.config.disk.snapshots_kept);
+        let Some(due) = self.purging.due(now) else { return };
+        let disk = self.disk.clone();
         let purge = std::thread::Builder::new().name("PurgeTask".into()).spawn(move || {
-            info!("Purge task started.");
-            match disk.purge(keep) {
+            let told = matches!(due, Purge::Count(_));
+            if told {
+                info!("Purge task started.");
+            }
+            let removed = match due {
+                Purge::Count(keep) => disk.purge(keep),
+                Purge::Size(max) => disk.purge_to_size(max),
+            };
+            match removed {
                 Ok(removed) => removed.iter().for_each(|path| info!("Removing file: {}", path.display())),
                 Err(error) => error!("Error occurred while purging: {error}"),
             }
-            info!("Purge task completed.");
+            if told {
+                info!("Purge task completed.");
+            }
         });
         if let Err(error) = purge {
             error!("Error occurred while purging: {error}");
