@@ -1,7 +1,7 @@
 //! The session's requests by name, with paths below the chroot and errors that know their path.
 
-use super::session::{Event, Session, State};
 pub use super::multi::Part;
+use super::session::{Event, Session, State};
 use super::target::{Target, validate_path};
 use super::watches::WatchKind;
 use bytes::Bytes;

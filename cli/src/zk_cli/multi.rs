@@ -70,7 +70,8 @@ impl Client {
         }
         MultiHeader::END.write(&mut request);
         let failed = |code, path: Option<&str>| Failure::Keeper { code, path: path.map(String::from) };
-        let reply = self.session.call(op::MULTI, &Parts(request.freeze())).map_err(|code| failed(code, None))?;
+        let reply =
+            self.session.call(op::MULTI, &Parts(request.freeze())).map_err(|code| failed(code, None))?;
         match refused(reply) {
             Ok(None) => Ok(()),
             Ok(Some((at, code))) => Err(failed(code, parts.get(at).map(Part::path))),

@@ -24,7 +24,8 @@ impl Live {
             bail!("no server answers at {server}");
         }
         for auth in auths {
-            let (scheme, auth) = auth.split_once(':').ok_or_else(|| anyhow!("--auth {auth}: write SCHEME:AUTH"))?;
+            let (scheme, auth) =
+                auth.split_once(':').ok_or_else(|| anyhow!("--auth {auth}: write SCHEME:AUTH"))?;
             client.add_auth(scheme, Some(Bytes::copy_from_slice(auth.as_bytes())));
         }
         Ok(Live { client })

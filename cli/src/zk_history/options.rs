@@ -114,7 +114,10 @@ mod tests {
     #[test]
     fn words_have_values_behind_them_or_joined() {
         let given = words("--data-dir=/x -n 3 /a --apply --at 0x5").unwrap();
-        assert_eq!((given.value("--data-dir"), given.value("-n"), given.value("--at")), (Some("/x"), Some("3"), Some("0x5")));
+        assert_eq!(
+            (given.value("--data-dir"), given.value("-n"), given.value("--at")),
+            (Some("/x"), Some("3"), Some("0x5"))
+        );
         assert!(given.has("--apply") && given.rest == ["/a"]);
         assert!(words("--nope").unwrap_err().to_string().contains("--nope"));
         assert!(words("--at").unwrap_err().to_string().contains("--at needs a value"));

@@ -98,11 +98,9 @@ impl Plan {
         if was.acl != is.acl {
             match is.acl.iter().any(is_hidden) {
                 true => self.leave(path, "its ACL's digests are hidden: --auth of one who may administer it"),
-                false => acls.push(Step::SetAcl {
-                    path: path.into(),
-                    acl: was.acl.clone(),
-                    aversion: is.aversion,
-                }),
+                false => {
+                    acls.push(Step::SetAcl { path: path.into(), acl: was.acl.clone(), aversion: is.aversion })
+                }
             }
         }
     }
@@ -199,7 +197,11 @@ mod tests {
             Step::Delete { path, version } => format!("delete {path} v{version}"),
             Step::SetAcl { path, aversion, .. } => format!("setAcl {path} v{aversion}"),
         };
-        plan.steps.iter().map(step).chain(plan.left.iter().map(|left| format!("leave {}", left.path))).collect()
+        plan.steps
+            .iter()
+            .map(step)
+            .chain(plan.left.iter().map(|left| format!("leave {}", left.path)))
+            .collect()
     }
 
     #[test]
@@ -216,7 +218,14 @@ mod tests {
         let now = of(&[("/x", other_acl), ("/x/n", node("4")), ("/x/n/m", node("5")), ("/x-1", node(""))]);
         assert_eq!(
             shown(&plan(&then, &now)),
-            ["set /x v3", "create /x/a", "create /x/a/b", "delete /x/n/m v3", "delete /x/n v3", "setAcl /x v1"]
+            [
+                "set /x v3",
+                "create /x/a",
+                "create /x/a/b",
+                "delete /x/n/m v3",
+                "delete /x/n v3",
+                "setAcl /x v1"
+            ]
         );
         assert_eq!(plan(&then, &now).counts(), [2, 1, 2, 1]);
     }
@@ -232,7 +241,8 @@ mod tests {
     #[test]
     fn ephemeral_nodes_are_left_alone_and_so_is_what_is_above_them() {
         let ephemeral = |session| NodeImage { kind: Kind::Ephemeral(session), ..node("e") };
-        let then = of(&[("/x", node("1")), ("/x/e", ephemeral(7)), ("/x/f", ephemeral(8)), ("/x/p", node("p"))]);
+        let then =
+            of(&[("/x", node("1")), ("/x/e", ephemeral(7)), ("/x/f", ephemeral(8)), ("/x/p", node("p"))]);
         let now = of(&[
             ("/x", node("1")),
             ("/x/f", ephemeral(8)),
@@ -257,7 +267,8 @@ mod tests {
 
     #[test]
     fn batches_end_at_a_number_of_steps_or_bytes_and_acls_go_alone() {
-        let step = |bytes: usize| Step::SetData { path: "/".into(), data: Some(vec![0; bytes].into()), version: 0 };
+        let step =
+            |bytes: usize| Step::SetData { path: "/".into(), data: Some(vec![0; bytes].into()), version: 0 };
         let acl = Step::SetAcl { path: "/".into(), acl: vec![], aversion: 0 };
         let steps = vec![step(1), step(1), step(1), step(900), step(900), acl.clone(), acl];
         let plan = Plan { steps, left: vec![] };

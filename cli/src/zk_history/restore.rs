@@ -92,7 +92,11 @@ fn show(plan: &Plan, then: &Image, now: &Image) {
     // Nobody reads any more where this fails.
     let _ = print(plan, &mut out);
     if plan.steps.is_empty() {
-        let what = if then.is_empty() && now.is_empty() { "it was not there, and is not" } else { "it is as it was" };
+        let what = if then.is_empty() && now.is_empty() {
+            "it was not there, and is not"
+        } else {
+            "it is as it was"
+        };
         let _ = writeln!(out, "nothing to do: {what}");
     }
     let _ = out.flush();
@@ -124,7 +128,9 @@ fn line(step: &Step) -> String {
             image::Kind::Ttl(ttl) => format!("create  {path} ({}, time to live {ttl} ms)", bytes(data)),
             _ => format!("create  {path} ({})", bytes(data)),
         },
-        Step::SetData { path, data, version } => format!("set     {path} ({}, over version {version})", bytes(data)),
+        Step::SetData { path, data, version } => {
+            format!("set     {path} ({}, over version {version})", bytes(data))
+        }
         Step::Delete { path, version } => format!("delete  {path} (version {version})"),
         Step::SetAcl { path, acl, aversion } => {
             let acl: Vec<String> = acl.iter().map(crate::zk_cli::print::acl_word).collect();

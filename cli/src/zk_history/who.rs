@@ -95,7 +95,12 @@ fn find(history: &History, node: &str, max: usize) -> Result<Found, HistoryError
                 found.changes.pop_front();
             }
             let header = txn.header;
-            found.changes.push_back(Change { zxid: header.zxid, time: header.time, session: header.session, what });
+            found.changes.push_back(Change {
+                zxid: header.zxid,
+                time: header.time,
+                session: header.session,
+                what,
+            });
         }
         Ok(true)
     })?;
@@ -123,7 +128,12 @@ fn effects(txn: &Txn, node: &str, owner: &mut Option<SessionId>) -> Vec<String> 
         .collect()
 }
 
-fn effect(record: &TxnRecord, session: SessionId, node: &str, owner: &mut Option<SessionId>) -> Option<String> {
+fn effect(
+    record: &TxnRecord,
+    session: SessionId,
+    node: &str,
+    owner: &mut Option<SessionId>,
+) -> Option<String> {
     let size = |data: &Option<bytes::Bytes>| match data {
         Some(data) => format!("{} bytes", data.len()),
         None => "no data".into(),
@@ -233,7 +243,13 @@ mod tests {
     }
 
     fn create(path: &str, ephemeral: bool) -> TxnRecord {
-        TxnRecord::Create(CreateTxn { path: path.into(), data: None, acl: vec![], ephemeral, parent_cversion: 1 })
+        TxnRecord::Create(CreateTxn {
+            path: path.into(),
+            data: None,
+            acl: vec![],
+            ephemeral,
+            parent_cversion: 1,
+        })
     }
 
     #[test]

@@ -183,7 +183,8 @@ impl History {
                 return Ok(false);
             }
             // The first transaction of an epoch has the counter 1.
-            let expected = if epoch_of(last) == epoch_of(next) { last + 1 } else { wire::zk::zxid(epoch_of(next), 1) };
+            let expected =
+                if epoch_of(last) == epoch_of(next) { last + 1 } else { wire::zk::zxid(epoch_of(next), 1) };
             if next > expected {
                 return Err(HistoryError::Gap { from: expected, to: next - 1, path: path.into() });
             }
@@ -272,7 +273,10 @@ mod tests {
         let (_home, history) = home();
         assert_eq!(nodes(&history.at(Point::Zxid(2)).unwrap()), ["n1", "n2"]);
         let past = history.at(Point::Zxid(5)).unwrap();
-        assert_eq!((nodes(&past), past.time, past.replayed), (vec!["n1".into(), "n3".into(), "n4".into()], Some(1005), 1));
+        assert_eq!(
+            (nodes(&past), past.time, past.replayed),
+            (vec!["n1".into(), "n3".into(), "n4".into()], Some(1005), 1)
+        );
         assert!(past.snapshot.ends_with("snapshot.4"));
         assert_eq!(history.at(Point::Newest).unwrap().zxid, 6);
         assert_eq!(history.at(Point::Time(1003)).unwrap().zxid, 3);
@@ -284,9 +288,17 @@ mod tests {
     fn what_the_files_do_not_reach_is_refused_with_what_they_do() {
         let (home, history) = home();
         let wrong = |point| history.at(point).unwrap_err().to_string();
-        assert!(wrong(Point::Zxid(7)).contains("the newest point is zxid 0x6 (1970-"), "{}", wrong(Point::Zxid(7)));
+        assert!(
+            wrong(Point::Zxid(7)).contains("the newest point is zxid 0x6 (1970-"),
+            "{}",
+            wrong(Point::Zxid(7))
+        );
         std::fs::remove_file(home.path().join("version-2/snapshot.0")).unwrap();
-        assert!(wrong(Point::Zxid(3)).contains("the oldest point is zxid 0x4 (1970-"), "{}", wrong(Point::Zxid(3)));
+        assert!(
+            wrong(Point::Zxid(3)).contains("the oldest point is zxid 0x4 (1970-"),
+            "{}",
+            wrong(Point::Zxid(3))
+        );
         assert!(wrong(Point::Time(5)).contains("the oldest point is zxid 0x4"));
     }
 

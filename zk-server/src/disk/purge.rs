@@ -27,7 +27,8 @@ pub fn purge_to_size(snapshots: &Path, logs: &Path, size_max: u64) -> Result<Vec
     let (mut fits, mut too_many) = (KEPT_MIN, snapshot::candidates(snapshots, usize::MAX)?.len() + 1);
     while fits + 1 < too_many {
         let keep = fits + (too_many - fits) / 2;
-        let gone: u64 = unneeded(snapshots, logs, keep)?.iter().map(|path| size(path)).sum::<Result<_, _>>()?;
+        let gone: u64 =
+            unneeded(snapshots, logs, keep)?.iter().map(|path| size(path)).sum::<Result<_, _>>()?;
         match total - gone <= size_max {
             true => fits = keep,
             false => too_many = keep,
@@ -129,7 +130,9 @@ mod tests {
             fs::write(folder.join(format!("snapshot.{zxid}")), bytes).unwrap();
             fs::write(folder.join(format!("log.{zxid}")), vec![7; 64 << 10]).unwrap();
         }
-        let sizes = |count: u64| count * size(&folder.join("snapshot.6")).unwrap() + count * size(&folder.join("log.6")).unwrap();
+        let sizes = |count: u64| {
+            count * size(&folder.join("snapshot.6")).unwrap() + count * size(&folder.join("log.6")).unwrap()
+        };
         assert!(purge_to_size(folder, folder, sizes(6)).unwrap().is_empty());
         assert_eq!(purge_to_size(folder, folder, sizes(5)).unwrap().len(), 2);
         assert_eq!(left()[..2], ["log.2", "log.3"]);
