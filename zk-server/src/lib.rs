@@ -10,5 +10,7 @@ mod members_file;
 mod metrics;
 mod net;
 mod quorum_net;
+pub mod sasl;
 pub mod server;
+pub mod tls;
 mod words;

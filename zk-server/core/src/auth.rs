@@ -3,9 +3,11 @@
 
 use crate::database::Database;
 pub use crate::digest_alg::DigestAlg;
+use crate::sasl::SaslUsers;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use wire::Str;
 use wire::zk::{ClientInfo, Id};
 
@@ -32,6 +34,14 @@ pub struct AuthRules {
     pub ensemble_names: Option<Vec<Str>>,
     /// The scheme `key` is known: its clients give a multiple of the number in the node `/key`.
     pub key: bool,
+    /// The scheme `x509` is known: its ids are subjects of certificates.
+    pub x509: bool,
+    /// The scheme `sasl` is known.
+    pub sasl: bool,
+    /// `letAnySaslUserDoX`: an ACL's id that everybody has who came by SASL.
+    pub any_sasl_user: Option<Str>,
+    /// Who may come by SASL; `None`: clients are told that there is no SASL.
+    pub sasl_users: Option<Arc<SaslUsers>>,
     /// One of these schemes a connection must have an id of before it is served (`enforce.auth.schemes`); empty: none.
     pub enforced: Vec<Str>,
 }
@@ -44,6 +54,10 @@ impl Default for AuthRules {
             super_digest: None,
             ensemble_names: None,
             key: false,
+            x509: false,
+            sasl: false,
+            any_sasl_user: None,
+            sasl_users: None,
             enforced: vec![],
         }
     }
@@ -57,6 +71,8 @@ impl AuthRules {
             "digest" => self.digest.is_some(),
             "ensemble" => self.ensemble_names.is_some(),
             "key" => self.key,
+            "x509" => self.x509,
+            "sasl" => self.sasl,
             _ => false,
         }
     }
@@ -135,7 +151,7 @@ fn is_multiple(key: &[u8], given: &[u8]) -> bool {
 
 /// An id of this scheme says who somebody is, so that `auth:` stands for it; an address does not.
 pub fn is_authenticated(rules: &AuthRules, scheme: &str) -> bool {
-    matches!(scheme, "digest" | "key") && rules.knows(scheme)
+    matches!(scheme, "digest" | "key" | "x509" | "sasl") && rules.knows(scheme)
 }
 
 /// The scheme has a provider, and the provider takes the id into an ACL.
@@ -145,7 +161,61 @@ pub fn is_valid(rules: &AuthRules, scheme: &str, id: &str) -> bool {
         "digest" => id.trim_end_matches(':').split(':').count() == 2,
         "ip" => network(id).is_some(),
         "key" => true,
+        "x509" => is_subject(id),
+        "sasl" => is_principal(id),
         _ => false,
+    }
+}
+
+/// Attributes that Java knows in a distinguished name, besides numbers with dots.
+const ATTRIBUTES: [&str; 20] = [
+    "CN",
+    "C",
+    "L",
+    "S",
+    "ST",
+    "O",
+    "OU",
+    "T",
+    "IP",
+    "STREET",
+    "DC",
+    "DNQUALIFIER",
+    "DNQ",
+    "SURNAME",
+    "GIVENNAME",
+    "INITIALS",
+    "GENERATION",
+    "EMAILADDRESS",
+    "UID",
+    "SERIALNUMBER",
+];
+
+/// `CN=a,O=b`: every part has an attribute that Java knows.
+fn is_subject(id: &str) -> bool {
+    let mut escaped = false;
+    let mut parts = id.split(|letter| {
+        let splits = !escaped && ",+;".contains(letter);
+        escaped = !escaped && letter == '\\';
+        splits
+    });
+    id.is_empty()
+        || parts.all(|part| {
+            part.split_once('=').is_some_and(|(key, _)| {
+                let key = key.trim().to_ascii_uppercase();
+                let digits = key.strip_prefix("OID.").unwrap_or(&key);
+                let number =
+                    digits.contains('.') && digits.bytes().all(|byte| b"0123456789.".contains(&byte));
+                number || ATTRIBUTES.contains(&key.as_str())
+            })
+        })
+}
+
+/// `name`, `name@REALM` or `name/host@REALM`.
+fn is_principal(id: &str) -> bool {
+    match id.split_once('@') {
+        None => true,
+        Some((name, realm)) => name.matches('/').count() <= 1 && !realm.contains(['@', '/']),
     }
 }
 
@@ -153,7 +223,8 @@ pub fn is_valid(rules: &AuthRules, scheme: &str, id: &str) -> bool {
 pub fn matches(rules: &AuthRules, scheme: &str, have: &str, wanted: &str) -> bool {
     match scheme {
         _ if !rules.knows(scheme) => false,
-        "digest" | "key" => have == wanted,
+        "digest" | "key" | "x509" => have == wanted,
+        "sasl" => have == wanted || have == "super" || rules.any_sasl_user.as_deref() == Some(wanted),
         "ip" => match (have.parse::<Ipv4Addr>(), network(wanted)) {
             (Ok(have), Some((net, bits))) => {
                 let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
@@ -246,6 +317,32 @@ mod tests {
         assert_eq!(ask(&rules, "key", Some("any")), Ok(vec![key]));
         assert_eq!(ask(&AuthRules::default(), "key", Some("25")), Err(Refusal::Failed));
         assert!(is_valid(&rules, "key", "") && is_authenticated(&rules, "key"));
+    }
+
+    #[test]
+    fn subjects_and_principals_are_taken_into_acls_where_their_schemes_are_known() {
+        let rules = AuthRules { x509: true, sasl: true, ..AuthRules::default() };
+        for subject in ["CN=bob", "cn=bob, O=Zoo\\, Inc.,C=CH", "1.2.840.113549.1.9.1=#16", "CN=a+OU=b", ""] {
+            assert!(is_valid(&rules, "x509", subject), "{subject}");
+        }
+        for wrong in ["bob", "FOO=bar", "CN=a,b"] {
+            assert!(!is_valid(&rules, "x509", wrong), "{wrong}");
+        }
+        for principal in ["bob", "bob@EXAMPLE.COM", "zk/host@EXAMPLE.COM", "a/b/c"] {
+            assert!(is_valid(&rules, "sasl", principal), "{principal}");
+        }
+        for wrong in ["a@b@c", "a@b/c", "a/b/c@d"] {
+            assert!(!is_valid(&rules, "sasl", wrong), "{wrong}");
+        }
+        assert!(!is_valid(&AuthRules::default(), "sasl", "bob"));
+        assert!(is_authenticated(&rules, "x509") && is_authenticated(&rules, "sasl"));
+    }
+
+    #[test]
+    fn an_acl_may_be_for_whoever_came_by_sasl() {
+        let rules = AuthRules { sasl: true, any_sasl_user: Some("anyone".into()), ..AuthRules::default() };
+        assert!(matches(&rules, "sasl", "bob", "bob") && !matches(&rules, "sasl", "bob", "ann"));
+        assert!(matches(&rules, "sasl", "bob", "anyone") && matches(&rules, "sasl", "super", "ann"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::database::{Database, SnapshotStream};
 use bytes::Bytes;
 use std::net::IpAddr;
 use wire::zk::quorum::{Notification, QuorumPacket};
-use wire::zk::{Sid, Zxid};
+use wire::zk::{Id, Sid, Zxid};
 
 /// The time of one step. The core never asks for it by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,6 +34,11 @@ pub enum Event {
     ClientOpened {
         conn: ConnId,
         peer: IpAddr,
+    },
+    /// Who the connection's certificate says it is; at once behind [`Event::ClientOpened`], and only under TLS.
+    ClientIdentified {
+        conn: ConnId,
+        ids: Vec<Id>,
     },
     /// One frame's payload, its length already checked against `jute.maxbuffer`.
     ClientFrame {

@@ -33,6 +33,7 @@ mod quota;
 mod recorded;
 #[cfg(test)]
 mod rig;
+pub mod sasl;
 pub mod session;
 pub mod throttle;
 pub mod tree;

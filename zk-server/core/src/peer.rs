@@ -185,6 +185,7 @@ impl Peer {
         match event {
             Event::Tick => return self.tick(now, out),
             Event::ClientOpened { conn, peer } => server.front.opened(conn, peer, now, out),
+            Event::ClientIdentified { conn, ids } => server.front.identified(conn, ids),
             Event::ClientFrame { conn, frame } => {
                 server.front.frame(conn, frame, now, &server.history.db, out, &mut server.up);
             }

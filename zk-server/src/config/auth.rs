@@ -1,6 +1,6 @@
 //! Authentication: `DigestAuthenticationProvider.*`, `enforce.auth.*`, `authProvider.N`, `skipACL`.
 
-use super::keys;
+use super::{Security, keys};
 use base::{ConfigError, Settings};
 use wire::Str;
 use zk_core::auth::{AuthRules, DigestAlg};
@@ -10,9 +10,10 @@ const DIGEST_ALG: &str = "DigestAuthenticationProvider.digestAlg";
 const SUPER_DIGEST: &str = "DigestAuthenticationProvider.superDigest";
 const ENFORCE: &str = "enforce.auth.enabled";
 const SCHEMES: &str = "enforce.auth.schemes";
+const SASL_REQUIRED: &str = "sessionRequireClientSASLAuth";
 
 /// The schemes that there are and what is asked of clients.
-pub(super) fn rules(settings: &Settings) -> Result<AuthRules, ConfigError> {
+pub(super) fn rules(settings: &Settings, security: &Security) -> Result<AuthRules, ConfigError> {
     let alg = settings.text(DIGEST_ALG);
     let digest = DigestAlg::named(alg).ok_or_else(|| {
         let why =
@@ -27,9 +28,19 @@ pub(super) fn rules(settings: &Settings) -> Result<AuthRules, ConfigError> {
         super_digest: settings.text_opt(SUPER_DIGEST).map(Into::into),
         ensemble_names: has_provider(settings, keys::ENSEMBLE_PROVIDER).then(|| names(settings)),
         key: has_provider(settings, keys::KEY_PROVIDER),
+        x509: security.tls.is_some() || has_provider(settings, keys::X509_PROVIDER),
+        sasl: has_provider(settings, keys::SASL_PROVIDER),
+        any_sasl_user: settings.text_opt("letAnySaslUserDoX").map(Into::into),
+        sasl_users: security.sasl_users.clone(),
         enforced: vec![],
     };
-    if settings.bool(ENFORCE) {
+    if settings.bool(SASL_REQUIRED) {
+        if !rules.sasl {
+            let message = "Authentication scheme sasl is not available";
+            return Err(settings.error(SASL_REQUIRED, message));
+        }
+        rules.enforced = vec![Str::from_static("sasl")];
+    } else if settings.bool(ENFORCE) {
         rules.enforced = enforced(settings, &rules)?;
     }
     Ok(rules)

@@ -13,14 +13,14 @@ pub fn read(jvm_flags: &str) -> Properties {
         else {
             continue;
         };
-        if let Some(opt) = keys::FLAGS.iter().find(|opt| opt.key == name) {
+        if let Some(opt) = keys::flag(name) {
             properties.set("JVMFLAGS", name, &keys::decoded(opt, value));
         } else if let Some(key) = name.strip_prefix("zookeeper.")
             && let Some(opt) = keys::PROPERTIES.iter().find(|opt| opt.key == key)
         {
             properties.set("JVMFLAGS", key, &keys::decoded(opt, value));
         } else if let Some(key) = name.strip_prefix("zookeeper.")
-            && !keys::TYPED.iter().any(|opt| opt.key == key)
+            && !keys::is_typed(key)
         {
             properties.set("JVMFLAGS", key, value);
         }

@@ -4,6 +4,7 @@
 //! [`PROPERTIES`] here, and `-Dzookeeper.KEY=VALUE` sets them too. A value that does not fit is refused, where Java
 //! falls back to the default in silence.
 
+use super::security;
 use base::{ConfigError, Entry, Kind, Opt, Table};
 
 const INT_MAX: i64 = i32::MAX as i64;
@@ -233,26 +234,13 @@ const fn refused(key: &'static str, harmless: &'static [&'static str], why: &'st
 }
 
 const OFF: &[&str] = &["false"];
-const TLS: &str =
-    "TLS is not supported yet: remove this line, and let only trusted networks reach the plain ports";
-const SASL: &str = "SASL between servers is not supported yet: remove this line, or set it to false";
-const CLIENT_SASL: &str =
-    "SASL for clients is not supported yet: remove this line to serve clients without it";
+const TLS: &str = "the admin server does not speak TLS: remove this line";
 
 /// With another value than those, the server would be less safe or other than its operator thinks.
 pub static REFUSED: &[Refused] = &[
-    refused("secureClientPort", &[], TLS),
-    refused("secureClientPortAddress", &[], TLS),
-    refused("sslQuorum", OFF, TLS),
-    refused("portUnification", OFF, TLS),
-    refused("client.portUnification", OFF, TLS),
     refused("admin.portUnification", OFF, TLS),
     refused("admin.forceHttps", OFF, TLS),
     refused("admin.needClientAuth", OFF, TLS),
-    refused("quorum.auth.enableSasl", OFF, SASL),
-    refused("quorum.auth.serverRequireSasl", OFF, SASL),
-    refused("quorum.auth.learnerRequireSasl", OFF, SASL),
-    refused("sessionRequireClientSASLAuth", OFF, CLIENT_SASL),
     refused(
         "oraclePath",
         &[],
@@ -272,11 +260,15 @@ pub static REFUSED: &[Refused] = &[
 pub const PROVIDER: &str = "authProvider.";
 pub const ENSEMBLE_PROVIDER: &str = "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
 pub const DIGEST_PROVIDER: &str = "org.apache.zookeeper.server.auth.DigestAuthenticationProvider";
+pub const X509_PROVIDER: &str = "org.apache.zookeeper.server.auth.X509AuthenticationProvider";
+pub const SASL_PROVIDER: &str = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
 pub const KEY_PROVIDER: &str = "org.apache.zookeeper.server.auth.KeyAuthenticationProvider";
 /// Those that are here under the same name.
 pub static BUILT_IN_PROVIDERS: &[&str] = &[
     DIGEST_PROVIDER,
     "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
+    X509_PROVIDER,
+    SASL_PROVIDER,
     ENSEMBLE_PROVIDER,
     KEY_PROVIDER,
 ];
@@ -287,13 +279,8 @@ const ZOOKEEPER_PROVIDERS: &str = "org.apache.zookeeper.server.auth.";
 pub static WITHOUT_EFFECT: &[&str] = &[
     "syncEnabled",
     "connectToLearnerMasterLimit",
-    "sslQuorumReloadCertFiles",
     "requireKerberosConfig",
-    "allowSaslFailedClients",
-    "letAnySaslUserDoX",
-    "superUser",
     "enableEagerACLCheck",
-    "fips-mode",
     "watchManagerName",
     "maxResponseCacheSize",
     "maxGetChildrenResponseCacheSize",
@@ -313,15 +300,12 @@ pub static WITHOUT_EFFECT: &[&str] = &[
 
 /// The same for whole families.
 pub static WITHOUT_EFFECT_PREFIXES: &[&str] = &[
-    "quorum.auth.",
+    "quorum.auth.kerberos.",
     "quorum.cnxn.",
     "jvm.pause.",
     "metricsProvider.",
     "admin.",
     "IPAuthenticationProvider.",
-    "X509AuthenticationProvider.",
-    "SASLAuthenticationProvider.",
-    "superUser.",
     "kerberos.",
     "security.",
     "client.",
@@ -338,8 +322,6 @@ pub static WITHOUT_EFFECT_PREFIXES: &[&str] = &[
     "messageTracker.",
     "pathStats.",
     "audit.",
-    "ssl.",
-    "sasl.",
     "jmx.",
     "testingonly.",
 ];
@@ -367,7 +349,20 @@ pub fn is_without_effect(key: &str) -> bool {
 /// All keys that count, in one table.
 pub fn table() -> Table {
     static ALL: std::sync::OnceLock<Vec<Opt>> = std::sync::OnceLock::new();
-    Table(ALL.get_or_init(|| [TYPED, PROPERTIES, FLAGS].concat()))
+    Table(ALL.get_or_init(|| {
+        let security = [security::TYPED, security::PROPERTIES, security::FLAGS, crate::tls::KEYS.as_slice()];
+        [[TYPED, PROPERTIES, FLAGS].concat(), security.concat()].concat()
+    }))
+}
+
+/// The row of a key that counts by `-DKEY` only.
+pub fn flag(key: &str) -> Option<&'static Opt> {
+    FLAGS.iter().chain(security::FLAGS).find(|opt| opt.key == key)
+}
+
+/// Counts in the file only: `-D` does not set it.
+pub fn is_typed(key: &str) -> bool {
+    TYPED.iter().chain(security::TYPED).any(|opt| opt.key == key)
 }
 
 /// The key nearest to a mistyped one, if one is near.

@@ -5,11 +5,13 @@ mod dynamic;
 mod flags;
 mod keys;
 mod limits;
+pub mod security;
 #[cfg(test)]
 mod tests;
 
 use base::{ConfigError, Entry, Origin, Properties, Settings};
 pub use limits::LargeRequests;
+pub use security::Security;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -72,6 +74,9 @@ pub struct Config {
     pub election_bind_retries: u32,
     /// `tcpKeepAlive`: on election sockets.
     pub election_keep_alive: bool,
+
+    /// TLS and SASL.
+    pub security: Security,
 
     /// `4lw.commands.whitelist`; `*` allows all.
     pub words: Vec<String>,
@@ -297,7 +302,7 @@ fn settings(written: &Properties, jvm_flags: &str) -> Result<Settings, ConfigErr
     }
     let mut file = Properties::new();
     for entry in written.iter() {
-        match keys::FLAGS.iter().any(|opt| opt.key == entry.key) {
+        match keys::flag(&entry.key).is_some() {
             true => {
                 warn!("{}: {} has no effect in this file; set -D{0} in JVMFLAGS", entry.origin, entry.key)
             }
@@ -314,7 +319,11 @@ fn settings(written: &Properties, jvm_flags: &str) -> Result<Settings, ConfigErr
 
 fn tell_unused(entry: &Entry) {
     let Entry { key, origin, .. } = entry;
-    if key.starts_with("server.") || QuorumLines::is_one(key) || key == "version" {
+    if key.starts_with("server.")
+        || QuorumLines::is_one(key)
+        || key == "version"
+        || key.starts_with("superUser.")
+    {
         return;
     }
     match keys::suggestion(key) {
@@ -366,6 +375,7 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         return Err(ConfigError::new("dataDir is not set"));
     };
     let client = client_address(settings)?;
+    let security = Security::read(settings)?;
     let (tick, session_min, session_max) = times(settings)?;
     let sync_limit = settings.int("syncLimit");
     let hello_timeout = match settings.int("quorumCnxnTimeoutMs") {
@@ -382,7 +392,7 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         sync_limit: sync_limit.max(0) as u64,
         session_ms_min: session_min,
         session_ms_max: session_max,
-        auth: auth::rules(settings)?,
+        auth: auth::rules(settings, &security)?,
         extended_types: settings.bool("extendedTypesEnabled"),
         emulate_353: settings.bool("extendedTypesEnabled") && settings.bool("emulate353TTLNodes"),
         enforce_quota: settings.bool("enforceQuota"),
@@ -433,6 +443,7 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         hello_timeout: Duration::from_millis(hello_timeout as u64),
         election_bind_retries: settings.int("electionPortBindRetry") as u32,
         election_keep_alive: settings.bool("tcpKeepAlive"),
+        security,
         words: words(settings),
         admin: settings.bool("admin.enableServer").then(|| Admin {
             listen: HostPort::new(
@@ -484,7 +495,6 @@ fn client_address(settings: &Settings) -> Result<Option<HostPort>, ConfigError> 
         Some(client) => info!("clientPortAddress is {client}"),
         None => info!("clientPort is not set"),
     }
-    info!("secureClientPort is not set");
     match observer_master_port(settings) {
         Some(port) => info!("observerMasterPort is {port}"),
         None => info!("observerMasterPort is not set"),

@@ -103,16 +103,19 @@ fn mistakes_are_told_in_zookeeper_s_words() {
 
 #[test]
 fn what_would_silently_be_less_safe_is_refused() {
-    for line in [
-        "secureClientPort=2281",
-        "sslQuorum=true",
-        "quorum.auth.enableSasl=true",
-        "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
-        "audit.impl.class=no.Such\naudit.enable=true",
-    ] {
+    for line in ["quorum.auth.enableSasl=true", "audit.impl.class=no.Such\naudit.enable=true"] {
         let message = load(&format!("dataDir=@\n{line}\n")).unwrap_err();
         assert!(message.starts_with(&format!("zoo.cfg:2: {}", line.split('=').next().unwrap())), "{message}");
     }
+    for line in ["secureClientPort=2281", "client.portUnification=true"] {
+        let message = load(&format!("dataDir=@\n{line}\n")).unwrap_err();
+        assert!(message.starts_with("zoo.cfg: ssl.keyStore.location is not set: "), "{message}");
+    }
+    let message = load("dataDir=@\nsslQuorum=true\nssl.quorum.keyStore.location=/no/such.jks\n").unwrap_err();
+    assert!(
+        message.starts_with("zoo.cfg:3: ssl.quorum.keyStore.location: cannot read /no/such.jks: "),
+        "{message}"
+    );
     load("dataDir=@\nsslQuorum=false\nreconfigEnabled=False\nobserverMasterPort=0\nnio.numWorkerThreads=4\n")
         .unwrap();
     let flagged = Home::new("1").load("dataDir=@\n", "-Dzookeeper.serverCnxnFactory=no.Such").unwrap_err();
@@ -332,4 +335,102 @@ fn members_may_stand_in_a_file_of_their_own() {
     let named = format!("{rest}dynamicConfigFile=@/zoo.cfg.dynamic\n");
     write("zoo.cfg.dynamic", lines);
     assert_eq!(home.load(&named, "").unwrap().core.ensemble.unwrap().version, 0);
+}
+
+/// A JAAS file and the flag that names it.
+fn jaas(folder: &tempfile::TempDir) -> String {
+    let digest = "org.apache.zookeeper.server.auth.DigestLoginModule required";
+    let text = format!(
+        "Server {{ {digest} user_bob=\"builder\"; }};\nQuorumServer {{ {digest} user_test=\"pw\"; }};\n\
+         QuorumLearner {{ {digest} username=\"test\" password=\"pw\"; }};\n\
+         Kerberos {{ com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true; }};\n"
+    );
+    let path = folder.path().join("jaas.conf");
+    std::fs::write(&path, text).unwrap();
+    format!("-Djava.security.auth.login.config={}", path.display())
+}
+
+#[test]
+fn users_of_sasl_come_from_the_jaas_file_and_without_its_section_there_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = jaas(&folder);
+    let home = Home::new("1");
+    let config = home.load("dataDir=@\nsuperUser=bob\nsuperUser.2=ann\n", &flags).unwrap();
+    let users = config.core.auth.sasl_users.unwrap();
+    assert_eq!(users.passwords["bob"], "builder");
+    assert_eq!(users.super_users, ["bob", "ann"]);
+    assert!(!config.core.auth.sasl);
+    assert!(
+        home.load("dataDir=@\nsasl.serverconfig=Other\n", &flags).unwrap().core.auth.sasl_users.is_none()
+    );
+    let kerberos = home.load("dataDir=@\nsasl.serverconfig=Kerberos\n", &flags).unwrap_err();
+    assert!(kerberos.contains("GSSAPI (Kerberos) is not supported"), "{kerberos}");
+    let missing = home.load("dataDir=@\n", "-Djava.security.auth.login.config=/no/such").unwrap_err();
+    assert!(missing.contains("java.security.auth.login.config: cannot read /no/such"), "{missing}");
+    let provider = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
+    let required = format!("dataDir=@\n{provider}sessionRequireClientSASLAuth=true\n");
+    assert_eq!(load(&required).unwrap().core.auth.enforced, ["sasl"]);
+    let alone = load("dataDir=@\nsessionRequireClientSASLAuth=true\n").unwrap_err();
+    assert!(alone.ends_with("Authentication scheme sasl is not available"), "{alone}");
+}
+
+#[test]
+fn servers_that_are_to_prove_themselves_need_users_and_a_login() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = jaas(&folder);
+    let home = Home::new("1");
+    let auth = |more: &str, flags: &str| home.load(&format!("dataDir=@\nquorum.auth.{more}"), flags);
+    let sasl = auth("enableSasl=true\nquorum.auth.learnerRequireSasl=true\n", &flags).unwrap();
+    let sasl = sasl.security.quorum_sasl.unwrap();
+    assert_eq!((sasl.proves, sasl.requires), (true, false));
+    assert_eq!((sasl.users["test"].as_str(), sasl.login.0.as_str()), ("pw", "test"));
+    for (lines, expected) in [
+        (
+            "serverRequireSasl=true",
+            "quorum.auth.enableSasl is disabled, so cannot enable quorum.auth.serverRequireSasl",
+        ),
+        (
+            "learnerRequireSasl=true",
+            "quorum.auth.enableSasl is disabled, so cannot enable quorum.auth.learnerRequireSasl",
+        ),
+        (
+            "enableSasl=true\nquorum.auth.serverRequireSasl=true",
+            "quorum.auth.learnerRequireSasl is disabled, so cannot enable quorum.auth.serverRequireSasl",
+        ),
+        ("enableSasl=true\nquorum.auth.server.saslLoginContext=None", "section 'None' could not be found"),
+        (
+            "enableSasl=true\nquorum.auth.learner.saslLoginContext=Kerberos",
+            "GSSAPI (Kerberos) is not supported",
+        ),
+    ] {
+        let message = auth(lines, &flags).unwrap_err();
+        assert!(message.contains(expected), "{message}");
+    }
+    assert!(auth("enableSasl=true", "").unwrap_err().contains("set -Djava.security.auth.login.config=FILE"));
+}
+
+#[test]
+fn a_port_for_tls_has_its_stores_and_certificates_have_a_scheme() {
+    let store = |name: &str| format!("{}/tests/stores/{name}", env!("CARGO_MANIFEST_DIR"));
+    let stores = format!(
+        "dataDir=@\nssl.keyStore.location={}\nssl.keyStore.password=secret\nssl.trustStore.location={}\n\
+         ssl.trustStore.password=secret\n",
+        store("server.p12"),
+        store("trust.p12")
+    );
+    let config = load(&format!("{stores}secureClientPort=2281\nsecureClientPortAddress=[::1]\n")).unwrap();
+    assert_eq!(config.security.secure_client, Some(HostPort::new("::1", 2281)));
+    assert!(config.security.tls.is_some() && config.core.auth.x509 && config.client.is_none());
+    let unused = load(&stores).unwrap();
+    assert!(unused.security.tls.is_none() && !unused.core.auth.x509);
+    let other = load(&format!("{stores}client.portUnification=true\nssl.authProvider=mine\n")).unwrap_err();
+    assert!(
+        other.contains("No auth provider configured for the SSL authentication scheme 'mine'"),
+        "{other}"
+    );
+    let other =
+        load(&format!("{stores}secureClientPort=1\nauthProvider.x509=com.example.Mine\n")).unwrap_err();
+    assert!(other.contains("com.example.Mine"), "{other}");
+    let lonely = load("dataDir=@\nsecureClientPortAddress=::1\n").unwrap_err();
+    assert!(lonely.ends_with("secureClientPortAddress is set but secureClientPort is not set"), "{lonely}");
 }

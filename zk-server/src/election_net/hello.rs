@@ -7,6 +7,7 @@
 //! ```
 
 use crate::net::endpoint::Endpoint;
+use crate::sasl::quorum::QuorumSaslError;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::net::IpAddr;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -28,6 +29,8 @@ pub(super) enum HelloError {
     Length(i32),
     #[error("Badly formed address: {0}")]
     Address(String),
+    #[error(transparent)]
+    Sasl(#[from] QuorumSaslError),
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }

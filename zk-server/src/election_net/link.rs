@@ -1,10 +1,10 @@
 //! One connection of the election port: frames of votes, newest first come.
 
+use crate::net::stream::{Half, Stream};
 use crate::server::inbox::Inbox;
 use bytes::{BufMut, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, warn};
@@ -22,15 +22,16 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// With a connection goes what was already read from it.
     pub fn start(
         number: u64,
         sid: Sid,
-        stream: TcpStream,
+        (stream, first): (Arc<Stream>, Bytes),
         inbox: Inbox,
         ended: impl Fn() + Clone + Send + 'static,
         tasks: &mut JoinSet<()>,
     ) -> Link {
-        let (reading, writing) = stream.into_split();
+        let (reading, writing) = (std::io::Cursor::new(first).chain(Half(stream.clone())), Half(stream));
         let (newest, votes) = watch::channel(Bytes::new());
         let ended_too = ended.clone();
         let reader = tasks.spawn(async move {
@@ -60,7 +61,7 @@ impl Drop for Link {
     }
 }
 
-async fn read_votes(mut from: OwnedReadHalf, sid: Sid, inbox: Inbox) -> std::io::Result<()> {
+async fn read_votes(mut from: impl AsyncRead + Unpin, sid: Sid, inbox: Inbox) -> std::io::Result<()> {
     loop {
         let len = from.read_i32().await?;
         if !(1..FRAME_MAX).contains(&len) {
@@ -81,7 +82,7 @@ async fn read_votes(mut from: OwnedReadHalf, sid: Sid, inbox: Inbox) -> std::io:
     }
 }
 
-async fn write_votes(mut to: OwnedWriteHalf, mut votes: watch::Receiver<Bytes>) -> std::io::Result<()> {
+async fn write_votes(mut to: Half, mut votes: watch::Receiver<Bytes>) -> std::io::Result<()> {
     // Ends when the link is dropped.
     while votes.changed().await.is_ok() {
         let vote = votes.borrow_and_update().clone();
@@ -89,6 +90,7 @@ async fn write_votes(mut to: OwnedWriteHalf, mut votes: watch::Receiver<Bytes>) 
         frame.put_i32(vote.len() as i32);
         frame.put_slice(&vote);
         to.write_all(&frame).await?;
+        to.flush().await?;
     }
     Ok(())
 }

@@ -8,12 +8,17 @@ mod link;
 
 use crate::net::endpoint::Endpoint;
 use crate::net::listen;
+use crate::net::peers::PeerSecurity;
 use crate::net::route::Routes;
+use crate::net::stream::{Half, Stream};
+use crate::sasl::quorum::QuorumSaslError;
 use crate::server::inbox::{Inbox, Input};
+use bytes::Bytes;
 use link::Link;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -52,6 +57,7 @@ pub(crate) struct Settings {
     /// `electionPortBindRetry`; 0: without end.
     pub bind_tries: u32,
     pub keep_alive: bool,
+    pub security: PeerSecurity,
 }
 
 /// The loop's handle.
@@ -67,9 +73,10 @@ pub(crate) struct ElectionNet {
 enum Order {
     Vote(Sid, Notification),
     /// A hello was read on an accepted connection.
-    Accepted(hello::Hello, TcpStream),
+    /// The bytes are the first of what follows it.
+    Accepted(hello::Hello, Arc<Stream>, Bytes),
     /// A dialled connection is open and introduced; `None`: it came to nothing, or was hung up as the rules want.
-    Dialled(Sid, Option<TcpStream>, DialEnd),
+    Dialled(Sid, Option<Arc<Stream>>, DialEnd),
     LinkEnded(Sid, u64),
     /// The members' addresses from now on, our own among them where we are one.
     Members(BTreeMap<Sid, Vec<Endpoint>>),
@@ -181,7 +188,7 @@ impl Board {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Vote(to, vote) => self.vote(to, vote),
-            Order::Accepted(hello, stream) => self.accepted(hello, stream),
+            Order::Accepted(hello, stream, first) => self.accepted(hello, stream, first),
             Order::Dialled(sid, stream, end) => self.dialled(sid, stream, end),
             Order::Members(members) => self.follow(members),
             Order::Listening(listeners, late) => self.listen(listeners, late),
@@ -203,14 +210,16 @@ impl Board {
     fn listen(&mut self, listeners: Vec<TcpListener>, late: Vec<Endpoint>) {
         let within = self.settings.hello_within;
         for listener in listeners {
-            self.listening.push(self.tasks.spawn(accept(listener, self.me.clone(), within)));
+            let accepting = accept(listener, self.me.clone(), within, self.settings.security.clone());
+            self.listening.push(self.tasks.spawn(accepting));
         }
         for at in late {
             let (me, on_all, tries) =
                 (self.me.clone(), self.settings.listen_on_all, self.settings.bind_tries);
+            let security = self.settings.security.clone();
             self.listening.push(self.tasks.spawn(async move {
                 match listen::with_retries(&at, on_all, tries).await {
-                    Ok(listener) => accept(listener, me, within).await,
+                    Ok(listener) => accept(listener, me, within, security).await,
                     Err(error) => warn!("Votes come by our other addresses only: {error}"),
                 }
             }));
@@ -298,12 +307,15 @@ impl Board {
         peer.dialling = true;
         let (me, hello, within) = (self.me.clone(), self.hello.clone(), self.settings.connect_within);
         let (myid, keep) = (self.settings.myid, sid < self.settings.myid);
-        let routes = self.settings.routes.clone();
+        let (routes, security) = (self.settings.routes.clone(), self.settings.security.clone());
         self.tasks.spawn(async move {
-            let (stream, end) = match introduce(sid, &endpoints, &routes, &hello, within).await {
+            let mut given_up = None;
+            let introduced = introduce(sid, &endpoints, &routes, &hello, within, &security).await;
+            let (stream, end) = match introduced {
                 None => (None, DialEnd::Failed),
                 Some(stream) if keep => (Some(stream), DialEnd::Introduced),
-                Some(_) => {
+                Some(stream) => {
+                    given_up = Some(stream);
                     info!(
                         "Have smaller server identifier, so dropping the connection: \
                          (myId:{myid} --> sid:{sid})"
@@ -314,10 +326,13 @@ impl Board {
             if let Some(me) = me.upgrade() {
                 let _ = me.send(Order::Dialled(sid, stream, end));
             }
+            if let Some(stream) = given_up {
+                security.hang_up(stream).await;
+            }
         });
     }
 
-    fn dialled(&mut self, sid: Sid, stream: Option<TcpStream>, end: DialEnd) {
+    fn dialled(&mut self, sid: Sid, stream: Option<Arc<Stream>>, end: DialEnd) {
         let peer = self.peers.entry(sid).or_default();
         peer.dialling = false;
         // A larger id dials back; should it not, the next attempt reminds it.
@@ -328,7 +343,7 @@ impl Board {
         };
         peer.redial = peer.link.is_none().then(|| (wait, Instant::now() + wait));
         if let Some(stream) = stream {
-            self.install(sid, stream);
+            self.install(sid, stream, Bytes::new());
         }
     }
 
@@ -348,13 +363,13 @@ impl Board {
         }
     }
 
-    fn accepted(&mut self, hello: hello::Hello, stream: TcpStream) {
+    fn accepted(&mut self, hello: hello::Hello, stream: Arc<Stream>, first: Bytes) {
         let mut sid = hello.sid;
         if sid == OBSERVER_ID {
             self.observers -= 1;
             sid = self.observers;
             info!("Setting arbitrary identifier to observer: {sid}");
-            return self.install(sid, stream);
+            return self.install(sid, stream, first);
         }
         let known = self.settings.members.contains_key(&sid);
         self.peers.entry(sid).or_default().told = hello.endpoints;
@@ -364,7 +379,7 @@ impl Board {
                  This should be either a configuration error, or a bug."
             );
         } else if sid > self.settings.myid {
-            self.install(sid, stream);
+            self.install(sid, stream, first);
         } else {
             debug!("Server {sid} (member: {known}) dialled: hanging up and dialling back");
             drop(stream);
@@ -374,13 +389,14 @@ impl Board {
     }
 
     /// The connection to `sid` from now on; an older one is closed. The newest vote is sent (again).
-    fn install(&mut self, sid: Sid, stream: TcpStream) {
+    /// `first`: what was already read from it.
+    fn install(&mut self, sid: Sid, stream: Arc<Stream>, first: Bytes) {
         self.links += 1;
         if self.settings.keep_alive {
-            listen::keep_alive(&stream);
+            listen::keep_alive(stream.socket());
         }
         if let Some(probe) = self.settings.routes.probe().filter(|_| self.has_other_ways(sid)) {
-            listen::give_up_after(&stream, probe);
+            listen::give_up_after(stream.socket(), probe);
         }
         let me = self.me.clone();
         let number = self.links;
@@ -389,7 +405,7 @@ impl Board {
                 let _ = me.send(Order::LinkEnded(sid, number));
             }
         };
-        let link = Link::start(number, sid, stream, self.inbox.clone(), ended, &mut self.tasks);
+        let link = Link::start(number, sid, (stream, first), self.inbox.clone(), ended, &mut self.tasks);
         let peer = self.peers.entry(sid).or_default();
         if let Some(newest) = &peer.newest {
             peer.sent = link.send(newest.clone());
@@ -399,19 +415,19 @@ impl Board {
     }
 }
 
-/// Connects and sends our hello. Failures are warnings in the words that operators look for.
+/// Connects, sends our hello and proves who we are. Failures are warnings in the words that operators look for.
 async fn introduce(
     sid: Sid,
     endpoints: &[Endpoint],
     routes: &Routes,
     hello: &bytes::Bytes,
     within: Duration,
-) -> Option<TcpStream> {
-    use tokio::io::AsyncWriteExt;
+    security: &PeerSecurity,
+) -> Option<Arc<Stream>> {
     let failed = |shown, error| warn!("Cannot open channel to {sid} at election address {shown}: {error}");
-    let mut stream = routes.connect(sid, endpoints, within, failed).await?;
-    match timeout(within, stream.write_all(hello)).await {
-        Ok(Ok(())) => return Some(stream),
+    let socket = routes.connect(sid, endpoints, within, failed).await?;
+    match timeout(within, greet(socket, endpoints, hello, security)).await {
+        Ok(Ok(stream)) => return Some(stream),
         Ok(Err(error)) => warn!("Cannot introduce ourselves to {sid}: {error}"),
         Err(_) => warn!("Cannot introduce ourselves to {sid}: it takes nothing"),
     }
@@ -450,14 +466,45 @@ async fn bind(own: Vec<Endpoint>, settings: &Settings) -> io::Result<(Vec<TcpLis
     if listeners.is_empty() { Err(failed) } else { Ok((listeners, vec![])) }
 }
 
-async fn accept(listener: TcpListener, me: tokio::sync::mpsc::WeakUnboundedSender<Order>, within: Duration) {
+async fn greet(
+    socket: TcpStream,
+    endpoints: &[Endpoint],
+    hello: &[u8],
+    security: &PeerSecurity,
+) -> Result<Arc<Stream>, QuorumSaslError> {
+    use tokio::io::AsyncWriteExt;
+    let stream = Arc::new(security.dial(socket, endpoints).await?);
+    let mut half = Half(stream.clone());
+    half.write_all(hello).await?;
+    half.flush().await?;
+    security.prove(&stream).await?;
+    Ok(stream)
+}
+
+/// Reads the hello of whoever dialled us, and checks that it belongs here.
+async fn welcome(
+    socket: TcpStream,
+    security: &PeerSecurity,
+) -> Result<(hello::Hello, Arc<Stream>, Bytes), hello::HelloError> {
+    let stream = Arc::new(security.accept(socket).await?);
+    let hello = hello::read(&mut Half(stream.clone())).await?;
+    let first = security.check(&stream).await?;
+    Ok((hello, stream, first))
+}
+
+async fn accept(
+    listener: TcpListener,
+    me: tokio::sync::mpsc::WeakUnboundedSender<Order>,
+    within: Duration,
+    security: PeerSecurity,
+) {
     let mut hellos = JoinSet::new();
     loop {
         while hellos.try_join_next().is_some() {}
         if hellos.len() >= HELLOS_MAX {
             hellos.join_next().await;
         }
-        let (mut stream, from) = match listener.accept().await {
+        let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!("Cannot accept a connection on the election port: {error}");
@@ -465,14 +512,14 @@ async fn accept(listener: TcpListener, me: tokio::sync::mpsc::WeakUnboundedSende
                 continue;
             }
         };
-        let me = me.clone();
+        let (me, security) = (me.clone(), security.clone());
         hellos.spawn(async move {
             debug!("Received connection request from {from}");
             let _ = stream.set_nodelay(true);
-            match timeout(within, hello::read(&mut stream)).await {
-                Ok(Ok(hello)) => {
+            match timeout(within, welcome(stream, &security)).await {
+                Ok(Ok((hello, stream, first))) => {
                     if let Some(me) = me.upgrade() {
-                        let _ = me.send(Order::Accepted(hello, stream));
+                        let _ = me.send(Order::Accepted(hello, stream, first));
                     }
                 }
                 Ok(Err(error)) => warn!("Exception reading or writing challenge from /{from}: {error}"),

@@ -1,10 +1,13 @@
-//! The client port (2181): accepting, four-letter words, frames, and holding back those who ask too much.
+//! The client ports, plain (2181) and by TLS: accepting, four-letter words, frames, and holding back those who ask too
+//! much.
 
 use super::endpoint::Endpoint;
 use super::frames::{self, BadLength};
 use super::gate::Gate;
 use super::listen;
 use super::outlet::Outlet;
+use super::secure::{ClientTls, Door};
+use super::stream::{Half, Stream};
 use crate::config::LargeRequests;
 use crate::server::inbox::{Inbox, Input};
 use crate::words;
@@ -21,6 +24,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
+use wire::zk::Id;
 use zk_core::ConnId;
 
 /// What requests of one connection may weigh before it is read no further: [`request_weight`].
@@ -42,6 +46,10 @@ pub(crate) fn request_weight(frame: usize) -> usize {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub listen: Option<Endpoint>,
+    /// The port for TLS alone.
+    pub listen_secure: Option<Endpoint>,
+    /// What TLS connections are answered with; there is such a port, or the plain port takes both.
+    pub tls: Option<ClientTls>,
     pub backlog: i32,
     /// `maxClientCnxns`; 0: no limit.
     pub of_one_address_max: usize,
@@ -97,39 +105,62 @@ impl Shared {
     }
 }
 
-/// The open port. It closes with this value; connections do not.
+/// The open ports. They close with this value; connections do not.
 #[derive(Debug)]
 pub(crate) struct ClientPort {
-    pub bound: SocketAddr,
+    plain: Option<Opened>,
+    /// For TLS alone.
+    secure: Option<Opened>,
     pub shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    bound: SocketAddr,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for ClientPort {
+impl Drop for Opened {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 impl ClientPort {
-    /// Moves to another address; connections stay. Not for the runtime's own threads.
+    /// Moves the plain port to another address; connections stay. Not for the runtime's own threads.
     pub fn rebind(&mut self, at: Endpoint) -> Result<(), (String, io::Error)> {
-        listen::end(&self.task);
-        let (listener, bound) = open(&at, self.shared.settings.backlog)?;
-        self.bound = bound;
-        self.task = tokio::spawn(accept(listener, self.shared.clone()));
+        if let Some(old) = self.plain.take() {
+            listen::end(&old.task);
+        }
+        let listener = open(&at, self.shared.settings.backlog)?;
+        self.plain = Some(self.accept_plain(listener));
         Ok(())
     }
 
-    /// Closes the port. Not for the runtime's own threads.
+    /// Where plain connections are taken.
+    pub fn bound(&self) -> Option<SocketAddr> {
+        self.plain.as_ref().map(|port| port.bound)
+    }
+
+    /// Where only TLS connections are taken.
+    pub fn bound_secure(&self) -> Option<SocketAddr> {
+        self.secure.as_ref().map(|port| port.bound)
+    }
+
+    /// Closes the ports. Not for the runtime's own threads.
     pub fn close(self) {
-        listen::end(&self.task);
+        for port in self.plain.iter().chain(&self.secure) {
+            listen::end(&port.task);
+        }
     }
 
     /// Binds and accepts; `Ok(None)`: no port is configured. Must be called on the runtime.
     pub fn bind(settings: Settings, inbox: Inbox) -> Result<Option<ClientPort>, (String, io::Error)> {
-        let Some(at) = settings.listen.clone() else { return Ok(None) };
-        let (listener, bound) = open(&at, settings.backlog)?;
+        if settings.listen.is_none() && settings.listen_secure.is_none() {
+            return Ok(None);
+        }
+        let plain = settings.listen.as_ref().map(|at| open(at, settings.backlog)).transpose()?;
+        let secure = settings.listen_secure.as_ref().map(|at| open(at, settings.backlog)).transpose()?;
         let shared = Arc::new(Shared {
             settings,
             inbox,
@@ -140,8 +171,21 @@ impl ClientPort {
             rejected: AtomicUsize::new(0),
             large_bytes: AtomicUsize::new(0),
         });
-        let task = tokio::spawn(accept(listener, shared.clone()));
-        Ok(Some(ClientPort { bound, shared, task }))
+        let mut port = ClientPort { plain: None, secure: None, shared };
+        port.plain = plain.map(|listener| port.accept_plain(listener));
+        if let (Some((listener, bound)), Some(tls)) = (secure, port.shared.settings.tls.clone()) {
+            let task = tokio::spawn(accept(listener, Door::Tls(tls), port.shared.clone()));
+            port.secure = Some(Opened { bound, task });
+        }
+        Ok(Some(port))
+    }
+
+    fn accept_plain(&self, (listener, bound): (TcpListener, SocketAddr)) -> Opened {
+        let door = match self.shared.settings.tls.clone().filter(|tls| tls.unified) {
+            Some(tls) => Door::Either(tls),
+            None => Door::Plain,
+        };
+        Opened { bound, task: tokio::spawn(accept(listener, door, self.shared.clone())) }
     }
 }
 
@@ -193,12 +237,12 @@ impl Drop for Place {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, door: Door, shared: Arc<Shared>) {
     loop {
         match listener.accept().await {
             Ok((stream, from)) => match Place::take(&shared, from.ip().to_canonical()) {
                 Some(place) => {
-                    tokio::spawn(serve(stream, from, place));
+                    tokio::spawn(serve(stream, from, door.clone(), place));
                 }
                 None => {
                     shared.rejected.fetch_add(1, SeqCst);
@@ -214,13 +258,19 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 /// One connection from its first byte to its last.
-async fn serve(stream: TcpStream, from: SocketAddr, place: Place) {
+async fn serve(stream: TcpStream, from: SocketAddr, door: Door, place: Place) {
     let shared = &place.shared;
     let _ = stream.set_nodelay(true);
     if shared.settings.keep_alive {
         listen::keep_alive(&stream);
     }
     let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+    let entered = timeout(shared.settings.sessionless, door.enter(stream)).await;
+    let (stream, ids) = match entered {
+        Ok(Ok(entered)) => entered,
+        Ok(Err(why)) => return warn!("Unsuccessful handshake with /{from}: {why}"),
+        Err(_) => return debug!("/{from} left without a handshake"),
+    };
     let mut buffer = BytesMut::with_capacity(READ_MIN);
     let first = timeout(shared.settings.sessionless, async {
         while buffer.len() < 4 {
@@ -238,24 +288,18 @@ async fn serve(stream: TcpStream, from: SocketAddr, place: Place) {
             let word = *word;
             answer(stream, word, buffer, from, shared).await
         }
-        _ => session(stream, buffer, from, shared).await,
+        _ => session(stream, ids, buffer, from, shared).await,
     }
 }
 
 /// The next bytes, 0 at the end; `lacking`: how many the next frame still needs.
-async fn read(stream: &TcpStream, buffer: &mut BytesMut, lacking: usize) -> io::Result<usize> {
-    loop {
-        stream.readable().await?;
-        buffer.reserve(lacking.clamp(READ_MIN, READ_MAX));
-        match stream.try_read_buf(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            read => return read,
-        }
-    }
+async fn read(stream: &Stream, buffer: &mut BytesMut, lacking: usize) -> io::Result<usize> {
+    buffer.reserve(lacking.clamp(READ_MIN, READ_MAX));
+    stream.read_buf(buffer).await
 }
 
 /// A four-letter word: its answer, and the end.
-async fn answer(mut stream: TcpStream, word: [u8; 4], mut rest: BytesMut, from: SocketAddr, shared: &Shared) {
+async fn answer(stream: Stream, word: [u8; 4], mut rest: BytesMut, from: SocketAddr, shared: &Shared) {
     let name = String::from_utf8_lossy(&word).into_owned();
     info!("Processing {name} command from /{from}");
     let argument = rest.split_off(4).freeze();
@@ -270,6 +314,7 @@ async fn answer(mut stream: TcpStream, word: [u8; 4], mut rest: BytesMut, from: 
         Bytes::from(format!("{name} is not executed because it is not in the whitelist.\n"))
     };
     // Whoever asks and does not listen gets what the socket took.
+    let mut stream = Half(Arc::new(stream));
     let _ = timeout(WORD_WITHIN, async {
         stream.write_all(&text).await?;
         stream.shutdown().await
@@ -277,12 +322,15 @@ async fn answer(mut stream: TcpStream, word: [u8; 4], mut rest: BytesMut, from: 
     .await;
 }
 
-async fn session(stream: TcpStream, mut buffer: BytesMut, from: SocketAddr, shared: &Shared) {
+async fn session(stream: Stream, ids: Vec<Id>, mut buffer: BytesMut, from: SocketAddr, shared: &Shared) {
     let conn = ConnId(shared.next.fetch_add(1, SeqCst));
+    let secure = stream.is_tls();
     let stream = Arc::new(stream);
     let outlet = Outlet::new(stream.clone(), Handle::current());
     let gate = Arc::new(Gate::default());
-    shared.inbox.send(Input::ClientOpened { conn, from, outlet: outlet.clone(), gate: gate.clone() });
+    let (outlet_too, gate_too) = (outlet.clone(), gate.clone());
+    let opened = Input::ClientOpened { conn, from, outlet: outlet_too, gate: gate_too, secure, ids };
+    shared.inbox.send(opened);
     if let Err(error) = requests(conn, from, &stream, &mut buffer, &outlet, &gate, shared).await {
         debug!("Connection {conn:?} from /{from} ends: {error}");
     }
@@ -303,7 +351,7 @@ fn keep_what_fits(frames: &mut Vec<Bytes>, shared: &Shared) -> io::Result<()> {
 async fn requests(
     conn: ConnId,
     from: SocketAddr,
-    stream: &TcpStream,
+    stream: &Stream,
     buffer: &mut BytesMut,
     outlet: &Outlet,
     gate: &Gate,

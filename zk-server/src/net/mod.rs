@@ -6,4 +6,7 @@ pub(crate) mod frames;
 pub(crate) mod gate;
 pub(crate) mod listen;
 pub(crate) mod outlet;
+pub(crate) mod peers;
 pub(crate) mod route;
+pub(crate) mod secure;
+pub(crate) mod stream;

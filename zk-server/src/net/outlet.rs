@@ -1,18 +1,17 @@
 //! The sending half of a connection: written by the loop at once, and by a task only where the peer reads too slowly.
 
+use super::stream::Stream;
 use bytes::{Buf, Bytes};
-use socket2::SockRef;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 /// A connection's way out. Bytes leave in the order of the calls; nothing here ever blocks the caller.
 #[derive(Debug, Clone)]
 pub(crate) struct Outlet {
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     backlog: Arc<Mutex<Backlog>>,
     /// The backlog shrank, or is given up.
     shrunk: Arc<Notify>,
@@ -30,7 +29,7 @@ struct Backlog {
 }
 
 impl Outlet {
-    pub fn new(stream: Arc<TcpStream>, runtime: Handle) -> Outlet {
+    pub fn new(stream: Arc<Stream>, runtime: Handle) -> Outlet {
         Outlet { stream, backlog: Arc::default(), shrunk: Arc::default(), runtime }
     }
 
@@ -66,12 +65,15 @@ impl Outlet {
                     Err(_) => return 0,
                 }
             }
-            if bytes.is_empty() {
+            if bytes.is_empty() && self.stream.try_flush().unwrap_or(true) {
                 return 0;
             }
         }
-        backlog.bytes += bytes.len();
-        backlog.queue.push_back(bytes);
+        // Without bytes: what TLS has still to send.
+        if !bytes.is_empty() {
+            backlog.bytes += bytes.len();
+            backlog.queue.push_back(bytes);
+        }
         self.drain_in_background(&mut backlog);
         backlog.bytes
     }
@@ -80,7 +82,7 @@ impl Outlet {
     pub fn close(&self) {
         let mut backlog = self.backlog();
         if !std::mem::replace(&mut backlog.close, true) && !backlog.draining {
-            shut(&self.stream);
+            self.stream.shut();
         }
     }
 
@@ -90,10 +92,11 @@ impl Outlet {
         backlog.close = true;
         backlog.queue.clear();
         backlog.bytes = 0;
-        shut(&self.stream);
+        self.stream.shut();
         self.shrunk.notify_one();
     }
 
+    /// For a queue without bytes, too: then TLS has something to send.
     fn drain_in_background(&self, backlog: &mut Backlog) {
         if !std::mem::replace(&mut backlog.draining, true) {
             self.runtime.spawn(drain(self.clone()));
@@ -108,17 +111,21 @@ async fn drain(outlet: Outlet) {
             let mut backlog = outlet.backlog();
             match backlog.queue.pop_front() {
                 Some(next) => current = next,
-                None => {
+                None if outlet.stream.try_flush().unwrap_or(true) => {
                     backlog.draining = false;
                     if backlog.close {
-                        shut(&outlet.stream);
+                        outlet.stream.shut();
                     }
                     return;
                 }
+                None => {}
             }
         }
         if outlet.stream.writable().await.is_err() {
             return outlet.abort();
+        }
+        if current.is_empty() {
+            continue;
         }
         match outlet.stream.try_write(&current) {
             Ok(written) => {
@@ -133,24 +140,18 @@ async fn drain(outlet: Outlet) {
     }
 }
 
-/// The reader of the same socket sees its end at once.
-fn shut(stream: &TcpStream) {
-    // It may be gone already: then there is nothing to end.
-    let _ = SockRef::from(stream).shutdown(std::net::Shutdown::Both);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_slow_reader_gets_everything_in_order_and_then_the_end() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut reader = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (writer, _) = listener.accept().await.unwrap();
-        let outlet = Outlet::new(Arc::new(writer), Handle::current());
+        let outlet = Outlet::new(Arc::new(writer.into()), Handle::current());
         let mut sent = Vec::new();
         for piece in 0..200u8 {
             let bytes = vec![piece; 64 * 1024];

@@ -11,9 +11,12 @@ use crate::net::endpoint::Endpoint;
 use crate::net::gate::Gate;
 use crate::net::listen;
 use crate::net::outlet::Outlet;
+use crate::net::peers::PeerSecurity;
 use crate::net::route::Routes;
+use crate::net::stream::Stream;
+use crate::sasl::quorum::QuorumSaslError;
 use crate::server::inbox::{Inbox, Input};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -53,6 +56,7 @@ pub(crate) struct Settings {
     pub joining: Duration,
     /// `syncLimit`: the longest silence after that.
     pub serving: Duration,
+    pub security: PeerSecurity,
 }
 
 impl Settings {
@@ -159,14 +163,20 @@ impl QuorumNet {
                 warn!("Unexpected leader {leader}: it is no member of this ensemble");
                 return attachment.inbox.event(Event::DialFailed { leader });
             }
-            let Settings { routes, serving, .. } = &*attachment.settings;
+            let Settings { routes, serving, joining, .. } = &*attachment.settings;
             let failed = |shown, error| {
                 warn!("Unexpected exception connecting to leader {leader} at {shown}: {error}");
             };
-            match routes.connect(leader, &at, *serving, failed).await {
-                Some(stream) => attachment.attach(stream, Some(leader)).await,
-                None => attachment.inbox.event(Event::DialFailed { leader }),
-            }
+            let Some(socket) = routes.connect(leader, &at, *serving, failed).await else {
+                return attachment.inbox.event(Event::DialFailed { leader });
+            };
+            let why = match timeout(*joining, attachment.greet(socket, &at)).await {
+                Ok(Ok(stream)) => return attachment.attach(stream, Bytes::new(), Some(leader)).await,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it says nothing".into(),
+            };
+            warn!("Unexpected exception connecting to leader {leader}: {why}");
+            attachment.inbox.event(Event::DialFailed { leader });
         });
     }
 }
@@ -197,9 +207,9 @@ async fn accept_at(own: Endpoint, attachment: Attachment) {
     };
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(attachment.clone().attach(stream, None));
+                tokio::spawn(attachment.clone().welcome(stream, from));
             }
             Err(error) => {
                 warn!("Exception while accepting a learner: {error}");
@@ -218,14 +228,35 @@ struct Attachment {
 }
 
 impl Attachment {
-    /// Announces the link, and reads it to its end.
-    async fn attach(self, stream: TcpStream, leader: Option<Sid>) {
+    /// TLS and SASL with the leader that we dialled.
+    async fn greet(&self, socket: TcpStream, at: &[Endpoint]) -> Result<Arc<Stream>, QuorumSaslError> {
+        let stream = Arc::new(self.settings.security.dial(socket, at).await?);
+        self.settings.security.prove(&stream).await?;
+        Ok(stream)
+    }
+
+    /// TLS and SASL with whoever dialled us; then it is a learner.
+    async fn welcome(self, socket: TcpStream, from: std::net::SocketAddr) {
+        let security = &self.settings.security;
+        let entered = timeout(self.settings.joining, async {
+            let stream = Arc::new(security.accept(socket).await?);
+            let first = security.check(&stream).await?;
+            Ok::<_, QuorumSaslError>((stream, first))
+        });
+        match entered.await {
+            Ok(Ok((stream, first))) => self.attach(stream, first, None).await,
+            Ok(Err(error)) => warn!("Exception while accepting a learner from /{from}: {error}"),
+            Err(_) => warn!("Exception while accepting a learner from /{from}: it says nothing"),
+        }
+    }
+
+    /// Announces the link, and reads it to its end. `first`: what was already read from it.
+    async fn attach(self, stream: Arc<Stream>, first: Bytes, leader: Option<Sid>) {
         let link = LinkId(self.next.fetch_add(1, SeqCst));
         let peer = stream
             .peer_addr()
             .map(|at| std::net::SocketAddr::new(at.ip().to_canonical(), at.port()).to_string())
             .unwrap_or_default();
-        let stream = Arc::new(stream);
         let outlet = Outlet::new(stream.clone(), Handle::current());
         let gate = Arc::new(Gate::default());
         self.inbox.send(Input::LinkOpened { link, leader, outlet: outlet.clone(), gate: gate.clone() });
@@ -233,7 +264,7 @@ impl Attachment {
             link,
             from_leader: leader.is_some(),
             stream,
-            buffer: BytesMut::new(),
+            buffer: BytesMut::from(first),
             silence_max: self.settings.joining,
             serving: self.settings.serving,
             gate,
@@ -268,7 +299,7 @@ enum LinkError {
 struct Reading {
     link: LinkId,
     from_leader: bool,
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     buffer: BytesMut,
     silence_max: Duration,
     serving: Duration,
@@ -325,18 +356,11 @@ impl Reading {
     }
 
     async fn more(&mut self) -> Result<(), LinkError> {
-        loop {
-            match timeout(self.silence_max, self.stream.readable()).await {
-                Ok(ready) => ready?,
-                Err(_) => return Err(LinkError::Silence(self.silence_max)),
-            }
-            self.buffer.reserve(READ_MIN);
-            match self.stream.try_read_buf(&mut self.buffer) {
-                Ok(0) => return Err(LinkError::End),
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
+        self.buffer.reserve(READ_MIN);
+        match timeout(self.silence_max, self.stream.read_buf(&mut self.buffer)).await {
+            Ok(Ok(0)) => Err(LinkError::End),
+            Ok(read) => Ok(read.map(|_| ())?),
+            Err(_) => Err(LinkError::Silence(self.silence_max)),
         }
     }
 

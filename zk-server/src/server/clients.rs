@@ -30,6 +30,8 @@ struct Pending {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub from: SocketAddr,
+    /// It came by TLS.
+    pub secure: bool,
     outlet: Outlet,
     gate: Arc<Gate>,
     /// This turn's output.
@@ -89,6 +91,7 @@ impl Clients {
     pub fn opened(&mut self, conn: ConnId, from: SocketAddr, outlet: Outlet, gate: Arc<Gate>, now: Now) {
         let client = Client {
             from,
+            secure: false,
             outlet,
             gate,
             out: Vec::new(),
@@ -100,6 +103,12 @@ impl Clients {
             stats: ConnectionStats::new(now.wall),
         };
         self.table.insert(conn, client);
+    }
+
+    pub fn note_secure(&mut self, conn: ConnId, secure: bool) {
+        if let Some(client) = self.table.get_mut(&conn) {
+            client.secure = secure;
+        }
     }
 
     /// Notes a request. False: the connection is being closed, and the frame is not to be looked at.

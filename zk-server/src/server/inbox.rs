@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
-use wire::zk::Sid;
 use wire::zk::quorum::{Notification, QuorumPacket};
+use wire::zk::{Id, Sid};
 use zk_core::{ConnId, Event, LinkId};
 
 /// Votes that may wait for the loop; a server that sends faster is not read meanwhile.
@@ -24,6 +24,9 @@ pub(crate) enum Input {
         from: SocketAddr,
         outlet: Outlet,
         gate: Arc<Gate>,
+        /// It came by TLS; and who its certificate says it is.
+        secure: bool,
+        ids: Vec<Id>,
     },
     /// What one read brought.
     ClientFrames {

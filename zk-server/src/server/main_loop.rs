@@ -207,9 +207,13 @@ impl Loop {
     fn take(&mut self, input: Input) {
         let now = self.clock.now();
         match input {
-            Input::ClientOpened { conn, from, outlet, gate } => {
+            Input::ClientOpened { conn, from, outlet, gate, secure, ids } => {
                 self.clients.opened(conn, from, outlet, gate, now);
+                self.clients.note_secure(conn, secure);
                 self.step_at(now, Event::ClientOpened { conn, peer: from.ip() });
+                if !ids.is_empty() {
+                    self.step_at(now, Event::ClientIdentified { conn, ids });
+                }
             }
             Input::ClientFrames { conn, frames } => {
                 for frame in frames {

@@ -21,6 +21,7 @@ use crate::members_file::MembersFile;
 use crate::metrics;
 use crate::net::client_port::{self, ClientPort};
 use crate::net::endpoint::Endpoint;
+use crate::net::peers::PeerSecurity;
 use crate::net::route::Routes;
 use crate::quorum_net::{self, QuorumNet};
 use inbox::{Inbox, Input};
@@ -81,6 +82,7 @@ impl StartError {
 pub struct Server {
     inbox: Inbox,
     client_addr: Option<SocketAddr>,
+    secure_client_addr: Option<SocketAddr>,
     election_addrs: Vec<SocketAddr>,
     admin_addr: Option<SocketAddr>,
     metrics_addr: Option<SocketAddr>,
@@ -118,7 +120,8 @@ impl Server {
                 (Some(election), Some(QuorumNet::new(quorum_net::Settings::from(&*config), inbox.clone())))
             }
         };
-        let client_addr = clients.as_ref().map(|port| port.bound);
+        let client_addr = clients.as_ref().and_then(ClientPort::bound);
+        let secure_client_addr = clients.as_ref().and_then(ClientPort::bound_secure);
         let election_addrs = election.as_ref().map(|net| net.bound.clone()).unwrap_or_default();
         let (mode_out, mode) = watch::channel(Mode::Looking);
         let (ended_out, ended) = watch::channel(None);
@@ -137,12 +140,26 @@ impl Server {
             runtime: tokio::runtime::Handle::current(),
         };
         main_loop::spawn(parts).map_err(StartError::Thread)?;
-        Ok(Server { inbox, client_addr, election_addrs, admin_addr, metrics_addr, mode, ended })
+        Ok(Server {
+            inbox,
+            client_addr,
+            secure_client_addr,
+            election_addrs,
+            admin_addr,
+            metrics_addr,
+            mode,
+            ended,
+        })
     }
 
     /// Where clients connect; `None`: no client port is configured.
     pub fn client_addr(&self) -> Option<SocketAddr> {
         self.client_addr
+    }
+
+    /// Where clients connect by TLS; `None`: no such port is configured.
+    pub fn secure_client_addr(&self) -> Option<SocketAddr> {
+        self.secure_client_addr
     }
 
     /// Where the election port listens; empty for a standalone server.
@@ -265,6 +282,8 @@ impl From<&Config> for client_port::Settings {
     fn from(config: &Config) -> client_port::Settings {
         client_port::Settings {
             listen: config.client.as_ref().map(Endpoint::from),
+            listen_secure: config.security.secure_client.as_ref().map(Endpoint::from),
+            tls: config.security.client_tls(),
             backlog: config.client_backlog.filter(|backlog| *backlog > 0).unwrap_or(1024),
             of_one_address_max: config.client_cnxns_max,
             connections_max: config.cnxns_max,
@@ -282,6 +301,20 @@ fn endpoints(addresses: &[HostPort]) -> Vec<Endpoint> {
     addresses.iter().map(Endpoint::from).collect()
 }
 
+impl Config {
+    /// What servers want of each other.
+    fn peer_security(&self) -> PeerSecurity {
+        let mut hosts: Vec<String> = Vec::new();
+        for at in self.members.values().flat_map(|member| member.quorum.iter().chain(&member.election)) {
+            if !hosts.contains(&at.host) {
+                hosts.push(at.host.clone());
+            }
+        }
+        let tls = self.security.quorum_tls.clone();
+        PeerSecurity { tls, sasl: self.security.quorum_sasl.clone(), hosts: hosts.into() }
+    }
+}
+
 impl From<&Config> for election_net::Settings {
     fn from(config: &Config) -> election_net::Settings {
         let election = config.members.iter().map(|(sid, member)| (*sid, endpoints(&member.election)));
@@ -295,6 +328,7 @@ impl From<&Config> for election_net::Settings {
             hello_within: config.hello_timeout,
             bind_tries: config.election_bind_retries,
             keep_alive: config.election_keep_alive,
+            security: config.peer_security(),
         }
     }
 }
@@ -311,6 +345,7 @@ impl From<&Config> for quorum_net::Settings {
             observer_master_port: config.observer_master_port,
             joining: ticks(config.core.init_limit),
             serving: ticks(config.core.sync_limit),
+            security: config.peer_security(),
         }
     }
 }

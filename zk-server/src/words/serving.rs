@@ -43,7 +43,8 @@ pub(super) fn conf(view: &View, to: &mut String) {
     let (data_size, log_size) = view.disk.sizes();
     let server_id = if config.is_standalone() { 0 } else { core.myid };
     let _ = writeln!(to, "clientPort={}", config.client.as_ref().map_or(-1, |at| i32::from(at.port)));
-    let _ = writeln!(to, "secureClientPort=-1");
+    let secure = config.security.secure_client.as_ref().map_or(-1, |at| i32::from(at.port));
+    let _ = writeln!(to, "secureClientPort={secure}");
     let _ = writeln!(to, "dataDir={}", data_folder.display());
     let _ = writeln!(to, "dataDirSize={data_size}");
     let _ = writeln!(to, "dataLogDir={}", log_folder.display());

@@ -12,6 +12,7 @@ mod notify;
 mod pipeline;
 mod read;
 mod reply;
+mod sasl;
 mod watching;
 
 pub use figures::FrontFigures;
@@ -179,6 +180,16 @@ impl Front {
         }
         self.conns.insert(conn, Connection::new(conn, peer, auth::ip_id(peer), now));
         self.sessionless.push_back((now.mono + self.sessionless_ms, conn));
+    }
+
+    /// The connection has these ids, too.
+    pub fn identified(&mut self, conn: ConnId, ids: Vec<Id>) {
+        let Some(conn) = self.conns.get_mut(&conn) else { return };
+        for id in ids {
+            if !conn.auth.contains(&id) {
+                conn.auth.push(id);
+            }
+        }
     }
 
     pub fn frame(

@@ -9,6 +9,7 @@ use crate::database::{Database, Outcome};
 use crate::event::{ConnId, Effect, LogLevel, Now};
 use crate::measure::Measures;
 use crate::prepare::makes_ephemeral;
+use crate::sasl;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -42,6 +43,8 @@ pub(super) struct Connection {
     /// The connect request's last byte; answered in kind.
     pub read_only: Option<bool>,
     pub auth: Vec<Id>,
+    /// Begun with its first token.
+    pub sasl: Option<sasl::Server>,
     /// Frames that came before the session was there; together no longer than one request may be.
     pub early: VecDeque<Bytes>,
     early_bytes: usize,
@@ -86,6 +89,7 @@ impl Connection {
             timeout: 0,
             read_only: None,
             auth: vec![ip],
+            sasl: None,
             early: VecDeque::new(),
             early_bytes: 0,
             waiting: VecDeque::new(),
@@ -257,11 +261,7 @@ impl Front {
                 conn.wait(header, frame, WaitingFor::Answer, now);
             }
             Way::Auth => self.authenticate(id, header, &frame, db, out),
-            // A server without a SASL section: the client takes a null token for "not configured".
-            Way::Sasl => {
-                let bytes = self.replies.reply(header.xid, 0, 0, |to| Option::<Bytes>::None.write(to));
-                out.push(Effect::ToClient { conn: id, bytes });
-            }
+            Way::Sasl => self.sasl(id, header, &frame, out),
             Way::Refused(code) => {
                 let bytes = self.replies.reply(header.xid, db.last_zxid(), code, |_| {});
                 out.push(Effect::ToClient { conn: id, bytes });

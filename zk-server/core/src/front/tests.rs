@@ -866,3 +866,43 @@ fn connections_above_the_throttle_end_without_a_word() {
     rig.now.mono += 1001;
     rig.session(4);
 }
+
+#[test]
+fn a_client_proves_by_sasl_who_it_is_and_a_wrong_password_ends_the_connection() {
+    use crate::sasl::{CLIENTS, Client, SaslUsers};
+    let users = SaslUsers {
+        passwords: [("bob".to_owned(), "builder".to_owned())].into(),
+        super_password: None,
+        super_users: vec!["bob".into()],
+        keeps_failed: false,
+        secret: [7; 32],
+    };
+    for (password, works) in [("builder", true), ("bulldozer", false)] {
+        let auth = AuthRules {
+            sasl: true,
+            sasl_users: Some(std::sync::Arc::new(users.clone())),
+            ..AuthRules::default()
+        };
+        let mut rig = Rig::with(&crate::CoreConfig { auth, ..standalone() });
+        rig.session(1);
+        let mut client = Client::new(CLIENTS, "bob", password, "c".into());
+        let mut say = |token: Option<Bytes>| {
+            let (header, body) = rig.ask(1, op::SASL, SaslToken { token });
+            (header.zxid, header.err, SaslToken::decode(&body).unwrap().token)
+        };
+        let (_, _, challenge) = say(Some(Bytes::new()));
+        let response = client.evaluate(&challenge.unwrap()).unwrap();
+        let (zxid, code, token) = say(response);
+        assert_eq!(zxid, 0);
+        if works {
+            client.evaluate(&token.unwrap()).unwrap();
+            assert!(client.is_complete());
+            let (_, body) = rig.ask(1, op::WHO_AM_I, ());
+            let ids = WhoAmIResponse::decode(&body).unwrap().ids;
+            assert_eq!(ids.iter().map(|id| &*id.scheme).collect::<Vec<_>>(), ["ip", "sasl", "super"]);
+        } else {
+            assert_eq!((code, token), (err::AUTH_FAILED, None));
+            assert!(rig.closed(1));
+        }
+    }
+}

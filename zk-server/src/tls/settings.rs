@@ -1,0 +1,187 @@
+//! The keys of one family, `ssl.` or `ssl.quorum.`, as a [`TlsSettings`].
+
+use super::store::{Kind, Store};
+use super::suites;
+use base::{ConfigError, Opt, Settings};
+use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
+use std::path::PathBuf;
+use std::time::Duration;
+use tracing::warn;
+
+/// `ssl.clientAuth`: whether a server asks who connects for a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    None,
+    /// It asks, and takes who has none.
+    Want,
+    Need,
+}
+
+/// One family's keys.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    /// `ssl.` or `ssl.quorum.`.
+    pub prefix: &'static str,
+    pub key_store: Option<Store>,
+    pub trust_store: Option<Store>,
+    pub versions: Vec<&'static SupportedProtocolVersion>,
+    pub suites: Vec<SupportedCipherSuite>,
+    pub client_auth: ClientAuth,
+    /// Who is dialled must be named in its certificate.
+    pub checks_server_host: bool,
+    /// Who dials must be named in its certificate.
+    pub checks_client_host: bool,
+    /// `ssl.crl`: certificates without a good revocation list are refused.
+    pub crl: bool,
+    /// Until a connection of a port that takes both has shown what it is.
+    pub detect_within: Duration,
+}
+
+macro_rules! keys {
+    ($($prefix:literal),*) => {
+        &[$(
+            Opt::text(concat!($prefix, "protocol"), "TLSv1.3 or TLSv1.2.").or("TLSv1.3"),
+            Opt::text(concat!($prefix, "enabledProtocols"), "TLS versions; ssl.protocol where it is not set."),
+            Opt::text(concat!($prefix, "ciphersuites"), "Cipher suites by Java's names; all of those here."),
+            Opt::text(concat!($prefix, "keyStore.location"), "File with the key and its certificates."),
+            Opt::password(concat!($prefix, "keyStore.password"), "Password of the key store and its key."),
+            Opt::text(concat!($prefix, "keyStore.passwordPath"), "File with that password."),
+            Opt::text(concat!($prefix, "keyStore.type"), "JKS, PKCS12 or PEM; by the file's ending."),
+            Opt::text(concat!($prefix, "trustStore.location"), "File with the certificates that are trusted."),
+            Opt::password(concat!($prefix, "trustStore.password"), "Password of the trust store."),
+            Opt::text(concat!($prefix, "trustStore.passwordPath"), "File with that password."),
+            Opt::text(concat!($prefix, "trustStore.type"), "JKS, PKCS12 or PEM; by the file's ending."),
+            Opt::text(concat!($prefix, "context.supplier.class"), "Not here: classes cannot be loaded."),
+            Opt::bool(concat!($prefix, "hostnameVerification"), "true", "Certificates must name the peer."),
+            Opt::bool(concat!($prefix, "crl"), "false", "Revocation lists are asked."),
+            Opt::bool(concat!($prefix, "ocsp"), "false", "Not here: OCSP responders are not asked."),
+            Opt::text(concat!($prefix, "clientAuth"), "none, want or need.").or("need"),
+            Opt::text(
+                concat!($prefix, "handshakeDetectionTimeoutMillis"),
+                "Milliseconds until a connection has shown whether it is TLS.",
+            )
+            .or("5000"),
+        )*]
+    };
+}
+
+/// Both families. `fips-mode` decides whether servers check each other's host names.
+static FAMILIES: &[Opt] = keys!("ssl.", "ssl.quorum.");
+static SHARED: &[Opt] = &[
+    Opt::bool("fips-mode", "true", "Servers do not check each other's host names; Java's default."),
+    Opt::text("ssl.sslProvider", "JDK; the library that Java would use.").or("JDK"),
+];
+
+/// Every key of both families.
+pub static KEYS: std::sync::LazyLock<Vec<Opt>> = std::sync::LazyLock::new(|| [FAMILIES, SHARED].concat());
+
+impl TlsSettings {
+    /// Reads `ssl.*`. No file is opened yet but a password's.
+    pub fn of_clients(settings: &Settings) -> Result<TlsSettings, ConfigError> {
+        TlsSettings::read(settings, "ssl.")
+    }
+
+    /// Reads `ssl.quorum.*`.
+    pub fn of_quorum(settings: &Settings) -> Result<TlsSettings, ConfigError> {
+        TlsSettings::read(settings, "ssl.quorum.")
+    }
+
+    /// A key's whole name.
+    pub fn key(&self, rest: &str) -> String {
+        format!("{}{rest}", self.prefix)
+    }
+
+    fn read(settings: &Settings, prefix: &'static str) -> Result<TlsSettings, ConfigError> {
+        let key = |rest: &str| format!("{prefix}{rest}");
+        refuse(settings, &key)?;
+        let quorum = prefix == "ssl.quorum.";
+        let fips = settings.bool("fips-mode");
+        let names = settings.bool(&key("hostnameVerification"));
+        if quorum && fips && settings.is_given(&key("hostnameVerification")) && names {
+            warn!(
+                "{}: servers do not check each other's host names while fips-mode is on, which it is unless \
+                 fips-mode=false",
+                key("hostnameVerification")
+            );
+        }
+        let suites = suites::suites(settings.text_opt(&key("ciphersuites")));
+        let suites = suites.map_err(|wrong| settings.error(&key("ciphersuites"), wrong.to_string()))?;
+        let (enabled, protocol) =
+            (settings.text_opt(&key("enabledProtocols")), settings.text(&key("protocol")));
+        let named = if enabled.is_some() { key("enabledProtocols") } else { key("protocol") };
+        let versions = suites::versions(enabled, protocol, quorum, &suites)
+            .map_err(|wrong| settings.error(&named, wrong.to_string()))?;
+        Ok(TlsSettings {
+            prefix,
+            key_store: store(settings, &key("keyStore."))?,
+            trust_store: store(settings, &key("trustStore."))?,
+            versions,
+            suites,
+            client_auth: client_auth(settings, &key("clientAuth"))?,
+            checks_server_host: names && !(quorum && fips),
+            checks_client_host: names && quorum && !fips,
+            crl: settings.bool(&key("crl")),
+            detect_within: detect_within(settings, &key("handshakeDetectionTimeoutMillis"))?,
+        })
+    }
+}
+
+fn refuse(settings: &Settings, key: &dyn Fn(&str) -> String) -> Result<(), ConfigError> {
+    let class = key("context.supplier.class");
+    if let Some(name) = settings.text_opt(&class) {
+        return Err(settings.error(
+            &class,
+            format!(
+                "`{name}`: classes cannot be loaded here: name the stores by {}",
+                key("keyStore.location")
+            ),
+        ));
+    }
+    if settings.bool(&key("ocsp")) {
+        let message = "OCSP responders are not asked here: remove this line; crl=true asks revocation lists";
+        return Err(settings.error(&key("ocsp"), message));
+    }
+    Ok(())
+}
+
+fn client_auth(settings: &Settings, key: &str) -> Result<ClientAuth, ConfigError> {
+    match settings.text(key).to_ascii_lowercase().as_str() {
+        "none" => Ok(ClientAuth::None),
+        "want" => Ok(ClientAuth::Want),
+        "need" | "" => Ok(ClientAuth::Need),
+        other => Err(settings.error(key, format!("`{other}` is not one of none, want, need"))),
+    }
+}
+
+fn detect_within(settings: &Settings, key: &str) -> Result<Duration, ConfigError> {
+    let text = settings.text(key);
+    match text.parse::<i64>() {
+        Ok(ms) if ms >= 1 => Ok(Duration::from_millis(ms as u64)),
+        Ok(ms) => {
+            warn!("Invalid value for {key}: {ms}, using the default value of 5000");
+            Ok(Duration::from_secs(5))
+        }
+        Err(_) => Err(settings.error(key, format!("`{text}` is not a number of milliseconds"))),
+    }
+}
+
+/// One store's keys; `None` where no file is named. The password's file is read at once and wins, as in Java.
+fn store(settings: &Settings, prefix: &str) -> Result<Option<Store>, ConfigError> {
+    let key = |rest: &str| format!("{prefix}{rest}");
+    let location = settings.text_opt(&key("location")).filter(|path| !path.is_empty());
+    let Some(path) = location.map(PathBuf::from) else { return Ok(None) };
+    let kind = match settings.text_opt(&key("type")).filter(|kind| !kind.is_empty()) {
+        Some(named) => Kind::named(named).map_err(|wrong| settings.error(&key("type"), wrong.to_string()))?,
+        None => Kind::of_file(&path).map_err(|wrong| settings.error(&key("location"), wrong.to_string()))?,
+    };
+    let password = match settings.text_opt(&key("passwordPath")).filter(|path| !path.is_empty()) {
+        Some(file) => {
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                settings.error(&key("passwordPath"), format!("cannot read {file}: {error}"))
+            })?;
+            text.trim_end_matches(['\n', '\r']).to_owned()
+        }
+        None => settings.text_opt(&key("password")).unwrap_or_default().to_owned(),
+    };
+    Ok(Some(Store { path, kind, password }))
+}

@@ -1,0 +1,325 @@
+//! Whom we believe: chains up to the trust store, revocation lists where `crl=true`, and names of hosts.
+//!
+//! A certificate that itself stands in the trust store is believed as it is, as Java does; this is how self-signed
+//! ones work. Host names are looked at after the handshake ([`matches_host`]), since they depend on the address.
+
+use super::names::common_name;
+use super::store::StoreError;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+};
+use std::net::IpAddr;
+use std::sync::Arc;
+use tracing::warn;
+use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// What a trust store makes of others' certificates.
+#[derive(Debug, Clone)]
+pub(super) struct Trust {
+    roots: Arc<RootCertStore>,
+    certificates: Arc<Vec<CertificateDer<'static>>>,
+    hints: Arc<Vec<DistinguishedName>>,
+    crl: bool,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Trust {
+    pub fn new(
+        certificates: Vec<CertificateDer<'static>>,
+        crl: bool,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Trust, StoreError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in &certificates {
+            roots.add(certificate.clone()).map_err(StoreError::Anchor)?;
+        }
+        let hints = Arc::new(roots.subjects());
+        Ok(Trust { roots: Arc::new(roots), certificates: Arc::new(certificates), hints, crl, provider })
+    }
+
+    pub fn for_servers(&self) -> ServerVerifier {
+        ServerVerifier(self.clone())
+    }
+
+    pub fn for_clients(&self, needed: bool) -> ClientVerifier {
+        ClientVerifier { trust: self.clone(), needed }
+    }
+
+    fn is_pinned(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.certificates.iter().any(|known| known.as_ref() == certificate.as_ref())
+    }
+
+    /// The revocation lists of a chain; without `crl=true` there are none. Only lists in files are read; a chain of
+    /// which a list is missing is refused, as by Java.
+    fn lists(
+        &self,
+        end: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+    ) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
+        if !self.crl {
+            return Ok(vec![]);
+        }
+        let mut lists = Vec::new();
+        for certificate in std::iter::once(end).chain(rest) {
+            for address in list_addresses(certificate) {
+                match read_list(&address) {
+                    Ok(list) => lists.push(list),
+                    Err(why) => warn!("The revocation list {address} cannot be used: {why}"),
+                }
+            }
+        }
+        if lists.is_empty() {
+            return Err(Error::InvalidCertificate(CertificateError::UnknownRevocationStatus));
+        }
+        Ok(lists)
+    }
+
+    fn tls12(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn tls13(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn broken(error: impl std::fmt::Display) -> Error {
+    Error::General(error.to_string())
+}
+
+/// Believes a server by its chain alone.
+#[derive(Debug)]
+pub(super) struct ServerVerifier(Trust);
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let trust = &self.0;
+        if trust.is_pinned(end) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(trust.roots.clone(), trust.provider.clone())
+                .with_crls(trust.lists(end, rest)?)
+                .enforce_revocation_expiration()
+                .build()
+                .map_err(broken)?;
+        match verifier.verify_server_cert(end, rest, name, ocsp, now) {
+            // It checks the name last, when all else was good.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.tls12(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.tls13(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.schemes()
+    }
+}
+
+/// Believes a client by its chain.
+#[derive(Debug)]
+pub(super) struct ClientVerifier {
+    trust: Trust,
+    needed: bool,
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.needed
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.trust.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let trust = &self.trust;
+        if trust.is_pinned(end) {
+            return Ok(ClientCertVerified::assertion());
+        }
+        WebPkiClientVerifier::builder_with_provider(trust.roots.clone(), trust.provider.clone())
+            .with_crls(trust.lists(end, rest)?)
+            .enforce_revocation_expiration()
+            .build()
+            .map_err(broken)?
+            .verify_client_cert(end, rest, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.trust.tls12(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.trust.tls13(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.trust.schemes()
+    }
+}
+
+/// Where a certificate says that its revocation list is.
+fn list_addresses(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return vec![] };
+    let mut addresses = Vec::new();
+    for extension in certificate.extensions() {
+        let ParsedExtension::CRLDistributionPoints(points) = extension.parsed_extension() else { continue };
+        for point in points.iter() {
+            let Some(DistributionPointName::FullName(names)) = &point.distribution_point else { continue };
+            let uris = names.iter().filter_map(|name| match name {
+                GeneralName::URI(uri) => Some((*uri).to_owned()),
+                _ => None,
+            });
+            addresses.extend(uris);
+        }
+    }
+    addresses
+}
+
+/// `file:/path` and `file:///path`, DER or PEM.
+fn read_list(address: &str) -> Result<CertificateRevocationListDer<'static>, String> {
+    let path = address.strip_prefix("file:").ok_or("only file: addresses are read here")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    if bytes.starts_with(b"-----BEGIN") {
+        return CertificateRevocationListDer::from_pem_slice(&bytes).map_err(|error| format!("{error:?}"));
+    }
+    Ok(bytes.into())
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    #[error("the certificate cannot be read")]
+    Unreadable,
+    #[error("the certificate is for {named}, and not for {wanted}")]
+    Other { named: String, wanted: String },
+}
+
+/// Whether a certificate names one of these hosts: by its alternative names, or by its common name where it has none.
+/// A `*` stands for letters without a dot.
+pub fn matches_host(certificate: &[u8], hosts: &[String]) -> Result<(), HostError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| HostError::Unreadable)?;
+    let (mut names, mut addresses) = (Vec::<String>::new(), Vec::<IpAddr>::new());
+    if let Ok(Some(extension)) = parsed.subject_alternative_name() {
+        for name in &extension.value.general_names {
+            match name {
+                GeneralName::DNSName(name) => names.push((*name).to_owned()),
+                GeneralName::IPAddress(bytes) => addresses.extend(address(bytes)),
+                _ => {}
+            }
+        }
+    }
+    if names.is_empty() && addresses.is_empty() {
+        names.extend(common_name(&parsed));
+    }
+    let fits = hosts.iter().any(|host| match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        // An address in a common name counts, too.
+        Ok(ip) => addresses.contains(&ip) || addresses.is_empty() && names.iter().any(|name| name == host),
+        Err(_) => names.iter().any(|pattern| fits(&host.to_lowercase(), &pattern.to_lowercase())),
+    });
+    if fits {
+        return Ok(());
+    }
+    names.extend(addresses.iter().map(IpAddr::to_string));
+    Err(HostError::Other { named: names.join(", "), wanted: hosts.join(", ") })
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+fn fits(host: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        None => host == pattern,
+        Some((head, tail)) => host
+            .strip_prefix(head)
+            .and_then(|rest| rest.strip_suffix(tail))
+            .is_some_and(|star| !star.contains('.')),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_one_part_of_a_name() {
+        assert!(fits("zk1.zoo.org", "*.zoo.org") && fits("zk1.zoo.org", "zk*.zoo.org"));
+        assert!(!fits("a.zk1.zoo.org", "*.zoo.org") && !fits("zoo.org", "*.zoo.org"));
+        assert!(fits("zk1", "zk1") && !fits("zk11", "zk1"));
+    }
+
+    #[test]
+    fn only_lists_in_files_are_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [0x30, 0]).unwrap();
+        let path = file.path().display();
+        assert_eq!(read_list(&format!("file:{path}")).unwrap().as_ref(), [0x30, 0]);
+        assert_eq!(read_list(&format!("file://{path}")).unwrap().as_ref(), [0x30, 0]);
+        assert_eq!(read_list("http://x/y.crl").unwrap_err(), "only file: addresses are read here");
+    }
+}

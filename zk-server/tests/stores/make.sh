@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Makes the stores that the TLS tests read. Needs keytool and openssl; the results are kept in the repository, so
+# that the tests need neither. Every password is `secret`.
+set -euo pipefail
+cd "$(dirname "$0")"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+kt() { keytool -storepass secret -keypass secret -noprompt "$@" 2>/dev/null; }
+authority() { # NAME
+    kt -genkeypair -alias ca -keystore "$work/$1.p12" -storetype PKCS12 -keyalg EC -groupname secp256r1 \
+        -dname "CN=$1" -validity 36500 -ext bc:c
+    kt -exportcert -rfc -alias ca -keystore "$work/$1.p12" -file "$work/$1.pem"
+}
+signed() { # NAME AUTHORITY DN SAN...
+    local name=$1 authority=$2 dn=$3 san=${4:-}
+    kt -genkeypair -alias key -keystore "$work/$name.p12" -storetype PKCS12 -keyalg EC -groupname secp256r1 \
+        -dname "$dn" -validity 36500
+    kt -certreq -alias key -keystore "$work/$name.p12" -file "$work/$name.csr"
+    kt -gencert -rfc -alias ca -keystore "$work/$authority.p12" -infile "$work/$name.csr" -validity 36500 \
+        ${san:+-ext "san=$san"} -outfile "$work/$name.pem"
+    kt -importcert -alias ca -keystore "$work/$name.p12" -file "$work/$authority.pem"
+    cat "$work/$name.pem" "$work/$authority.pem" >"$work/$name.chain"
+    kt -importcert -alias key -keystore "$work/$name.p12" -file "$work/$name.chain"
+    kt -delete -alias ca -keystore "$work/$name.p12"
+    cp "$work/$name.p12" "$name.p12"
+}
+authority zoo-authority
+authority other-authority
+signed server zoo-authority 'CN=zk-server' 'dns:localhost,ip:127.0.0.1'
+signed elsewhere zoo-authority 'CN=zk-elsewhere' 'dns:zk9.example.org'
+signed client zoo-authority 'CN=zk-client,OU=Menagerie,O="Zoo, Inc.",C=CH'
+signed stranger other-authority 'CN=zk-stranger'
+rm -f server.jks trust.jks trust.p12
+keytool -importkeystore -srckeystore server.p12 -srcstorepass secret -destkeystore server.jks -deststoretype JKS \
+    -deststorepass secret -destkeypass secret -noprompt 2>/dev/null
+openssl pkcs12 -in server.p12 -passin pass:secret -nodes 2>/dev/null | sed -n '/-----BEGIN/,/-----END/p' >server.pem
+kt -importcert -alias ca -keystore trust.jks -storetype JKS -file "$work/zoo-authority.pem"
+kt -importcert -alias ca -keystore trust.p12 -storetype PKCS12 -file "$work/zoo-authority.pem"
+cp "$work/zoo-authority.pem" trust.pem
