@@ -2,6 +2,8 @@
 
 mod auth;
 mod dynamic;
+#[cfg(test)]
+mod every_key;
 mod flags;
 mod keys;
 mod limits;
