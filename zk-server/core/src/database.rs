@@ -10,7 +10,7 @@ pub use snapshot::{SnapshotCursor, SnapshotDecoder, SnapshotStream};
 
 use crate::acl::{AclList, AclTable};
 use crate::path;
-use crate::quota::{self, Figures, Quotas};
+use crate::quota::{self, Excess, Figures, Quotas};
 use crate::tree::{Lifetime, Node, NodeStat, Tree};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::Str;
@@ -232,15 +232,26 @@ impl Database {
         self.digest_mismatches
     }
 
-    /// Whether a change of this size below `path` breaks a hard limit, as far as usage is known by now.
-    pub fn breaks_quota(&self, path: &str, bytes: i64, count: i64) -> bool {
-        let Some(limited) = self.quotas.covering(path) else { return false };
+    /// The limits that a change of this size below `path` exceeds, as far as usage is known by now, and the path that has
+    /// them.
+    pub fn quota_excesses<'a>(
+        &self,
+        path: &'a str,
+        bytes: i64,
+        count: i64,
+    ) -> Option<(&'a str, Vec<Excess>)> {
+        let limited = self.quotas.covering(path)?;
         let figures =
             |path: String| self.tree.get(&path).map(|node| Figures::parse(node.data().unwrap_or_default()));
-        match (figures(quota::limits_path(limited)), figures(quota::stats_path(limited))) {
-            (Some(limits), Some(usage)) => limits.refuses(&usage, bytes, count),
-            _ => false,
-        }
+        let (limits, usage) = (figures(quota::limits_path(limited))?, figures(quota::stats_path(limited))?);
+        Some((limited, limits.excesses(&usage, bytes, count)))
+    }
+
+    /// Whether a change of this size below `path` breaks a hard limit.
+    #[cfg(test)]
+    pub fn breaks_quota(&self, path: &str, bytes: i64, count: i64) -> bool {
+        let excesses = self.quota_excesses(path, bytes, count);
+        excesses.is_some_and(|(_, excesses)| excesses.iter().any(|excess| excess.is_hard))
     }
 }
 

@@ -52,12 +52,69 @@ impl Figures {
         text
     }
 
-    /// Whether usage that grows to this breaks a hard limit. Only what grows is looked at, and where a hard limit
-    /// is set the soft one is not.
-    pub fn refuses(&self, usage: &Figures, bytes: i64, count: i64) -> bool {
-        let count_over = count != 0 && self.count_hard > -1 && usage.count + count > self.count_hard;
-        let bytes_over = bytes != 0 && self.bytes_hard > -1 && usage.bytes + bytes > self.bytes_hard;
-        count_over || bytes_over
+    /// Which of these limits usage that grows by so much exceeds, count before bytes, as far as the first hard one. Only
+    /// what changes is looked at, and where a hard limit is set the soft one is not.
+    pub fn excesses(&self, usage: &Figures, bytes: i64, count: i64) -> Vec<Excess> {
+        let excess = |what, used: i64, more: i64, soft: i64, hard: i64| {
+            let (limit, is_hard) = if hard > -1 { (hard, true) } else { (soft, false) };
+            (more != 0 && limit > -1 && used + more > limit).then_some(Excess {
+                what,
+                used: used + more,
+                limit,
+                is_hard,
+            })
+        };
+        let mut all = vec![];
+        all.extend(excess("count", usage.count, count, self.count, self.count_hard));
+        if !all.iter().any(|excess| excess.is_hard) {
+            all.extend(excess("byte", usage.bytes, bytes, self.bytes, self.bytes_hard));
+        }
+        all
+    }
+}
+
+/// A limit that a change would exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Excess {
+    what: &'static str,
+    used: i64,
+    limit: i64,
+    /// The change is refused.
+    pub is_hard: bool,
+}
+
+impl Excess {
+    /// The line by which operators know it.
+    pub fn line(&self, path: &str) -> String {
+        let Excess { what, used, limit, is_hard } = self;
+        let plural = if *what == "byte" { "bytes" } else { what };
+        let (kind, what) =
+            (if *is_hard { "hard" } else { "soft" }, if *what == "byte" { "Byte" } else { "Count" });
+        format!("Quota exceeded: {path} [current {plural}={used}, {kind}{what}Limit={limit}]")
+    }
+}
+
+/// The lines that are to be told, not more often than it helps.
+#[derive(Debug, Default)]
+pub struct ExcessLog {
+    line: Option<String>,
+    /// Mono ms.
+    told_at: Option<u64>,
+}
+
+impl ExcessLog {
+    const INTERVAL_MS: u64 = 100;
+
+    pub fn note(&mut self, line: String) {
+        self.line = Some(line);
+    }
+
+    /// The newest line, if the last one is long enough ago. `now`: mono ms.
+    pub fn take(&mut self, now: u64) -> Option<String> {
+        let silent = self.told_at.is_some_and(|told| now.saturating_sub(told) < Self::INTERVAL_MS);
+        let line = self.line.take().filter(|_| !silent)?;
+        self.told_at = Some(now);
+        Some(line)
     }
 }
 
@@ -110,6 +167,34 @@ mod tests {
         assert_eq!(figures.to_text(), text);
         assert_eq!(Figures { count_hard: -1, bytes_hard: -1, ..figures }.to_text(), "count=2,bytes=100");
         assert_eq!(Figures::parse(b"nonsense"), Figures::UNSET);
+    }
+
+    #[test]
+    fn a_hard_limit_hides_the_soft_one_and_only_what_changes_is_looked_at() {
+        let limits = Figures { count: 1, bytes: 100, count_hard: 3, bytes_hard: -1 };
+        let usage = Figures { count: 3, bytes: 99, ..Figures::UNSET };
+        let lines = |bytes, count| -> Vec<(bool, String)> {
+            let excesses = limits.excesses(&usage, bytes, count);
+            excesses.iter().map(|excess| (excess.is_hard, excess.line("/q"))).collect()
+        };
+        let hard = (true, "Quota exceeded: /q [current count=4, hardCountLimit=3]".to_owned());
+        assert_eq!(lines(5, 1), [hard]);
+        let soft = (false, "Quota exceeded: /q [current bytes=104, softByteLimit=100]".to_owned());
+        assert_eq!(lines(5, 0), [soft]);
+        assert_eq!((lines(1, 0), lines(0, 0)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn excesses_are_told_at_intervals() {
+        let mut log = ExcessLog::default();
+        let mut tell = |line: &str, now| {
+            log.note(line.into());
+            log.take(now)
+        };
+        assert_eq!(tell("a", 5).as_deref(), Some("a"));
+        assert_eq!(tell("b", 104), None);
+        assert_eq!(tell("c", 105).as_deref(), Some("c"));
+        assert_eq!(log.take(500), None);
     }
 
     #[test]

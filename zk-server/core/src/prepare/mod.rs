@@ -16,6 +16,7 @@ use crate::database::Database;
 use crate::event::Now;
 use crate::front::Request;
 use crate::path;
+use crate::quota::ExcessLog;
 use crate::tree::Lifetime;
 use pending::{Change, Pending};
 use wire::Str;
@@ -36,6 +37,7 @@ pub struct Prepare {
     reconfig: Reconfig,
     multi_address: bool,
     close_session_lists: bool,
+    excesses: ExcessLog,
     pending: Pending,
     /// Paths of what was refused for a quota, until somebody takes note.
     exceeded: Vec<Str>,
@@ -73,6 +75,7 @@ impl Prepare {
             reconfig: config.reconfig.clone(),
             multi_address: config.multi_address,
             close_session_lists: config.close_session_lists,
+            excesses: ExcessLog::default(),
             pending: Pending::default(),
             exceeded: vec![],
         }
@@ -106,6 +109,11 @@ impl Prepare {
     /// Paths of what was refused for a quota since the last call.
     pub fn take_exceeded(&mut self) -> Vec<Str> {
         std::mem::take(&mut self.exceeded)
+    }
+
+    /// What is to be told of quotas.
+    pub fn take_excess(&mut self, now: Now) -> Option<String> {
+        self.excesses.take(now.mono)
     }
 
     /// How many changes wait for their commit.
@@ -151,11 +159,19 @@ impl Step<'_> {
         }
     }
 
-    /// What grows below a hard quota is refused, as far as the usage that is applied by now tells.
+    /// What grows below a hard quota is refused, as far as the usage that is applied by now tells; a soft one only gets a
+    /// line in the log.
     fn check_quota(&mut self, path: &str, bytes: i64, count: i64) -> Result<(), i32> {
-        if self.prepare.enforce_quota && self.db.breaks_quota(path, bytes, count) {
-            self.prepare.exceeded.push(path.into());
-            return Err(err::QUOTA_EXCEEDED);
+        if !self.prepare.enforce_quota {
+            return Ok(());
+        }
+        let Some((limited, excesses)) = self.db.quota_excesses(path, bytes, count) else { return Ok(()) };
+        for excess in excesses {
+            self.prepare.excesses.note(excess.line(limited));
+            if excess.is_hard {
+                self.prepare.exceeded.push(path.into());
+                return Err(err::QUOTA_EXCEEDED);
+            }
         }
         Ok(())
     }

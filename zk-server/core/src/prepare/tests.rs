@@ -227,6 +227,8 @@ fn a_hard_quota_refuses_where_it_is_enforced() {
     run(&mut rig, op::SET_DATA, set("12")).unwrap();
     rig.prepare.enforce_quota = true;
     assert_eq!(run(&mut rig, op::SET_DATA, set("123456")), Err(err::QUOTA_EXCEEDED));
+    let told = rig.prepare.take_excess(rig.now);
+    assert_eq!(told.as_deref(), Some("Quota exceeded: /q [current bytes=6, hardByteLimit=5]"));
     assert_eq!(run(&mut rig, op::SET_DATA, set("12345")), Ok(String::new()));
     assert_eq!(run(&mut rig, op::CREATE, with("/q/a", "1")), Err(err::QUOTA_EXCEEDED));
     run(&mut rig, op::CREATE, create("/q/a", 0)).unwrap();

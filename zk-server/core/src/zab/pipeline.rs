@@ -1,8 +1,8 @@
 //! Requests into transactions, in the one order: the part that a leader and a standalone server share.
 
-use super::{Over, Server};
+use super::{Over, Server, log};
 use crate::config::Reaping;
-use crate::event::{Effect, LinkId, Now};
+use crate::event::{Effect, LinkId, LogLevel, Now};
 use crate::front::Request;
 use crate::prepare::{Context, Prepare, SessionTracker, View};
 use bytes::Bytes;
@@ -113,6 +113,9 @@ impl Pipeline {
         let before = self.prepare.pending();
         self.prepare.committed(txn.zxid());
         server.front.measures.outstanding_changes_removed += (before - self.prepare.pending()) as u64;
+        if let Some(line) = self.prepare.take_excess(now) {
+            log(out, LogLevel::Warn, line);
+        }
         if matches!(txn.record, TxnRecord::CloseSession { .. }) {
             self.sessions.remove(txn.header.session);
         }
