@@ -8,6 +8,7 @@ mod kafka_load;
 mod process;
 mod zk_bench;
 mod zk_load;
+mod zk_size;
 
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 const USAGE: &str = "\
 menagerie bench zookeeper [options]    three servers: reads, 90 % reads, writes
+menagerie bench zookeeper-size [options]    one server with a large tree: memory, longest write, start
 menagerie bench kafka [options]        three brokers, three replicas, acks=all: produce, then consume
   --java 'COMMAND'     the peer: COMMAND FILE runs Java's server in the foreground; left out, only ours is measured
   --rounds N           how often both are measured in turn (2)
@@ -24,6 +26,8 @@ menagerie bench kafka [options]        three brokers, three replicas, acks=all: 
   --connections N      clients (100)
   --outstanding N      requests that each keeps under way (50)
   --size BYTES         of each node's data (1024)
+  --nodes N            of the large tree, 100 bytes each unless --size says otherwise (1000000)
+  --watches N          on so many of them (100000)
   --port PORT          first of 24 ports on this machine (24100)";
 
 /// Runs the benchmark that the arguments name.
@@ -39,9 +43,13 @@ pub fn main(args: &[String]) -> ExitCode {
 
 fn run(args: &[String]) -> Result<()> {
     let Some((what, rest)) = args.split_first() else { bail!("what is to be measured?\n{USAGE}") };
-    let options = Options::parse(rest)?;
+    let mut options = Options::parse(rest)?;
+    if what == "zookeeper-size" && !rest.iter().any(|option| option == "--size") {
+        options.size = 100;
+    }
     match what.as_str() {
         "zookeeper" => zk_bench::run(&options),
+        "zookeeper-size" => zk_size::run(&options),
         "kafka" => kafka_bench::run(&options),
         other => bail!("there is no benchmark {other}\n{USAGE}"),
     }
@@ -56,6 +64,8 @@ struct Options {
     connections: usize,
     outstanding: usize,
     size: usize,
+    nodes: usize,
+    watches: usize,
     port: u16,
 }
 
@@ -73,6 +83,8 @@ impl Options {
             connections: 100,
             outstanding: 50,
             size: 1024,
+            nodes: 1_000_000,
+            watches: 100_000,
             port: 24100,
         };
         let mut args = args.iter();
@@ -88,6 +100,8 @@ impl Options {
                 "--connections" => options.connections = number()?.max(1) as usize,
                 "--outstanding" => options.outstanding = number()?.max(1) as usize,
                 "--size" => options.size = number()? as usize,
+                "--nodes" => options.nodes = number()?.max(1) as usize,
+                "--watches" => options.watches = number()? as usize,
                 "--port" => options.port = u16::try_from(number()?).context("--port")?,
                 _ => bail!("there is no option {name}\n{USAGE}"),
             }

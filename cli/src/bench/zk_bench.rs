@@ -129,7 +129,7 @@ impl Ensemble {
 }
 
 /// The server answers `srvr` with a mode: it has found its place.
-fn serves(address: SocketAddr) -> bool {
+pub(super) fn serves(address: SocketAddr) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(200))?;
         stream.set_read_timeout(Some(Duration::from_millis(500)))?;

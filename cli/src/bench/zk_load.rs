@@ -98,21 +98,21 @@ async fn client(load: Load, n: usize, end: Instant) -> Result<Outcome> {
 }
 
 /// A request without its length and xid: opcode and body.
-fn request(op: i32, body: &impl Record) -> Bytes {
+pub(super) fn request(op: i32, body: &impl Record) -> Bytes {
     let mut to = BytesMut::new();
     to.put_i32(op);
     body.write(&mut to);
     to.freeze()
 }
 
-struct Link {
+pub(super) struct Link {
     stream: TcpStream,
     input: BytesMut,
     xid: i32,
 }
 
 impl Link {
-    async fn open(server: SocketAddr) -> Result<Link> {
+    pub(super) async fn open(server: SocketAddr) -> Result<Link> {
         let mut stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
         let hello = zk::ConnectRequest {
@@ -135,28 +135,61 @@ impl Link {
         Ok(Link { stream, input: BytesMut::with_capacity(1 << 16), xid: 0 })
     }
 
-    async fn create(&mut self, path: &str, size: usize) -> Result<()> {
+    /// A node with this data that everybody may change.
+    pub(super) fn creation(path: &str, data: Bytes) -> Bytes {
         let acl = vec![zk::Acl {
             perms: zk::perm::ALL,
             id: zk::Id { scheme: "world".into(), id: "anyone".into() },
         }];
-        let data = Some(Bytes::from(vec![b'x'; size]));
-        let create = zk::CreateRequest { path: path.into(), data, acl, flags: 0 };
+        request(op::CREATE, &zk::CreateRequest { path: path.into(), data: Some(data), acl, flags: 0 })
+    }
+
+    pub(super) async fn create(&mut self, path: &str, size: usize) -> Result<()> {
         let mut out = BytesMut::new();
-        self.push(&request(op::CREATE, &create), &mut out);
+        self.push(&Link::creation(path, Bytes::from(vec![b'x'; size])), &mut out);
         self.stream.write_all_buf(&mut out).await?;
         // The node may be there from an earlier run.
         self.replies_allowing(Some(zk::err::NODE_EXISTS)).await.map(|_| ())
     }
 
-    fn push(&mut self, request: &Bytes, out: &mut BytesMut) {
+    /// Sends all of these, so many of them under way.
+    pub(super) async fn pipeline(
+        &mut self,
+        mut requests: impl Iterator<Item = Bytes>,
+        under_way: usize,
+    ) -> Result<()> {
+        let (mut waiting, mut more) = (0, true);
+        let mut out = BytesMut::new();
+        while more || waiting > 0 {
+            while more && waiting < under_way {
+                match requests.next() {
+                    Some(request) => {
+                        self.push(&request, &mut out);
+                        waiting += 1;
+                    }
+                    None => more = false,
+                }
+            }
+            self.send(&mut out).await?;
+            if waiting > 0 {
+                waiting -= self.replies().await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn send(&mut self, out: &mut BytesMut) -> Result<()> {
+        Ok(self.stream.write_all_buf(out).await?)
+    }
+
+    pub(super) fn push(&mut self, request: &Bytes, out: &mut BytesMut) {
         self.xid = if self.xid == i32::MAX { 1 } else { self.xid + 1 };
         out.put_i32(request.len() as i32 + 4);
         out.put_i32(self.xid);
         out.put_slice(request);
     }
 
-    async fn replies(&mut self) -> Result<usize> {
+    pub(super) async fn replies(&mut self) -> Result<usize> {
         self.replies_allowing(None).await
     }
 

@@ -111,6 +111,7 @@ pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<Co
         requests: Default::default(),
         close_session_lists: true,
         commit_log_count,
+        term_end: zk_core::config::TERM_END,
         jute_max: 0xf_ffff,
         local_sessions: Default::default(),
         read_only_after_ms: None,

@@ -3,6 +3,7 @@
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use std::ops::Range;
+use zk_core::config::TERM_END;
 
 /// The kinds of fault, as [`super::faults`] deals them out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub struct Profile {
     /// How long the stream of a learner's snapshot is under way at most, ms.
     pub stream_ms: u64,
     pub commit_log_count: usize,
+    /// Transactions of an epoch: with few, terms end one after the other.
+    pub term_end: i64,
     /// Events of a server's inbox in one turn at most.
     pub batch_max: usize,
     /// The time between two thoughts of a client, ms.
@@ -101,6 +104,7 @@ impl Profile {
             commit_log_count: [0, 5, 20, 60][rng.random_range(0..4)],
             batch_max: rng.random_range(1..=12),
             think_ms: think / 10..think,
+            term_end: [TERM_END, TERM_END, TERM_END, 400][rng.random_range(0..4)],
         }
     }
 

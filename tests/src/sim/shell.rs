@@ -248,6 +248,7 @@ impl World {
             {
                 turn.fuel = Some(0);
             }
+            Effect::Discard { database } => drop(database),
             Effect::StoreAcceptedEpoch { epoch } => self.nodes[node].disk.accepted_epoch = epoch,
             Effect::StoreCurrentEpoch { epoch } => {
                 // It vouches for a history: whatever was emptied is filled again.

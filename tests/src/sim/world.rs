@@ -117,7 +117,8 @@ impl World {
         let mut rng = ChaCha8Rng::seed_from_u64(setup.seed);
         let profile = Profile::new(&mut rng);
         let observers = if setup.servers > 3 { rng.random_range(0..=setup.servers - 3) } else { 0 };
-        let configs = node::configs(setup.servers - observers, setup.servers, profile.commit_log_count);
+        let mut configs = node::configs(setup.servers - observers, setup.servers, profile.commit_log_count);
+        configs.iter_mut().for_each(|config| config.term_end = profile.term_end);
         let nodes = configs.into_iter().map(|config| {
             let clock = Clock {
                 wall_offset: rng.random_range(-600_000..600_000),

@@ -8,8 +8,13 @@ use std::collections::BTreeMap;
 use wire::Str;
 use wire::zk::{Sid, Zxid};
 
+/// ZooKeeper's last counter of an epoch: reaching it ends the leadership.
+pub const TERM_END: i64 = 0xffff_ffff;
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct CoreConfig {
+    /// The counter at which a leader's term ends: 0xffffffff ([`TERM_END`]), or less where terms are to be short.
+    pub term_end: i64,
     /// `myid`; 1 for a standalone server, as its session ids show.
     pub myid: Sid,
     /// `None`: standalone.
@@ -251,6 +256,7 @@ pub(crate) mod tests {
             requests: RequestLimits::default(),
             close_session_lists: true,
             commit_log_count: 500,
+            term_end: TERM_END,
             jute_max: 2_097_150,
             reaping: Reaping::default(),
             multi_address: false,

@@ -13,6 +13,7 @@ use crate::path;
 use crate::quota::{self, Excess, Figures, Quotas};
 use crate::tree::{Lifetime, Node, NodeStat, Tree};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use wire::Str;
 use wire::zk::txn::{Txn, TxnDigest};
 use wire::zk::{SessionId, Stat, Zxid, perm};
@@ -45,6 +46,43 @@ impl Observer for () {
     fn data_changed(&mut self, _: &str, _: &AclList) {}
 }
 
+/// Where a look for nodes whose time is over stands, which is made piece by piece.
+#[derive(Debug, Default)]
+pub struct ReapCursor {
+    /// The last one that was looked at, of the list that is being looked through.
+    behind: Option<Box<str>>,
+    containers_done: bool,
+    done: bool,
+}
+
+impl ReapCursor {
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Looks at `left` paths at most; what is left of that is not 0 where the list has come to its end.
+    fn look(
+        &mut self,
+        list: &BTreeSet<Box<str>>,
+        left: &mut usize,
+        is_over: impl Fn(&str) -> bool,
+        found: &mut Vec<Str>,
+    ) {
+        let from = self.behind.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        for path in list.range((from, Bound::Unbounded)).take(*left) {
+            if is_over(path) {
+                found.push(Str::from(&**path));
+            }
+            *left -= 1;
+            last = Some(path);
+        }
+        if *left == 0 {
+            self.behind = last.cloned();
+        }
+    }
+}
+
 /// What every server agrees on, and what a snapshot holds.
 #[derive(Debug)]
 pub struct Database {
@@ -53,6 +91,8 @@ pub struct Database {
     /// Time-outs in milliseconds.
     sessions: BTreeMap<SessionId, i32>,
     ephemerals: BTreeMap<SessionId, BTreeSet<Box<str>>>,
+    /// Of all sessions.
+    ephemerals_count: usize,
     containers: BTreeSet<Box<str>>,
     ttls: BTreeSet<Box<str>>,
     quotas: Quotas,
@@ -90,6 +130,7 @@ impl Database {
             acls: AclTable::default(),
             sessions: BTreeMap::new(),
             ephemerals: BTreeMap::new(),
+            ephemerals_count: 0,
             containers: BTreeSet::new(),
             ttls: BTreeSet::new(),
             quotas: Quotas::default(),
@@ -153,7 +194,9 @@ impl Database {
         self.emulates_353 = true;
         let below_zero: Vec<SessionId> = self.ephemerals.range(..0).map(|(owner, _)| *owner).collect();
         let paths = below_zero.into_iter().filter_map(|owner| self.ephemerals.remove(&owner));
-        self.ttls.extend(paths.flatten().collect::<Vec<_>>());
+        let paths: Vec<Box<str>> = paths.flatten().collect();
+        self.ephemerals_count -= paths.len();
+        self.ttls.extend(paths);
     }
 
     /// What a node's owner says about its end.
@@ -181,21 +224,38 @@ impl Database {
     }
 
     /// Containers and TTL nodes whose time has come (`wall`: ms since 1970): a leader proposes a deleteContainer for
-    /// each. Containers that never had a child stay unless they are older than `never_used_ms` (0: stay forever).
-    pub fn reapable(&self, wall: i64, never_used_ms: i64) -> Vec<Str> {
+    /// each. Containers that never had a child stay unless they are older than `never_used_ms` (0: stay forever). Looks
+    /// at `budget` nodes at most, and moves the cursor behind them.
+    pub fn reapable(
+        &self,
+        wall: i64,
+        never_used_ms: i64,
+        cursor: &mut ReapCursor,
+        budget: usize,
+    ) -> Vec<Str> {
         let childless = |path: &str| self.tree.get(path).filter(|node| node.children().is_empty());
         let age = |node: &Node| wall - node.node_stat().mtime;
-        let containers = self.containers.iter().filter(|path| {
+        let unused = |path: &str| {
             childless(path).is_some_and(|node| {
                 node.node_stat().cversion > 0 || (never_used_ms != 0 && age(node) > never_used_ms)
             })
-        });
-        let outlived = |node: &Node| {
-            let lifetime = self.lifetime(node.node_stat().ephemeral_owner);
-            matches!(lifetime, Lifetime::Ttl(ttl) if ttl != 0 && age(node) > ttl)
         };
-        let ttls = self.ttls.iter().filter(|path| childless(path).is_some_and(outlived));
-        containers.chain(ttls).map(|path| Str::from(&**path)).collect()
+        let outlived = |path: &str| {
+            childless(path).is_some_and(|node| {
+                let lifetime = self.lifetime(node.node_stat().ephemeral_owner);
+                matches!(lifetime, Lifetime::Ttl(ttl) if ttl != 0 && age(node) > ttl)
+            })
+        };
+        let (mut found, mut left) = (vec![], budget);
+        if !cursor.containers_done {
+            cursor.look(&self.containers, &mut left, unused, &mut found);
+            cursor.containers_done = left > 0;
+        }
+        if cursor.containers_done {
+            cursor.look(&self.ttls, &mut left, outlived, &mut found);
+            cursor.done = left > 0;
+        }
+        found
     }
 
     /// Nodes as ZooKeeper counts them: the root twice, as `` and `/`.
@@ -209,7 +269,7 @@ impl Database {
     }
 
     pub fn ephemerals_count(&self) -> usize {
-        self.ephemerals.values().map(BTreeSet::len).sum()
+        self.ephemerals_count
     }
 
     /// The tree's digest, version 2.
@@ -256,6 +316,18 @@ impl Database {
 }
 
 #[cfg(test)]
+impl Database {
+    /// [`Database::reapable`] in pieces of two.
+    pub(crate) fn all_reapable(&self, wall: i64, never_used_ms: i64) -> Vec<Str> {
+        let (mut cursor, mut found) = (ReapCursor::default(), vec![]);
+        while !cursor.is_done() {
+            found.extend(self.reapable(wall, never_used_ms, &mut cursor, 2));
+        }
+        found
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -269,8 +341,8 @@ mod tests {
         db.emulate_353();
         assert_eq!((db.orphaned_sessions(), db.ephemerals_count()), (vec![], 0));
         assert_eq!(db.stat(db.node("/old").unwrap()).ephemeral_owner, 0);
-        assert!(db.reapable(1100, 0).is_empty());
-        assert_eq!(db.reapable(1101, 0), ["/old"]);
+        assert!(db.all_reapable(1100, 0).is_empty());
+        assert_eq!(db.all_reapable(1101, 0), ["/old"]);
     }
 
     #[test]

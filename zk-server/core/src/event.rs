@@ -160,6 +160,10 @@ pub enum Effect {
     /// by its last zxid, behind everything that was queued for the log. Answered by [`Event::SnapshotSaved`], or, where
     /// the core saves no more, given up.
     SaveSnapshot,
+    /// Nobody needs this any more: a large one takes a while to take apart, and nobody has to wait for that.
+    Discard {
+        database: Box<Database>,
+    },
     /// `acceptedEpoch`, synced.
     StoreAcceptedEpoch {
         epoch: i64,

@@ -7,6 +7,9 @@ use crate::session::Buckets;
 use std::collections::BTreeMap;
 use wire::zk::SessionId;
 
+/// So many end in one step.
+const EXPIRED_MAX: usize = 256;
+
 #[derive(Debug)]
 struct Local {
     timeout: i32,
@@ -52,9 +55,9 @@ impl LocalSessions {
         Some(known.timeout)
     }
 
-    /// Takes out those whose time is over.
+    /// Takes out those whose time is over, many of them in parts.
     pub fn expire(&mut self, now: Now) -> Vec<SessionId> {
-        let expired = self.buckets.take_expired(now);
+        let expired = self.buckets.take_expired(now, EXPIRED_MAX);
         for session in &expired {
             self.known.remove(session);
         }
@@ -69,7 +72,7 @@ impl LocalSessions {
 
     pub fn clear(&mut self) {
         self.known.clear();
-        self.buckets.take_expired(Now { mono: u64::MAX, wall: 0 });
+        self.buckets.take_expired(Now { mono: u64::MAX, wall: 0 }, usize::MAX);
     }
 
     /// Next moment (mono ms) at which one may expire.

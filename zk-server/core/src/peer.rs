@@ -242,7 +242,8 @@ impl Peer {
             Event::Truncated { database } => match &mut self.role {
                 Role::Learning(learner) => return learner.on_truncated(*database, server, now, out),
                 Role::Cutting => {
-                    server.history.truncated(server.adopt(*database));
+                    let before = server.history.truncated(server.adopt(*database));
+                    out.push(Effect::Discard { database: Box::new(before) });
                     server.replacements += 1;
                     self.look(now, out);
                     return Ok(());

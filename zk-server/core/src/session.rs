@@ -3,7 +3,7 @@
 use crate::config::CoreConfig;
 use crate::database::Database;
 use crate::event::{LinkId, Now};
-use crate::hash::Map;
+use crate::hash::Sharded;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::zk::{SessionId, Sid, err};
 
@@ -57,11 +57,20 @@ impl Buckets {
         }
     }
 
-    /// Takes out those whose time is over.
-    pub fn take_expired(&mut self, now: Now) -> Vec<SessionId> {
+    /// Takes out those whose time is over, `max` at most.
+    pub fn take_expired(&mut self, now: Now, max: usize) -> Vec<SessionId> {
         let mut expired = vec![];
-        while let Some(bucket) = self.by_deadline.first_entry().filter(|bucket| *bucket.key() <= now.mono) {
-            expired.extend(bucket.remove());
+        while expired.len() < max
+            && let Some(mut bucket) = self.by_deadline.first_entry().filter(|at| *at.key() <= now.mono)
+        {
+            while expired.len() < max
+                && let Some(session) = bucket.get_mut().pop_first()
+            {
+                expired.push(session);
+            }
+            if bucket.get().is_empty() {
+                bucket.remove();
+            }
         }
         expired
     }
@@ -101,7 +110,7 @@ pub struct SessionTracker {
     local_sessions: bool,
     /// A standalone server has another name for a session that it does not know.
     unknown: i32,
-    sessions: Map<SessionId, Session>,
+    sessions: Sharded<SessionId, Session>,
     buckets: Buckets,
 }
 
@@ -113,7 +122,7 @@ impl SessionTracker {
             myid: config.myid,
             local_sessions: config.local_sessions.enabled,
             unknown: if config.ensemble.is_some() { err::SESSION_EXPIRED } else { UNKNOWN_SESSION },
-            sessions: Map::default(),
+            sessions: Sharded::default(),
             buckets: Buckets::new(config.tick_ms),
         };
         for (session, timeout) in db.sessions() {
@@ -129,11 +138,16 @@ impl SessionTracker {
 
     fn track(&mut self, session: SessionId, timeout: i32, owner: Option<Option<LinkId>>, now: Now) {
         let deadline = self.buckets.deadline_of(timeout, now);
-        let known = self.sessions.entry(session).or_insert(Session { deadline, owner: None, closing: false });
-        if owner.is_some() {
-            known.owner = owner;
-        }
-        let before = std::mem::replace(&mut known.deadline, deadline);
+        let before = match self.sessions.get_mut(&session) {
+            Some(known) => {
+                known.owner = owner.or(known.owner);
+                std::mem::replace(&mut known.deadline, deadline)
+            }
+            None => {
+                self.sessions.insert(session, Session { deadline, owner, closing: false });
+                deadline
+            }
+        };
         self.buckets.remove(session, before);
         self.buckets.insert(session, deadline);
     }
@@ -195,9 +209,10 @@ impl SessionTracker {
         }
     }
 
-    /// Sessions whose time is over, marked as closing: the caller proposes a closeSession (cxid 0) for each.
-    pub fn expire(&mut self, now: Now) -> Vec<SessionId> {
-        let mut expired = self.buckets.take_expired(now);
+    /// Sessions whose time is over, marked as closing: the caller proposes a closeSession (cxid 0) for each. Where more
+    /// than `max` are, the others come with the next call, and [`SessionTracker::deadline`] stays in the past.
+    pub fn expire(&mut self, now: Now, max: usize) -> Vec<SessionId> {
+        let mut expired = self.buckets.take_expired(now, max);
         expired.retain(|session| {
             let known = self.sessions.get_mut(session).filter(|known| !known.closing);
             known.map(|known| known.closing = true).is_some()
@@ -270,11 +285,22 @@ mod tests {
         assert_eq!(tracker.deadline(), Some(2000));
         assert!(tracker.touch(7, 1000, at(1500)));
         assert_eq!(tracker.deadline(), Some(4000));
-        assert_eq!(tracker.expire(at(3999)), []);
-        assert_eq!(tracker.expire(at(4000)), [7]);
+        assert_eq!(tracker.expire(at(3999), 9), []);
+        assert_eq!(tracker.expire(at(4000), 9), [7]);
         assert!(!tracker.touch(7, 1000, at(4000)));
-        assert_eq!((tracker.expire(at(9000)), tracker.deadline()), (vec![], None));
+        assert_eq!((tracker.expire(at(9000), 9), tracker.deadline()), (vec![], None));
         assert_eq!(tracker.check(7, None, false), Err(err::SESSION_EXPIRED));
+    }
+
+    #[test]
+    fn many_sessions_that_are_over_at_once_go_in_parts() {
+        let mut tracker = tracker();
+        (1..=5).for_each(|session| tracker.add(session, 1000, None, at(0)));
+        tracker.add(6, 3000, None, at(0));
+        assert_eq!(tracker.expire(at(4000), 3), [1, 2, 3]);
+        assert_eq!(tracker.deadline(), Some(2000), "already over");
+        assert_eq!(tracker.expire(at(4000), 3), [4, 5, 6]);
+        assert_eq!((tracker.expire(at(4000), 3), tracker.deadline()), (vec![], None));
     }
 
     #[test]
@@ -295,9 +321,9 @@ mod tests {
         tracker.add(8, 9000, None, at(100));
         tracker.postpone(5001);
         assert_eq!(tracker.by_deadline().keys().copied().collect::<Vec<_>>(), [8000, 16_000]);
-        assert_eq!(tracker.expire(at(7999)), []);
+        assert_eq!(tracker.expire(at(7999), 9), []);
         assert!(tracker.touch(8, 9000, at(7999)));
-        assert_eq!(tracker.expire(at(8000)), [7]);
+        assert_eq!(tracker.expire(at(8000), 9), [7]);
     }
 
     #[test]

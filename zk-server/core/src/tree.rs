@@ -3,7 +3,7 @@
 //! A node's contribution to the digest is the CRC-32 of its path, its data, and 60 bytes of its metadata. The CRC
 //! over path and data is kept with the node, so that a change of metadata costs 60 bytes.
 
-use crate::hash::Map;
+use crate::hash::Sharded;
 use crate::path;
 use std::collections::BTreeSet;
 use wire::zk::{SessionId, Stat, Zxid};
@@ -118,15 +118,24 @@ impl Lifetime {
 
 static NO_CHILDREN: BTreeSet<Box<str>> = BTreeSet::new();
 
+/// What a node with children has. The sums are kept up with each change, for whoever asks how large a subtree is: a
+/// quota, a client.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Below {
+    children: BTreeSet<Box<str>>,
+    /// All nodes below, and the bytes of their data.
+    nodes: usize,
+    bytes: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Node {
     data: Option<Box<[u8]>>,
     /// In [`crate::acl::AclTable`].
     pub acl: i64,
     stat: NodeStat,
-    /// `None` for most nodes: they have no children, and a box is a third of an empty set.
-    #[expect(clippy::box_collection)]
-    children: Option<Box<BTreeSet<Box<str>>>>,
+    /// `None` for most nodes: they have no children.
+    below: Option<Box<Below>>,
     /// [`prefix_crc`].
     prefix: u32,
 }
@@ -146,7 +155,12 @@ impl Node {
 
     /// Names in their order.
     pub fn children(&self) -> &BTreeSet<Box<str>> {
-        self.children.as_deref().unwrap_or(&NO_CHILDREN)
+        self.below.as_ref().map_or(&NO_CHILDREN, |below| &below.children)
+    }
+
+    /// How many nodes are below this one, and the bytes of their data.
+    pub fn below(&self) -> (usize, u64) {
+        self.below.as_ref().map_or((0, 0), |below| (below.nodes, below.bytes))
     }
 
     pub fn prefix(&self) -> u32 {
@@ -181,10 +195,10 @@ impl Node {
 }
 
 fn remove_child(parent: &mut Node, name: &str) {
-    if let Some(children) = &mut parent.children {
-        children.remove(name);
-        if children.is_empty() {
-            parent.children = None;
+    if let Some(below) = &mut parent.below {
+        below.children.remove(name);
+        if below.children.is_empty() {
+            parent.below = None;
         }
     }
 }
@@ -192,7 +206,7 @@ fn remove_child(parent: &mut Node, name: &str) {
 #[derive(Debug, Default)]
 pub struct Tree {
     /// Boxed: a map that grows moves its entries.
-    nodes: Map<Box<str>, Box<Node>>,
+    nodes: Sharded<Box<str>, Box<Node>>,
     digest: u64,
     bytes: u64,
 }
@@ -226,23 +240,37 @@ impl Tree {
         let key = path::key(path);
         if let Some((parent, name)) = path::split(key) {
             let Some(parent) = self.nodes.get_mut(parent) else { return false };
-            parent.children.get_or_insert_default().insert(name.into());
+            parent.below.get_or_insert_default().children.insert(name.into());
         } else if !key.is_empty() {
             return false;
         }
-        let children = self.remove_node(key).and_then(|old| old.children);
+        let below = self.remove_node(key).and_then(|old| old.below);
+        self.grow_above(key, 1, data.unwrap_or_default().len() as i64);
         let prefix = prefix_crc(key, data);
         if is_digested(key) {
             self.digest = self.digest.wrapping_add(stat.digest(prefix));
         }
         self.bytes += (key.len() + data.unwrap_or_default().len()) as u64;
-        let node = Node { data: data.map(Into::into), acl, stat, children, prefix };
+        let node = Node { data: data.map(Into::into), acl, stat, below, prefix };
         self.nodes.insert(key.into(), Box::new(node));
         true
     }
 
+    /// Adds to the sums of everything above a node.
+    fn grow_above(&mut self, key: &str, nodes: isize, bytes: i64) {
+        let mut at = key;
+        while let Some((parent, _)) = path::split(at) {
+            if let Some(below) = self.nodes.get_mut(parent).and_then(|node| node.below.as_mut()) {
+                below.nodes = below.nodes.wrapping_add_signed(nodes);
+                below.bytes = below.bytes.wrapping_add_signed(bytes);
+            }
+            at = parent;
+        }
+    }
+
     fn remove_node(&mut self, key: &str) -> Option<Node> {
         let node = *self.nodes.remove(key)?;
+        self.grow_above(key, -1, -(node.data_len() as i64));
         if is_digested(key) {
             self.digest = self.digest.wrapping_sub(node.stat.digest(node.prefix));
         }
@@ -253,12 +281,13 @@ impl Tree {
     /// Takes a node out, also of its parent's children. Below it there must be nothing.
     pub fn remove(&mut self, path: &str) -> Option<Node> {
         let key = path::key(path);
+        let node = self.remove_node(key);
         if let Some((parent, name)) = path::split(key)
             && let Some(parent) = self.nodes.get_mut(parent)
         {
             remove_child(parent, name);
         }
-        self.remove_node(key)
+        node
     }
 
     pub fn set_acl(&mut self, path: &str, acl: i64) {
@@ -289,6 +318,10 @@ impl Tree {
         change: impl FnOnce(&mut NodeStat),
     ) -> Option<&Node> {
         let key = path::key(path);
+        let grown = data.unwrap_or_default().len() as i64 - self.nodes.get(key)?.data_len() as i64;
+        if grown != 0 {
+            self.grow_above(key, 0, grown);
+        }
         let node = self.nodes.get_mut(key)?;
         if is_digested(key) {
             self.digest = self.digest.wrapping_sub(node.stat.digest(node.prefix));
@@ -323,13 +356,7 @@ impl Tree {
 
     /// How many nodes are below this one.
     pub fn descendants(&self, path: &str) -> usize {
-        let key = path::key(path);
-        if key.is_empty() {
-            return self.nodes.len().saturating_sub(1);
-        }
-        let mut found = 0;
-        self.walk_below(key, &mut |_, _| found += 1);
-        found
+        self.get(path).map_or(0, |node| node.below().0)
     }
 
     /// Visits every node below `path`, parents first.

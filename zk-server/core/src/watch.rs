@@ -4,9 +4,9 @@
 //! the data table); a connection may have all three on one path.
 
 use crate::event::ConnId;
-use crate::hash::Map;
+use crate::hash::Sharded;
 use crate::path;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Event types on the wire.
@@ -43,10 +43,15 @@ pub struct WatchFigures {
 #[derive(Debug, Default)]
 pub struct WatchTable {
     /// Watchers in the order of their connections.
-    by_path: Map<Arc<str>, Vec<(ConnId, Modes)>>,
+    by_path: Sharded<Arc<str>, Vec<(ConnId, Modes)>>,
     by_conn: BTreeMap<ConnId, BTreeSet<Arc<str>>>,
     recursive: usize,
+    /// Paths of connections that are gone and had many. Until they are taken out, nobody is there to hear.
+    gone: VecDeque<(ConnId, BTreeSet<Arc<str>>)>,
 }
+
+/// Watches of a connection that is gone, of which so many are taken out in one step.
+const FORGOTTEN_MAX: usize = 2048;
 
 impl WatchTable {
     pub fn add(&mut self, path: &str, conn: ConnId, mode: Modes) {
@@ -54,7 +59,10 @@ impl WatchTable {
             Some((known, _)) => known.clone(),
             None => path.into(),
         };
-        let watchers = self.by_path.entry(path.clone()).or_default();
+        if !self.by_path.contains_key(&path) {
+            self.by_path.insert(path.clone(), vec![]);
+        }
+        let watchers = self.by_path.get_mut(&path).expect("it was put there");
         match watchers.binary_search_by_key(&conn, |(conn, _)| *conn) {
             Ok(at) => {
                 let before = watchers[at].1;
@@ -110,15 +118,40 @@ impl WatchTable {
 
     /// The connection is gone.
     pub fn forget(&mut self, conn: ConnId) {
-        for path in self.by_conn.remove(&conn).unwrap_or_default() {
-            let Some(watchers) = self.by_path.get_mut(&path) else { continue };
-            if let Ok(at) = watchers.binary_search_by_key(&conn, |(conn, _)| *conn) {
-                let (_, modes) = watchers.remove(at);
-                self.recursive -= usize::from(modes.has(Modes::RECURSIVE));
+        let Some(mut paths) = self.by_conn.remove(&conn) else { return };
+        if paths.len() > FORGOTTEN_MAX {
+            return self.gone.push_back((conn, paths));
+        }
+        while let Some(path) = paths.pop_first() {
+            self.take_out(conn, &path);
+        }
+    }
+
+    /// Connections that are gone have watches left.
+    pub fn is_forgetting(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
+    /// Takes some of those out.
+    pub fn forget_more(&mut self) {
+        for _ in 0..FORGOTTEN_MAX {
+            let Some((conn, paths)) = self.gone.front_mut() else { return };
+            let conn = *conn;
+            match paths.pop_first() {
+                Some(path) => self.take_out(conn, &path),
+                None => drop(self.gone.pop_front()),
             }
-            if watchers.is_empty() {
-                self.by_path.remove(&path);
-            }
+        }
+    }
+
+    fn take_out(&mut self, conn: ConnId, path: &str) {
+        let Some(watchers) = self.by_path.get_mut(path) else { return };
+        if let Ok(at) = watchers.binary_search_by_key(&conn, |(conn, _)| *conn) {
+            let (_, modes) = watchers.remove(at);
+            self.recursive -= usize::from(modes.has(Modes::RECURSIVE));
+        }
+        if watchers.is_empty() {
+            self.by_path.remove(path);
         }
     }
 
@@ -194,6 +227,16 @@ impl Watches {
     pub fn forget(&mut self, conn: ConnId) {
         self.data.forget(conn);
         self.child.forget(conn);
+    }
+
+    /// As [`WatchTable::is_forgetting`].
+    pub fn is_forgetting(&self) -> bool {
+        self.data.is_forgetting() || self.child.is_forgetting()
+    }
+
+    pub fn forget_more(&mut self) {
+        self.data.forget_more();
+        self.child.forget_more();
     }
 
     /// `mode` of an addWatch; false: there is no such mode.
@@ -274,6 +317,26 @@ mod tests {
         assert_eq!(fired(&mut table, "/c"), []);
         assert!(table.remove("/a", A, Modes::RECURSIVE));
         assert_eq!((table.recursive, table.figures()), (0, WatchFigures::default()));
+    }
+
+    #[test]
+    fn many_watches_of_a_connection_that_is_gone_leave_step_by_step() {
+        let mut table = WatchTable::default();
+        let paths: Vec<String> = (0..5000).map(|n| format!("/a/{n}")).collect();
+        for path in &paths {
+            table.add(path, A, Modes::RECURSIVE);
+        }
+        table.add("/a/7", B, Modes::STANDARD);
+        table.forget(A);
+        assert_eq!(table.figures().watches, 1, "they count no more");
+        assert!(table.is_forgetting() && table.recursive == 5000);
+        for _ in 0..4 {
+            table.forget_more();
+        }
+        assert!(!table.is_forgetting());
+        assert_eq!(table.recursive, 0);
+        assert_eq!(table.figures(), WatchFigures { connections: 1, paths: 1, watches: 1 });
+        assert_eq!(fired(&mut table, "/a/7"), [B]);
     }
 
     #[test]

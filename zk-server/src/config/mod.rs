@@ -404,6 +404,7 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         requests: limits::requests(settings),
         close_session_lists: settings.bool("closeSessionTxn.enabled"),
         commit_log_count: settings.int("commitLogCount").max(500) as usize,
+        term_end: zk_core::config::TERM_END,
         jute_max: field_max(settings),
         reaping: reaping(settings),
         multi_address: settings.bool("multiAddress.enabled"),

@@ -384,13 +384,7 @@ impl Reading {
                 self.inbox.event(Event::LinkProgress { link: self.link });
             }
         }
-        let mut finishing = tokio::task::spawn_blocking(move || decoder.finish());
-        let database = loop {
-            match timeout(PROGRESS, &mut finishing).await {
-                Ok(done) => break done.map_err(|panic| io::Error::other(panic.to_string()))?,
-                Err(_) => self.inbox.event(Event::LinkProgress { link: self.link }),
-            }
-        };
+        let database = decoder.finish();
         self.inbox.event(Event::LinkSnapshot { link: self.link, database: Box::new(database) });
         Ok(())
     }

@@ -167,16 +167,22 @@ impl Loop {
         self.step(Event::Tick);
         self.end_turn();
         while self.exit.is_none() {
-            match self.inputs.recv_timeout(self.wait()) {
-                Ok(first) => self.take_waiting(first),
-                Err(RecvTimeoutError::Timeout) => {}
+            let first = match self.inputs.recv_timeout(self.wait()) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let begun = Instant::now();
+            if let Some(first) = first {
+                self.take_waiting(first);
             }
             if self.peer.deadline().is_some_and(|at| at <= self.clock.now().mono) {
                 self.step(Event::Tick);
             }
             self.end_turn();
             self.work_in_background();
+            let stats = &mut self.clients.stats;
+            stats.longest_turn = stats.longest_turn.max(begun.elapsed());
         }
         self.finish()
     }
@@ -328,6 +334,10 @@ impl Loop {
                 self.journal.truncate(zxid);
             }
             Effect::SaveSnapshot => self.save_snapshot(),
+            Effect::Discard { database } => {
+                // Where no thread can be had, it goes here.
+                let _ = std::thread::Builder::new().name("Discard".into()).spawn(move || drop(database));
+            }
             Effect::StoreAcceptedEpoch { epoch } => self.disk.store_accepted_epoch(epoch)?,
             Effect::StoreCurrentEpoch { epoch } => self.disk.store_current_epoch(epoch)?,
             Effect::StoreProposedMembers { members } => self.store_proposed(members),

@@ -199,7 +199,8 @@ impl Database {
         match lifetime {
             Lifetime::Persistent => {}
             Lifetime::Session(session) => {
-                self.ephemerals.entry(session).or_default().insert(path.into());
+                let new = self.ephemerals.entry(session).or_default().insert(path.into());
+                self.ephemerals_count += usize::from(new);
             }
             Lifetime::Container => {
                 self.containers.insert(path.into());
@@ -215,7 +216,7 @@ impl Database {
             Lifetime::Persistent => {}
             Lifetime::Session(session) => {
                 if let Some(paths) = self.ephemerals.get_mut(&session) {
-                    paths.remove(path);
+                    self.ephemerals_count -= usize::from(paths.remove(path));
                     if paths.is_empty() {
                         self.ephemerals.remove(&session);
                     }
@@ -295,7 +296,9 @@ impl Database {
             // A node may be gone already: replayed over a newer snapshot.
             let _ = self.delete(path, zxid, observer);
         }
-        for path in self.ephemerals.remove(&session).unwrap_or_default() {
+        let left = self.ephemerals.remove(&session).unwrap_or_default();
+        self.ephemerals_count -= left.len();
+        for path in left {
             let _ = self.delete(&path, zxid, observer);
         }
     }
@@ -331,16 +334,12 @@ impl Database {
         self.tree.set_data(&stats, Some(usage.to_text().as_bytes()), |_| {});
     }
 
-    /// Counts a subtree anew into its stats node.
+    /// Writes the size of a subtree into its stats node.
     pub(super) fn recount(&mut self, subject: &str) {
-        let (mut count, mut bytes) = (0, 0);
-        if let Some(node) = self.tree.get(subject) {
-            (count, bytes) = (1, node.data_len() as i64);
-            self.tree.walk_below(subject, &mut |_, node| {
-                count += 1;
-                bytes += node.data_len() as i64;
-            });
-        }
+        let (count, bytes) = self.tree.get(subject).map_or((0, 0), |node| {
+            let (nodes, bytes) = node.below();
+            (nodes as i64 + 1, bytes as i64 + node.data_len() as i64)
+        });
         let usage = Figures { count, bytes, ..Figures::UNSET };
         self.tree.set_data(&quota::stats_path(subject), Some(usage.to_text().as_bytes()), |_| {});
     }

@@ -105,7 +105,6 @@ impl SnapshotDecoder {
         Ok(false)
     }
 
-    /// Counts what quotas cover: takes a while on a large tree.
     pub fn finish(mut self) -> Database {
         self.db.find_quotas();
         self.db.acls.purge();
@@ -261,7 +260,8 @@ mod tests {
         assert_eq!((a.node_count(), a.data_size()), (b.node_count(), b.data_size()));
         assert_eq!(a.sessions(), b.sessions());
         assert_eq!(a.ephemerals(), b.ephemerals());
-        assert_eq!(a.reapable(i64::MAX, 1), b.reapable(i64::MAX, 1));
+        assert_eq!(a.all_reapable(i64::MAX, 1), b.all_reapable(i64::MAX, 1));
+        assert_eq!(a.ephemerals_count(), b.ephemerals_count());
     }
 
     #[test]
@@ -414,8 +414,15 @@ mod tests {
 
     fn check_whole(db: &Database) {
         let mut nodes = 0;
-        db.tree.walk_below("/", &mut |path, node| {
+        let ephemerals: usize = db.ephemerals().values().map(|paths| paths.len()).sum();
+        assert_eq!(db.ephemerals_count(), ephemerals);
+        db.tree.walk_below("", &mut |path, node| {
             nodes += 1;
+            let mut below = (0, 0);
+            db.tree.walk_below(path, &mut |_, node| {
+                below = (below.0 + 1, below.1 + node.data_len() as u64);
+            });
+            assert_eq!(node.below(), below, "{path}");
             let (parent, name) = path.rsplit_once('/').unwrap();
             assert!(db.node(parent).unwrap().children().contains(name));
             for child in node.children() {

@@ -296,12 +296,14 @@ impl Front {
 
     /// Next moment (mono ms) at which [`Front::tick`] has something to do.
     pub fn deadline(&self) -> Option<u64> {
+        let forgetting = self.watches.is_forgetting().then_some(0);
         let sessionless = self.sessionless.front().map(|(deadline, _)| *deadline);
-        [sessionless, self.locals.deadline()].into_iter().flatten().min()
+        [forgetting, sessionless, self.locals.deadline()].into_iter().flatten().min()
     }
 
     /// Connections without a session for too long, and local sessions whose time is over.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.watches.forget_more();
         while let Some((_, conn)) = self.sessionless.pop_front_if(|(deadline, _)| *deadline <= now.mono) {
             if self.conns.get(&conn).is_some_and(|conn| !conn.has_session()) {
                 self.measures.sessionless_connections_expired += 1;

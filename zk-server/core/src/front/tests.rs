@@ -217,7 +217,7 @@ fn an_expired_session_ends_without_a_packet() {
     let session = rig.session(1);
     rig.request(1, 3, op::CREATE, create("/late"));
     rig.now.mono += 60_000;
-    assert_eq!(rig.sessions.expire(rig.now), [session]);
+    assert_eq!(rig.sessions.expire(rig.now, 9), [session]);
     let close = crate::front::Request {
         session,
         cxid: 0,

@@ -193,17 +193,17 @@ fn containers_go_after_their_last_child_and_ttl_nodes_after_their_time() {
     run(&mut rig, op::CREATE, create("/used/a", 0)).unwrap();
     let ttl = CreateTtlRequest { path: "/ttl".into(), data: None, acl: vec![world(31)], flags: 5, ttl: 500 };
     run(&mut rig, op::CREATE_TTL, ttl).unwrap();
-    assert!(rig.db.reapable(rig.now.wall + 500, 0).is_empty());
+    assert!(rig.db.all_reapable(rig.now.wall + 500, 0).is_empty());
     run(&mut rig, op::DELETE, delete("/used/a", -1)).unwrap();
-    assert_eq!(rig.db.reapable(rig.now.wall + 501, 0), ["/used", "/ttl"]);
-    assert_eq!(rig.db.reapable(rig.now.wall + 501, 100), ["/unused", "/used", "/ttl"]);
+    assert_eq!(rig.db.all_reapable(rig.now.wall + 501, 0), ["/used", "/ttl"]);
+    assert_eq!(rig.db.all_reapable(rig.now.wall + 501, 100), ["/unused", "/used", "/ttl"]);
 
     run(&mut rig, op::CREATE, create("/e", 1)).unwrap();
     let reap = |path: &str| PathRequest { path: path.into() };
     assert_eq!(run(&mut rig, op::DELETE_CONTAINER, reap("/e")), Err(err::BAD_VERSION));
     assert_eq!(run(&mut rig, op::DELETE_CONTAINER, reap("/used")), Ok(String::new()));
     assert_eq!(run(&mut rig, op::DELETE_CONTAINER, reap("/used")), Err(err::NO_NODE));
-    assert_eq!(rig.db.reapable(rig.now.wall + 501, 0), ["/ttl"]);
+    assert_eq!(rig.db.all_reapable(rig.now.wall + 501, 0), ["/ttl"]);
 }
 
 #[test]

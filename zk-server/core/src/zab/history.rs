@@ -114,15 +114,16 @@ impl History {
         any
     }
 
-    /// The log was cut, and this is what is left.
-    pub fn truncated(&mut self, db: Database) {
-        self.db = db;
+    /// The log was cut, and this is what is left. Returns what was there.
+    pub fn truncated(&mut self, db: Database) -> Database {
+        let before = std::mem::replace(&mut self.db, db);
         let zxid = self.db.last_zxid();
         self.pending.clear();
         (self.appended, self.durable) = (zxid, zxid);
         while self.committed.back().is_some_and(|last| last.zxid > zxid) {
             self.committed.pop_back();
         }
+        before
     }
 
     /// A leader's snapshot takes the place of everything; returns what was there. Until the snapshot is saved, the

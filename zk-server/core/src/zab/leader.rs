@@ -673,6 +673,12 @@ impl Leader {
 
     pub fn tick(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
         if let Phase::Broadcast(pipeline) = &mut self.phase {
+            if pipeline.should_end(server) {
+                return Err(Over(
+                    "the zxids of this epoch are nearly used up: a new one is begun while nothing waits"
+                        .into(),
+                ));
+            }
             for request in pipeline.tick(server, now) {
                 self.propose(&request, server, now, out)?;
             }

@@ -263,7 +263,8 @@ impl Learner {
     /// Lets the leader go. True: the log is being cut, and the history is unknown until that is done.
     pub fn shutdown(&mut self, server: &mut Server, out: &mut Vec<Effect>) -> bool {
         if let Some(history) = self.replaced.take() {
-            server.history = history;
+            let partial = std::mem::replace(&mut server.history, history);
+            out.push(Effect::Discard { database: Box::new(partial.db) });
             server.replacements += 1;
         }
         if let Some(link) = self.link.take() {
@@ -418,7 +419,8 @@ impl Learner {
     ) -> Result<(), Over> {
         let Stage::Truncating { zxid } = self.stage else { return Ok(()) };
         let end = database.last_zxid();
-        server.history.truncated(server.adopt(database));
+        let before = server.history.truncated(server.adopt(database));
+        out.push(Effect::Discard { database: Box::new(before) });
         server.replacements += 1;
         self.stage = Stage::Syncing;
         if end != zxid {
@@ -505,7 +507,9 @@ impl Learner {
             return Ok(());
         }
         server.history.snapshot_saved();
-        self.replaced = None;
+        if let Some(history) = self.replaced.take() {
+            out.push(Effect::Discard { database: Box::new(history.db) });
+        }
         self.stage = Stage::Settling;
         self.acknowledge_new_leader(server, out);
         self.release(server, now, out)

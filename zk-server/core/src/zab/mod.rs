@@ -175,6 +175,7 @@ pub(crate) mod tests {
             requests: Default::default(),
             close_session_lists: true,
             commit_log_count: 500,
+            term_end: crate::config::TERM_END,
             jute_max: 0xfffff,
             reaping: crate::config::Reaping::default(),
             multi_address: false,

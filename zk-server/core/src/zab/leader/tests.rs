@@ -236,3 +236,45 @@ fn a_leader_gives_way_to_the_later_epoch_that_a_voter_has_promised_itself_to() {
     server.packet(LinkId(8), packet::FOLLOWER_INFO, zxid(2, 0), hello(2));
     assert!(server.out.iter().any(|effect| matches!(effect, Effect::StoreAcceptedEpoch { epoch: 5 })));
 }
+
+#[test]
+fn a_term_ends_in_an_idle_moment_before_its_zxids_do_and_at_the_last_one_in_any_case() {
+    let link = LinkId(5);
+    let looks = |server: &Server| server.out.iter().any(|effect| matches!(effect, Effect::SendVote { .. }));
+    let ask = |server: &mut Server, n: i64| {
+        server.step(Event::ClientOpened {
+            conn: ConnId(n as u64),
+            peer: std::net::IpAddr::from([127, 0, 0, 1]),
+        });
+        server.step(Event::ClientFrame {
+            conn: ConnId(n as u64),
+            frame: crate::rig::connect(0, None).encode(),
+        });
+    };
+    let settle = |server: &mut Server, n: i64| {
+        server.step(Event::Durable { zxid: zxid(2, n) });
+        server.packet(link, packet::ACK, zxid(2, n), None);
+    };
+    for idle in [true, false] {
+        let mut server = Server::with(|config| config.term_end = 512);
+        server.lead(link);
+        (1..510).for_each(|n| {
+            ask(&mut server, n);
+            settle(&mut server, n);
+        });
+        server.step(Event::Tick);
+        assert!(!looks(&server), "there are zxids left");
+        ask(&mut server, 510);
+        server.step(Event::Tick);
+        assert!(!looks(&server), "somebody waits for an answer");
+        if idle {
+            settle(&mut server, 510);
+            server.step(Event::Tick);
+        } else {
+            ask(&mut server, 511);
+            assert!(!looks(&server), "the last one but one");
+            ask(&mut server, 512);
+        }
+        assert!(looks(&server));
+    }
+}
