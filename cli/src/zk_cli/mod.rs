@@ -31,16 +31,16 @@ const FIRST_PROMPT_WAIT: Duration = Duration::from_millis(300);
 
 pub fn main(call: &Call) -> ExitCode {
     let options = Options::parse(&call.args);
+    println!("Connecting to {}", options.server);
     if let Err(why) = options.check_client_configuration() {
         eprintln!("{why}");
         return ExitCode::from(2);
     }
-    println!("Connecting to {}", options.server);
     let mut tool = match Tool::new(options) {
         Ok(tool) => tool,
-        Err(why) => {
-            eprintln!("{why}");
-            return ExitCode::FAILURE;
+        Err(outcome) => {
+            eprintln!("{}", outcome.text);
+            return ExitCode::from(outcome.code);
         }
     };
     let code = match tool.options.command.clone() {
@@ -53,7 +53,8 @@ pub fn main(call: &Call) -> ExitCode {
 
 struct Options {
     server: String,
-    timeout_ms: i32,
+    /// Milliseconds, as they were typed.
+    timeout: String,
     read_only: bool,
     wait: bool,
     client_configuration: Option<String>,
@@ -65,7 +66,7 @@ impl Options {
     fn parse(args: &[String]) -> Options {
         let mut options = Options {
             server: "localhost:2181".into(),
-            timeout_ms: 30_000,
+            timeout: "30000".into(),
             read_only: false,
             wait: false,
             client_configuration: None,
@@ -77,7 +78,7 @@ impl Options {
             let value = if takes_value { args.next() } else { None };
             match (word.as_str(), value) {
                 ("-server", Some(server)) => options.server = server.clone(),
-                ("-timeout", Some(ms)) => options.timeout_ms = ms.parse().unwrap_or(options.timeout_ms),
+                ("-timeout", Some(ms)) => options.timeout = ms.clone(),
                 ("-client-configuration", Some(file)) => options.client_configuration = Some(file.clone()),
                 ("-r", _) => options.read_only = true,
                 ("-waitforconnection", _) => options.wait = true,
@@ -99,6 +100,12 @@ impl Options {
     fn check_client_configuration(&self) -> Result<(), String> {
         let mut asked = base::Properties::new();
         if let Some(file) = &self.client_configuration {
+            if !std::path::Path::new(file).exists() {
+                return Err(format!(
+                    "org.apache.zookeeper.server.quorum.QuorumPeerConfig$ConfigException: Error while processing {file}\n\
+                     Caused by: java.lang.IllegalArgumentException: {file} file is missing"
+                ));
+            }
             asked = base::Properties::read(file.as_ref()).map_err(|error| error.to_string())?;
         }
         for name in ["CLIENT_JVMFLAGS", "JVMFLAGS"] {
@@ -130,7 +137,7 @@ struct Tool {
 }
 
 impl Tool {
-    fn new(options: Options) -> Result<Tool, String> {
+    fn new(options: Options) -> Result<Tool, Outcome> {
         let console = Console::new(options.command.is_none());
         let print_watches = Arc::new(AtomicBool::new(true));
         let client = Arc::new(connect(&options, &console, &print_watches)?);
@@ -179,6 +186,7 @@ impl Tool {
             Err(outcome) => {
                 eprintln!("{}", outcome.text);
                 self.exit_code = outcome.code;
+                return outcome.ends;
             }
         }
         false
@@ -192,7 +200,7 @@ impl Tool {
         if !self.commands.knows(name) {
             eprintln!("{}", self.commands.usage());
             let text = format!("Command not found: Command not found {name}");
-            return Err(Outcome { text, code: 127 });
+            return Err(Outcome { text, code: 127, ends: false });
         }
         match (name.as_str(), words.get(1)) {
             ("quit", _) => {
@@ -223,8 +231,7 @@ impl Tool {
     /// Runs an earlier line again; it stands in the history in place of the `redo`.
     fn redo(&mut self, number: &str) -> Result<bool, Outcome> {
         let here = self.history.len().saturating_sub(1);
-        let number: i64 =
-            number.parse().map_err(|_| Outcome::failed(format!("For input string: \"{number}\"")))?;
+        let number: i64 = commands::whole_number(number)?;
         if number < 0 || here as i64 <= number {
             return Err(Outcome::failed("Command index out of range"));
         }
@@ -250,26 +257,28 @@ impl Tool {
             self.client.close();
         }
         self.options.server = server;
-        self.client =
-            Arc::new(connect(&self.options, &self.console, &self.print_watches).map_err(Outcome::failed)?);
+        self.client = Arc::new(connect(&self.options, &self.console, &self.print_watches)?);
         Ok(())
     }
 }
 
-fn connect(options: &Options, console: &Console, print_watches: &Arc<AtomicBool>) -> Result<Client, String> {
-    let target = Target::parse(&options.server)?;
+fn connect(options: &Options, console: &Console, print_watches: &Arc<AtomicBool>) -> Result<Client, Outcome> {
+    let timeout_ms: i32 = commands::whole_number(&options.timeout)?;
+    let target =
+        Target::parse(&options.server).map_err(|why| Outcome::thrown("IllegalArgumentException", &why))?;
     let (print_watches, printer) = (print_watches.clone(), console.printer());
     let tell = move |event: &Event| {
         if print_watches.load(Ordering::Relaxed) {
             printer.print(&format!("\nWATCHER::\n\n{event}\n"));
         }
     };
-    let client = Client::start(target, options.timeout_ms, options.read_only, tell);
-    if options.wait && !client.wait_connected(Duration::from_millis(options.timeout_ms.max(0) as u64)) {
+    let client = Client::start(target, timeout_ms, options.read_only, tell);
+    if options.wait && !client.wait_connected(Duration::from_millis(timeout_ms.max(0) as u64)) {
         client.close();
-        return Err("Exception in thread \"main\" java.io.IOException: org.apache.zookeeper.KeeperException$ConnectionLossException: \
-                    KeeperErrorCode = ConnectionLoss"
-            .into());
+        return Err(Outcome::failed(
+            "Exception in thread \"main\" java.io.IOException: org.apache.zookeeper.KeeperException$ConnectionLossException: \
+             KeeperErrorCode = ConnectionLoss",
+        ));
     }
     Ok(client)
 }

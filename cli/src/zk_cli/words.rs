@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 /// Splits a line: blanks separate; a word that begins with a quote ends at the same quote.
 pub fn split(line: &str) -> Vec<String> {
+    // Nothing but blanks: Java's pattern finds the last one as a word.
+    if let Some(blank) = line.chars().next_back().filter(|_| line.trim().is_empty()) {
+        return vec![blank.to_string()];
+    }
     let mut words = Vec::new();
     let mut rest = line.trim_start();
     while let Some(first) = rest.chars().next() {
@@ -33,11 +37,20 @@ pub struct Parsed {
     pub args: Vec<String>,
     /// Letter -> value; empty for options without one.
     options: BTreeMap<char, String>,
+    /// The letters in the order in which they were given.
+    order: Vec<char>,
 }
 
 impl Parsed {
     pub fn has(&self, letter: char) -> bool {
         self.options.contains_key(&letter)
+    }
+
+    /// Of those letters, the two first that were given, if there are two: for options that exclude each other.
+    pub fn first_two(&self, letters: &str) -> Option<(char, char)> {
+        let mut given = self.order.iter().filter(|letter| letters.contains(**letter));
+        let first = given.next()?;
+        given.find(|second| *second != first).map(|second| (*first, *second))
     }
 
     /// All words as they are, for a command with options of its own kind.
@@ -86,6 +99,7 @@ fn take_options<'a>(
             None => return Err(unknown()),
             Some(false) => {
                 parsed.options.insert(letter, String::new());
+                parsed.order.push(letter);
             }
             Some(true) => {
                 let rest = &body[at + letter.len_utf8()..];
@@ -98,6 +112,7 @@ fn take_options<'a>(
                     inline => inline.to_owned(),
                 };
                 parsed.options.insert(letter, value);
+                parsed.order.push(letter);
                 return Ok(());
             }
         }
@@ -123,7 +138,8 @@ mod tests {
         assert_eq!(words("set /a  \"two words\" 'it''s'"), ["set", "/a", "two words", "it", "s"]);
         assert_eq!(words("create /a \"\""), ["create", "/a", ""]);
         assert_eq!(words("set /a a\"b c"), ["set", "/a", "a\"b", "c"]);
-        assert_eq!(words("  "), Vec::<String>::new());
+        assert_eq!(words(""), Vec::<String>::new());
+        assert_eq!(words("  "), [" "]);
     }
 
     #[test]

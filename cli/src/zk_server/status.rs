@@ -14,47 +14,81 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub fn status(place: &Place) -> ExitCode {
-    let Some((host, port)) = client_port(place) else { return FAILURE };
-    println!("Client port found: {port}. Client address: {host}. Client SSL: false.");
-    let answer = port.parse().ok().and_then(|port| ask(&host, port, "srvr").ok()).unwrap_or_default();
-    match answer.lines().find(|line| line.contains("Mode")) {
+    let Some(found) = client_port(place).or_else(|| secure_port(place)) else { return FAILURE };
+    let Found { host, port, tls } = &found;
+    println!("Client port found: {port}. Client address: {host}. Client SSL: {tls}.");
+    // There is no TLS in this tool yet: a port that only speaks it cannot be asked.
+    let answer = port.parse().ok().filter(|_| !tls).and_then(|port| ask(host, port, "srvr").ok());
+    match answer.unwrap_or_default().lines().find(|line| line.contains("Mode")) {
         Some(mode) => {
             println!("{}", mode.trim());
             SUCCESS
         }
         None => {
+            if *tls {
+                println!("{}", tls_note(port));
+            }
             println!("Error contacting service. It is probably not running.");
             FAILURE
         }
     }
 }
 
+/// Where the server is asked.
+struct Found {
+    host: String,
+    port: String,
+    tls: bool,
+}
+
+impl Found {
+    fn plain(host: impl Into<String>, port: impl Into<String>) -> Option<Found> {
+        Some(Found { host: host.into(), port: port.into(), tls: false })
+    }
+}
+
+/// What the script says where a TLS port does not answer.
+fn tls_note(port: &str) -> String {
+    format!(
+        " \n\
+         Note: We used secureClientPort ({port}) to establish connection, but we failed. The 'status'\n  \
+         command establishes a client connection to the server to execute diagnostic commands. Please make sure you\n  \
+         provided all the Client SSL connection related parameters in the CLIENT_JVMFLAGS environment variable! E.g.:\n  \
+         CLIENT_JVMFLAGS=\"-Dzookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNetty\n  \
+         -Dzookeeper.ssl.trustStore.location=/tmp/clienttrust.jks -Dzookeeper.ssl.trustStore.password=password\n  \
+         -Dzookeeper.ssl.keyStore.location=/tmp/client.jks -Dzookeeper.ssl.keyStore.password=password\n  \
+         -Dzookeeper.client.secure=true\" ./zkServer.sh status\n "
+    )
+}
+
 /// From `clientPort`, else from this server's own line. Prints what was tried in vain.
-fn client_port(place: &Place) -> Option<(String, String)> {
+fn client_port(place: &Place) -> Option<Found> {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let host = place.key("clientPortAddress").unwrap_or("localhost").to_owned();
     if let Some(port) = place.key("clientPort").filter(|port| is_number(port)) {
-        return Some((host, port.into()));
+        return Found::plain(host, port);
     }
     let myid = Path::new(place.key("dataDir").unwrap_or_default()).join("myid");
     let myid = fs::read_to_string(myid).unwrap_or_default().trim().to_owned();
     if is_number(&myid) {
         match client_part(place, &myid) {
-            Some((None, port)) => return Some((host, port)),
-            Some((Some(host), port)) => return Some((host, port)),
+            Some((own, port)) => return Found::plain(own.unwrap_or(host), port),
             None => println!("Client port not found in the server configs"),
         }
     } else {
         println!("myid could not be determined, will not able to locate clientPort in the server configs.");
     }
-    println!("Client port not found. Looking for secureClientPort in the static config.");
-    match place.key("secureClientPort") {
-        Some(port) => {
-            println!("secureClientPort is {port}, but this tool cannot ask over TLS yet. Terminating.")
-        }
-        None => println!("Unable to find either secure or unsecure client port in any configs. Terminating."),
-    }
     None
+}
+
+fn secure_port(place: &Place) -> Option<Found> {
+    println!("Client port not found. Looking for secureClientPort in the static config.");
+    let Some(port) = place.key("secureClientPort") else {
+        println!("Unable to find either secure or unsecure client port in any configs. Terminating.");
+        return None;
+    };
+    let host = place.key("secureClientPortAddress").unwrap_or("localhost");
+    Some(Found { host: host.into(), port: port.into(), tls: true })
 }
 
 /// What stands behind the `;` of the server's line, here or in the dynamic file.

@@ -3,7 +3,7 @@
 use super::super::client::Client;
 use super::super::print;
 use super::super::words::Parsed;
-use super::{Outcome, number};
+use super::{Outcome, number, usage_of};
 use base::Properties;
 use std::fs;
 use wire::zk::{GetDataResponse, ReconfigRequest};
@@ -123,6 +123,16 @@ impl Reconfig {
 
     fn request(&self) -> Result<ReconfigRequest, Outcome> {
         let incremental = !self.add.is_empty() || !self.remove.is_empty();
+        if !incremental && self.file.is_none() && self.members.is_none() {
+            return Err(Outcome::failed(usage_of("reconfig")));
+        }
+        let config_id = match self.version.as_deref().map(|hex| i64::from_str_radix(hex, 16)) {
+            None => -1,
+            Some(Ok(version)) => version,
+            Some(Err(_)) => {
+                return Err(Outcome::failed("-v must be followed by a long (configuration version)"));
+            }
+        };
         if incremental && (self.file.is_some() || self.members.is_some()) {
             return Err(Outcome::failed(
                 "Can't use -file or -members together with -add or -remove (mixing incremental and non-incremental \
@@ -134,27 +144,24 @@ impl Reconfig {
                 "Can't use -file and -members together (conflicting non-incremental modes)",
             ));
         }
-        let config_id = match self.version.as_deref().map(|hex| i64::from_str_radix(hex, 16)) {
-            None => -1,
-            Some(Ok(version)) => version,
-            Some(Err(_)) => {
-                return Err(Outcome::failed("-v must be followed by a long (configuration version)"));
-            }
-        };
-        let lines = |items: &[String]| Some(items.join(",")).filter(|_| !items.is_empty());
+        let lines = |items: &[String]| Some(items.join(",").to_lowercase()).filter(|_| !items.is_empty());
         let from_file = self.file.as_deref().map(members_of_file).transpose()?;
         Ok(ReconfigRequest {
             joining: lines(&self.add).map(Into::into),
             leaving: lines(&self.remove).map(Into::into),
-            members: from_file.or_else(|| self.members.clone()).map(Into::into),
+            members: from_file.or_else(|| self.members.as_ref().map(|members| members.to_lowercase())).map(Into::into),
             config_id,
         })
     }
 }
 
 fn members_of_file(file: &str) -> Result<String, Outcome> {
-    let text =
-        fs::read(file).map_err(|error| Outcome::failed(format!("Error processing {file}: {error}")))?;
+    let text = fs::read(file).map_err(|error| {
+        // Java's own text names the file twice.
+        let error = error.to_string();
+        let reason = error.split(" (os error").next().unwrap_or_default();
+        Outcome::failed(format!("Error processing {file}{file} ({reason})"))
+    })?;
     let keys = Properties::parse(file, &text).map_err(|error| Outcome::failed(error.to_string()))?;
     let mut lines: Vec<String> = Vec::new();
     for entry in keys.iter().filter(|entry| entry.key.starts_with("server.")) {
@@ -190,7 +197,8 @@ mod tests {
                 .unwrap_err()
                 .starts_with("Can't use -file or -members together")
         );
-        assert!(request("reconfig -v xyz").unwrap_err().starts_with("-v must be followed"));
+        assert!(request("reconfig -v xyz -remove 1").unwrap_err().starts_with("-v must be followed"));
+        assert!(request("reconfig -v 1").unwrap_err().starts_with("reconfig [-s] [-v version]"));
         assert!(request("reconfig -add").unwrap_err().ends_with("Missing argument for option: add"));
     }
 }

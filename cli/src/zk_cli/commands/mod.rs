@@ -15,11 +15,19 @@ use super::words::{self, Parsed};
 pub struct Outcome {
     pub text: String,
     pub code: u8,
+    /// Java's tool does not catch it: a session of several commands ends here too.
+    pub ends: bool,
 }
 
 impl Outcome {
     pub fn failed(text: impl Into<String>) -> Outcome {
-        Outcome { text: text.into(), code: 1 }
+        Outcome { text: text.into(), code: 1, ends: false }
+    }
+
+    /// An exception that Java's tool does not catch.
+    pub fn thrown(exception: &str, why: &str) -> Outcome {
+        let text = format!("Exception in thread \"main\" java.lang.{exception}: {why}");
+        Outcome { text, code: 1, ends: true }
     }
 }
 
@@ -181,6 +189,11 @@ impl Command {
     }
 }
 
+/// A command's name, options and what stands below them.
+fn usage_of(name: &str) -> String {
+    COMMANDS.iter().find(|command| command.name == name).map(Command::usage_text).unwrap_or_default()
+}
+
 /// A whole number, or Java's complaint.
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, Outcome> {
     text.parse().map_err(|_| Outcome::failed(format!("For input string: \"{text}\"")))
@@ -188,7 +201,12 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, Outcome> {
 
 /// `-v`, else any version.
 fn version(parsed: &Parsed) -> Result<i32, Outcome> {
-    parsed.value('v').map_or(Ok(-1), number)
+    parsed.value('v').map_or(Ok(-1), whole_number)
+}
+
+/// As [`number`], where Java's tool does not catch the exception.
+pub fn whole_number<T: std::str::FromStr>(text: &str) -> Result<T, Outcome> {
+    text.parse().map_err(|_| Outcome::thrown("NumberFormatException", &format!("For input string: \"{text}\"")))
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl fmt::Display for Figures {
 }
 
 fn folder(path: &str) -> String {
-    format!("{ROOT}{}", path.trim_end_matches('/'))
+    format!("{ROOT}{path}")
 }
 
 pub fn list(client: &Client, parsed: &Parsed) -> Result<(), Outcome> {
@@ -79,32 +79,34 @@ pub fn list(client: &Client, parsed: &Parsed) -> Result<(), Outcome> {
 }
 
 pub fn set(client: &Client, parsed: &Parsed) -> Result<(), Outcome> {
-    let given: Vec<char> = "nbNB".chars().filter(|letter| parsed.has(*letter)).collect();
-    match given[..] {
-        [] => {
-            return Err(Outcome::failed(
-                "org.apache.commons.cli.MissingOptionException: Missing required option: [-n num soft quota, -b bytes \
-                 soft quota, -N num hard quota, -B bytes hard quota]",
-            ));
-        }
-        [_] => {}
-        [first, second, ..] => {
-            return Err(Outcome::failed(format!(
-                "org.apache.commons.cli.AlreadySelectedException: The option '{second}' was specified but an option \
-                 from this group has already been selected: '{first}'"
-            )));
-        }
-    }
+    let Some(letter) = one_of_the_limits(parsed)? else {
+        return Err(Outcome::failed(
+            "org.apache.commons.cli.MissingOptionException: Missing required option: [-n num soft quota, -b bytes \
+             soft quota, -N num hard quota, -B bytes hard quota]",
+        ));
+    };
     let Some(path) = parsed.args.get(1) else { return Err(Outcome::failed("setquota -n|-b|-N|-B val path")) };
     if path.starts_with(ROOT) {
         eprintln!("cannot set a quota under the path: {ROOT}");
         return Ok(());
     }
-    let Some(wanted) = wanted(given[0], parsed.value(given[0]).unwrap_or_default()) else { return Ok(()) };
+    let Some(wanted) = wanted(letter, parsed.value(letter).unwrap_or_default()) else { return Ok(()) };
     check_place(client, path)?;
     make_folders(client, path)?;
     write_limits(client, path, wanted)?;
     Ok(())
+}
+
+/// `-n`, `-b`, `-N` or `-B`: they exclude each other.
+fn one_of_the_limits(parsed: &Parsed) -> Result<Option<char>, Outcome> {
+    const LETTERS: &str = "nbNB";
+    match parsed.first_two(LETTERS) {
+        Some((first, second)) => Err(Outcome::failed(format!(
+            "org.apache.commons.cli.AlreadySelectedException: The option '{second}' was specified but an option from \
+             this group has already been selected: '{first}'"
+        ))),
+        None => Ok(LETTERS.chars().find(|letter| parsed.has(*letter))),
+    }
 }
 
 /// `None`: the value makes no sense, and that was told.
@@ -204,6 +206,7 @@ fn warn_if_exceeded(limits: Figures, stats: Figures) {
 }
 
 pub fn delete(client: &Client, parsed: &Parsed) -> Result<(), Outcome> {
+    let given = one_of_the_limits(parsed)?;
     let path = &parsed.args[1];
     let own = folder(path);
     let limits = format!("{own}/{LIMITS}");
@@ -211,18 +214,13 @@ pub fn delete(client: &Client, parsed: &Parsed) -> Result<(), Outcome> {
         println!("Quota does not exist for {path}");
         return Ok(());
     }
-    let given: Vec<char> = "nbNB".chars().filter(|letter| parsed.has(*letter)).collect();
-    if given.is_empty() {
-        return Ok(delete_folders(client, &own)?);
-    }
+    let Some(letter) = given else { return Ok(delete_folders(client, &own)?) };
     let mut figures = Figures::parse(client.get_data(&limits, false)?.data);
-    for letter in given {
-        match letter {
-            'n' => figures.count = -1,
-            'b' => figures.bytes = -1,
-            'N' => figures.count_hard_limit = Some(-1),
-            _ => figures.byte_hard_limit = Some(-1),
-        }
+    match letter {
+        'n' => figures.count = -1,
+        'b' => figures.bytes = -1,
+        'N' => figures.count_hard_limit = Some(-1),
+        _ => figures.byte_hard_limit = Some(-1),
     }
     client.set_data(&limits, figures.data(), -1)?;
     Ok(())

@@ -1,6 +1,6 @@
 //! Persistent watches, and watches taken back.
 
-use super::super::client::Client;
+use super::super::client::{Client, Failure};
 use super::super::words::Parsed;
 use super::Outcome;
 
@@ -13,7 +13,10 @@ pub fn add_watch(client: &Client, parsed: &Parsed) -> Result<(), Outcome> {
         ("PERSISTENT_RECURSIVE", 2) => true,
         _ => return Err(Outcome::failed(USAGE)),
     };
-    Ok(client.add_watch(&parsed.args[1], recursive)?)
+    client.add_watch(&parsed.args[1], recursive).map_err(|failure| match failure {
+        Failure::Malformed(why) => Outcome::thrown("IllegalArgumentException", &why),
+        other => other.into(),
+    })
 }
 
 pub fn remove_watches(client: &Client, parsed: &Parsed) -> Result<(), Outcome> {
