@@ -149,7 +149,9 @@ impl Reconfig {
         Ok(ReconfigRequest {
             joining: lines(&self.add).map(Into::into),
             leaving: lines(&self.remove).map(Into::into),
-            members: from_file.or_else(|| self.members.as_ref().map(|members| members.to_lowercase())).map(Into::into),
+            members: from_file
+                .or_else(|| self.members.as_ref().map(|members| members.to_lowercase()))
+                .map(Into::into),
             config_id,
         })
     }

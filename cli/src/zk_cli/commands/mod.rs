@@ -206,7 +206,8 @@ fn version(parsed: &Parsed) -> Result<i32, Outcome> {
 
 /// As [`number`], where Java's tool does not catch the exception.
 pub fn whole_number<T: std::str::FromStr>(text: &str) -> Result<T, Outcome> {
-    text.parse().map_err(|_| Outcome::thrown("NumberFormatException", &format!("For input string: \"{text}\"")))
+    text.parse()
+        .map_err(|_| Outcome::thrown("NumberFormatException", &format!("For input string: \"{text}\"")))
 }
 
 #[cfg(test)]
