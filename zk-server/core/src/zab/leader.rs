@@ -10,7 +10,10 @@
 //!                             <- UPTODATE
 //! ```
 
+mod confirm;
+
 use super::learner::proposed_members;
+use self::confirm::Confirmations;
 use super::links::{Link, Links, Stage};
 use super::pipeline::Pipeline;
 use super::{Over, Server, log, sync};
@@ -55,6 +58,7 @@ pub struct Leader {
     promised: BTreeSet<Sid>,
     synced: BTreeSet<Sid>,
     links: Links,
+    confirmations: Confirmations,
     /// The last proposal of its own that was seen on stable storage, for the figures.
     own_acked: Zxid,
     /// The id of the next learner that does not say its own.
@@ -82,6 +86,7 @@ impl Leader {
             promised: BTreeSet::new(),
             synced: BTreeSet::new(),
             links: Links::new(),
+            confirmations: Confirmations::default(),
             own_acked: 0,
             nameless: -1,
             handed_over: false,
@@ -505,10 +510,12 @@ impl Leader {
                 }
             }
             packet::PING => {
+                link.pongs += 1;
                 let mut from = Reader::new(data);
                 while let Ok(SessionTouch { session, timeout }) = from.read() {
                     pipeline.sessions.touch(session, timeout, now);
                 }
+                self.confirm(server, now, out);
             }
             packet::REVALIDATE => {
                 server.front.measures.revalidate_count += 1;
@@ -546,9 +553,20 @@ impl Leader {
         }
         let Phase::Broadcast(pipeline) = &mut self.phase else { return Ok(()) };
         if let Some(request) = pipeline.sync(request, server) {
-            self.answer_sync(&request, server, now, out);
+            self.confirmations.wait(pipeline.last_proposed(), request);
+            self.confirm(server, now, out);
         }
         Ok(())
+    }
+
+    /// Answers the syncs of which a quorum has shown that no other leader can have served before they came.
+    fn confirm(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
+        let Phase::Broadcast(pipeline) = &self.phase else { return };
+        let (members, last) = (server.members(), pipeline.last_proposed());
+        let confirmed = self.confirmations.advance(self.me, members, &mut self.links, last, out);
+        for request in confirmed {
+            self.answer_sync(&request, server, now, out);
+        }
     }
 
     fn answer_sync(&self, request: &Request, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
@@ -590,6 +608,11 @@ impl Leader {
             if self.handed_over {
                 return;
             }
+            let zxid = txn.zxid();
+            for sync in self.confirmations.proven(zxid) {
+                self.answer_sync(&sync, server, now, out);
+            }
+            let Some(txn) = server.history.pending().front() else { return };
             server.front.measures.commit_count += 1;
             if let Some(age) = measure::age(txn, now) {
                 server.front.measures.quorum_ack_latency.add(age);
@@ -610,9 +633,10 @@ impl Leader {
             }
             let Phase::Broadcast(pipeline) = &mut self.phase else { return };
             for request in pipeline.commit(server, now, out) {
-                self.answer_sync(&request, server, now, out);
+                self.confirmations.wait(zxid, request);
             }
         }
+        self.confirm(server, now, out);
     }
 
     /// The last zxid that a quorum has logged. Logs are in order: having one is having all before.
@@ -727,10 +751,12 @@ impl Leader {
 
     fn ping(&mut self, server: &Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
         let Phase::Broadcast(pipeline) = &self.phase else { return Ok(()) };
-        for (id, _) in self.links.iter().filter(|(_, link)| link.stage >= Stage::Syncing) {
+        for (id, link) in self.links.iter_mut().filter(|(_, link)| link.stage >= Stage::Syncing) {
+            link.pings += u64::from(link.stage == Stage::Active);
             let packet = QuorumPacket::new(packet::PING, pipeline.last_proposed(), None);
             out.push(Effect::SendPacket { link: *id, packet });
         }
+        self.confirmations.pinged(&self.links);
         let grace = |link: &Link| match link.stage {
             Stage::Active => server.sync_ms(),
             _ => server.init_ms() + server.sync_ms(),

@@ -539,10 +539,8 @@ impl Learner {
     ) -> Result<(), Over> {
         match packet.kind {
             packet::UP_TO_DATE => self.on_up_to_date(server, now, out),
-            packet::PING => {
-                self.pong(packet, server, out);
-                Ok(())
-            }
+            // As Java's: answers are counted from service on.
+            packet::PING => Ok(()),
             _ => {
                 self.held.push_back(packet);
                 Ok(())

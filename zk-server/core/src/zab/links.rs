@@ -38,6 +38,9 @@ pub struct Link {
     /// The proposal whose acknowledgement is awaited with the time at which it was sent, and the newest behind it.
     awaited: Option<(Zxid, u64)>,
     newest: Option<(Zxid, u64)>,
+    /// PINGs since it came into service, and answers to them.
+    pub pings: u64,
+    pub pongs: u64,
 }
 
 impl Link {
@@ -51,6 +54,8 @@ impl Link {
             acked: 0,
             awaited: None,
             newest: None,
+            pings: 0,
+            pongs: 0,
         }
     }
 

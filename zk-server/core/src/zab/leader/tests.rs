@@ -278,3 +278,49 @@ fn a_term_ends_in_an_idle_moment_before_its_zxids_do_and_at_the_last_one_in_any_
         assert!(looks(&server));
     }
 }
+
+#[test]
+fn a_sync_is_answered_when_a_quorum_has_shown_that_it_still_follows() {
+    let (conn, link) = (ConnId(4), LinkId(5));
+    let mut server = Server::new();
+    server.lead(link);
+    server.session(conn, link);
+    let answered = |server: &mut Server| {
+        let out = std::mem::take(&mut server.out);
+        out.iter().filter(|effect| matches!(effect, Effect::ToClient { .. })).count()
+    };
+    let sync = |server: &mut Server, xid| {
+        let path = wire::zk::PathRequest { path: "/".into() };
+        server.step(Event::ClientFrame { conn, frame: crate::rig::frame(xid, op::SYNC, &path) });
+        let pinged = server.sends(packet::PING);
+        (pinged, answered(server))
+    };
+    let pong = |server: &mut Server| {
+        server.packet(link, packet::PING, zxid(2, 1), None);
+        let pinged = server.sends(packet::PING);
+        (pinged, answered(server))
+    };
+    assert_eq!(sync(&mut server, 1), (true, 0));
+    assert_eq!(sync(&mut server, 2), (false, 0), "it came behind the PING, and waits for the next");
+    assert_eq!(sync(&mut server, 3), (false, 0));
+    assert_eq!(pong(&mut server), (true, 1));
+    assert_eq!(pong(&mut server), (false, 2));
+    // A write behind a sync is logged by a quorum: the sync is answered first.
+    assert_eq!(sync(&mut server, 4), (true, 0));
+    let path = wire::zk::PathRequest { path: "/none".into() };
+    server.step(Event::ClientFrame { conn, frame: crate::rig::frame(5, op::DELETE_CONTAINER, &path) });
+    server.step(Event::Durable { zxid: zxid(2, 2) });
+    server.out.clear();
+    server.packet(link, packet::ACK, zxid(2, 2), None);
+    let kinds = server.out.iter().filter_map(|effect| match effect {
+        Effect::ToClient { .. } => Some("answer"),
+        Effect::SendPacket { packet, .. } if packet.kind == packet::COMMIT => Some("commit"),
+        _ => None,
+    });
+    assert_eq!(kinds.collect::<Vec<_>>(), ["answer", "commit", "answer"]);
+    server.out.clear();
+    assert_eq!(pong(&mut server), (false, 0));
+    assert_eq!(sync(&mut server, 6), (true, 0));
+    server.step(Event::LinkClosed { link });
+    assert_eq!(answered(&mut server), 0, "nobody says that no other leader serves");
+}
