@@ -12,8 +12,8 @@
 
 mod confirm;
 
-use super::learner::proposed_members;
 use self::confirm::Confirmations;
+use super::learner::proposed_members;
 use super::links::{Link, Links, Stage};
 use super::pipeline::Pipeline;
 use super::{Over, Server, log, sync};
