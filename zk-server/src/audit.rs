@@ -1,12 +1,14 @@
 //! Lines of the audit trail, as ZooKeeper's logger writes them: pairs apart by tabs, absent ones left out.
 
+use crate::words::user_name;
 use std::fmt::Write;
+use std::sync::OnceLock;
 use tracing::{error, info};
 use zk_core::audit::{Audit, Author};
 
 /// Tells of a change.
 pub(crate) fn tell(audit: &Audit) {
-    log(&line(audit, &own_user()), audit.success);
+    log(&line(audit, own_user()), audit.success);
 }
 
 /// Tells of the server itself: `serverStart`, `serverStop`.
@@ -15,16 +17,17 @@ pub(crate) fn tell_of_server(operation: &str, result: &str) {
     log(&line, result != "failure");
 }
 
+/// Asked for once: a change may come often.
+fn own_user() -> &'static str {
+    static USER: OnceLock<String> = OnceLock::new();
+    USER.get_or_init(user_name)
+}
+
 fn log(line: &str, success: bool) {
     match success {
         true => info!(target: "o.a.z.a.Slf4jAuditLogger", "{line}"),
         false => error!(target: "o.a.z.a.Slf4jAuditLogger", "{line}"),
     }
-}
-
-/// Whom this process runs as.
-fn own_user() -> String {
-    std::env::var("USER").unwrap_or_else(|_| rustix::process::getuid().as_raw().to_string())
 }
 
 fn line(audit: &Audit, own_user: &str) -> String {

@@ -5,6 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use support::{Alone, Client, Ensemble, PATIENCE, config, free_ports, runtime, word};
+use wire::zk::{Acl, Id, PathRequest, SetAclRequest, Stat as SetAclResponse, op};
 use zk_server::server::Server;
 
 const ADMIN: &str = "admin.enableServer=true\nadmin.serverAddress=127.0.0.1\nadmin.serverPort=0\n";
@@ -129,6 +130,102 @@ fn a_taken_admin_port_ends_a_server_alone_and_not_one_of_many() {
     let member = config(folder.path(), Some(1), &member);
     let server = runtime.block_on(Server::start(member)).unwrap();
     assert_eq!(server.admin_addr(), None);
+}
+
+/// Sends a body, and reads headers and bytes.
+fn exchange(at: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let len = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len}\r\n{headers}\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // Whoever is refused for its headers may not be heard out.
+    let _ = stream.write_all(body);
+    let mut answer = vec![];
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_ascii_lowercase(), answer.split_off(end + 4))
+}
+
+const BOB: &str = "Authorization: digest bob:pw\r\n";
+
+#[test]
+fn a_snapshot_over_http_is_restored_and_survives_a_restart() {
+    let mut alone = Alone::start(&format!("{ADMIN}admin.rateLimiterIntervalInMS=0\n"));
+    let at = admin(&alone);
+    let mut client = Client::connected(alone.addr());
+    client.create("/before", "x").unwrap().unwrap();
+    assert_eq!(http(at, "GET", "/commands/snapshot", "").status, 401);
+    assert_eq!(http(at, "GET", "/commands/snapshot", "Authorization: nosuch x\r\n").status, 401);
+    let (status, head, snapshot) = exchange(at, "GET", "/commands/snapshot", BOB, b"");
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: application/octet-stream"), "{head}");
+    assert!(head.contains("\r\nlast_zxid: 0x2"), "{head}");
+    assert!(head.contains(&format!("\r\nsnapshot_size: {}", snapshot.len())), "{head}");
+    assert!(snapshot.starts_with(b"ZKSN"));
+    let quiet = http(at, "GET", "/commands/snapshot?streaming=false", BOB);
+    assert_eq!(quiet.body, "{\n  \"command\" : \"snapshot\",\n  \"error\" : null\n}");
+    client.create("/after", "y").unwrap().unwrap();
+    assert_eq!(http(at, "GET", "/commands/restore", BOB).status, 500, "only POST restores");
+    assert_eq!(exchange(at, "POST", "/commands/restore", BOB, b"Invalid snapshot data").0, 500);
+    let (status, _, body) = exchange(at, "POST", "/commands/restore", BOB, &snapshot);
+    assert_eq!(status, 200);
+    assert_eq!(
+        String::from_utf8(body).unwrap(),
+        "{\n  \"last_zxid\" : 2,\n  \"command\" : \"restore\",\n  \"error\" : null\n}"
+    );
+    assert_eq!(client.get("/before", false).unwrap(), Ok("x".into()));
+    assert_eq!(client.get("/after", false).unwrap(), Err(-101));
+    client.create("/later", "z").unwrap().unwrap();
+    alone.restart();
+    let mut client = Client::connected(alone.addr());
+    assert_eq!(client.get("/after", false).unwrap(), Err(-101));
+    assert_eq!(client.get("/later", false).unwrap(), Ok("z".into()));
+}
+
+#[test]
+fn restores_are_rare_and_need_somebody_who_may_do_all() {
+    let alone = Alone::start(ADMIN);
+    let at = admin(&alone);
+    let mut client = Client::connected(alone.addr());
+    let here = Id { scheme: "ip".into(), id: "127.0.0.1".into() };
+    let only = SetAclRequest { path: "/".into(), acl: vec![Acl { perms: 31, id: here }], version: -1 };
+    client.call::<SetAclResponse>(op::SET_ACL, &only).unwrap().unwrap();
+    assert_eq!(http(at, "GET", "/commands/snapshot", BOB).status, 403);
+    let here = "Authorization: ip\r\n";
+    assert_eq!(exchange(at, "POST", "/commands/restore", here, b"?").0, 500);
+    assert_eq!(exchange(at, "POST", "/commands/restore", here, b"?").0, 429);
+    let monitor = get(at, "monitor");
+    assert!(monitor.contains("\"restore_error_count\" : 1,"), "{monitor}");
+    assert!(monitor.contains("\"restore_rate_limited_count\" : 1,"), "{monitor}");
+}
+
+#[test]
+fn an_ensemble_is_restored_member_by_member() {
+    let ensemble = Ensemble::start_with::<3>(&format!("{ADMIN}admin.rateLimiterIntervalInMS=0\n"), "");
+    let leader = ensemble.leader(2);
+    let at = |n: usize| ensemble.servers[n].as_ref().unwrap().admin_addr().unwrap();
+    let mut client = Client::connected(ensemble.addr(0));
+    client.create("/before", "x").unwrap().unwrap();
+    let (_, _, snapshot) = exchange(at(leader), "GET", "/commands/snapshot", BOB, b"");
+    client.create("/after", "y").unwrap().unwrap();
+    for n in 0..3 {
+        let (status, _, body) = exchange(at(n), "POST", "/commands/restore", BOB, &snapshot);
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    }
+    client.create("/later", "z").unwrap().unwrap();
+    for n in 0..3 {
+        let mut client = Client::connected(ensemble.addr(n));
+        let path = PathRequest { path: "/".into() };
+        client.call::<PathRequest>(op::SYNC, &path).unwrap().unwrap();
+        assert_eq!(client.get("/after", false).unwrap(), Err(-101));
+        assert_eq!(client.get("/later", false).unwrap(), Ok("z".into()));
+        assert!(word(ensemble.addr(n), "mntr").contains("zk_digest_mismatches_count\t0\n"));
+    }
 }
 
 #[test]

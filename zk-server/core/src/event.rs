@@ -94,6 +94,11 @@ pub enum Event {
     /// Answers [`Effect::SaveSnapshot`]. The file counts from this very step on, not before: until then, a crash and a
     /// leader that goes away both lead back to the history before.
     SnapshotSaved,
+    /// An operator has the whole state replaced, on this server only: [`crate::Peer::can_restore`] allowed it, and a
+    /// snapshot of it bears the name of the last zxid and is on stable storage.
+    Restored {
+        database: Box<Database>,
+    },
     /// Answers [`Effect::Truncate`]: the state as of the log's new end.
     Truncated {
         database: Box<Database>,

@@ -121,6 +121,12 @@ pub struct Measures {
     pub ensemble_auth_success: u64,
     pub ensemble_auth_fail: u64,
     pub ensemble_auth_skip: u64,
+    pub connection_token_deficit: Summary,
+    /// Requests that had to wait for their turn, how long, and what became of those that waited for too long.
+    pub request_throttle_wait_count: u64,
+    pub request_throttle_queue_time_ms: Summary,
+    pub throttled_ops: u64,
+    pub stale_requests_dropped: u64,
     /// From a request's arrival to its answer.
     pub readlatency: Summary,
     pub updatelatency: Summary,

@@ -225,6 +225,7 @@ impl Peer {
                 Role::Learning(learner) => learner.on_snapshot_sent(link, &self.server, now, out),
                 _ => {}
             },
+            Event::Restored { database } => self.restore(*database, now),
             Event::SnapshotSaved => {
                 if let Role::Learning(learner) = &mut self.role {
                     return learner.on_snapshot_saved(server, now, out);
@@ -495,6 +496,34 @@ impl Peer {
             }
             Role::Starting | Role::Cutting | Role::Standalone(_) => Ok(()),
         }
+    }
+
+    /// [`Event::Restored`] may come: somebody is served, and nothing is under way that began with the present state.
+    pub fn can_restore(&self) -> bool {
+        let idle = self.server.history.pending().is_empty();
+        idle && match &self.role {
+            Role::Leading(leader) => leader.established().is_some() && !leader.is_streaming(),
+            Role::Learning(learner) => learner.established().is_some() && !learner.is_saving(),
+            Role::Standalone(_) => true,
+            Role::Starting | Role::Cutting | Role::Looking { .. } => false,
+        }
+    }
+
+    fn restore(&mut self, database: Database, now: Now) {
+        let server = &mut self.server;
+        server.history.restored(database);
+        server.replacements += 1;
+        server.publish_config(now);
+        match &mut self.role {
+            Role::Leading(leader) => leader.restored(server, now),
+            Role::Standalone(standalone) => standalone.pipeline.restored(server, now),
+            _ => {}
+        }
+    }
+
+    /// The last transaction that is applied and on stable storage.
+    pub fn last_safe(&self) -> Zxid {
+        self.server.history.durable().min(self.server.history.db.last_zxid())
     }
 
     /// The moment (mono ms) at which [`Event::Tick`] is due at the latest.

@@ -76,6 +76,11 @@ impl ConnectThrottle {
         ConnectThrottle { tokens: limits.tokens, limits, filled_at: 0, frozen_at: 0, drop: 0.0, seed }
     }
 
+    /// Tokens that the bucket lacks, and the chance of being turned away.
+    pub fn figures(&self) -> (u64, f64) {
+        ((self.limits.tokens - self.tokens).max(0) as u64, self.drop)
+    }
+
     /// One more connection may come in. `now`: mono ms.
     pub fn admits(&mut self, asked: Asked, now: u64) -> bool {
         if self.limits.tokens == 0 {

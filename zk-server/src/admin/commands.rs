@@ -2,6 +2,7 @@
 
 use super::json;
 use crate::config::{Admin, HostPort};
+use crate::disk::Disk;
 use crate::metrics;
 use crate::server::clients::Client;
 use crate::server::stats::Sizes;
@@ -10,6 +11,8 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use tracing::warn;
+use wire::zk::Zxid;
 use zk_core::config::Role;
 use zk_core::peer::{Admission, Mode, Status};
 
@@ -40,6 +43,17 @@ pub(super) struct Answer {
     pub body: Value,
 }
 
+/// What is to be done after the loop's turn.
+pub(super) enum Next {
+    Answer(Answer),
+    /// The bytes of the state as of this zxid.
+    Snapshot { disk: Disk, zxid: Zxid, streaming: bool },
+    /// What the request brings becomes the state.
+    Restore { disk: Disk },
+    /// No JSON, only this status: the wrong verb, as Java fails on it.
+    Bare(StatusCode),
+}
+
 type Fields = Map<String, Value>;
 type Run = fn(&Asked, &mut View<'_>, &mut Fields);
 
@@ -51,16 +65,28 @@ struct Command {
     /// Only for somebody with all permissions on the root.
     protected: bool,
     verb: Verb,
-    run: Run,
+    does: Does,
+}
+
+#[derive(Clone, Copy)]
+enum Does {
+    Show(Run),
+    Snapshot,
+    Restore,
 }
 
 const fn get(names: &'static [&'static str], run: Run) -> Command {
-    Command { names, serving: true, protected: false, verb: Verb::Get, run }
+    Command { names, serving: true, protected: false, verb: Verb::Get, does: Does::Show(run) }
 }
 
 /// Also while nobody is served.
 const fn always(names: &'static [&'static str], run: Run) -> Command {
     Command { serving: false, ..get(names, run) }
+}
+
+/// Only for those who may do all.
+const fn protected(names: &'static [&'static str], verb: Verb, does: Does) -> Command {
+    Command { names, serving: true, protected: true, verb, does }
 }
 
 static COMMANDS: &[Command] = &[
@@ -92,9 +118,11 @@ static COMMANDS: &[Command] = &[
         put(to, "synced_observers", view.peer.status().synced_observers.unwrap_or(0));
         put(to, "observers", Value::Array(vec![]));
     }),
+    protected(&["restore", "rest"], Verb::Post, Does::Restore),
     get(&["ruok"], |_, _, _| {}),
     get(&["server_stats", "srvr"], server_stats),
     always(&["set_trace_mask", "stmk"], set_trace_mask),
+    protected(&["snapshot", "snap"], Verb::Get, Does::Snapshot),
     get(&["stat_reset", "srst"], |_, view, _| metrics::reset(view)),
     get(&["stats", "stat"], |asked, view, to| {
         server_stats(asked, view, to);
@@ -130,10 +158,10 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     names.into_iter()
 }
 
-/// The answer, or the status of an error that has no JSON: the wrong verb, as Java fails on it.
-pub(super) fn run(asked: &Asked, _config: &Admin, view: &mut View) -> Result<Answer, StatusCode> {
-    let refused =
-        |status, why: &str| Ok(Answer { status, body: json!({ "command": asked.name, "error": why }) });
+pub(super) fn run(asked: &Asked, config: &Admin, view: &mut View) -> Next {
+    let refused = |status, why: &str| {
+        Next::Answer(Answer { status, body: json!({ "command": asked.name, "error": why }) })
+    };
     let Some(command) = COMMANDS.iter().find(|command| command.names.contains(&&*asked.name)) else {
         return refused(StatusCode::OK, &format!("Unknown command: {}", asked.name));
     };
@@ -149,17 +177,75 @@ pub(super) fn run(asked: &Asked, _config: &Admin, view: &mut View) -> Result<Ans
         }
     }
     if command.verb != asked.verb {
-        return Err(StatusCode::INTERNAL_SERVER_ERROR);
+        return Next::Bare(StatusCode::INTERNAL_SERVER_ERROR);
     }
+    match command.does {
+        Does::Show(run) => Next::Answer(show(command, run, asked, view)),
+        Does::Snapshot => match may_snapshot(config, view) {
+            Ok(()) => Next::Snapshot {
+                disk: view.disk.clone(),
+                zxid: view.peer.last_safe(),
+                streaming: asked.argument("streaming").is_none_or(|word| word.eq_ignore_ascii_case("true")),
+            },
+            Err(status) => Next::Answer(failed("snapshot", status)),
+        },
+        Does::Restore => match may_restore(config, view) {
+            Ok(()) => Next::Restore { disk: view.disk.clone() },
+            Err(status) => Next::Answer(failed("restore", status)),
+        },
+    }
+}
+
+fn show(command: &Command, run: Run, asked: &Asked, view: &mut View) -> Answer {
     let mut body = Fields::new();
-    (command.run)(asked, view, &mut body);
+    run(asked, view, &mut body);
     // A command that failed has its error before its name, and no second one.
     let failed = body.contains_key("error");
     put(&mut body, "command", command.names[0]);
     if !failed {
         put(&mut body, "error", Value::Null);
     }
-    Ok(Answer { status: StatusCode::OK, body: Value::Object(body) })
+    Answer { status: StatusCode::OK, body: Value::Object(body) }
+}
+
+/// A status says it all.
+pub(super) fn failed(command: &str, status: StatusCode) -> Answer {
+    Answer { status, body: json!({ "command": command, "error": null }) }
+}
+
+fn may_snapshot(config: &Admin, view: &mut View) -> Result<(), StatusCode> {
+    if !config.snapshots {
+        warn!("Snapshot command is disabled");
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    if !view.disk.tells_last_zxid() {
+        warn!("Snapshot command requires serializeLastProcessedZxidEnable flag is set to true");
+        return Err(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    // Java takes the number for microseconds here.
+    if !view.limits.snapshot.allow(config.rate_interval_ms / 1000, view.now.mono) {
+        view.clients.stats.admin.snapshot_rate_limited_count += 1;
+        warn!("Snapshot request was rate limited");
+        return Err(StatusCode::TOO_MANY_REQUESTS);
+    }
+    Ok(())
+}
+
+fn may_restore(config: &Admin, view: &mut View) -> Result<(), StatusCode> {
+    if !config.restores {
+        warn!("Restore command is disabled");
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    if !view.disk.tells_last_zxid() {
+        warn!("Restore command requires serializeLastProcessedZxidEnable flag is set to true");
+        return Err(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    if !view.limits.restore.allow(config.rate_interval_ms, view.now.mono) {
+        view.clients.stats.admin.restore_rate_limited_count += 1;
+        warn!("Restore request was rate limited");
+        return Err(StatusCode::TOO_MANY_REQUESTS);
+    }
+    Ok(())
 }
 
 /// `<scheme> <data>`, or a scheme alone where the connection says who it is. `None`: the header is missing.

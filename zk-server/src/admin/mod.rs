@@ -2,6 +2,9 @@
 
 mod commands;
 mod json;
+mod state;
+
+pub(crate) use state::Limits;
 
 use crate::config::Admin;
 use crate::http::{HttpPort, Remote};
@@ -13,7 +16,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use commands::{Asked, Verb};
+use commands::{Answer, Asked, Next, Verb};
 use std::io;
 use std::sync::Arc;
 use tracing::info;
@@ -73,13 +76,19 @@ async fn dispatch(
     };
     let config = context.config.clone();
     match context.inbox.look(move |view| commands::run(&asked, &config, view)).await {
-        Some(answer) => answer.map_or_else(page_of, |answer| json_response(answer.status, &answer.body)),
+        Some(Next::Answer(answer)) => json_response(answer),
+        Some(Next::Snapshot { disk, zxid, streaming }) => {
+            state::snapshot(&context.inbox, disk, zxid, streaming).await
+        }
+        Some(Next::Restore { disk }) => state::restore(&context.inbox, disk, request.into_body()).await,
+        Some(Next::Bare(status)) => page_of(status),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
-fn json_response(status: StatusCode, body: &serde_json::Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], json::text(body)).into_response()
+fn json_response(answer: Answer) -> Response {
+    let text = json::text(&answer.body);
+    (answer.status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 fn text_of(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {

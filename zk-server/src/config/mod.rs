@@ -98,6 +98,11 @@ pub struct Admin {
     pub url: String,
     /// Of a connection without a byte.
     pub idle_timeout: Duration,
+    /// `admin.snapshot.enabled`, `admin.restore.enabled`
+    pub snapshots: bool,
+    pub restores: bool,
+    /// `admin.rateLimiterIntervalInMS`: a restore in so many milliseconds, a snapshot in as many microseconds.
+    pub rate_interval_ms: u64,
 }
 
 /// `metricsProvider.className`: in which form metrics are shown.
@@ -455,6 +460,9 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
             ),
             url: settings.text("admin.commandURL").into(),
             idle_timeout: millis(settings, "admin.idleTimeout"),
+            snapshots: settings.bool("admin.snapshot.enabled"),
+            restores: settings.bool("admin.restore.enabled"),
+            rate_interval_ms: settings.int("admin.rateLimiterIntervalInMS") as u64,
         }),
         metrics: metrics_provider(settings)?,
         disk: disk(settings),

@@ -21,6 +21,7 @@ pub use snapshot::{SealedSnapshot, SnapshotWriter};
 pub use txnlog::Log;
 
 use crate::config::{Config, DiskConfig};
+use bytes::Bytes;
 use rustix::fs::Access;
 use std::fs::{self, File};
 use std::io;
@@ -65,6 +66,8 @@ pub struct Disk {
     recent_max: usize,
     standalone: bool,
     loads: Arc<Mutex<LoadStats>>,
+    /// Nothing is repaired or removed while reading: the files are being written.
+    looks_only: bool,
 }
 
 /// What loading databases has taken so far: at the start, and when a leader had the log cut. Times in ms.
@@ -87,6 +90,7 @@ impl Disk {
             recent_max: config.core.commit_log_count,
             standalone: config.is_standalone(),
             loads: Arc::default(),
+            looks_only: false,
         };
         disk.check_folders()?;
         disk.remove_temporaries()?;
@@ -152,6 +156,29 @@ impl Disk {
     /// Bytes of the files under the data folder and under the log folder (`dirs`, `conf`).
     pub fn sizes(&self) -> (u64, u64) {
         (folder_size(&self.snapshots), folder_size(&self.logs))
+    }
+
+    /// The state as of `zxid`, which has been applied and is in the log, while the log is being written. Blocks for as
+    /// long as a start takes.
+    pub fn as_of(&self, zxid: Zxid) -> Result<Database, DiskError> {
+        recovery::as_of(self, zxid)
+    }
+
+    /// Snapshots can be restored: they say how far they go.
+    pub fn tells_last_zxid(&self) -> bool {
+        self.config.last_zxid_trailer
+    }
+
+    /// A snapshot's bytes, uncompressed.
+    pub fn encode(&self, database: &Database) -> Bytes {
+        snapshot::encode(database, self.config.digest)
+    }
+
+    /// The database that a snapshot's bytes hold, and how far it goes.
+    pub fn decode(&self, bytes: &Bytes) -> Result<(Database, Zxid), String> {
+        let snapshot = snapshot::decode(bytes, self.config.entry_max)?;
+        let last_zxid = snapshot.last_zxid.ok_or("it does not say how far it goes: it lacks its last zxid")?;
+        Ok((snapshot.database, last_zxid))
     }
 
     /// Zxid and time (seconds since 1970) of the newest snapshot; `None`: there is none.

@@ -13,7 +13,7 @@
 use super::snappy::{self, SnappyReader, SnappyWriter};
 use super::{DiskError, files_by_zxid, sync_folder};
 use crate::config::{DiskConfig, SnapshotCompression};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
@@ -173,6 +173,33 @@ pub struct Snapshot {
     pub digest: Option<(Zxid, i64)>,
     /// The last one applied when writing ended: the tree may have changes up to it. `None` in files that lack it.
     pub last_zxid: Option<Zxid>,
+}
+
+/// The bytes of a plain file that holds a database as it is.
+pub fn encode(database: &Database, with_digest: bool) -> Bytes {
+    let mut to = BytesMut::from(&HEADER[..]);
+    database.encode_stream(&mut to);
+    let end_part = |to: &mut BytesMut| {
+        let seal = u64::from(adler32(&&to[..]));
+        to.extend_from_slice(&seal.to_be_bytes());
+        to.extend_from_slice(&CLOSE);
+    };
+    end_part(&mut to);
+    if with_digest {
+        let digest = database.snapshot_digest();
+        to.extend_from_slice(&digest.zxid.to_be_bytes());
+        to.extend_from_slice(&2i32.to_be_bytes());
+        to.extend_from_slice(&digest.digest.to_be_bytes());
+        end_part(&mut to);
+    }
+    to.extend_from_slice(&database.last_zxid().to_be_bytes());
+    end_part(&mut to);
+    to.freeze()
+}
+
+/// Reads what [`encode`] writes, and plain files.
+pub fn decode(bytes: &Bytes, field_max: usize) -> Result<Snapshot, String> {
+    parse(bytes, field_max).map_err(|(at, what)| format!("at byte {at}: {what}"))
 }
 
 /// Files that look complete, newest first, at most `max`.

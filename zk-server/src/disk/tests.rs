@@ -45,7 +45,7 @@ impl Home {
             config: config(),
             recent_max: 500,
             standalone: true,
-            loads: Default::default(),
+            loads: Default::default(), looks_only: false,
         }
     }
 

@@ -77,6 +77,8 @@ pub(crate) struct Shared {
     /// Requests that are not answered yet.
     pub outstanding: AtomicUsize,
     pub rejected: AtomicUsize,
+    /// Requests that were refused for their size.
+    pub large_rejected: AtomicUsize,
     /// Bytes of the large ones among the requests that are not answered yet.
     large_bytes: AtomicUsize,
 }
@@ -93,6 +95,7 @@ impl Shared {
         let len = self.large(len);
         if self.large_bytes.fetch_add(len, SeqCst) + len > bytes_max && len > 0 {
             self.large_bytes.fetch_sub(len, SeqCst);
+            self.large_rejected.fetch_add(1, SeqCst);
             return Err(io::Error::other("Rejecting large request"));
         }
         Ok(())
@@ -169,6 +172,7 @@ impl ClientPort {
             connections: AtomicUsize::new(0),
             outstanding: AtomicUsize::new(0),
             rejected: AtomicUsize::new(0),
+            large_rejected: AtomicUsize::new(0),
             large_bytes: AtomicUsize::new(0),
         });
         let mut port = ClientPort { plain: None, secure: None, shared };

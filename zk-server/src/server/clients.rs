@@ -84,6 +84,10 @@ impl Clients {
         self.port.as_ref().map_or(0, |port| port.rejected.load(SeqCst))
     }
 
+    pub fn large_rejected(&self) -> usize {
+        self.port.as_ref().map_or(0, |port| port.large_rejected.load(SeqCst))
+    }
+
     pub fn reset(&mut self) {
         self.table.values_mut().for_each(|client| client.stats.reset());
     }
@@ -207,13 +211,14 @@ impl Client {
             |at: usize| frame.get(at..).and_then(<[u8]>::first_chunk).map(|int| i32::from_be_bytes(*int));
         let long =
             |at: usize| frame.get(at..).and_then(<[u8]>::first_chunk).map(|int| i64::from_be_bytes(*int));
-        server.response_bytes += 4 + frame.len() as u64;
+        // Without the four bytes of its length, as Java counts answers.
+        server.response_bytes += frame.len() as u64;
         if std::mem::replace(&mut self.answered, true) {
             if int(0) == Some(xid::WATCH_EVENT) && self.pending.front().is_none_or(|next| next.cxid != -1) {
-                server.watch_bytes += 4 + frame.len() as u64;
+                server.watch_bytes += frame.len() as u64;
                 return;
             }
-            server.responses.add(4 + frame.len());
+            server.responses.add(frame.len());
             self.stats.last_zxid = long(4).unwrap_or(0);
         } else {
             self.stats.timeout = int(4).unwrap_or(0);

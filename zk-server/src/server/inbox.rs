@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 use wire::zk::quorum::{Notification, QuorumPacket};
 use wire::zk::{Id, Sid};
-use zk_core::{ConnId, Event, LinkId};
+use zk_core::{ConnId, Database, Event, LinkId};
 
 /// Votes that may wait for the loop; a server that sends faster is not read meanwhile.
 const VOTES_WAITING: usize = 100;
@@ -47,6 +47,13 @@ pub(crate) enum Input {
     /// Somebody wants to see or reset what operators are shown.
     Look(Look),
 
+    /// The admin server has the state replaced. The answer gives the database back where that has to wait, and says
+    /// why it cannot be.
+    Restore {
+        database: Box<Database>,
+        answer: oneshot::Sender<Result<(), Unrestored>>,
+    },
+
     Vote {
         from: Sid,
         vote: Notification,
@@ -75,6 +82,14 @@ pub(crate) enum Input {
         why: String,
     },
     Stop,
+}
+
+/// Why a state was not replaced.
+#[derive(Debug)]
+pub(crate) enum Unrestored {
+    /// Something is under way.
+    Busy(Box<Database>),
+    Failed(String),
 }
 
 /// What is done with the loop's state between two requests.

@@ -13,6 +13,7 @@ use super::journal::Journal;
 use super::purging::Purging;
 use super::snapshots::{Permit, Trigger};
 use super::streams::Streams;
+use crate::admin::Limits;
 use crate::audit;
 use crate::config::Config;
 use crate::disk::{Disk, DiskError};
@@ -115,6 +116,8 @@ struct Loop {
     quorum: Option<QuorumNet>,
     /// The members that are on their way.
     proposed: Option<Box<Ensemble>>,
+    /// Of the admin server.
+    limits: Limits,
     http: Vec<HttpPort>,
     links: BTreeMap<LinkId, OutLink>,
     dirty_links: Vec<LinkId>,
@@ -158,6 +161,7 @@ impl Loop {
             election,
             quorum,
             http,
+            limits: Limits::default(),
             journal,
             mode,
         }
@@ -238,6 +242,10 @@ impl Loop {
                 let _ = answer.send(text);
             }
             Input::Look(Look(look)) => look(&mut self.view()),
+            Input::Restore { database, answer } => {
+                // Whoever asked may be gone.
+                let _ = answer.send(self.restore(database));
+            }
             Input::Vote { from, vote } => {
                 self.inbox.votes.take_off(1);
                 self.step_at(now, Event::Vote { from, vote });
@@ -423,6 +431,7 @@ impl Loop {
             disk: &self.disk,
             journal: &self.journal.stats,
             now: self.clock.now(),
+            limits: &mut self.limits,
         }
     }
 

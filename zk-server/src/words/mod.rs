@@ -6,6 +6,7 @@ mod connections;
 mod mntr;
 mod serving;
 
+use crate::admin::Limits;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::server::clients::Clients;
@@ -44,6 +45,7 @@ pub(crate) struct View<'a> {
     pub config: &'a Config,
     pub disk: &'a Disk,
     pub journal: &'a SharedStats,
+    pub limits: &'a mut Limits,
     pub now: Now,
 }
 
@@ -102,6 +104,15 @@ fn set_trace_mask(argument: &[u8], to: &mut String) {
     }
 }
 
+/// Whom this process runs as: by name, as the system knows it.
+pub(crate) fn user_name() -> String {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let own = fields.find(|fields| fields.get(2) == Some(&&*uid));
+    own.map_or(uid, |fields| fields[0].to_owned())
+}
+
 /// The keys that Java prints; what only a JVM has stays empty.
 pub(crate) fn environment_pairs() -> Vec<(&'static str, String)> {
     let var = |name: &str| std::env::var(name).unwrap_or_default();
@@ -130,7 +141,7 @@ pub(crate) fn environment_pairs() -> Vec<(&'static str, String)> {
         ("os.name", "Linux".to_owned()),
         ("os.arch", arch.to_owned()),
         ("os.version", file("/proc/sys/kernel/osrelease")),
-        ("user.name", var("USER")),
+        ("user.name", user_name()),
         ("user.home", var("HOME")),
         ("user.dir", dir),
         ("os.memory.free", format!("{}MB", memory("MemAvailable"))),

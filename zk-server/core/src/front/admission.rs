@@ -52,6 +52,7 @@ impl Front {
         if self.admission.queue.is_empty() && !self.admission.is_full(self.outstanding) {
             return self.request(conn, frame, now, db, out, up);
         }
+        self.measures.request_throttle_wait_count += 1;
         self.admission.queue.push_back(Queued { conn, frame, since: now.mono });
         self.admit_waiting(now, db, out, up);
     }
@@ -69,12 +70,15 @@ impl Front {
         {
             let Some(known) = self.conns.get(&conn) else { continue };
             let waited = now.mono.saturating_sub(since);
+            self.measures.request_throttle_queue_time_ms.add(waited);
             let op = frame.get(4..).and_then(<[u8]>::first_chunk).map_or(0, |op| i32::from_be_bytes(*op));
             let too_late = self.admission.limits.drop_late && waited > known.timeout.max(0) as u64;
             if too_late && op != op::CLOSE_SESSION {
+                self.measures.stale_requests_dropped += 1;
                 self.close(conn, out);
             } else if self.admission.limits.wait_ms_max.is_some_and(|max| waited > max) && is_throttlable(op)
             {
+                self.measures.throttled_ops += 1;
                 self.refuse_throttled(conn, &frame, now, db, out);
             } else {
                 self.request(conn, frame, now, db, out, up);

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use wire::zk::SessionId;
 
 /// All clients together, at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct FrontFigures {
     pub connections: usize,
     /// Connections that have a session.
     pub sessions: usize,
     /// Requests that wait for their answer.
     pub outstanding: u64,
+    /// The chance that a new connection is turned away, from 0 to 1.
+    pub connection_drop_probability: f64,
     pub data_watches: WatchFigures,
     pub child_watches: WatchFigures,
 }
@@ -24,6 +26,7 @@ impl Front {
             connections: self.conns.len(),
             sessions: self.by_session.len(),
             outstanding: self.outstanding,
+            connection_drop_probability: self.connects.figures().1,
             data_watches: self.watches.data.figures(),
             child_watches: self.watches.child.figures(),
         }

@@ -38,6 +38,7 @@ impl Front {
             out.push(Effect::Log { level: LogLevel::Warn, line });
             return self.close(id, out);
         }
+        self.measures.connection_token_deficit.add(self.connects.figures().0);
         // A client that has seen more than we have must go to another server, and so must one that wants to write
         // while nobody can.
         let refused = self.is_read_only() && request.read_only != Some(true);

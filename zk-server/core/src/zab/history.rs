@@ -126,6 +126,14 @@ impl History {
         before
     }
 
+    /// Another state takes the place of this one, at the same point of the history. How it came to be nobody knows:
+    /// learners that lag get it whole.
+    pub fn restored(&mut self, mut db: Database) {
+        db.set_last_zxid(self.db.last_zxid());
+        self.db = db;
+        self.committed.clear();
+    }
+
     /// A leader's snapshot takes the place of everything; returns what was there. Until the snapshot is saved, the
     /// disk still holds the old history, and that is what counts if the connection breaks.
     #[must_use]

@@ -119,6 +119,17 @@ impl Leader {
         }
     }
 
+    /// A learner is being sent the state.
+    pub fn is_streaming(&self) -> bool {
+        self.links.values().any(|link| link.stage == Stage::Streaming)
+    }
+
+    pub fn restored(&mut self, server: &Server, now: Now) {
+        if let Phase::Broadcast(pipeline) = &mut self.phase {
+            pipeline.restored(server, now);
+        }
+    }
+
     pub fn links(&self) -> &Links {
         &self.links
     }

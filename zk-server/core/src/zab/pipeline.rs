@@ -57,6 +57,14 @@ impl Pipeline {
         }
     }
 
+    /// The state has become another one: its sessions count from now on.
+    pub fn restored(&mut self, server: &Server, now: Now) {
+        self.prepare = Prepare::new(&server.config);
+        self.sessions = SessionTracker::new(&server.config, &server.history.db, now);
+        self.orphans = server.history.db.orphaned_sessions();
+        self.doomed.clear();
+    }
+
     pub fn last_proposed(&self) -> Zxid {
         self.last_proposed
     }

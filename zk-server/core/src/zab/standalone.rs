@@ -93,8 +93,9 @@ mod tests {
     use crate::event::{ConnId, Event};
     use crate::peer::{Peer, Recovered};
     use crate::rig::{connect, frame};
-    use wire::jute::Record;
-    use wire::zk::{CreateTtlRequest, op, perm};
+    use bytes::BytesMut;
+    use wire::jute::{Reader, Record};
+    use wire::zk::{CreateRequest, CreateTtlRequest, op, perm};
 
     const CONN: ConnId = ConnId(1);
 
@@ -164,6 +165,34 @@ mod tests {
         alone.run_until(12_500 + 10_000 + 2 * 2000);
         assert_eq!(alone.sessions(), 0);
     }
+
+    #[test]
+    fn a_restored_state_goes_on_where_the_history_is() {
+        let mut alone = Alone::new(standalone());
+        let create = |path: &str| CreateRequest {
+            path: path.into(),
+            data: None,
+            acl: vec![world(perm::ALL)],
+            flags: 0,
+        };
+        let conn = CONN;
+        alone.step(Event::ClientFrame { conn, frame: frame(1, op::CREATE, &create("/before")) });
+        let mut stream = BytesMut::new();
+        alone.peer.database().encode_stream(&mut stream);
+        alone.step(Event::ClientFrame { conn, frame: frame(2, op::CREATE, &create("/after")) });
+        let last = alone.peer.database().last_zxid();
+        assert!(alone.peer.can_restore());
+        let database = Database::decode_stream(&mut Reader::new(stream.freeze())).unwrap();
+        alone.step(Event::Restored { database: Box::new(database) });
+        let db = alone.peer.database();
+        assert!(db.node("/before").is_some() && db.node("/after").is_none());
+        assert_eq!(db.last_zxid(), last);
+        alone.step(Event::ClientFrame { conn, frame: frame(3, op::CREATE, &create("/later")) });
+        let db = alone.peer.database();
+        assert!(db.node("/later").is_some(), "the session was there when the snapshot was taken");
+        assert_eq!((db.last_zxid(), db.digest_mismatches()), (last + 1, 0));
+    }
+
     #[test]
     fn nodes_past_their_time_are_looked_for_at_intervals_and_removed_one_by_one() {
         let reaping = Reaping { check_ms: 3000, gap_ms: 100, never_used_ms: 0 };

@@ -3,6 +3,7 @@
 use super::{Loop, OutLink};
 use crate::disk::DiskError;
 use crate::server::Exit;
+use crate::server::inbox::Unrestored;
 use crate::server::purging::Purge;
 use crate::server::snapshots::{Kind, Seal, Sealed, Writing, random};
 use crate::server::streams::UNSENT_MAX;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info};
 use wire::zk::Zxid;
 use zk_core::database::{SnapshotCursor, SnapshotStream};
-use zk_core::{Event, LinkId, Now};
+use zk_core::{Database, Event, LinkId, Now};
 
 /// Bytes of a snapshot that are encoded between two turns: about a millisecond's.
 const SLICE: usize = 256 << 10;
@@ -157,6 +158,27 @@ impl Loop {
             }
             Err(error) => self.fail(&error),
         }
+    }
+
+    /// Nothing else happens meanwhile: who restores wants this state at once, and the one before is of no use.
+    pub(super) fn restore(&mut self, mut database: Box<Database>) -> Result<(), Unrestored> {
+        if !self.peer.can_restore() {
+            return Err(Unrestored::Busy(database));
+        }
+        let before = self.peer.database();
+        info!("Before restore: zxid 0x{:x}, {} nodes", before.last_zxid(), before.node_count());
+        database.set_last_zxid(before.last_zxid());
+        self.hand_over_appends();
+        self.journal.roll();
+        if self.journal.barrier().recv().is_err() {
+            return Err(Unrestored::Failed("the log cannot be written".into()));
+        }
+        self.give_up_snapshot();
+        let saved = self.disk.save(&database, true).map_err(|error| Unrestored::Failed(error.to_string()))?;
+        info!("Snapshot written: {}", saved.display());
+        self.trigger.reset(random());
+        self.step(Event::Restored { database });
+        Ok(())
     }
 
     // Snapshots to learners.
