@@ -47,9 +47,15 @@ pub(super) struct Answer {
 pub(super) enum Next {
     Answer(Answer),
     /// The bytes of the state as of this zxid.
-    Snapshot { disk: Disk, zxid: Zxid, streaming: bool },
+    Snapshot {
+        disk: Disk,
+        zxid: Zxid,
+        streaming: bool,
+    },
     /// What the request brings becomes the state.
-    Restore { disk: Disk },
+    Restore {
+        disk: Disk,
+    },
     /// No JSON, only this status: the wrong verb, as Java fails on it.
     Bare(StatusCode),
 }

@@ -45,7 +45,8 @@ impl Home {
             config: config(),
             recent_max: 500,
             standalone: true,
-            loads: Default::default(), looks_only: false,
+            loads: Default::default(),
+            looks_only: false,
         }
     }
 

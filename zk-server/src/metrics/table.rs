@@ -54,7 +54,9 @@ pub(super) static TABLE: &[Row] = &[
     gauge("max_client_response_size", |f| f.view.clients.stats.responses.max.into()),
     gauge("min_client_response_size", |f| f.view.clients.stats.responses.min.into()),
     gauge("auth_failed_count", |f| f.measures.auth_failed_count.into()),
-    gauge("connection_drop_probability", |f| f.view.peer.front().figures().connection_drop_probability.into()),
+    gauge("connection_drop_probability", |f| {
+        f.view.peer.front().figures().connection_drop_probability.into()
+    }),
     // The ensemble.
     gauge("quorum_size", |f| voters(f).into()),
     gauge("learners", |f| f.status.learners.into()),
