@@ -3,6 +3,7 @@
 //! Outputs, streams and exit codes are those of ZooKeeper 3.9.3's `zkCli.sh`: 0 ok, 1 a command failed, 127 no such
 //! command, 2 a client configuration that cannot be used. One command is run and the session is left open, as there.
 
+mod base64;
 pub mod client;
 mod commands;
 mod console;
@@ -277,7 +278,8 @@ fn connect(options: &Options, console: &Console, print_watches: &Arc<AtomicBool>
         client.close();
         return Err(Outcome::failed(
             "Exception in thread \"main\" java.io.IOException: org.apache.zookeeper.KeeperException$ConnectionLossException: \
-             KeeperErrorCode = ConnectionLoss",
+             KeeperErrorCode = ConnectionLoss\n\
+             Caused by: org.apache.zookeeper.KeeperException$ConnectionLossException: KeeperErrorCode = ConnectionLoss",
         ));
     }
     Ok(client)

@@ -1,12 +1,11 @@
 //! Nodes, made and read.
 
 use super::super::client::{Client, CreateMode, Failure, open_acl};
-use super::super::print;
+use super::super::{base64, print};
 use super::super::words::Parsed;
 use super::{Outcome, acl, version};
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
-use base64::engine::{DecodePaddingMode, Engine};
-use base64::{DecodeError, alphabet};
+use ::base64::Engine;
+use ::base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use wire::zk::err;
 
@@ -73,26 +72,10 @@ pub fn get(client: &Client, parsed: &Parsed) -> Result<(), Outcome> {
     Ok(())
 }
 
-/// As Java's decoder: the padding may be missing. The error is its text.
-fn from_base64(text: &str) -> Result<Vec<u8>, String> {
-    let config = GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true);
-    GeneralPurpose::new(&alphabet::STANDARD, config).decode(text).map_err(|error| match error {
-        DecodeError::InvalidByte(_, b'=') | DecodeError::InvalidPadding => {
-            "Input byte array has wrong 4-byte ending unit".into()
-        }
-        DecodeError::InvalidByte(_, byte) => format!("Illegal base64 character {byte:x}"),
-        DecodeError::InvalidLength(_) | DecodeError::InvalidLastSymbol(..) => {
-            "Last unit does not have enough valid bits".into()
-        }
-    })
-}
-
 pub fn set(client: &Client, parsed: &Parsed) -> Result<(), Outcome> {
     let text = &parsed.args[2];
     let data = match parsed.has('b') {
-        true => from_base64(text).map_err(|why| Outcome::thrown("IllegalArgumentException", &why))?,
+        true => base64::decode(text).map_err(|why| Outcome::thrown("IllegalArgumentException", &why))?,
         false => text.as_bytes().to_vec(),
     };
     let stat = client.set_data(&parsed.args[1], Some(data.into()), version(parsed)?)?;
