@@ -73,7 +73,14 @@ mod tests {
 
     #[test]
     fn padding_may_be_there_or_not() {
-        for (text, plain) in [("aGVsbG8=", "hello"), ("aGVsbG8", "hello"), ("aA==", "h"), ("aA", "h"), ("", ""), ("aGVs", "hel")] {
+        for (text, plain) in [
+            ("aGVsbG8=", "hello"),
+            ("aGVsbG8", "hello"),
+            ("aA==", "h"),
+            ("aA", "h"),
+            ("", ""),
+            ("aGVs", "hel"),
+        ] {
             assert_eq!(decode(text).unwrap(), plain.as_bytes(), "{text}");
         }
     }

@@ -1,8 +1,8 @@
 //! Nodes, made and read.
 
 use super::super::client::{Client, CreateMode, Failure, open_acl};
-use super::super::{base64, print};
 use super::super::words::Parsed;
+use super::super::{base64, print};
 use super::{Outcome, acl, version};
 use ::base64::Engine;
 use ::base64::engine::general_purpose::STANDARD;
