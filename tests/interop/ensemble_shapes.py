@@ -126,9 +126,12 @@ def moved_sessions(ensemble):
     at_leader = KazooClient(hosts=leader, timeout=10.0)
     at_leader.start(timeout=30)
     at_leader.create("/mine", b"", ephemeral=True)
-    at_observer = KazooClient(hosts=observer, timeout=10.0, client_id=at_leader.client_id)
+    session = at_leader.client_id
+    # Whatever becomes of its connection, it is not to fetch the session back.
+    at_leader.set_hosts("127.0.0.1:9")
+    at_observer = KazooClient(hosts=observer, timeout=10.0, client_id=session)
     at_observer.start(timeout=30)
-    assert at_observer.client_id == at_leader.client_id
+    assert at_observer.client_id == session
     at_observer.set("/mine", b"moved")
     at_observer.stop()
     at_observer.close()
