@@ -1,6 +1,7 @@
 //! Ensembles under faults, from seeds. A failure says how to see the run again.
 
 use tests::sim::ledger::LEDGER;
+use tests::sim::shape::SHAPED;
 use tests::sim::{Figures, Setup, check, servers_of};
 
 fn check_all(seeds: std::ops::Range<u64>) -> Vec<Figures> {
@@ -14,6 +15,13 @@ fn ensembles_of_3_to_5_servers_keep_their_promises_and_recover() {
     let sum = |of: fn(&Figures) -> u64| figures.iter().map(of).sum::<u64>() / figures.len() as u64;
     assert!(sum(|run| run.crashes) >= 3 && sum(|run| run.leaderships) >= 3, "{figures:?}");
     assert!(sum(|run| run.writes_acked) >= 50, "{figures:?}");
+}
+
+#[test]
+fn ensembles_with_groups_and_with_observers_behind_followers_keep_their_promises_too() {
+    let figures: Vec<Figures> = (SHAPED..SHAPED + 80).map(|seed| check(seed, 5)).collect();
+    let acked = figures.iter().map(|run| run.writes_acked).sum::<u64>() / figures.len() as u64;
+    assert!(acked >= 50, "{figures:?}");
 }
 
 #[test]

@@ -65,8 +65,8 @@ impl Checks {
         Ok(())
     }
 
-    /// Agreement: one state per zxid. Leadership: one serving leader per epoch, and one stay per leader.
-    pub fn after_step(&mut self, node: usize, life: u32, peer: &Peer) -> Result<(), String> {
+    /// Agreement: one state per zxid.
+    pub fn after_step(&mut self, node: usize, peer: &Peer) -> Result<(), String> {
         let status = peer.status();
         if peer.is_fuzzy() {
             return Ok(());
@@ -84,6 +84,13 @@ impl Checks {
                 status.last_zxid
             )));
         }
+        Ok(())
+    }
+
+    /// Leadership: one serving leader per epoch, and one stay per leader. A voter that is a quorum alone takes its epoch
+    /// and begins to serve in one step: it leads once what it stores in that step is stored.
+    pub fn after_effects(&mut self, node: usize, life: u32, peer: &Peer) -> Result<(), String> {
+        let status = peer.status();
         if status.mode == Mode::Leading && status.serving {
             let epoch = epoch_of(status.last_zxid);
             let leader = *self.leaders.entry(epoch).or_insert((node, life));

@@ -60,13 +60,11 @@ impl World {
         }
     }
 
-    /// A majority without this server keeps what it has: nothing survives the loss of more.
+    /// A quorum without this server keeps what it has: nothing survives the loss of more.
     fn is_spare(&self, node: usize) -> bool {
-        let votes =
-            |at: usize| self.nodes[at].config.ensemble.as_ref().map(|all| all.is_voter(at as i64 + 1));
-        let voters = || (0..self.nodes.len()).filter(|at| votes(*at) == Some(true));
-        let whole = voters().filter(|at| *at != node && self.nodes[*at].disk.is_whole()).count();
-        whole > voters().count() / 2
+        let Some(ensemble) = &self.nodes[node].config.ensemble else { return false };
+        let others = (0..self.nodes.len()).filter(|at| *at != node);
+        ensemble.is_quorum(others.filter(|at| self.nodes[*at].disk.is_whole()).map(|at| at as i64 + 1))
     }
 
     fn damage_snapshot(&mut self, node: usize) {

@@ -35,6 +35,7 @@ pub mod node;
 pub mod profile;
 pub mod replies;
 pub mod request;
+pub mod shape;
 pub mod shell;
 pub mod wires;
 pub mod world;

@@ -185,12 +185,15 @@ impl World {
             let Some(peer) = &mut self.nodes[node].peer else { return Ok(true) };
             let mut out = vec![];
             peer.step(now, event, &mut out);
-            self.checks.after_step(node, life, peer)?;
+            self.checks.after_step(node, peer)?;
             for effect in out {
                 if !turn.burn() {
                     return Ok(false);
                 }
                 self.perform(node, life, effect, &mut turn)?;
+            }
+            if let Some(peer) = &self.nodes[node].peer {
+                self.checks.after_effects(node, life, peer)?;
             }
         }
         self.hand_over(node, &mut turn)?;

@@ -7,6 +7,7 @@ use super::invariants::Invariant::{EveryClientWrites, EveryoneServes, Watches};
 use super::net::Conn;
 use super::node::{self, Clock, Node};
 use super::profile::Profile;
+use super::shape;
 use super::{Figures, Report, Setup};
 use bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
@@ -117,7 +118,9 @@ impl World {
         let mut rng = ChaCha8Rng::seed_from_u64(setup.seed);
         let profile = Profile::new(&mut rng);
         let observers = if setup.servers > 3 { rng.random_range(0..=setup.servers - 3) } else { 0 };
-        let mut configs = node::configs(setup.servers - observers, setup.servers, profile.commit_log_count);
+        let voters = setup.servers - observers;
+        let mut configs = node::configs(voters, setup.servers, profile.commit_log_count);
+        shape::reshape(setup.seed, &mut configs);
         configs.iter_mut().for_each(|config| config.term_end = profile.term_end);
         let nodes = configs.into_iter().map(|config| {
             let clock = Clock {
