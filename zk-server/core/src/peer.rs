@@ -18,7 +18,7 @@ use crate::zab::standalone::Standalone;
 use crate::zab::{Over, Server, log};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use wire::zk::quorum::{Notification, QuorumPacket};
+use wire::zk::quorum::{Notification, PeerState, QuorumPacket};
 use wire::zk::txn::Txn;
 use wire::zk::{SessionId, Sid, Zxid, epoch_of, perm};
 
@@ -133,6 +133,7 @@ impl Peer {
                 replacements: 0,
                 up: vec![],
                 masters_tried: 0,
+                sought: BTreeMap::new(),
             },
             role: Role::Starting,
             last_step: 0,
@@ -191,6 +192,9 @@ impl Peer {
             }
             Event::ClientClosed { conn } => server.front.closed(conn),
             Event::Vote { from, vote } => {
+                if vote.state == PeerState::Looking {
+                    self.server.sought.insert(from, vote.peer_epoch);
+                }
                 if self.learns_members(&vote, now, out) {
                     self.look(now, out);
                     return Ok(());

@@ -50,7 +50,9 @@ pub struct Leader {
     /// When the phase must be over; of no meaning in the last one.
     phase_until: u64,
     epoch: i64,
-    /// A voter has promised itself to this later epoch, whose leader came to nothing.
+    /// A voter has promised itself to this later epoch, whose leader came to nothing: it looked for a leader with a
+    /// history no later than ours. One that has more stays outside, as with Java: to let it in would cut off what it has
+    /// (`QuorumZxidSyncTest.testBehindLeader`, where the others' disks were emptied).
     outrun: Option<i64>,
     /// Its own history as learners' histories are compared with it: current epoch, last zxid.
     summary: (i64, Zxid),
@@ -235,7 +237,11 @@ impl Leader {
             if votes {
                 self.connected.insert(info.sid);
             }
-        } else if self.established().is_some() && accepted > self.epoch && votes {
+        } else if self.established().is_some()
+            && accepted > self.epoch
+            && votes
+            && server.sought.get(&info.sid).is_some_and(|epoch| *epoch <= self.epoch)
+        {
             self.outrun = self.outrun.max(Some(accepted));
         }
         let link = self.links.get_mut(&id).expect("its packet is being handled");

@@ -20,6 +20,7 @@ use crate::event::{Effect, LogLevel, Now};
 use crate::front::{Front, Upcall};
 use crate::membership::{Membership, observes};
 use history::History;
+use std::collections::BTreeMap;
 use wire::zk::Sid;
 
 /// What a server keeps when its role changes.
@@ -42,6 +43,8 @@ pub struct Server {
     pub up: Vec<Upcall>,
     /// Where an observer begins to look for a master the next time: how often it has done so.
     pub masters_tried: usize,
+    /// By voter: the epoch of the furthest history that it knew of when it was last heard looking for a leader.
+    pub sought: BTreeMap<Sid, i64>,
 }
 
 impl Server {

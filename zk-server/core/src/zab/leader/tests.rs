@@ -324,3 +324,23 @@ fn a_sync_is_answered_when_a_quorum_has_shown_that_it_still_follows() {
     server.step(Event::LinkClosed { link });
     assert_eq!(answered(&mut server), 0, "nobody says that no other leader serves");
 }
+
+#[test]
+fn a_voter_with_a_later_history_than_the_quorum_s_stays_outside_and_loses_nothing() {
+    let mut server = Server::new();
+    server.lead(LinkId(5));
+    let ahead = Notification {
+        state: PeerState::Looking,
+        leader: 3,
+        zxid: zxid(4, 9),
+        round: 1,
+        peer_epoch: 4,
+        config: None,
+    };
+    server.step(Event::Vote { from: 3, vote: ahead });
+    server.step(Event::LinkOpened { link: LinkId(7), leader: None });
+    let hello = LearnerInfo { sid: 3, protocol: PROTOCOL, config_version: 0 }.encode();
+    server.packet(LinkId(7), packet::FOLLOWER_INFO, zxid(4, 0), Some(hello));
+    assert_eq!(server.peer.status().mode, crate::peer::Mode::Leading);
+    assert!(!server.out.iter().any(|effect| matches!(effect, Effect::StoreAcceptedEpoch { epoch: 4 })));
+}
