@@ -18,6 +18,9 @@
 //! | shell | events are taken in turns, what is sent leaves at their end; snapshots are written between them, fuzzy |
 //! | clients | pipelined writes, reads, multis, syncs, nodes that all change under recorded histories, watches that move with the session, closed and expired sessions |
 //!
+//! One seed in eight has local sessions that become the ensemble's with their first ephemeral node, and one in eight
+//! has servers that go read-only without a leader.
+//!
 //! A seed's [`profile`] weighs the faults, so that rare ones meet undiluted.
 //!
 //! What must hold has names: [`invariants`]. Out of the promise: disks that lie about their syncs ([`Setup::lying_disks`]

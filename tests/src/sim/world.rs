@@ -13,6 +13,7 @@ use bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
+use zk_core::config::LocalSessionRules;
 use zk_core::{Event, LinkId, Peer};
 
 /// Within this time after the last fault every server must serve, and then have the same state.
@@ -23,6 +24,8 @@ const EXPIRY_MS: u64 = 2 * super::node::SESSION_MS as u64;
 /// How long an answer is under way at most in a healed network.
 const ARRIVAL_MS: u64 = 500;
 const CLIENTS: usize = 3;
+/// Without a leader, where a seed has read-only mode.
+const READ_ONLY_AFTER_MS: u64 = 500;
 
 #[derive(Debug, Clone)]
 pub enum Happening {
@@ -122,6 +125,14 @@ impl World {
         let mut configs = node::configs(voters, setup.servers, profile.commit_log_count);
         shape::reshape(setup.seed, &mut configs);
         configs.iter_mut().for_each(|config| config.term_end = profile.term_end);
+        // By the seed itself, so that it draws nothing from what the others are made of.
+        if setup.servers > 1 {
+            let local = setup.seed % 8 == 7;
+            for config in &mut configs {
+                config.local_sessions = LocalSessionRules { enabled: local, upgrading: local };
+                config.read_only_after_ms = (setup.seed % 8 == 3).then_some(READ_ONLY_AFTER_MS);
+            }
+        }
         let nodes = configs.into_iter().map(|config| {
             let clock = Clock {
                 wall_offset: rng.random_range(-600_000..600_000),
