@@ -120,6 +120,7 @@ pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<Co
         reconfig: zk_core::config::Reconfig::default(),
         observer_masters: false,
         leader_serves: true,
+        dialling: Default::default(),
         audit: false,
     };
     (1..=servers).map(config).collect()

@@ -56,6 +56,7 @@ pub struct CoreConfig {
     pub observer_masters: bool,
     /// While it leads, this server serves clients, too (`leaderServes`).
     pub leader_serves: bool,
+    pub dialling: Dialling,
     /// Of a member of an ensemble.
     pub local_sessions: LocalSessionRules,
     /// Milliseconds without a leader after which read-only clients are served; `None`: never (`readonlymode.enabled`).
@@ -102,6 +103,21 @@ pub struct RequestLimits {
     pub drop_late: bool,
     /// Milliseconds after which one that waited is refused, -127; `None`: never (`throttled_op_wait_time`).
     pub wait_ms_max: Option<u64>,
+}
+
+/// How a learner goes about reaching its leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialling {
+    /// Ticks in which it has to be connected (`connectToLearnerMasterLimit`); 0: `initLimit`.
+    pub limit: u64,
+    /// Milliseconds between two attempts (`leaderConnectDelayDuringRetryMs`).
+    pub pause_ms: u64,
+}
+
+impl Default for Dialling {
+    fn default() -> Dialling {
+        Dialling { limit: 0, pause_ms: 100 }
+    }
 }
 
 /// How containers without children and TTL nodes past their time are removed (`znode.container.*`). Milliseconds.
@@ -265,6 +281,7 @@ pub(crate) mod tests {
             reconfig: Reconfig::default(),
             observer_masters: false,
             leader_serves: true,
+            dialling: Dialling::default(),
             audit: false,
         }
     }

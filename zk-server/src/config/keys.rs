@@ -36,6 +36,7 @@ pub static TYPED: &[Opt] = &[
     count("minSessionTimeout", "-1", "Shortest session time-out in milliseconds; -1: two ticks."),
     count("maxSessionTimeout", "-1", "Longest session time-out in milliseconds; -1: twenty ticks."),
     count("electionAlg", "3", "Only 3."),
+    count("connectToLearnerMasterLimit", "0", "Ticks in which a learner has to connect; 0: initLimit."),
     Opt::int(
         "observerMasterPort",
         "0",
@@ -162,6 +163,13 @@ pub static PROPERTIES: &[Opt] = &[
     Opt::bool("extendedTypesEnabled", "false", "TTL nodes are allowed; server ids are at most 254."),
     Opt::bool("emulate353TTLNodes", "false", "TTL nodes that 3.5.3 wrote are told by its own encoding."),
     Opt::bool("enforceQuota", "false", "Writes that exceed a hard quota are refused."),
+    Opt::int(
+        "leaderConnectDelayDuringRetryMs",
+        "100",
+        0,
+        INT_MAX,
+        "Milliseconds between a learner's attempts.",
+    ),
     Opt::text("leaderServes", "A leader serves clients unless this says no.").or("yes"),
     Opt::choice("skipACL", "no", &["yes", "no"], "ACLs are not checked."),
     Opt::text(
@@ -281,7 +289,6 @@ const ZOOKEEPER_PROVIDERS: &str = "org.apache.zookeeper.server.auth.";
 /// Keys of ZooKeeper that change nothing that this server promises; each given one is told in the log.
 pub static WITHOUT_EFFECT: &[&str] = &[
     "syncEnabled",
-    "connectToLearnerMasterLimit",
     "requireKerberosConfig",
     "enableEagerACLCheck",
     "watchManagerName",
@@ -297,7 +304,6 @@ pub static WITHOUT_EFFECT: &[&str] = &[
     "snapshotSizeFactor",
     "forceSnapshotSync",
     "flushDelay",
-    "leaderConnectDelayDuringRetryMs",
     "forward_learner_requests_to_commit_processor_disabled",
 ];
 

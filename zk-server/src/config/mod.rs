@@ -20,7 +20,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 use wire::zk::Sid;
 use zk_core::CoreConfig;
-use zk_core::config::{Ensemble, LocalSessionRules, Reaping, Reconfig, Role};
+use zk_core::config::{Dialling, Ensemble, LocalSessionRules, Reaping, Reconfig, Role};
 pub use zk_core::member::{HostPort, Member};
 use zk_core::quorums::{QuorumLines, Quorums};
 
@@ -422,6 +422,10 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         },
         observer_masters: observer_master_port(settings).is_some(),
         leader_serves: settings.text("leaderServes") != "no",
+        dialling: Dialling {
+            limit: settings.int("connectToLearnerMasterLimit").max(0) as u64,
+            pause_ms: settings.int("leaderConnectDelayDuringRetryMs") as u64,
+        },
         audit: audited(settings)?,
     };
     Ok(Config {

@@ -20,7 +20,6 @@ use wire::zk::txn::{Txn, TxnRecord};
 use wire::zk::{SessionId, Sid, Zxid, epoch_of, op, zxid};
 
 const DIAL_TRIES: u32 = 5;
-const DIAL_PAUSE_MS: u64 = 100;
 /// How often an observer asks every observer master before it turns to the leader: followers come into service a
 /// little after it has heard of their leader.
 const MASTER_ROUNDS: usize = 10;
@@ -71,6 +70,8 @@ pub struct Learner {
     link: Option<LinkId>,
     heard_at: u64,
     dial_until: u64,
+    /// ms between two attempts.
+    dial_pause: u64,
     epoch: i64,
     /// The members that NEWLEADER told of: they count once the leader's history does.
     told: Option<Ensemble>,
@@ -105,7 +106,8 @@ impl Learner {
             stage: Stage::Dialing { tries: 1, again_at: None },
             link: None,
             heard_at: now.mono,
-            dial_until: now.mono + server.init_ms(),
+            dial_until: now.mono + server.dial_ms(),
+            dial_pause: server.config.dialling.pause_ms,
             epoch: 0,
             told: None,
             snapshot: false,
@@ -203,7 +205,10 @@ impl Learner {
         }
         if let Stage::Dialing { tries, again_at } = self.stage {
             if self.dial_until <= now.mono {
-                return Err(Over(format!("connecting to leader {} took longer than initLimit", self.leader)));
+                return Err(Over(format!(
+                    "connectToLeader exceeded on retries: leader {} is not reached",
+                    self.leader
+                )));
             }
             if again_at.is_some_and(|at| at <= now.mono) {
                 self.stage = Stage::Dialing { tries: tries + 1, again_at: None };
@@ -218,13 +223,13 @@ impl Learner {
     pub fn on_dial_failed(&mut self, now: Now) -> Result<(), Over> {
         if let Stage::Dialing { tries, again_at: None } = self.stage {
             if self.masters.pop_front().is_some() {
-                self.stage = Stage::Dialing { tries: 0, again_at: Some(now.mono + DIAL_PAUSE_MS) };
+                self.stage = Stage::Dialing { tries: 0, again_at: Some(now.mono + self.dial_pause) };
                 return Ok(());
             }
             if tries >= DIAL_TRIES {
                 return Err(Over(format!("Failed connect to leader {}", self.leader)));
             }
-            self.stage = Stage::Dialing { tries, again_at: Some(now.mono + DIAL_PAUSE_MS) };
+            self.stage = Stage::Dialing { tries, again_at: Some(now.mono + self.dial_pause) };
         }
         Ok(())
     }

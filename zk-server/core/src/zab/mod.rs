@@ -139,6 +139,14 @@ impl Server {
         self.config.init_limit * self.config.tick_ms
     }
 
+    /// ms in which a learner must have connected.
+    pub fn dial_ms(&self) -> u64 {
+        match self.config.dialling.limit {
+            0 => self.init_ms(),
+            ticks => ticks * self.config.tick_ms,
+        }
+    }
+
     /// ms until a silent peer that is in sync counts as gone.
     pub fn sync_ms(&self) -> u64 {
         self.config.sync_limit * self.config.tick_ms
@@ -187,6 +195,7 @@ pub(crate) mod tests {
             reconfig: crate::config::Reconfig::default(),
             observer_masters: false,
             leader_serves: true,
+            dialling: Default::default(),
             audit: false,
         }
     }

@@ -1,7 +1,7 @@
 //! A follower whose leader goes away in the middle of its bring-up: what it then says of its own history.
 
 use crate::event::{Effect, Event, LinkId, Now};
-use crate::peer::Recovered;
+use crate::peer::{Mode, Recovered};
 use crate::{Database, Peer};
 use wire::jute::Record;
 use wire::zk::quorum::{Notification, PROTOCOL, PeerState, QuorumPacket, packet};
@@ -95,6 +95,39 @@ impl Follower {
     fn has(&self, path: &str) -> bool {
         self.peer.database().node(path).is_some()
     }
+}
+
+#[test]
+fn a_leader_is_dialled_again_after_a_pause_and_given_up_after_a_limit() {
+    let mut config = crate::zab::tests::config(1, Some(crate::config::tests::ensemble(&[1, 2, 3], &[])));
+    config.dialling = crate::config::Dialling { limit: 1, pause_ms: 1500 };
+    let recovered = Recovered {
+        database: Database::new(),
+        last_logged: 0,
+        recent: vec![],
+        accepted_epoch: 1,
+        current_epoch: 1,
+    };
+    let mut peer = Peer::new(config, recovered);
+    let mut dials_at = |mono, event| {
+        let mut out = vec![];
+        peer.step(Now { mono, wall: 0 }, event, &mut out);
+        let dials = out.iter().filter(|effect| matches!(effect, Effect::DialLeader { .. })).count();
+        (dials, peer.status().mode)
+    };
+    let leading = |from, state| {
+        let vote = Notification { state, leader: LEADER, zxid: 0, round: 1, peer_epoch: 1, config: None };
+        Event::Vote { from, vote }
+    };
+    dials_at(0, Event::Tick);
+    dials_at(0, leading(2, PeerState::Following));
+    let following = Mode::Following { leader: LEADER };
+    assert_eq!(dials_at(0, leading(LEADER, PeerState::Leading)), (1, following));
+    dials_at(10, Event::DialFailed { leader: LEADER });
+    assert_eq!(dials_at(1509, Event::Tick), (0, following));
+    assert_eq!(dials_at(1510, Event::Tick), (1, following));
+    assert_eq!(dials_at(1999, Event::Tick), (0, following));
+    assert_eq!(dials_at(2000, Event::Tick), (0, Mode::Looking), "a tick is over");
 }
 
 #[test]
