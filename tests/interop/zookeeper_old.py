@@ -113,12 +113,20 @@ def compare(world, zookeeper, name, data):
 
 def old_zookeepers():
     """Directories of 3.4, 3.5 and 3.6 servers, snapshots in gzip and snappy among them: ours has what Java's has there."""
+    compressed = "-Dzookeeper.snapshot.compression.method="
+    started([(version, version, []) for version in VERSIONS]
+            + [(f"3.6.4-{method}", "3.6.4", [compressed + method]) for method in ("gz", "snappy")])
+
+
+def old_zookeepers_brief():
+    """As old_zookeepers, the oldest and a newer one with snappy."""
+    started([("3.4.14", "3.4.14", []), ("3.6.4-snappy", "3.6.4", ["-Dzookeeper.snapshot.compression.method=snappy"])])
+
+
+def started(cases):
     zookeeper = need_peer("zookeeper")
     classpath = subprocess.run([zookeeper, "classpath"], capture_output=True, text=True, check=True).stdout.strip()
     shared = pathlib.Path(classpath.split(":")[-1].rstrip("*"))
-    compressed = "-Dzookeeper.snapshot.compression.method="
-    cases = [(version, version, []) for version in VERSIONS]
-    cases += [(f"3.6.4-{method}", "3.6.4", [compressed + method]) for method in ("gz", "snappy")]
     with World("old") as world:
         for name, version, flags in cases:
             command = old_server(version, shared, flags)
