@@ -99,6 +99,10 @@ pub enum Event {
     Restored {
         database: Box<Database>,
     },
+    /// The disk has come to its reserve, or has room again.
+    DiskSpace {
+        enough: bool,
+    },
     /// Answers [`Effect::Truncate`]: the state as of the log's new end.
     Truncated {
         database: Box<Database>,

@@ -131,6 +131,9 @@ impl Peer {
                 accepted_epoch,
                 current_epoch,
                 replacements: 0,
+                has_room: true,
+                gave_way: false,
+                gives_way: false,
                 up: vec![],
                 masters_tried: 0,
                 sought: BTreeMap::new(),
@@ -244,6 +247,10 @@ impl Peer {
                     Role::Starting | Role::Cutting | Role::Looking { .. } => Ok(()),
                 };
             }
+            Event::DiskSpace { enough } => {
+                server.has_room = enough;
+                server.gave_way &= !enough;
+            }
             Event::Truncated { database } => match &mut self.role {
                 Role::Learning(learner) => return learner.on_truncated(*database, server, now, out),
                 Role::Cutting => {
@@ -325,7 +332,11 @@ impl Peer {
         log(out, LogLevel::Info, "LOOKING");
         self.server.front.measures.looking_count += 1;
         self.role = Role::Looking { since: now.mono, early: BTreeMap::new() };
-        let (last, epoch) = (self.server.history.last_logged(), self.server.current_epoch);
+        // Whoever is elected with less than a learner has, learns that from its ACKEPOCH, and gives up.
+        let (last, epoch) = match std::mem::take(&mut self.server.gives_way) {
+            true => (0, 0),
+            false => (self.server.history.last_logged(), self.server.current_epoch),
+        };
         let election = self.election.as_mut().zip(self.server.members.as_ref());
         let elected = election.and_then(|(election, members)| election.start(last, epoch, members, now, out));
         if let Err(Over(why)) = self.elected(elected, now, out) {

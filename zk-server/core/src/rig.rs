@@ -20,6 +20,8 @@ pub struct Rig {
     pub sessions: SessionTracker,
     pub zxid: Zxid,
     pub now: Now,
+    /// The disk has no room.
+    pub full: bool,
     pub out: Vec<Effect>,
     pub up: Vec<Upcall>,
     /// Every transaction so far.
@@ -48,6 +50,7 @@ impl Rig {
             sessions,
             zxid: 0,
             now,
+            full: false,
             out,
             up: vec![],
             log: vec![],
@@ -73,7 +76,7 @@ impl Rig {
     pub fn propose(&mut self, request: &Request) -> Txn {
         self.zxid += 1;
         self.now.wall = self.times.pop_front().unwrap_or(self.now.wall);
-        let context = Context { local: self.front.is_local(request.session), view: None };
+        let context = Context { local: self.front.is_local(request.session), view: None, full: self.full };
         self.prepare.prepare(request, context, self.zxid, self.now, &self.db, &mut self.sessions)
     }
 

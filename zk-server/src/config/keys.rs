@@ -86,6 +86,13 @@ pub static PROPERTIES: &[Opt] = &[
     Opt::text("audit.impl.class", "Who tells them.").or(AUDIT_LOGGER),
     Opt::int("globalOutstandingLimit", "1000", 1, INT_MAX, "Requests under way above which reading pauses."),
     Opt::int("preAllocSize", "65536", 1, INT_MAX, "KiB by which a log grows ahead."),
+    Opt::int(
+        "diskReserveMb",
+        "-1",
+        -1,
+        INT_MAX,
+        "MiB of the disk below which writes are refused; -1: 64, or preAllocSize if that is more; 0: none.",
+    ),
     Opt::int("snapCount", "100000", 0, INT_MAX, "Transactions between snapshots, 2 or more."),
     Opt::int(
         "snapSizeLimitInKb",

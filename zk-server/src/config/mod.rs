@@ -152,6 +152,8 @@ pub struct DiskConfig {
     pub trust_logs_alone: bool,
     /// Bytes by which a log grows ahead (`preAllocSize`).
     pub preallocate: u64,
+    /// Bytes of the disk that clients' writes leave alone (`diskReserveMb`); 0: none.
+    pub reserve: u64,
     /// Commits are synced (`forceSync`).
     pub sync: bool,
     /// A longer sync gets a warning.
@@ -562,6 +564,10 @@ fn disk(settings: &Settings) -> DiskConfig {
         trust_empty: settings.bool("db.autocreate"),
         trust_logs_alone: settings.bool("snapshot.trust.empty"),
         preallocate: kib("preAllocSize"),
+        reserve: match settings.int("diskReserveMb") {
+            -1 => kib("preAllocSize").max(64 << 20),
+            mib => (mib as u64) << 20,
+        },
         sync: settings.text("forceSync") == "yes",
         sync_warning: millis(settings, "fsync.warningthresholdms"),
         batch_max: match settings.int("maxBatchSize") {

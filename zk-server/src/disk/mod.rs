@@ -15,6 +15,7 @@ pub mod purge;
 mod recovery;
 mod snappy;
 mod snapshot;
+pub(crate) mod space;
 pub mod txnlog;
 
 pub use snapshot::{SealedSnapshot, SnapshotWriter};
@@ -68,6 +69,7 @@ pub struct Disk {
     loads: Arc<Mutex<LoadStats>>,
     /// Nothing is repaired or removed while reading: the files are being written.
     looks_only: bool,
+    space: space::Space,
 }
 
 /// What loading databases has taken so far: at the start, and when a leader had the log cut. Times in ms.
@@ -83,9 +85,11 @@ pub struct LoadStats {
 impl Disk {
     /// Checks and makes the folders, then loads the newest valid snapshot and replays the log.
     pub fn open(config: &Config) -> Result<(Disk, Recovered), DiskError> {
+        let (snapshots, logs) = (config.data_dir.join("version-2"), config.data_log_dir.join("version-2"));
         let disk = Disk {
-            snapshots: config.data_dir.join("version-2"),
-            logs: config.data_log_dir.join("version-2"),
+            space: space::Space::new(&snapshots, &logs, config.disk.reserve),
+            snapshots,
+            logs,
             config: config.disk.clone(),
             recent_max: config.core.commit_log_count,
             standalone: config.is_standalone(),
@@ -100,7 +104,12 @@ impl Disk {
 
     /// A writer that begins a new file with its first append.
     pub fn log(&self) -> Log {
-        Log::new(&self.logs, &self.config)
+        Log::new(&self.logs, &self.config, self.space.clone())
+    }
+
+    /// The room on both disks.
+    pub fn space(&self) -> &space::Space {
+        &self.space
     }
 
     /// Begins `snapshot.<zxid>`; `zxid` is the last one applied at this moment. With `sync`, it is on stable storage

@@ -13,6 +13,7 @@ pub fn config() -> DiskConfig {
         trust_empty: true,
         trust_logs_alone: false,
         preallocate: 8192,
+        reserve: 0,
         sync: true,
         sync_warning: Duration::from_secs(60),
         batch_max: 1000,
@@ -29,6 +30,20 @@ pub fn config() -> DiskConfig {
     }
 }
 
+/// Snapshots and logs in one folder.
+pub fn disk_in(folder: &Path) -> Disk {
+    Disk {
+        snapshots: folder.into(),
+        logs: folder.into(),
+        config: config(),
+        recent_max: 500,
+        standalone: true,
+        loads: Default::default(),
+        looks_only: false,
+        space: space::Space::new(folder, folder, 0),
+    }
+}
+
 /// A server's folders, without a server.
 pub struct Home(tempfile::TempDir);
 
@@ -38,16 +53,7 @@ impl Home {
     }
 
     fn disk(&self) -> Disk {
-        let folder = self.0.path().join("version-2");
-        Disk {
-            snapshots: folder.clone(),
-            logs: folder,
-            config: config(),
-            recent_max: 500,
-            standalone: true,
-            loads: Default::default(),
-            looks_only: false,
-        }
+        disk_in(&self.0.path().join("version-2"))
     }
 
     pub fn open(&self) -> Result<(Disk, Recovered), String> {

@@ -10,7 +10,7 @@
 //! and so never acknowledged. A payload that does not match its checksum, or a length beyond all reason, was damaged
 //! later: an error.
 
-use super::{DiskError, files_by_zxid, sync_folder};
+use super::{DiskError, files_by_zxid, space::Space, sync_folder};
 use crate::config::DiskConfig;
 use bytes::Bytes;
 use simd_adler32::adler32;
@@ -41,6 +41,7 @@ pub struct Log {
     preallocate: u64,
     sync: bool,
     sync_warning: Duration,
+    space: Space,
     file_max: Option<u64>,
     failed: bool,
 }
@@ -54,16 +55,18 @@ struct Current {
     /// The file's length, padding included.
     size: u64,
     buffer: Vec<u8>,
+    space: Space,
 }
 
 impl Log {
-    pub(super) fn new(folder: &Path, config: &DiskConfig) -> Log {
+    pub(super) fn new(folder: &Path, config: &DiskConfig, space: Space) -> Log {
         Log {
             folder: folder.into(),
             current: None,
             preallocate: config.preallocate,
             sync: config.sync,
             sync_warning: config.sync_warning,
+            space,
             file_max: config.log_bytes,
             failed: false,
         }
@@ -74,7 +77,7 @@ impl Log {
         self.guarded(|log| {
             let current = match &mut log.current {
                 Some(current) => current,
-                None => log.current.insert(Current::create(&log.folder, zxid)?),
+                None => log.current.insert(Current::create(&log.folder, zxid, &log.space)?),
             };
             current.pad(log.preallocate)?;
             current.buffer.extend_from_slice(&u64::from(adler32(&txn)).to_be_bytes());
@@ -133,16 +136,18 @@ impl Log {
 }
 
 impl Current {
-    fn create(folder: &Path, zxid: Zxid) -> Result<Current, DiskError> {
+    fn create(folder: &Path, zxid: Zxid, space: &Space) -> Result<Current, DiskError> {
         let name = format!("log.{zxid:x}");
         info!("Creating new log file: {name}");
         let path = folder.join(name);
         if path.exists() && LogFile::open(&path)?.is_some_and(|mut old| !matches!(old.next(), Ok(None))) {
             return Err(DiskError::Broken(format!("{} already holds transactions", path.display())));
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+        let open = || OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+        let file = space.patiently(&path, open);
         let file = file.map_err(DiskError::io("create", &path))?;
-        let mut current = Current { path, file, at: 0, size: HEADER_LEN, buffer: HEADER.to_vec() };
+        let mut current =
+            Current { path, file, at: 0, size: HEADER_LEN, buffer: HEADER.to_vec(), space: space.clone() };
         current.flush()?;
         // Without this, a crash could forget the file and every entry that was synced into it.
         sync_folder(folder)?;
@@ -153,14 +158,16 @@ impl Current {
     fn pad(&mut self, preallocate: u64) -> Result<(), DiskError> {
         let size = padded(self.at, self.size, preallocate);
         if size != self.size {
-            self.file.write_all_at(&[0], size - 1).map_err(DiskError::io("write to", &self.path))?;
+            let write = || self.file.write_all_at(&[0], size - 1);
+            self.space.patiently(&self.path, write).map_err(DiskError::io("write to", &self.path))?;
             self.size = size;
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), DiskError> {
-        self.file.write_all_at(&self.buffer, self.at).map_err(DiskError::io("write to", &self.path))?;
+        let write = || self.file.write_all_at(&self.buffer, self.at);
+        self.space.patiently(&self.path, write).map_err(DiskError::io("write to", &self.path))?;
         self.at += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
@@ -333,8 +340,12 @@ mod tests {
     use super::*;
     use crate::disk::tests::config;
 
+    fn open(folder: &Path, config: &DiskConfig) -> Log {
+        Log::new(folder, config, Space::new(folder, folder, 0))
+    }
+
     fn write(folder: &Path, zxids: &[Zxid]) -> PathBuf {
-        let mut log = Log::new(folder, &config());
+        let mut log = open(folder, &config());
         for zxid in zxids {
             log.append(*zxid, format!("transaction {zxid}").as_bytes()).unwrap();
         }
@@ -437,7 +448,7 @@ mod tests {
     fn a_file_with_transactions_is_never_overwritten_and_one_without_is() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), &[1]);
-        let mut log = Log::new(folder.path(), &config());
+        let mut log = open(folder.path(), &config());
         assert!(log.append(1, b"x").unwrap_err().to_string().ends_with("log.1 already holds transactions"));
         fs::write(folder.path().join("log.5"), HEADER).unwrap();
         assert_eq!(read(&write(folder.path(), &[5])).unwrap(), ["transaction 5"]);
@@ -446,7 +457,7 @@ mod tests {
     #[test]
     fn nothing_is_appended_behind_a_failed_write() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = Log::new(&folder.path().join("missing"), &config());
+        let mut log = open(&folder.path().join("missing"), &config());
         let message = log.append(1, b"x").unwrap_err().to_string();
         assert!(message.contains("missing/log.1"), "{message}");
         fs::create_dir(folder.path().join("missing")).unwrap();
@@ -454,12 +465,14 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_an_error_that_names_the_file() {
+    fn a_disk_that_is_full_to_the_end_is_an_error_that_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = Log::new(folder.path(), &config());
+        let space = Space::new(folder.path(), folder.path(), 0);
+        space.stop_waiting();
+        let mut log = open(folder.path(), &config());
         let path = folder.path().join("log.1");
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        log.current = Some(Current { path, file: full, at: 16, size: 1 << 30, buffer: vec![] });
+        log.current = Some(Current { path, file: full, at: 16, size: 1 << 30, buffer: vec![], space });
         log.append(1, b"x").unwrap();
         let message = log.sync().unwrap_err().to_string();
         assert!(message.contains("log.1: No space left on device"), "{message}");
@@ -469,7 +482,7 @@ mod tests {
     #[test]
     fn a_log_rolls_at_its_limit_and_reading_begins_at_the_file_that_may_hold_the_zxid() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = Log::new(folder.path(), &DiskConfig { log_bytes: Some(100), ..config() });
+        let mut log = open(folder.path(), &DiskConfig { log_bytes: Some(100), ..config() });
         for zxid in 1..=9 {
             log.append(zxid, &[zxid as u8; 20]).unwrap();
             log.sync().unwrap();

@@ -48,6 +48,8 @@ pub(super) static TABLE: &[Row] = &[
     gauge("local_sessions", |f| f.view.peer.front().local_sessions().len().into()),
     // Of this server alone: the longest that anybody had to wait for his turn, in ms.
     gauge("max_turn_time_ms", |f| (f.view.clients.stats.longest_turn.as_micros() as f64 / 1e3).into()),
+    gauge("disk_free_bytes", |f| f.view.disk.space().free().into()),
+    gauge("disk_full", |f| u64::from(f.view.disk.space().is_low()).into()),
     gauge("open_file_descriptor_count", |_| super::process::open_files().into()),
     gauge("max_file_descriptor_count", |_| super::process::open_files_max().into()),
     gauge("last_client_response_size", |f| f.view.clients.stats.responses.last.into()),

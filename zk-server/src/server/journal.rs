@@ -223,3 +223,39 @@ impl Worker {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::space::tests::SmallDisk;
+    use crate::disk::tests::disk_in;
+
+    #[test]
+    fn nothing_is_durable_on_a_full_disk_until_there_is_room_and_then_all_of_it_is() {
+        let Some(small) = SmallDisk::mount(2) else { return };
+        let disk = disk_in(small.0.path());
+        let (inbox, events) = Inbox::new();
+        let mut journal = Journal::start(disk.clone(), inbox, 1000, Duration::from_secs(60)).unwrap();
+        let durable = |wait| match events.recv_timeout(Duration::from_millis(wait)) {
+            Ok(Input::Core(Event::Durable { zxid })) => Some(zxid),
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => None,
+        };
+        journal.append(vec![(1, Bytes::from_static(b"first"))]);
+        assert_eq!(durable(10_000), Some(1));
+        let filler = small.fill();
+        journal.append(vec![(2, Bytes::from(vec![2; 60_000]))]);
+        journal.append(vec![(3, Bytes::from_static(b"third"))]);
+        assert_eq!(durable(700), None, "the disk is full");
+        std::fs::remove_file(filler).unwrap();
+        let mut last = durable(10_000).expect("there is room");
+        if last == 2 {
+            last = durable(10_000).unwrap();
+        }
+        assert_eq!(last, 3);
+        journal.close();
+        let mut log = crate::disk::txnlog::LogFile::open(&disk.folders().1.join("log.1")).unwrap().unwrap();
+        let lens = std::iter::from_fn(|| log.next().unwrap()).map(|entry| entry.payload.len());
+        assert_eq!(lens.collect::<Vec<_>>(), [5, 60_000, 5]);
+    }
+}

@@ -71,12 +71,18 @@ pub(super) fn spawn(parts: Parts) -> io::Result<()> {
         disk_config.batch_max,
         disk_config.sync_warning,
     )?;
+    let (running, stop) = std::sync::mpsc::channel();
+    let (space, inbox) = (parts.disk.space().clone(), parts.inbox.clone());
+    std::thread::Builder::new().name("DiskSpace".into()).spawn(move || {
+        space.watch(&stop, |enough| inbox.event(Event::DiskSpace { enough }));
+    })?;
     let name = format!("QuorumPeer[myid={}]", parts.config.core.myid);
     std::thread::Builder::new().name(name).spawn(move || {
         let ended = parts.ended.clone();
         let runtime = parts.runtime.clone();
         let _guard = runtime.enter();
         let exit = Loop::new(parts, journal).run();
+        drop(running);
         ended.send_replace(Some(exit));
     })?;
     Ok(())
@@ -168,6 +174,9 @@ impl Loop {
     }
 
     fn run(mut self) -> Exit {
+        if let Some(enough) = self.disk.space().look() {
+            self.step(Event::DiskSpace { enough });
+        }
         self.step(Event::Tick);
         self.end_turn();
         while self.exit.is_none() {
@@ -448,6 +457,7 @@ impl Loop {
             port.close();
         }
         self.hand_over_appends();
+        self.disk.space().stop_waiting();
         self.journal.close();
         self.clients.abort_all();
         self.links.values().for_each(|link| link.outlet.abort());

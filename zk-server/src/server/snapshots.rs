@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use wire::zk::Zxid;
 
 /// Chunks between the loop and the writing thread: the disk's pace becomes the loop's only beyond them.
@@ -143,6 +143,9 @@ impl Writing {
                 inbox.send(Input::Sealed(Box::new(Sealed { file, permit: granted })));
             }
             Ok(None) => warn!("The snapshot of 0x{zxid:x} was given up"),
+            Err(error) if error.is_full() && kind == Kind::Periodic => {
+                error!("The snapshot of 0x{zxid:x} was given up, and nothing is left of it: {error}");
+            }
             Err(error) => {
                 let why = format!("Severe unrecoverable error, exiting: {error}");
                 inbox.send(Input::Broken { code: 10, why });

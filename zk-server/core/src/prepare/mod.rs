@@ -50,6 +50,8 @@ pub struct Context<'a> {
     pub local: bool,
     /// Of the ensemble; `None` for a server of its own.
     pub view: Option<View<'a>>,
+    /// The disk has no room but for sessions, which reads need.
+    pub full: bool,
 }
 
 /// One request on its way to becoming a transaction.
@@ -63,6 +65,7 @@ struct Step<'a> {
     db: &'a Database,
     sessions: &'a mut SessionTracker,
     view: Option<View<'a>>,
+    full: bool,
 }
 
 impl Prepare {
@@ -92,8 +95,8 @@ impl Prepare {
         sessions: &mut SessionTracker,
     ) -> Txn {
         self.pending.begin(db);
-        let Context { local, view } = context;
-        let mut step = Step { prepare: self, request, local, zxid, now, db, sessions, view };
+        let Context { local, view, full } = context;
+        let mut step = Step { prepare: self, request, local, zxid, now, db, sessions, view, full };
         let record = step.record().unwrap_or_else(|err| TxnRecord::Error { err });
         let kind = record.kind();
         let header = TxnHeader { session: request.session, cxid: request.cxid, zxid, time: now.wall, kind };
@@ -127,6 +130,7 @@ impl Step<'_> {
         match self.request.op {
             op::CREATE_SESSION => self.create_session(),
             op::CLOSE_SESSION => Ok(self.close_session()),
+            _ if self.full => Err(err::SYSTEM),
             op::CREATE | op::CREATE2 | op::CREATE_CONTAINER => {
                 let request = self.body()?;
                 self.create(self.request.op, request, -1)

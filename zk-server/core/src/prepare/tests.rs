@@ -243,3 +243,15 @@ fn without_digests_transactions_carry_none() {
     rig.prepare.digest = false;
     assert_eq!(rig.propose(&request(op::CREATE, create("/a", 0))).digest, None);
 }
+
+#[test]
+fn without_room_only_sessions_come_and_go() {
+    let mut rig = rig();
+    rig.full = true;
+    assert_eq!(run(&mut rig, op::CREATE, create("/a", 0)), Err(err::SYSTEM));
+    assert_eq!(run(&mut rig, op::MULTI, ()), Err(err::SYSTEM));
+    assert_eq!(run(&mut rig, op::CLOSE_SESSION, ()), Ok(String::new()));
+    rig.full = false;
+    rig.sessions.add(SESSION, 10_000, None, rig.now);
+    assert_eq!(run(&mut rig, op::CREATE, create("/a", 0)), Ok("/a".into()));
+}

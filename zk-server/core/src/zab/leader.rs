@@ -720,6 +720,10 @@ impl Leader {
                         .into(),
                 ));
             }
+            if !server.has_room && !server.gave_way {
+                (server.gave_way, server.gives_way) = (true, true);
+                return Err(Over("the disk is nearly full: another server is to lead, if it can".into()));
+            }
             for request in pipeline.tick(server, now) {
                 self.propose(&request, server, now, out)?;
             }

@@ -39,6 +39,12 @@ pub struct Server {
     pub current_epoch: i64,
     /// Counts how often the database became another one than the committed transactions make of it.
     pub replacements: u64,
+    /// The disk has more room than its reserve: clients may write.
+    pub has_room: bool,
+    /// It has less, and this server has left the lead to another once since then.
+    pub gave_way: bool,
+    /// In the next election this server says less of its history than there is.
+    pub gives_way: bool,
     /// What the front has asked for and its role has not yet taken.
     pub up: Vec<Upcall>,
     /// Where an observer begins to look for a master the next time: how often it has done so.

@@ -104,6 +104,7 @@ impl Pipeline {
         let context = Context {
             local: request.origin.is_none() && server.front.is_local(request.session),
             view: server.members.as_ref().map(|members| View { members, synced }),
+            full: !server.has_room,
         };
         let txn = self.prepare.prepare(request, context, zxid, now, &server.history.db, &mut self.sessions);
         let measures = &mut server.front.measures;
@@ -181,7 +182,7 @@ impl Pipeline {
         over.append(&mut self.orphans);
         let close = |session| own_request(session, op::CLOSE_SESSION, Bytes::new());
         let mut requests: Vec<Request> = over.into_iter().map(close).collect();
-        if self.reap_at <= now.mono {
+        if self.reap_at <= now.mono && server.has_room {
             requests.extend(self.reap(server, now));
         }
         requests

@@ -47,6 +47,7 @@ impl Loop {
         if let Some(basis) = self.peer.snapshot_basis()
             && self.snapping.is_none()
             && self.trigger.is_due()
+            && !self.disk.space().is_low()
             && self.exit.is_none()
         {
             self.begin_snapshot(Basis::Database(basis));
@@ -91,6 +92,10 @@ impl Loop {
                     held: None,
                     last: false,
                 });
+            }
+            // The log still has all of it; the next one is due in its turn.
+            Err(error) if error.is_full() && basis != Basis::Saving => {
+                error!("No snapshot is taken: {error}");
             }
             Err(error) => self.fail(&error),
         }

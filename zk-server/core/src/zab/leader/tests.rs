@@ -344,3 +344,38 @@ fn a_voter_with_a_later_history_than_the_quorum_s_stays_outside_and_loses_nothin
     assert_eq!(server.peer.status().mode, crate::peer::Mode::Leading);
     assert!(!server.out.iter().any(|effect| matches!(effect, Effect::StoreAcceptedEpoch { epoch: 4 })));
 }
+
+#[test]
+fn a_leader_without_room_gives_way_once_and_then_refuses_what_clients_write() {
+    let link = LinkId(5);
+    let mut server = Server::new();
+    server.lead(link);
+    server.session(ConnId(4), link);
+    server.step(Event::DiskSpace { enough: false });
+    server.step(Event::Tick);
+    let votes = |server: &Server| -> Vec<(i64, Zxid)> {
+        let votes = server.out.iter().filter_map(|effect| match effect {
+            Effect::SendVote { vote, .. } => Some((vote.leader, vote.zxid)),
+            _ => None,
+        });
+        votes.collect()
+    };
+    assert_eq!(votes(&server), [(1, 0); 2], "whoever has anything is to be preferred");
+    // Nobody else can: elected again, it keeps the lead, and says truly what it has in the next election.
+    server.out.clear();
+    server.elect(1, zxid(2, 1), 2, 2);
+    let link = LinkId(7);
+    server.step(Event::LinkOpened { link, leader: None });
+    let info = LearnerInfo { sid: 2, protocol: PROTOCOL, config_version: 0 };
+    server.packet(link, packet::FOLLOWER_INFO, zxid(2, 0), Some(info.encode()));
+    server.packet(link, packet::ACK_EPOCH, zxid(2, 1), Some(2i32.encode()));
+    server.packet(link, packet::ACK, zxid(3, 0), None);
+    server.packet(link, packet::ACK, zxid(3, 0), None);
+    server.step(Event::Tick);
+    assert_eq!(server.peer.status().mode, crate::peer::Mode::Leading);
+    server.step(Event::LinkClosed { link });
+    for mono in [60_000, 61_000] {
+        server.peer.step(Now { mono, wall: 0 }, Event::Tick, &mut server.out);
+    }
+    assert_eq!(votes(&server).last(), Some(&(1, zxid(3, 0))));
+}
