@@ -126,7 +126,9 @@ impl Disk {
         self.log.len()
     }
 
+    /// A leader's snapshot fills a disk that was emptied.
     pub fn save_snapshot(&mut self, zxid: Zxid, stream: Bytes) {
+        self.trusted = true;
         self.snapshots.insert(zxid, Snapshot { stream, damaged: false });
         while self.snapshots.len() > SNAPSHOTS {
             self.snapshots.pop_first();
@@ -221,5 +223,86 @@ impl Disk {
         let last_logged = if self.trusted { database.last_zxid() } else { -1 };
         let (accepted_epoch, current_epoch) = (self.accepted_epoch, self.current_epoch);
         Ok(Recovered { database, last_logged, recent, accepted_epoch, current_epoch })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::{create, path};
+    use bytes::BytesMut;
+
+    fn disk(zxids: impl IntoIterator<Item = Zxid>) -> Disk {
+        let mut disk = Disk::default();
+        zxids.into_iter().for_each(|zxid| disk.append(zxid, create(zxid).bytes));
+        disk
+    }
+
+    fn snapshot(disk: &mut Disk, zxid: Zxid) {
+        let mut database = Database::new();
+        (1..=zxid).for_each(|zxid| database.replay(&create(zxid)));
+        let mut stream = BytesMut::new();
+        database.encode_stream(&mut stream);
+        disk.save_snapshot(zxid, stream.freeze());
+    }
+
+    fn has(disk: &mut Disk, zxid: Zxid) -> bool {
+        disk.recover(9).unwrap().database.node(&path(zxid)).is_some()
+    }
+
+    #[test]
+    fn what_was_not_synced_is_lost_and_the_torn_entry_with_it() {
+        let mut disk = disk(1..=4);
+        disk.crash(2, true);
+        assert_eq!((disk.last_synced(), disk.log_len()), (2, 3));
+        assert_eq!(disk.recover(9).unwrap().last_logged, 2);
+        assert_eq!(disk.log_len(), 2);
+    }
+
+    #[test]
+    fn damage_in_the_log_stops_a_start_unless_a_snapshot_stands_behind_it() {
+        for at in [1, 3] {
+            let mut disk = disk(1..=4);
+            disk.flush();
+            disk.damage_log(at);
+            assert!(disk.recover(9).is_err() && !disk.is_whole());
+            snapshot(&mut disk, 4);
+            assert!(has(&mut disk, 2));
+        }
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_passed_over_where_the_log_leads_past_it() {
+        let mut own = disk(1..=4);
+        own.flush();
+        snapshot(&mut own, 3);
+        own.damage_snapshot();
+        assert!(has(&mut own, 4) && own.is_whole());
+        // That of a leader, in whose place the log has a gap.
+        let mut taken = disk([1, 9]);
+        taken.flush();
+        snapshot(&mut taken, 8);
+        assert!(has(&mut taken, 9));
+        taken.damage_snapshot();
+        assert!(taken.recover(9).is_err() && !taken.is_whole());
+    }
+
+    #[test]
+    fn an_emptied_disk_is_nobody_s_witness_until_a_leader_has_filled_it() {
+        let mut disk = disk(1..=4);
+        disk.wipe();
+        assert_eq!(disk.recover(9).unwrap().last_logged, -1);
+        snapshot(&mut disk, 4);
+        assert_eq!(disk.recover(9).unwrap().last_logged, 4);
+    }
+
+    #[test]
+    fn what_was_purged_cannot_be_gone_back_to() {
+        let mut disk = disk(1..=6);
+        disk.flush();
+        [2, 4].iter().for_each(|zxid| snapshot(&mut disk, *zxid));
+        assert_eq!(disk.purge(), 2);
+        assert!(disk.can_go_back_to(3) && !disk.can_go_back_to(1));
+        assert!((1..=6).all(|zxid| has(&mut disk, zxid)));
     }
 }

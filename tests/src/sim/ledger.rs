@@ -1,8 +1,8 @@
 //! Seeds that once found a bug, each with what it was.
 
-/// Seed, servers, what it found. With the fix taken out, 170 and 3204 fail again as they did. The first two are of the
-/// simulator as it was before it dealt faults by profile: today they are other histories, and what they found is held
-/// by the tests of `zab::learner` alone. Whoever changes what the world draws has to look for its seeds anew.
+/// Seed, servers, what it found. A seed is a history of the world as it drew at the time: whoever changes what the world
+/// draws, or what the core sends, gets other histories, and what was found is held by the tests that came with the fixes
+/// (`zab::leader`, `zab::learner` in zk-core; `disk` in zk-server and beside [`super::disk`]).
 pub const LEDGER: &[(u64, usize, &str)] = &[
     (1050, 4, "a snapshot that was never saved counted as history once its leader was lost"),
     (661, 3, "a snapshot taken while the log was being cut brought the cut transactions back"),
@@ -16,4 +16,9 @@ pub const LEDGER: &[(u64, usize, &str)] = &[
         3,
         "a leader vouched for its epoch, lost the unsynced end of its log, and won against those who had it",
     ),
+    (986, 5, "a voter had accepted an epoch that came to nothing, and could follow no older one ever after"),
+    (138, 3, "a leader's snapshot was damaged: an older one and the log made a tree with a hole"),
+    (2, 5, "a sync was answered behind the commit of a later write of its own session"),
+    (2311, 4, "of the simulator: what is left of a cut log was loaded for a process that had died"),
+    (4411, 4, "of the simulator: a disk that a leader's snapshot had filled counted as emptied"),
 ];

@@ -253,10 +253,7 @@ impl World {
             }
             Effect::Discard { database } => drop(database),
             Effect::StoreAcceptedEpoch { epoch } => self.nodes[node].disk.accepted_epoch = epoch,
-            Effect::StoreCurrentEpoch { epoch } => {
-                // It vouches for a history: whatever was emptied is filled again.
-                (self.nodes[node].disk.current_epoch, self.nodes[node].disk.trusted) = (epoch, true);
-            }
+            Effect::StoreCurrentEpoch { epoch } => self.nodes[node].disk.current_epoch = epoch,
             // Files, synced, from which the next start reads its configuration.
             Effect::StoreProposedMembers { members } => {
                 self.nodes[node].config.reconfig.proposed = members.map(|members| *members);
@@ -386,7 +383,7 @@ impl World {
 
     /// What is left of the log that was cut is known.
     pub fn loaded(&mut self, node: usize, life: u32) -> Result<(), String> {
-        if self.nodes[node].life == life {
+        if self.nodes[node].peer.is_some() && self.nodes[node].life == life {
             let database = Box::new(self.nodes[node].disk.recover(0)?.database);
             self.deliver(node, life, Event::Truncated { database });
         }
@@ -396,7 +393,10 @@ impl World {
     // Snapshots as the loop takes them now and then, piece by piece.
 
     pub fn begin_snapshot(&mut self, node: usize) {
-        let Node { peer: Some(peer), snapping: None, .. } = &self.nodes[node] else { return };
+        let Node { peer: Some(peer), snapping: None, disk, .. } = &self.nodes[node] else { return };
+        if !disk.trusted {
+            return;
+        }
         if let Some(basis) = peer.snapshot_basis() {
             self.start_snapshot(node, Some(basis));
         }
