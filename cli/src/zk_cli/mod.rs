@@ -9,6 +9,7 @@ mod commands;
 mod console;
 mod multi;
 pub mod print;
+pub mod security;
 mod session;
 pub mod target;
 #[cfg(test)]
@@ -27,13 +28,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use target::Target;
+use zk_server::tls::Tls;
 
 const FIRST_PROMPT_WAIT: Duration = Duration::from_millis(300);
 
 pub fn main(call: &Call) -> ExitCode {
-    let options = Options::parse(&call.args);
+    let mut options = Options::parse(&call.args);
     println!("Connecting to {}", options.server);
-    if let Err(why) = options.check_client_configuration() {
+    if let Err(why) = options.read_client_configuration() {
         eprintln!("{why}");
         return ExitCode::from(2);
     }
@@ -59,6 +61,7 @@ struct Options {
     read_only: bool,
     wait: bool,
     client_configuration: Option<String>,
+    tls: Option<Arc<Tls>>,
     command: Option<Vec<String>>,
 }
 
@@ -71,6 +74,7 @@ impl Options {
             read_only: false,
             wait: false,
             client_configuration: None,
+            tls: None,
             command: None,
         };
         let mut args = args.iter();
@@ -97,9 +101,9 @@ impl Options {
         options
     }
 
-    /// TLS and SASL are not there yet: a configuration that asks for them must not lead to a plain connection.
-    fn check_client_configuration(&self) -> Result<(), String> {
-        let mut asked = base::Properties::new();
+    /// What the file says, over the flags; TLS where they ask for it.
+    fn read_client_configuration(&mut self) -> Result<(), String> {
+        let mut asked = security::flags();
         if let Some(file) = &self.client_configuration {
             if !std::path::Path::new(file).exists() {
                 return Err(format!(
@@ -107,21 +111,12 @@ impl Options {
                      Caused by: java.lang.IllegalArgumentException: {file} file is missing"
                 ));
             }
-            asked = base::Properties::read(file.as_ref()).map_err(|error| error.to_string())?;
+            asked.overlay(base::Properties::read(file.as_ref()).map_err(|error| error.to_string())?);
         }
-        for name in ["CLIENT_JVMFLAGS", "JVMFLAGS"] {
-            let flags = std::env::var(name).unwrap_or_default();
-            for flag in flags.split_whitespace().filter_map(|word| word.strip_prefix("-D")) {
-                let (key, value) = flag.split_once('=').unwrap_or((flag, ""));
-                asked.set(name, key, value);
-            }
+        if security::is_secure(&asked) {
+            self.tls = Some(security::tls(&asked)?);
         }
-        match asked.get("zookeeper.client.secure") {
-            Some(entry) if entry.value.trim() == "true" => {
-                Err(entry.error("TLS is not supported yet; use a plain client port").to_string())
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -273,7 +268,7 @@ fn connect(options: &Options, console: &Console, print_watches: &Arc<AtomicBool>
             printer.print(&format!("\nWATCHER::\n\n{event}\n"));
         }
     };
-    let client = Client::start(target, timeout_ms, options.read_only, tell);
+    let client = Client::start(target, options.tls.clone(), timeout_ms, options.read_only, tell);
     if options.wait && !client.wait_connected(Duration::from_millis(timeout_ms.max(0) as u64)) {
         client.close();
         return Err(Outcome::failed(

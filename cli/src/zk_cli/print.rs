@@ -31,9 +31,16 @@ fn date(ms: i64, zone: TimeZone) -> String {
     }
 }
 
-/// Two lines: `'world,'anyone` and `: cdrwa`.
+/// Two lines: `'world,'anyone` and `: cdrwa`. What would end a field of the first is written as `%2C` and the like.
 pub fn acl(acl: &Acl) -> String {
-    format!("'{},'{}\n: {}", acl.id.scheme, acl.id.id, perms(acl.perms))
+    let mut id = String::with_capacity(acl.id.id.len());
+    for letter in acl.id.id.chars() {
+        match letter {
+            '\0' | '\n' | '\r' | '%' | ',' | '}' => id.push_str(&format!("%{:02X}", letter as u32)),
+            _ => id.push(letter),
+        }
+    }
+    format!("'{},'{id}\n: {}", acl.id.scheme, perms(acl.perms))
 }
 
 /// One word: `world:anyone:cdrwa`.

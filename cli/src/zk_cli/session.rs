@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use wire::jute::{Reader, Record};
 use wire::zk::{AuthRequest, ConnectRequest, ConnectResponse, ReplyHeader, RequestHeader, WatcherEvent};
 use wire::zk::{err, op, xid};
+use zk_server::tls::Tls;
+use zk_server::tls::blocking::Socket;
 
 /// The longest frame that is taken from a server.
 const FRAME_MAX: usize = 64 << 20;
@@ -88,6 +90,8 @@ struct Shared {
     changed: Condvar,
     read_only: bool,
     timeout_ms: i32,
+    /// Connections are made by TLS.
+    tls: Option<Arc<Tls>>,
     on_event: Box<dyn Fn(&Event) + Send + Sync>,
 }
 
@@ -97,7 +101,7 @@ struct Inner {
     closing: bool,
     /// The last session event that was told: repeats are not.
     told: &'static str,
-    stream: Option<TcpStream>,
+    stream: Option<Socket>,
     sent_at: Instant,
     /// Asked while there was no connection.
     waiting: VecDeque<Pending>,
@@ -123,6 +127,7 @@ impl Session {
     /// Begins to connect and returns at once. `on_event` is called on the session's own thread.
     pub fn start(
         target: &Target,
+        tls: Option<Arc<Tls>>,
         timeout_ms: i32,
         read_only: bool,
         on_event: impl Fn(&Event) + Send + Sync + 'static,
@@ -145,7 +150,7 @@ impl Session {
         };
         let on_event = Box::new(on_event);
         let (inner, changed) = (Mutex::new(inner), Condvar::new());
-        let shared = Arc::new(Shared { inner, changed, read_only, timeout_ms, on_event });
+        let shared = Arc::new(Shared { inner, changed, read_only, timeout_ms, tls, on_event });
         let (runner, mut servers) = (shared.clone(), target.servers.clone());
         for at in (1..servers.len()).rev() {
             servers.swap(at, (rand::random::<u64>() % (at as u64 + 1)) as usize);
@@ -260,7 +265,7 @@ impl Inner {
     /// The reader notices, and does the rest.
     fn drop_stream(&mut self) {
         if let Some(stream) = &self.stream {
-            let _ = stream.shutdown(Shutdown::Both);
+            let _ = stream.shutdown();
         }
     }
 
@@ -370,10 +375,20 @@ impl Shared {
     }
 
     /// Connects, shakes hands, and sends what waits. Returns what was read beyond the answer.
-    fn connect(&self, host: &str, port: u16, patience: Duration) -> Result<(TcpStream, BytesMut), Lost> {
-        let mut stream = connect_any(host, port, patience)?;
+    fn connect(&self, host: &str, port: u16, patience: Duration) -> Result<(Socket, BytesMut), Lost> {
+        let stream = connect_any(host, port, patience)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
+        let mut stream = match &self.tls {
+            None => Socket::from(stream),
+            Some(tls) => match Socket::dial_tls(stream, tls, host, true) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    eprintln!("Unsuccessful handshake with {host}:{port}: {error}");
+                    return Err(Lost::Connection);
+                }
+            },
+        };
         let hello = {
             let inner = self.lock();
             ConnectRequest {
@@ -400,12 +415,12 @@ impl Shared {
             return Err(Lost::Session);
         }
         let read_only = answer.read_only == Some(true);
-        self.connected(stream.try_clone()?, answer);
+        self.connected(stream.clone(), answer);
         self.tell_session(if read_only { "ConnectedReadOnly" } else { "SyncConnected" });
         Ok((stream, input))
     }
 
-    fn connected(&self, stream: TcpStream, answer: ConnectResponse) {
+    fn connected(&self, stream: Socket, answer: ConnectResponse) {
         let mut inner = self.lock();
         if !inner.state.is_alive() {
             return;
@@ -432,7 +447,7 @@ impl Shared {
     }
 
     /// Takes frames until the connection ends; pings when nothing else is said.
-    fn read_all(&self, mut stream: TcpStream, mut input: BytesMut) -> Lost {
+    fn read_all(&self, mut stream: Socket, mut input: BytesMut) -> Lost {
         let mut heard_at = Instant::now();
         loop {
             loop {
@@ -528,7 +543,7 @@ fn connect_any(host: &str, port: u16, patience: Duration) -> io::Result<TcpStrea
     Err(last)
 }
 
-fn read_some(stream: &mut TcpStream, input: &mut BytesMut) -> io::Result<()> {
+fn read_some(stream: &mut Socket, input: &mut BytesMut) -> io::Result<()> {
     let mut chunk = [0; 16384];
     match stream.read(&mut chunk)? {
         0 => Err(ErrorKind::UnexpectedEof.into()),

@@ -2,6 +2,7 @@
 
 use super::place::Place;
 use super::{FAILURE, SUCCESS};
+use crate::zk_cli::security;
 use base::Properties;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -9,6 +10,8 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use zk_server::tls::Tls;
+use zk_server::tls::blocking::Socket;
 
 /// Of connecting and of each read, as Java's own client of these words has it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -17,8 +20,15 @@ pub fn status(place: &Place) -> ExitCode {
     let Some(found) = client_port(place).or_else(|| secure_port(place)) else { return FAILURE };
     let Found { host, port, tls } = &found;
     println!("Client port found: {port}. Client address: {host}. Client SSL: {tls}.");
-    // There is no TLS in this tool yet: a port that only speaks it cannot be asked.
-    let answer = port.parse().ok().filter(|_| !tls).and_then(|port| ask(host, port, "srvr").ok());
+    let stores = tls.then(|| security::tls(&security::flags()));
+    let answer = match (stores.transpose(), port.parse()) {
+        (Ok(stores), Ok(port)) => ask(host, port, "srvr", stores.as_deref()).ok(),
+        (Err(why), _) => {
+            eprintln!("{why}");
+            None
+        }
+        (Ok(_), Err(_)) => None,
+    };
     match answer.unwrap_or_default().lines().find(|line| line.contains("Mode")) {
         Some(mode) => {
             println!("{}", mode.trim());
@@ -111,12 +121,17 @@ fn client_part(place: &Place, myid: &str) -> Option<(Option<String>, String)> {
 }
 
 /// One four-letter word and everything that comes back.
-fn ask(host: &str, port: u16, word: &str) -> io::Result<String> {
+fn ask(host: &str, port: u16, word: &str, tls: Option<&Tls>) -> io::Result<String> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(mut stream) => {
+            Ok(stream) => {
                 stream.set_read_timeout(Some(PATIENCE))?;
+                // Java's own client of these words does not look for the host's name either.
+                let mut stream = match tls {
+                    Some(tls) => Socket::dial_tls(stream, tls, host, false)?,
+                    None => Socket::from(stream),
+                };
                 stream.write_all(word.as_bytes())?;
                 let mut answer = Vec::new();
                 stream.read_to_end(&mut answer)?;

@@ -4,6 +4,7 @@
 //! A [`Tls`] is made before a port is opened: every mistake in keys and files shows then. What Java can do and this
 //! cannot (TLS 1.0 and 1.1, CBC suites, OCSP, classes that supply a context) is refused by name.
 
+pub mod blocking;
 mod names;
 mod settings;
 mod store;
