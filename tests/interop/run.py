@@ -19,6 +19,7 @@ from zookeeper_cli import zookeeper_cli
 from zookeeper_clients import kazoo_recipes, real_zkcli
 from zookeeper_old import old_zookeepers, old_zookeepers_brief
 from zookeeper_past import zookeeper_past
+from zookeeper_security import sasl_clients, secure_ensemble, tls_clients
 from zookeeper_tools import zookeeper_tools, zookeeper_tools_brief
 from zookeeper_torn import torn_logs, torn_logs_brief
 
@@ -26,6 +27,7 @@ from zookeeper_torn import torn_logs, torn_logs_brief
 BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_faults, faults, kafka_on_ours, kafka_tools, swap, swap_kafka)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours,
+          tls_clients, sasl_clients, secure_ensemble,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, mixed_brokers, kafka_tools_brief, killed_broker, compacted, java_takes_over, disk_upkeep)
 

@@ -144,6 +144,19 @@ impl Ensemble {
         self.servers[n] = Some(self.runtime.block_on(Server::start(config)).unwrap());
     }
 
+    /// The same with more lines, which count instead of those before.
+    pub fn restart_with(&mut self, n: usize, more: &str) {
+        let lines = format!("{}{more}", self.lines);
+        let config = config_with(&self.home(n), Some(n as i64 + 1), &lines, &self.flags);
+        self.servers[n] = Some(self.runtime.block_on(Server::start(config)).unwrap());
+    }
+
+    /// The same with other `JVMFLAGS`.
+    pub fn restart_as(&mut self, n: usize, flags: &str) {
+        let config = config_with(&self.home(n), Some(n as i64 + 1), &self.lines, flags);
+        self.servers[n] = Some(self.runtime.block_on(Server::start(config)).unwrap());
+    }
+
     pub fn stop(&mut self, n: usize) {
         if let Some(server) = self.servers[n].take() {
             self.runtime.block_on(server.stop());
