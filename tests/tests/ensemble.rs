@@ -2,7 +2,7 @@
 
 use tests::sim::ledger::LEDGER;
 use tests::sim::shape::SHAPED;
-use tests::sim::{Figures, Setup, check, servers_of};
+use tests::sim::{Figures, Setup, check, check_changing, servers_of};
 
 fn check_all(seeds: std::ops::Range<u64>) -> Vec<Figures> {
     seeds.map(|seed| check(seed, servers_of(seed))).collect()
@@ -25,6 +25,13 @@ fn ensembles_with_groups_and_with_observers_behind_followers_keep_their_promises
 }
 
 #[test]
+fn while_members_come_go_and_change_roles_no_promise_breaks() {
+    let figures: Vec<Figures> = (0..80).map(|seed| check_changing(seed, servers_of(seed))).collect();
+    let sum = |of: fn(&Figures) -> u64| figures.iter().map(of).sum::<u64>() / figures.len() as u64;
+    assert!(sum(|run| run.changes) >= 2 && sum(|run| run.writes_acked) >= 40, "{figures:?}");
+}
+
+#[test]
 fn a_standalone_server_keeps_its_promises_through_crashes() {
     for seed in 0..40 {
         check(seed, 1);
@@ -34,7 +41,8 @@ fn a_standalone_server_keeps_its_promises_through_crashes() {
 /// What [`Disk`](tests::sim::disk::Disk) promises is what the servers' promises stand on.
 #[test]
 fn disks_that_lie_about_their_syncs_are_seen_to_break_durability() {
-    let run = |seed| tests::sim::run(Setup { seed, servers: 3, trace: false, lying_disks: true });
+    let run =
+        |seed| tests::sim::run(Setup { seed, servers: 3, trace: false, lying_disks: true, changing: false });
     let failures: Vec<String> = (0..30).filter_map(|seed| run(seed).failure).collect();
     let lost = failures.iter().filter(|why| why.contains("Durability") || why.contains("Linearizability"));
     assert!(lost.count() >= 2, "{failures:?}");

@@ -41,6 +41,8 @@ pub struct Checks {
     expiring: BTreeSet<String>,
     /// Sessions that their clients have closed.
     closed: BTreeSet<SessionId>,
+    /// Acknowledged changes of the members: their text by its version.
+    changes: BTreeMap<Zxid, Bytes>,
 }
 
 impl Checks {
@@ -135,6 +137,57 @@ impl Checks {
         self.seen(path, zxid, version, data)
     }
 
+    /// The members change: each version is one text, and counts from its transaction on.
+    pub fn changed(&mut self, text: &Bytes, zxid: Zxid, floor: Zxid) -> Result<(), String> {
+        if zxid <= floor {
+            return Err(RealTimeOrder.broken(format!(
+                "a change of the members got 0x{zxid:x}, but 0x{floor:x} was acknowledged before it"
+            )));
+        }
+        if !text.ends_with(format!("version={zxid:x}").as_bytes()) {
+            return Err(Answers.broken(format!("a change at 0x{zxid:x} is answered by {text:?}")));
+        }
+        self.last_acked = self.last_acked.max(zxid);
+        match self.changes.insert(zxid, text.clone()) {
+            Some(other) if other != text => {
+                Err(OneWritePerZxid.broken(format!("the members of 0x{zxid:x} are {other:?} and {text:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn changes(&self) -> u64 {
+        self.changes.len() as u64
+    }
+
+    /// All have the members of the last change that was acknowledged, or of a later one.
+    fn check_members(&self, nodes: &[Node]) -> Result<(), String> {
+        let mut first: Option<&str> = None;
+        for (at, node) in nodes.iter().enumerate() {
+            let Some((peer, members)) = node.peer.as_ref().and_then(|peer| Some((peer, peer.ensemble()?)))
+            else {
+                continue;
+            };
+            let held = peer.database().node("/zookeeper/config").and_then(|node| node.data());
+            if held != Some(members.text.as_bytes()) {
+                return Err(OneFinalState.broken(format!(
+                    "server {} counts with\n{}\nand shows {held:?}",
+                    at + 1,
+                    members.text
+                )));
+            }
+            let last = self.changes.keys().next_back().copied().unwrap_or(0);
+            if members.version < last || *first.get_or_insert(&members.text) != &*members.text {
+                return Err(OneFinalState.broken(format!(
+                    "server {} has the members\n{}\nthe first one has\n{first:?}, 0x{last:x} was acknowledged",
+                    at + 1,
+                    members.text
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Somebody asks for its deletion: from here on it may be gone.
     pub fn may_vanish(&mut self, path: &str) {
         self.vanishing.insert(path.into());
@@ -205,6 +258,7 @@ impl Checks {
         for (zxid, write) in self.writes.iter().filter(|(_, write)| lasting(write)) {
             newest.insert(&write.path, (*zxid, &write.data));
         }
+        self.check_members(nodes)?;
         let mut first = None;
         for (at, node) in nodes.iter().enumerate() {
             let db = node

@@ -4,7 +4,7 @@
 use super::cells;
 use super::invariants::Invariant::Answers;
 use super::net::Payload;
-use super::node::SESSION_MS;
+use super::node::{self, SESSION_MS};
 use super::request::{Cell, Kind, Request, xid_of};
 use super::world::{Happening, World};
 use bytes::{Bytes, BytesMut};
@@ -204,6 +204,9 @@ impl World {
     }
 
     fn ask_something(&mut self, id: usize) {
+        if self.setup.changing && self.rng.random_bool(0.1) {
+            return self.ask(id, Kind::Reconfig);
+        }
         let watch = self.rng.random_bool(0.4);
         let kind = match self.rng.random_range(0..1000) {
             0..160 => Kind::CreateNew,
@@ -236,6 +239,7 @@ impl World {
             since = Some(self.history.now());
             self.ask(id, Kind::Sync);
         }
+        let servers = self.nodes.len();
         let client = &mut self.clients[id];
         // Nothing is asked behind the end of a session.
         let closing = client.outstanding.back().is_some_and(|last| last.kind == Kind::Close);
@@ -250,6 +254,14 @@ impl World {
             // Somebody's next node, perhaps.
             Kind::Exists { .. } if at < 300 => format!("/new-{}-{}", at % 3, client.made + 2),
             Kind::Children { .. } => "/".into(),
+            Kind::Reconfig => {
+                let sid = at % servers + 1;
+                match at / 10 % 5 {
+                    0 => sid.to_string(),
+                    1 => node::line(sid, "observer"),
+                    _ => node::line(sid, "participant"),
+                }
+            }
             Kind::Cell(_) => cells::path(at),
             Kind::Delete => {
                 let Some(own) = own else { return };

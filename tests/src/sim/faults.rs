@@ -62,6 +62,9 @@ impl World {
 
     /// A quorum without this server keeps what it has: nothing survives the loss of more.
     fn is_spare(&self, node: usize) -> bool {
+        if self.setup.changing {
+            return false;
+        }
         let Some(ensemble) = &self.nodes[node].config.ensemble else { return false };
         let others = (0..self.nodes.len()).filter(|at| *at != node);
         ensemble.is_quorum(others.filter(|at| self.nodes[*at].disk.is_whole()).map(|at| at as i64 + 1))

@@ -16,6 +16,7 @@
 //! | stalls | a process does nothing for a while; slow fsyncs; slow networks; slow snapshot streams |
 //! | clocks | wall clocks minutes apart that jump, monotonic clocks with their own origin and up to 5% drift |
 //! | shell | events are taken in turns, what is sent leaves at their end; snapshots are written between them, fuzzy |
+//! | members | in runs of their own: who is one, and who of them votes, changes by requests of the clients |
 //! | clients | pipelined writes, reads, multis, syncs, nodes that all change under recorded histories, watches that move with the session, closed and expired sessions |
 //!
 //! One seed in eight has local sessions that become the ensemble's with their first ephemeral node, and one in eight
@@ -55,6 +56,9 @@ pub struct Setup {
     pub trace: bool,
     /// A crash also takes some of what the disk said to be synced. No promise stands on such disks.
     pub lying_disks: bool,
+    /// Clients also change who the members are and who of them votes. Disks stay whole then: how many copies a write
+    /// has is not the same for long.
+    pub changing: bool,
 }
 
 /// What a run did.
@@ -73,6 +77,8 @@ pub struct Figures {
     pub writes_acked: u64,
     pub crashes: u64,
     pub leaderships: u64,
+    /// Acknowledged changes of the members.
+    pub changes: u64,
 }
 
 /// How many servers a seed has where nobody says: 3, 4 or 5.
@@ -88,11 +94,22 @@ pub fn run(setup: Setup) -> Report {
 
 /// Runs a seed and panics with what broke and how to see it again.
 pub fn check(seed: u64, servers: usize) -> Figures {
-    let report = run(Setup { seed, servers, trace: false, lying_disks: false });
+    check_setup(Setup { seed, servers, trace: false, lying_disks: false, changing: false })
+}
+
+/// The same of an ensemble whose members change.
+pub fn check_changing(seed: u64, servers: usize) -> Figures {
+    check_setup(Setup { seed, servers, trace: false, lying_disks: false, changing: true })
+}
+
+fn check_setup(setup: Setup) -> Figures {
+    let Setup { seed, servers, changing, .. } = setup;
+    let report = run(setup);
     if let Some(failure) = report.failure {
+        let changing = if changing { "--changing " } else { "" };
         panic!(
             "seed {seed} with {servers} servers: {failure}\n\
-             replay: cargo run -p tests --bin simulate -- --seed {seed} --servers {servers}"
+             replay: cargo run -p tests --bin simulate -- {changing}--seed {seed} --servers {servers}"
         );
     }
     report.figures

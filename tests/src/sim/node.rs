@@ -3,7 +3,7 @@
 use super::disk::Disk;
 use super::shell::{Sending, Snapping};
 use std::collections::{BTreeMap, VecDeque};
-use zk_core::config::Ensemble;
+use zk_core::config::{Ensemble, Reconfig};
 use zk_core::member::Member;
 use zk_core::quorums::Quorums;
 use zk_core::{CoreConfig, Event, LinkId, Now, Peer};
@@ -85,6 +85,17 @@ impl Node {
     }
 }
 
+/// Any client may change them, down to a single voter.
+pub fn let_members_change(config: &mut CoreConfig) {
+    config.reconfig = Reconfig { enabled: true, standalone: false, proposed: None };
+    config.auth.skip_acl = true;
+}
+
+/// The line by which a server joins.
+pub fn line(sid: usize, role: &str) -> String {
+    format!("server.{sid}=10.0.0.{sid}:2888:3888:{role};2181")
+}
+
 /// Members 1 to `voters` vote, those up to `servers` observe; a single server stands alone.
 pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<CoreConfig> {
     let member = |sid: usize| {
@@ -117,7 +128,7 @@ pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<Co
         read_only_after_ms: None,
         reaping: zk_core::config::Reaping::default(),
         multi_address: false,
-        reconfig: zk_core::config::Reconfig::default(),
+        reconfig: Reconfig::default(),
         observer_masters: false,
         leader_serves: true,
         dialling: Default::default(),

@@ -100,6 +100,10 @@ impl World {
             // Whatever it was, the session is over.
             (_, err::SESSION_EXPIRED | err::SESSION_MOVED) => return Ok(()),
             (Kind::CreateKey, err::NODE_EXISTS) => return Ok(()),
+            // Another change is under way, too few are in sync, or nobody would be left.
+            (Kind::Reconfig, err::RECONFIG_IN_PROGRESS | err::NEW_CONFIG_NO_QUORUM | err::BAD_ARGUMENTS) => {
+                return Ok(());
+            }
             (Kind::Set | Kind::Get { .. } | Kind::Exists { .. }, err::NO_NODE) => {
                 return self.missed(id, &request);
             }
@@ -135,6 +139,10 @@ impl World {
             Kind::Children { watch } => {
                 let got: GetChildren2Response = read(&mut from)?;
                 self.saw_children(id, watch, &got)
+            }
+            Kind::Reconfig => {
+                let got: GetDataResponse = read(&mut from)?;
+                self.checks.changed(&got.data.unwrap_or_default(), header.zxid, request.floor)
             }
             Kind::Close => {
                 let session = self.clients[id].session;

@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use wire::jute::Record;
 use wire::zk::{
-    Acl, CreateRequest, DeleteRequest, Id, MultiHeader, PathRequest, PathWatchRequest, RequestHeader,
-    SetDataRequest, Zxid, op, perm, xid,
+    Acl, CreateRequest, DeleteRequest, Id, MultiHeader, PathRequest, PathWatchRequest, ReconfigRequest,
+    RequestHeader, SetDataRequest, Zxid, op, perm, xid,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum Kind {
     Sync,
     /// Of a node that all clients create, change, delete and read behind a sync, each answer being recorded.
     Cell(Cell),
+    /// Of the members: `path` is the line of one that comes, or the number of one that goes.
+    Reconfig,
     Close,
     Ping,
 }
@@ -60,6 +62,7 @@ impl Kind {
             Kind::Cell(Cell::Set) => op::SET_DATA,
             Kind::Cell(Cell::Delete) => op::DELETE,
             Kind::Cell(Cell::Read) => op::GET_DATA,
+            Kind::Reconfig => op::RECONFIG,
             Kind::Close => op::CLOSE_SESSION,
             Kind::Ping => op::PING,
         }
@@ -115,6 +118,16 @@ impl Request {
                 PathWatchRequest { path: path(), watch }.write(&mut to);
             }
             Kind::Sync => PathRequest { path: path() }.write(&mut to),
+            Kind::Reconfig => {
+                let comes = self.path.starts_with("server.");
+                ReconfigRequest {
+                    joining: comes.then(path),
+                    leaving: (!comes).then(path),
+                    members: None,
+                    config_id: -1,
+                }
+                .write(&mut to);
+            }
             Kind::Close | Kind::Ping => {}
         }
         to.freeze()

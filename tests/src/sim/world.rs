@@ -133,6 +133,9 @@ impl World {
                 config.read_only_after_ms = (setup.seed % 8 == 3).then_some(READ_ONLY_AFTER_MS);
             }
         }
+        if setup.changing {
+            configs.iter_mut().for_each(node::let_members_change);
+        }
         let nodes = configs.into_iter().map(|config| {
             let clock = Clock {
                 wall_offset: rng.random_range(-600_000..600_000),
@@ -170,6 +173,7 @@ impl World {
             virtual_ms: self.now,
             writes_acked: self.checks.writes_acked(),
             leaderships: self.checks.leaderships(),
+            changes: self.checks.changes(),
             ..self.figures
         };
         Report { failure, trace: self.trace, figures }
