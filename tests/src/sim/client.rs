@@ -204,7 +204,9 @@ impl World {
     }
 
     fn ask_something(&mut self, id: usize) {
-        if self.setup.changing && self.rng.random_bool(0.1) {
+        // About two a second, however fast clients think: roles that change faster than servers connect are never taken.
+        let often = self.profile.think_ms.end as f64 / 3000.0;
+        if self.setup.changing && !self.calm && self.rng.random_bool(often) {
             return self.ask(id, Kind::Reconfig);
         }
         let watch = self.rng.random_bool(0.4);

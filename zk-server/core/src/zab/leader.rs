@@ -21,6 +21,7 @@ use crate::config::Ensemble;
 use crate::event::{Effect, LinkId, LogLevel, Now};
 use crate::front::{Request, Upcall};
 use crate::measure;
+use crate::membership::observes;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use wire::jute::{Reader, Record};
@@ -603,7 +604,14 @@ impl Leader {
         now: Now,
         out: &mut Vec<Effect>,
     ) -> Result<(), Over> {
-        let synced = if request.op == op::RECONFIG { self.in_sync() } else { BTreeSet::new() };
+        let synced = match request.op {
+            // Whoever is to look on will do so any moment, and acknowledge nothing more.
+            op::RECONFIG => {
+                let members = server.members().committed();
+                self.in_sync().into_iter().filter(|sid| !observes(members, *sid)).collect()
+            }
+            _ => BTreeSet::new(),
+        };
         let Phase::Broadcast(pipeline) = &mut self.phase else { return Ok(()) };
         let txn = pipeline.order(request, server, &synced, now)?;
         if let Some(Ok(members)) = proposed_members(&txn) {
@@ -782,7 +790,9 @@ impl Leader {
             Stage::Active => server.sync_ms(),
             _ => server.init_ms() + server.sync_ms(),
         };
-        let heard = |link: &&Link| now.mono <= link.heard_at + grace(link);
+        // Observers count for nothing, also where they are to vote: with them the leader of a change that needs more than
+        // its followers would stay, and nobody who could help could come back.
+        let heard = |link: &&Link| !link.observer && now.mono <= link.heard_at + grace(link);
         let mut sids: BTreeSet<Sid> = self.links.values().filter(heard).map(|link| link.sid).collect();
         sids.insert(self.me);
         if self.half_tick && !server.members().is_quorum(sids.iter().copied()) {
