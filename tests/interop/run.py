@@ -14,7 +14,7 @@ from kafka_clients import java_tools, kafka_python, killed_leader, librdkafka
 from kafka_tools import kafka_tools, kafka_tools_brief
 from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
-from reconfig import reconfig_mixed
+from reconfig import reconfig_brief, reconfig_mixed
 from swap import swap, swap_brief, swap_kafka
 from zookeeper_cli import zookeeper_cli
 from zookeeper_clients import kazoo_recipes, real_zkcli
@@ -25,9 +25,9 @@ from zookeeper_tools import zookeeper_tools, zookeeper_tools_brief
 from zookeeper_torn import torn_logs, torn_logs_brief
 
 # These run by name only: minutes each.
-BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_faults, faults, kafka_on_ours, kafka_tools, swap, swap_kafka)
+BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_faults, faults, reconfig_mixed, kafka_on_ours, kafka_tools, swap, swap_kafka)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, zookeeper_tools_brief,
-          old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_mixed,
+          old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, mixed_brokers, kafka_tools_brief, killed_broker, compacted, java_takes_over, disk_upkeep)
