@@ -14,6 +14,7 @@ from kafka_clients import java_tools, kafka_python, killed_leader, librdkafka
 from kafka_tools import kafka_tools, kafka_tools_brief
 from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
+from operators import operators
 from reconfig import reconfig_brief, reconfig_mixed
 from swap import swap, swap_brief, swap_kafka
 from zookeeper_cli import zookeeper_cli
@@ -26,7 +27,7 @@ from zookeeper_torn import torn_logs, torn_logs_brief
 
 # These run by name only: minutes each.
 BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_faults, faults, reconfig_mixed, kafka_on_ours, kafka_tools, swap, swap_kafka)
-LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, zookeeper_tools_brief,
+LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,

@@ -301,12 +301,12 @@ fn configuration(_: &Asked, view: &mut View, to: &mut Fields) {
 }
 
 fn connections(view: &View, brief: bool, to: &mut Fields) {
-    put(
-        to,
-        "connections",
-        view.clients.iter().map(|(_, client)| connection(client, brief)).collect::<Value>(),
-    );
-    put(to, "secure_connections", Value::Array(vec![]));
+    let of = |secure: bool| -> Value {
+        let clients = view.clients.iter().filter(|(_, client)| client.secure == secure);
+        clients.map(|(_, client)| connection(client, brief)).collect()
+    };
+    put(to, "connections", of(false));
+    put(to, "secure_connections", of(true));
 }
 
 fn connection(client: &Client, brief: bool) -> Value {

@@ -59,6 +59,7 @@ pub(super) static TABLE: &[Row] = &[
     gauge("connection_drop_probability", |f| {
         f.view.peer.front().figures().connection_drop_probability.into()
     }),
+    gauge("outstanding_tls_handshake", |f| f.view.clients.handshakes().0.into()),
     // The ensemble.
     gauge("quorum_size", |f| voters(f).into()),
     gauge("learners", |f| f.status.learners.into()),
@@ -93,6 +94,7 @@ pub(super) static TABLE: &[Row] = &[
     counter("bytes_received_count", |f| f.view.clients.stats.bytes_received.into()),
     counter("response_bytes", |f| f.view.clients.stats.response_bytes.into()),
     counter("watch_bytes", |f| f.view.clients.stats.watch_bytes.into()),
+    counter("unsuccessful_handshake", |f| f.view.clients.handshakes().1.into()),
     basic("connection_token_deficit", |f| summary(&f.measures.connection_token_deficit)),
     counter("large_requests_rejected", |f| f.view.clients.large_rejected().into()),
     counter("request_throttle_wait_count", |f| f.measures.request_throttle_wait_count.into()),

@@ -77,6 +77,9 @@ pub(crate) struct Shared {
     /// Requests that are not answered yet.
     pub outstanding: AtomicUsize,
     pub rejected: AtomicUsize,
+    /// TLS handshakes that failed, and those under way; a plain connection's takes no time.
+    pub handshakes_failed: AtomicUsize,
+    pub handshakes: AtomicUsize,
     /// Requests that were refused for their size.
     pub large_rejected: AtomicUsize,
     /// Bytes of the large ones among the requests that are not answered yet.
@@ -172,6 +175,8 @@ impl ClientPort {
             connections: AtomicUsize::new(0),
             outstanding: AtomicUsize::new(0),
             rejected: AtomicUsize::new(0),
+            handshakes_failed: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
             large_rejected: AtomicUsize::new(0),
             large_bytes: AtomicUsize::new(0),
         });
@@ -269,10 +274,15 @@ async fn serve(stream: TcpStream, from: SocketAddr, door: Door, place: Place) {
         listen::keep_alive(&stream);
     }
     let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+    shared.handshakes.fetch_add(1, SeqCst);
     let entered = timeout(shared.settings.sessionless, door.enter(stream)).await;
+    shared.handshakes.fetch_sub(1, SeqCst);
     let (stream, ids) = match entered {
         Ok(Ok(entered)) => entered,
-        Ok(Err(why)) => return warn!("Unsuccessful handshake with /{from}: {why}"),
+        Ok(Err(why)) => {
+            shared.handshakes_failed.fetch_add(1, SeqCst);
+            return warn!("Unsuccessful handshake with /{from}: {why}");
+        }
         Err(_) => return debug!("/{from} left without a handshake"),
     };
     let mut buffer = BytesMut::with_capacity(READ_MIN);

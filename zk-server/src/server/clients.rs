@@ -84,6 +84,12 @@ impl Clients {
         self.port.as_ref().map_or(0, |port| port.rejected.load(SeqCst))
     }
 
+    /// TLS handshakes under way, and those that failed.
+    pub fn handshakes(&self) -> (usize, usize) {
+        let port = self.port.as_ref();
+        port.map_or((0, 0), |port| (port.handshakes.load(SeqCst), port.handshakes_failed.load(SeqCst)))
+    }
+
     pub fn large_rejected(&self) -> usize {
         self.port.as_ref().map_or(0, |port| port.large_rejected.load(SeqCst))
     }
