@@ -12,7 +12,7 @@
 //! | crashes | between any two effects of a turn, or at rest; one server, or all; those that are just being brought up |
 //! | disk | appends are stable after a simulated fsync; a crash keeps a random part of what was not, the next one torn |
 //! | damage | sectors of the log, at its end or within, and of snapshots; whoever cannot read its log starts empty |
-//! | space | a disk is full for a while: whoever has to write ends, and comes back; old logs are removed |
+//! | space | a disk is full for a while: whoever has to write ends, as without a reserve, and comes back; old logs are removed |
 //! | stalls | a process does nothing for a while; slow fsyncs; slow networks; slow snapshot streams |
 //! | clocks | wall clocks minutes apart that jump, monotonic clocks with their own origin and up to 5% drift |
 //! | shell | events are taken in turns, what is sent leaves at their end; snapshots are written between them, fuzzy |
