@@ -1,7 +1,7 @@
 //! What the files say of the past, for tools that only read: the state at some point, and every transaction. Nothing is
 //! written or deleted, and a server may be at work on the same files.
 
-use super::{DiskError, snapshot, txnlog};
+use super::{Disk, DiskError, snapshot, txnlog};
 use std::path::{Path, PathBuf};
 use tracing::warn;
 use wire::jute::Record;
@@ -73,6 +73,11 @@ impl History {
     /// `data_dir` and `data_log_dir` as in zoo.cfg, without `version-2`.
     pub fn new(data_dir: &Path, data_log_dir: &Path) -> History {
         History { snapshots: data_dir.join("version-2"), logs: data_log_dir.join("version-2") }
+    }
+
+    /// Of a server that is running.
+    pub(super) fn of(disk: &Disk) -> History {
+        History { snapshots: disk.snapshots.clone(), logs: disk.logs.clone() }
     }
 
     /// Visits the transactions from `from` on, in the log's order, with their file, until `visit` says false. What was
@@ -193,7 +198,8 @@ impl History {
             past.time = Some(txn.header.time);
             past.replayed += 1;
             reached |= next == until;
-            Ok(true)
+            // What follows may be half written.
+            Ok(next != until)
         })?;
         // A snapshot that was written while changes went on is whole only behind them.
         if !reached {

@@ -22,6 +22,7 @@ pub use snapshot::{SealedSnapshot, SnapshotWriter};
 pub use txnlog::Log;
 
 use crate::config::{Config, DiskConfig};
+use crate::disk::history::{History, HistoryError, Point};
 use bytes::Bytes;
 use rustix::fs::Access;
 use std::fs::{self, File};
@@ -67,8 +68,6 @@ pub struct Disk {
     recent_max: usize,
     standalone: bool,
     loads: Arc<Mutex<LoadStats>>,
-    /// Nothing is repaired or removed while reading: the files are being written.
-    looks_only: bool,
     space: space::Space,
 }
 
@@ -94,7 +93,6 @@ impl Disk {
             recent_max: config.core.commit_log_count,
             standalone: config.is_standalone(),
             loads: Arc::default(),
-            looks_only: false,
         };
         disk.check_folders()?;
         disk.remove_temporaries()?;
@@ -169,8 +167,8 @@ impl Disk {
 
     /// The state as of `zxid`, which has been applied and is in the log, while the log is being written. Blocks for as
     /// long as a start takes.
-    pub fn as_of(&self, zxid: Zxid) -> Result<Database, DiskError> {
-        recovery::as_of(self, zxid)
+    pub fn as_of(&self, zxid: Zxid) -> Result<Database, HistoryError> {
+        Ok(History::of(self).at(Point::Zxid(zxid))?.database)
     }
 
     /// Snapshots can be restored: they say how far they go.

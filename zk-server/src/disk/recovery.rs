@@ -1,6 +1,5 @@
 //! Files -> database: the newest snapshot that is whole, and the log behind it.
 
-use super::txnlog::LogFile;
 use super::{Disk, DiskError, epoch, snapshot, sync_folder, txnlog};
 use std::collections::VecDeque;
 use std::fs;
@@ -88,7 +87,7 @@ fn load(disk: &Disk, until: Zxid) -> Result<Option<Loaded>, DiskError> {
 fn load_files(disk: &Disk, until: Zxid) -> Result<Option<Loaded>, DiskError> {
     let Some((database, digest)) = newest_snapshot(disk, until)? else {
         let logs = txnlog::files_from(&disk.logs, 0)?;
-        if logs.is_empty() || !has_entries(disk, &logs)? {
+        if logs.is_empty() || !has_entries(&logs)? {
             return Ok(None);
         }
         if !disk.config.trust_logs_alone {
@@ -102,36 +101,15 @@ fn load_files(disk: &Disk, until: Zxid) -> Result<Option<Loaded>, DiskError> {
     replay(disk, database, digest, until).map(Some)
 }
 
-fn has_entries(disk: &Disk, logs: &VecDeque<PathBuf>) -> Result<bool, DiskError> {
+fn has_entries(logs: &VecDeque<PathBuf>) -> Result<bool, DiskError> {
     for (at, path) in logs.iter().enumerate() {
-        if let Some(mut file) = open_log(disk, path, at + 1 == logs.len())?
+        if let Some(mut file) = txnlog::open_or_drop(path, at + 1 == logs.len())?
             && file.next()?.is_some()
         {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// The state as of `zxid`, which has been applied and is on the disk; another thread goes on writing the log meanwhile.
-pub fn as_of(disk: &Disk, zxid: Zxid) -> Result<Database, DiskError> {
-    let loaded = load_files(&Disk { looks_only: true, loads: Default::default(), ..disk.clone() }, zxid)?;
-    let database = loaded.map_or_else(Database::new, |loaded| loaded.database);
-    match database.last_zxid() == zxid {
-        true => Ok(database),
-        false => Err(DiskError::Broken(format!(
-            "the files lead to 0x{:x}, and not to 0x{zxid:x}",
-            database.last_zxid()
-        ))),
-    }
-}
-
-/// As [`txnlog::open_or_drop`], without dropping anything for those who only look.
-fn open_log(disk: &Disk, path: &Path, is_last: bool) -> Result<Option<LogFile>, DiskError> {
-    if disk.looks_only && is_last {
-        return LogFile::open(path);
-    }
-    txnlog::open_or_drop(path, is_last)
 }
 
 type Digest = Option<(Zxid, i64)>;
@@ -147,8 +125,6 @@ fn newest_snapshot(disk: &Disk, until: Zxid) -> Result<Option<(Database, Digest)
         info!("Reading snapshot {}", path.display());
         let started = Instant::now();
         match snapshot::read(path, disk.config.entry_max) {
-            // It was finished a moment ago, and shows what came after `until`.
-            Ok(snapshot) if disk.looks_only && snapshot.last_zxid.is_some_and(|end| end > until) => {}
             Ok(snapshot) => {
                 let mut database = snapshot.database;
                 database.set_last_zxid(*zxid);
@@ -190,7 +166,7 @@ fn check_passed_over(disk: &Disk, damaged: &[(Zxid, &PathBuf)], taken: &Path) ->
 fn is_logged(disk: &Disk, zxid: Zxid) -> Result<bool, DiskError> {
     let mut files = txnlog::files_from(&disk.logs, zxid)?;
     while let Some(path) = files.pop_front() {
-        let Some(mut file) = open_log(disk, &path, files.is_empty())? else { continue };
+        let Some(mut file) = txnlog::open_or_drop(&path, files.is_empty())? else { continue };
         file.set_entry_max(disk.config.entry_max);
         while let Some(entry) = file.next()? {
             let txn = Txn::decode(entry.payload).map_err(|error| file.corrupt(error.to_string()))?;
@@ -212,11 +188,7 @@ fn replay(disk: &Disk, mut database: Database, digest: Digest, until: Zxid) -> R
     let mut loaded = 0;
     compare_digest(&database, digest);
     'files: while let Some(path) = files.pop_front() {
-        // Whatever follows may be under way.
-        if disk.looks_only && database.last_zxid() == until {
-            break;
-        }
-        let Some(mut file) = open_log(disk, &path, files.is_empty())? else { continue };
+        let Some(mut file) = txnlog::open_or_drop(&path, files.is_empty())? else { continue };
         file.set_entry_max(disk.config.entry_max);
         while let Some(entry) = file.next()? {
             let txn = Txn::decode(entry.payload).map_err(|error| DiskError::Corrupt {
@@ -240,9 +212,6 @@ fn replay(disk: &Disk, mut database: Database, digest: Digest, until: Zxid) -> R
                 recent.pop_front();
             }
             recent.push_back(txn);
-            if disk.looks_only && database.last_zxid() == until {
-                break 'files;
-            }
         }
     }
     let took = started.elapsed().as_millis();

@@ -39,7 +39,6 @@ pub fn disk_in(folder: &Path) -> Disk {
         recent_max: 500,
         standalone: true,
         loads: Default::default(),
-        looks_only: false,
         space: space::Space::new(folder, folder, 0),
     }
 }
