@@ -5,6 +5,7 @@
 //! |---|---|
 //! | crash with unsynced appends | some of them, perhaps the next one torn: it is dropped, as if it had not been written |
 //! | a sector of the log is damaged | an error, wherever it is: what is behind it must not be lost silently |
+//! | one is that a newer snapshot holds | nothing, until the server has to go back before that snapshot: then an error |
 //! | a sector of a snapshot is damaged | the snapshot before it and the log from there, or an error where that has a gap |
 //! | a disk that lies about its syncs | less than it promised, and no way to see it: no promise stands on that |
 
@@ -153,29 +154,30 @@ impl Disk {
 
     /// A state as of this zxid can be made of what is there.
     pub fn can_go_back_to(&self, zxid: Zxid) -> bool {
-        let mut good = self.snapshots.iter().filter(|(_, snapshot)| !snapshot.damaged);
-        self.purged == 0 || good.any(|(at, _)| self.purged <= *at && *at <= zxid)
+        self.base(zxid).is_ok()
     }
 
-    /// It has all that its server ever vouched for.
+    /// It has all that its server ever vouched for, and keeps it where the server has to go back: damage in the log is
+    /// damage, though a snapshot hides it from a start.
     pub fn is_whole(&self) -> bool {
-        self.trusted && self.base().is_ok()
+        let damaged = self.log.iter().any(|entry| entry.health == Health::Damaged);
+        self.trusted && !damaged && self.base(Zxid::MAX).is_ok()
     }
 
-    /// The snapshot that a start loads. Whatever is damaged and newer, the log has to lead past it: a leader's snapshot
-    /// stands where the log has a gap.
-    fn base(&self) -> Result<Zxid, String> {
-        let base =
-            self.snapshots.iter().rfind(|(_, snapshot)| !snapshot.damaged).map_or(0, |(zxid, _)| *zxid);
+    /// The snapshot from which a state as of `until` at most is loaded. Whatever is damaged and newer, the log has to lead
+    /// past it: a leader's snapshot stands where the log has a gap.
+    fn base(&self, until: Zxid) -> Result<Zxid, String> {
+        let mut snapshots = self.snapshots.range(..=until);
+        let base = snapshots.clone().rfind(|(_, snapshot)| !snapshot.damaged).map_or(0, |(zxid, _)| *zxid);
         let logged = |zxid| self.log.iter().any(|entry| entry.zxid == zxid);
-        if let Some((zxid, _)) = self.snapshots.range(base + 1..).find(|(zxid, _)| !logged(**zxid)) {
+        if let Some((zxid, _)) = snapshots.find(|(zxid, _)| **zxid > base && !logged(**zxid)) {
             return Err(format!("snapshot 0x{zxid:x} is damaged, and the log does not lead to it"));
         }
         if base < self.purged {
             return Err(format!("damaged: no snapshot leads to the log behind 0x{:x}", self.purged));
         }
-        let damaged = |entry: &&Entry| entry.zxid > base && entry.health == Health::Damaged;
-        match self.log.iter().find(damaged) {
+        let mut needed = self.log.iter().filter(|entry| entry.zxid > base && entry.zxid <= until);
+        match needed.find(|entry| entry.health == Health::Damaged) {
             Some(entry) => Err(format!("the log is damaged at 0x{:x}", entry.zxid)),
             None => Ok(base),
         }
@@ -205,7 +207,7 @@ impl Disk {
         if self.log.back().is_some_and(|entry| entry.health == Health::Torn) {
             self.log.pop_back();
         }
-        let base = self.base()?;
+        let base = self.base(Zxid::MAX)?;
         let mut database = match self.snapshots.get(&base) {
             None => Database::new(),
             Some(Snapshot { stream, .. }) => Database::decode_stream(&mut Reader::new(stream.clone()))
@@ -272,6 +274,18 @@ mod tests {
     }
 
     #[test]
+    fn damage_that_a_snapshot_hides_is_met_where_the_server_goes_back_before_that() {
+        let mut disk = disk(1..=4);
+        disk.flush();
+        disk.damage_log(1);
+        snapshot(&mut disk, 4);
+        assert!(has(&mut disk, 4) && !disk.is_whole());
+        assert_eq!([1, 2, 3, 4].map(|zxid| disk.can_go_back_to(zxid)), [true, false, false, true]);
+        disk.truncate(1);
+        assert!(has(&mut disk, 1) && disk.is_whole());
+    }
+
+    #[test]
     fn a_damaged_snapshot_is_passed_over_where_the_log_leads_past_it() {
         let mut own = disk(1..=4);
         own.flush();
@@ -285,6 +299,7 @@ mod tests {
         assert!(has(&mut taken, 9));
         taken.damage_snapshot();
         assert!(taken.recover(9).is_err() && !taken.is_whole());
+        assert!(taken.can_go_back_to(1) && !taken.can_go_back_to(8));
     }
 
     #[test]

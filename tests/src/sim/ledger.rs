@@ -21,4 +21,9 @@ pub const LEDGER: &[(u64, usize, &str)] = &[
     (2, 5, "a sync was answered behind the commit of a later write of its own session"),
     (2311, 4, "of the simulator: what is left of a cut log was loaded for a process that had died"),
     (4411, 4, "of the simulator: a disk that a leader's snapshot had filled counted as emptied"),
+    (
+        1807,
+        4,
+        "of the simulator: a log was cut before the snapshot that had hidden its damage, and was to be read",
+    ),
 ];

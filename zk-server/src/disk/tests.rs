@@ -286,6 +286,27 @@ fn truncating_before_the_oldest_snapshot_deletes_nothing() {
 }
 
 #[test]
+fn truncating_into_damage_that_a_snapshot_had_hidden_deletes_nothing() {
+    let home = Home::new();
+    let (disk, _) = home.open().unwrap();
+    let mut log = disk.log();
+    append(&mut log, 1..=3);
+    log.roll().unwrap();
+    append(&mut log, 4..=5);
+    let (disk, recovered) = home.open().unwrap();
+    disk.save(&recovered.database, true).unwrap();
+    let first = home.0.path().join("version-2/log.1");
+    let mut bytes = fs::read(&first).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&first, bytes).unwrap();
+    assert_eq!(home.open().unwrap().1.last_logged, 5);
+    let message = home.relative(&disk.truncate(2).unwrap_err().to_string());
+    assert!(message.starts_with("version-2/log.1 at byte 16: "), "{message}");
+    assert_eq!(home.files(), ["log.1", "log.4", "snapshot.0", "snapshot.5"]);
+    assert_eq!(home.open().unwrap().1.last_logged, 5);
+}
+
+#[test]
 fn an_unusable_folder_is_named_in_zookeeper_s_words() {
     let home = Home::new();
     fs::write(home.0.path().join("version-2"), "a file").unwrap();
