@@ -296,10 +296,18 @@ impl World {
     }
 
     fn all_serve(&self) -> bool {
-        self.nodes.iter().all(|node| node.peer.as_ref().is_some_and(|peer| peer.status().serving))
+        let serves = |peer: &Peer| {
+            let status = peer.status();
+            status.serving && !status.read_only
+        };
+        self.nodes.iter().all(|node| node.peer.as_ref().is_some_and(serves))
     }
 
+    /// Whoever is being brought up shows its members when that is done.
     fn all_agree(&self) -> bool {
+        if !self.all_serve() {
+            return false;
+        }
         let mut ends =
             self.nodes.iter().map(|node| node.peer.as_ref().map(|peer| peer.database().last_zxid()));
         let first = ends.next().flatten();
