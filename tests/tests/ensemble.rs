@@ -1,6 +1,6 @@
 //! Ensembles under faults, from seeds. A failure says how to see the run again.
 
-use tests::sim::ledger::LEDGER;
+use tests::sim::ledger::{CHANGING, LEDGER};
 use tests::sim::shape::SHAPED;
 use tests::sim::{Figures, Setup, check, check_changing, servers_of};
 
@@ -53,5 +53,9 @@ fn seeds_that_once_found_a_bug_pass() {
     for (seed, servers, found) in LEDGER {
         println!("{found}");
         check(*seed, *servers);
+    }
+    for (seed, servers, found) in CHANGING {
+        println!("{found}");
+        check_changing(*seed, *servers);
     }
 }

@@ -27,3 +27,19 @@ pub const LEDGER: &[(u64, usize, &str)] = &[
         "of the simulator: a log was cut before the snapshot that had hidden its damage, and was to be read",
     ),
 ];
+
+/// The same of seeds whose members change. What was found is held by the tests in `election` of zk-core.
+pub const CHANGING: &[(u64, usize, &str)] = &[
+    (
+        616,
+        4,
+        "a voter waited for the new members of a proposal that only it had, and never joined the leader the others had",
+    ),
+    (
+        1017,
+        3,
+        "a voter of the proposed members only was in a later round, which nobody took from it: no vote of the others \
+         counted for it, and they answered each other's answers without end",
+    ),
+    (979, 4, "of the simulator: a server that was being brought up was taken for one that serves"),
+];

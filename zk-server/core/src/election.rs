@@ -3,7 +3,9 @@
 //! Every voter proposes itself, adopts whatever is better, and decides when a quorum agrees on one proposal of one
 //! round and nothing better turns up for a moment. A settled server answers whoever is still looking. Better is:
 //! higher epoch, then longer history, then higher id. Behaviour as of ZooKeeper 3.9.3, except that nobody waits for
-//! something better once every voter agrees, and that a server which settles tells those whom it kept waiting.
+//! something better once every voter agrees, that a server which settles tells those whom it kept waiting, that servers
+//! without a vote do not answer answers, and for two things while other members are proposed: their voters' rounds
+//! count, and a settled quorum of the members that count is joined.
 
 use crate::event::{Effect, LogLevel, Now};
 use crate::membership::{Membership, observes};
@@ -159,7 +161,13 @@ impl Election {
     ) -> Option<Sid> {
         out.push(Effect::Log { level: LogLevel::Info, line: self.describe(from, said) });
         if !members.is_voter(from) {
-            self.answer(from, members, out);
+            // Two that have no vote in each other's eyes would answer each other's answers for ever.
+            let asks = said.state == PeerState::Looking;
+            if asks && (self.state != PeerState::Looking || members.is_voter(self.me)) {
+                self.answer(from, members, out);
+            } else if asks && members.is_member(from) {
+                self.waiting.insert(from);
+            }
             return None;
         }
         let vote =
@@ -188,11 +196,23 @@ impl Election {
         out: &mut Vec<Effect>,
     ) -> Option<Sid> {
         if vote.round < self.round {
-            self.answer(from, members, out);
+            // Whoever has no vote is answered by each voter, and would answer that for ever.
+            if members.is_voter(self.me) {
+                self.answer(from, members, out);
+            }
             return None;
         }
         // -1: a server whose emptiness is not trusted. It neither counts nor is counted.
-        if !members.is_voter(vote.leader) || vote.zxid == -1 || self.own.zxid == -1 {
+        if vote.zxid == -1 || self.own.zxid == -1 {
+            return None;
+        }
+        if !members.is_voter(vote.leader) {
+            // A voter of the proposed members only names nobody, but agrees to nothing of an older round.
+            if vote.round > self.round && self.decide_at.is_none() {
+                self.enter_round(vote.round);
+                self.vote = self.own;
+                self.broadcast(members, out);
+            }
             return None;
         }
         if self.decide_at.is_some() && !is_better(&vote, &self.vote, members) && vote != self.vote {
@@ -200,9 +220,7 @@ impl Election {
             return None;
         }
         if vote.round > self.round {
-            self.round = vote.round;
-            self.own.round = vote.round;
-            self.votes.clear();
+            self.enter_round(vote.round);
             self.vote = if is_better(&vote, &self.own, members) { vote } else { self.own };
             self.broadcast(members, out);
         } else if is_better(&vote, &self.vote, members) {
@@ -216,7 +234,15 @@ impl Election {
         Some(leader)
     }
 
-    /// A quorum that is settled already is joined, if its leader itself says that it leads.
+    fn enter_round(&mut self, round: i64) {
+        self.round = round;
+        self.own.round = round;
+        self.votes.clear();
+    }
+
+    /// A quorum that is settled already is joined, if its leader itself says that it leads. One of the members that
+    /// count is enough: it may have settled without a change that was proposed to this server and came to nothing,
+    /// and whether the leader has to ask others as well is between it and them.
     fn on_settled(
         &mut self,
         from: Sid,
@@ -225,14 +251,15 @@ impl Election {
         out: &mut Vec<Effect>,
     ) -> Option<Sid> {
         let leader = heard.vote.leader;
+        let agreed = |among: &BTreeMap<Sid, Heard>| members.committed().is_quorum(agreeing(among, &heard));
         if heard.vote.round == self.round {
             self.votes.insert(from, heard);
-            if has_quorum(&self.votes, &heard, members) && self.leads(&self.votes, heard.vote) {
+            if agreed(&self.votes) && self.leads(&self.votes, heard.vote) {
                 return Some(self.settle(heard.vote, members, out));
             }
         }
         self.settled.insert(from, heard);
-        if has_quorum(&self.settled, &heard, members) && self.leads(&self.settled, heard.vote) {
+        if agreed(&self.settled) && self.leads(&self.settled, heard.vote) {
             self.round = heard.vote.round;
             self.settle(heard.vote, members, out);
             return Some(leader);
@@ -335,7 +362,11 @@ fn is_better(vote: &Vote, than: &Vote, members: &Membership) -> bool {
 }
 
 fn has_quorum(among: &BTreeMap<Sid, Heard>, wanted: &Heard, members: &Membership) -> bool {
-    members.is_quorum(among.iter().filter(|(_, heard)| wanted.agrees_with(heard)).map(|(sid, _)| *sid))
+    members.is_quorum(agreeing(among, wanted))
+}
+
+fn agreeing(among: &BTreeMap<Sid, Heard>, wanted: &Heard) -> impl Iterator<Item = Sid> + Clone {
+    among.iter().filter(|(_, heard)| wanted.agrees_with(heard)).map(|(sid, _)| *sid)
 }
 
 fn name(state: PeerState) -> &'static str {
@@ -572,6 +603,61 @@ mod tests {
             assert_eq!(voter.decide_at.is_some(), decides, "1, 2 and 3 agree, of the others 3 alone");
         }
         assert_eq!(voter.tick(at(201), &mut out), Some(4));
+    }
+
+    #[test]
+    fn a_settled_quorum_of_the_members_that_count_is_joined_whatever_is_proposed() {
+        let mut out = vec![];
+        let mut voter = Voter::new(&config(3, &[1, 2, 3], &[]));
+        voter.members = crate::membership::tests::changing(&[1, 2, 3], &[1, 2, 3, 4]);
+        voter.start(9, 1, at(0), &mut out);
+        let leading = said(PeerState::Leading, 1, 7, 3, 3);
+        assert_eq!(voter.on_vote(1, &leading, at(1), &mut out), None);
+        let observing = said(PeerState::Observing, 1, 7, 3, 3);
+        assert_eq!(voter.on_vote(4, &observing, at(1), &mut out), None, "the proposal is not known to it");
+        assert_eq!(voter.on_vote(2, &said(PeerState::Following, 1, 7, 3, 3), at(2), &mut out), Some(1));
+    }
+
+    #[test]
+    fn the_round_of_a_voter_that_is_only_proposed_counts() {
+        let mut out = vec![];
+        let (mut old, mut new) = (Voter::new(&config(3, &[3], &[])), Voter::new(&config(1, &[3], &[])));
+        for voter in [&mut old, &mut new] {
+            voter.members = crate::membership::tests::changing(&[3], &[1, 3]);
+        }
+        (0..3).for_each(|_| assert_eq!(new.start(9, 1, at(0), &mut out), None));
+        votes(&mut out);
+        assert_eq!(old.start(9, 1, at(0), &mut out), None, "1 has to agree");
+        // What is sent to the other one arrives, until one of them is done.
+        let mut decided = None;
+        for _ in 0..4 {
+            for (_, vote) in votes(&mut out) {
+                new.on_vote(3, &vote, at(1), &mut out);
+            }
+            for (_, vote) in votes(&mut out) {
+                decided = decided.or(old.on_vote(1, &vote, at(1), &mut out));
+            }
+        }
+        assert_eq!((decided, old.round), (Some(3), 3));
+    }
+
+    #[test]
+    fn servers_without_a_vote_do_not_answer_answers() {
+        let mut out = vec![];
+        // A voter answers whoever has no vote, also where that one's round is ahead.
+        let mut observer = Voter::new(&config(9, &[1, 2, 3], &[8, 9]));
+        (0..2).for_each(|_| assert_eq!(observer.start(5, 1, at(0), &mut out), None));
+        votes(&mut out);
+        observer.on_vote(1, &said(PeerState::Looking, 1, 5, 1, 1), at(1), &mut out);
+        assert_eq!(votes(&mut out), []);
+        // Under other members this one may have none in its eyes. It hears of the outcome.
+        observer.on_vote(8, &said(PeerState::Looking, NO_VOTE, NO_VOTE, 1, NO_VOTE), at(1), &mut out);
+        assert_eq!(votes(&mut out), []);
+        observer.on_vote(1, &said(PeerState::Leading, 1, 5, 1, 1), at(2), &mut out);
+        observer.on_vote(2, &said(PeerState::Following, 1, 5, 1, 1), at(2), &mut out);
+        assert_eq!(votes(&mut out).iter().map(|(to, _)| *to).collect::<Vec<_>>(), [8]);
+        observer.on_vote(8, &said(PeerState::Observing, 1, 5, 1, 1), at(3), &mut out);
+        assert_eq!(votes(&mut out), []);
     }
 
     #[test]
