@@ -94,7 +94,7 @@ impl Profile {
         }
         let longest = [150, 600, 1200, 3000][rng.random_range(0..4)];
         let think = [12, 120, 400][rng.random_range(0..3)];
-        Profile {
+        let mut profile = Profile {
             weights,
             pause_ms: longest / 10..longest,
             faulty_ms: rng.random_range(5_000..15_000),
@@ -105,7 +105,12 @@ impl Profile {
             batch_max: rng.random_range(1..=12),
             think_ms: think / 10..think,
             term_end: [TERM_END, TERM_END, TERM_END, 400][rng.random_range(0..4)],
+        };
+        if profile.term_end != TERM_END {
+            // A term of two seconds ends before a longer stream does, time after time.
+            profile.stream_ms = profile.stream_ms.min(300);
         }
+        profile
     }
 
     pub fn draw(&self, rng: &mut ChaCha8Rng) -> Fault {
