@@ -221,10 +221,9 @@ fn not_a_transaction(path: &Path, why: &str) -> HistoryError {
 fn read(zxid: Zxid, path: &Path) -> Option<Start> {
     match snapshot::read(path, usize::MAX) {
         Ok(found) => {
+            let end = found.reaches().max(zxid);
             let mut database = found.database;
             database.set_last_zxid(zxid);
-            let end = found.last_zxid.or(found.digest.map(|(zxid, _)| zxid));
-            let end = end.unwrap_or_else(|| newest_change(&database)).max(zxid);
             Some(Start { database, end, path: path.into() })
         }
         Err(error) => {
@@ -232,19 +231,6 @@ fn read(zxid: Zxid, path: &Path) -> Option<Start> {
             None
         }
     }
-}
-
-/// The highest zxid that a node has: for snapshots of servers before 3.6, which do not say when they were finished.
-fn newest_change(database: &Database) -> Zxid {
-    let mut newest = 0;
-    let mut below = vec![String::new()];
-    while let Some(key) = below.pop() {
-        let Some(node) = database.node(if key.is_empty() { "/" } else { &key }) else { continue };
-        let stat = node.node_stat();
-        newest = newest.max(stat.mzxid).max(stat.pzxid).max(stat.czxid);
-        below.extend(node.children().iter().map(|name| format!("{key}/{name}")));
-    }
-    newest
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ struct Loaded {
     recent: VecDeque<Txn>,
     /// The file that holds the last replayed transaction, and the offset behind it.
     end: Option<(PathBuf, u64)>,
+    /// Snapshots that were begun early enough, and hold changes from behind the wanted zxid.
+    too_late: Vec<PathBuf>,
 }
 
 /// Loads the state as of `until` at most. `None`: there is nothing on the disk.
@@ -85,7 +87,8 @@ fn load(disk: &Disk, until: Zxid) -> Result<Option<Loaded>, DiskError> {
 }
 
 fn load_files(disk: &Disk, until: Zxid) -> Result<Option<Loaded>, DiskError> {
-    let Some((database, digest)) = newest_snapshot(disk, until)? else {
+    let mut too_late = vec![];
+    let Some((database, digest)) = newest_snapshot(disk, until, &mut too_late)? else {
         let logs = txnlog::files_from(&disk.logs, 0)?;
         if logs.is_empty() || !has_entries(&logs)? {
             return Ok(None);
@@ -98,7 +101,8 @@ fn load_files(disk: &Disk, until: Zxid) -> Result<Option<Loaded>, DiskError> {
         warn!("No snapshot found, but there are log entries. This should only be allowed during upgrading.");
         return replay(disk, Database::new(), None, until).map(Some);
     };
-    replay(disk, database, digest, until).map(Some)
+    let loaded = replay(disk, database, digest, until)?;
+    Ok(Some(Loaded { too_late, ..loaded }))
 }
 
 fn has_entries(logs: &VecDeque<PathBuf>) -> Result<bool, DiskError> {
@@ -116,7 +120,11 @@ type Digest = Option<(Zxid, i64)>;
 
 /// The newest snapshot that loads whole, with its digest. A damaged one is passed over: the log is replayed from an
 /// older one then.
-fn newest_snapshot(disk: &Disk, until: Zxid) -> Result<Option<(Database, Digest)>, DiskError> {
+fn newest_snapshot(
+    disk: &Disk,
+    until: Zxid,
+    too_late: &mut Vec<PathBuf>,
+) -> Result<Option<(Database, Digest)>, DiskError> {
     let candidates = snapshot::candidates(&disk.snapshots, usize::MAX)?;
     let candidates: Vec<_> =
         candidates.into_iter().filter(|(zxid, _)| *zxid <= until).take(TRIED_MAX).collect();
@@ -125,6 +133,8 @@ fn newest_snapshot(disk: &Disk, until: Zxid) -> Result<Option<(Database, Digest)
         info!("Reading snapshot {}", path.display());
         let started = Instant::now();
         match snapshot::read(path, disk.config.entry_max) {
+            // Java takes it, and brings back what is being cut off.
+            Ok(snapshot) if until != Zxid::MAX && snapshot.reaches() > until => too_late.push(path.clone()),
             Ok(snapshot) => {
                 let mut database = snapshot.database;
                 database.set_last_zxid(*zxid);
@@ -220,7 +230,7 @@ fn replay(disk: &Disk, mut database: Database, digest: Digest, until: Zxid) -> R
         stats.transactions.add(took as u64);
         stats.replayed.add(loaded as u64);
     });
-    Ok(Loaded { database, recent, end })
+    Ok(Loaded { database, recent, end, too_late: vec![] })
 }
 
 /// What Java only logs, or does not see: a zxid that goes back, or one that is missing within an epoch.
@@ -272,7 +282,8 @@ pub fn truncate(disk: &Disk, zxid: Zxid) -> Result<Database, DiskError> {
             sync_folder(&disk.logs)?;
         }
     }
-    for (_, path) in snapshots.iter().filter(|(at, _)| *at > zxid) {
+    let named_later = snapshots.iter().filter(|(at, _)| *at > zxid).map(|(_, path)| path);
+    for path in named_later.chain(&loaded.too_late) {
         fs::remove_file(path).map_err(DiskError::io("delete", path))?;
     }
     sync_folder(&disk.snapshots)?;

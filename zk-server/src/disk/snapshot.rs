@@ -175,6 +175,27 @@ pub struct Snapshot {
     pub last_zxid: Option<Zxid>,
 }
 
+impl Snapshot {
+    /// The last transaction of which it may hold changes: what was applied while it was being written is in it, too.
+    pub fn reaches(&self) -> Zxid {
+        let told = self.last_zxid.or(self.digest.map(|(zxid, _)| zxid));
+        told.unwrap_or_else(|| newest_change(&self.database))
+    }
+}
+
+/// The highest zxid that a node has: for snapshots of servers before 3.6, which do not say when they were finished.
+fn newest_change(database: &Database) -> Zxid {
+    let mut newest = 0;
+    let mut below = vec![String::new()];
+    while let Some(key) = below.pop() {
+        let Some(node) = database.node(if key.is_empty() { "/" } else { &key }) else { continue };
+        let stat = node.node_stat();
+        newest = newest.max(stat.mzxid).max(stat.pzxid).max(stat.czxid);
+        below.extend(node.children().iter().map(|name| format!("{key}/{name}")));
+    }
+    newest
+}
+
 /// The bytes of a plain file that holds a database as it is.
 pub fn encode(database: &Database, with_digest: bool) -> Bytes {
     let mut to = BytesMut::from(&HEADER[..]);

@@ -271,6 +271,24 @@ fn truncating_removes_later_entries_logs_and_snapshots() {
     assert_eq!(home.open().unwrap().1.last_logged, 3);
 }
 
+/// Of a snapshot that was under way while a leader that came to nothing had its history applied here.
+#[test]
+fn truncating_removes_a_snapshot_that_was_begun_before_and_ended_behind_the_cut() {
+    let home = Home::new();
+    let (disk, _) = home.open().unwrap();
+    append(&mut disk.log(), 1..=5);
+    let (disk, recovered) = home.open().unwrap();
+    let mut body = bytes::BytesMut::new();
+    recovered.database.encode_stream(&mut body);
+    let mut writer = disk.snapshot(2, true).unwrap();
+    writer.write(&body).unwrap();
+    writer.finish(None, 5).unwrap();
+    let left = disk.truncate(3).unwrap();
+    assert!(left.last_zxid() == 3 && has(&left, 1..=3) && !has(&left, [4]) && !has(&left, [5]));
+    assert_eq!(home.files(), ["log.1", "snapshot.0"]);
+    assert!(!has(&home.open().unwrap().1.database, [4]));
+}
+
 #[test]
 fn truncating_before_the_oldest_snapshot_deletes_nothing() {
     let home = Home::new();

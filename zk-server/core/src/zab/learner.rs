@@ -462,6 +462,9 @@ impl Learner {
                 let txn = next.ok_or_else(|| {
                     Over(format!("Committing 0x{:x}, which is not the next proposal", packet.zxid))
                 })?;
+                // What the leader has is applied before a quorum has it: a snapshot that was begun before would keep it
+                // under a name from before, when it is cut off again.
+                server.replacements += 1;
                 self.take_committed(&txn, server, out);
                 if packet.kind == packet::COMMIT_AND_ACTIVATE {
                     self.activate(&txn, designated(&packet)?, server, now, out)?;

@@ -242,3 +242,16 @@ fn a_snapshot_under_way_is_given_up_when_what_is_not_committed_comes_to_count() 
     let now = follower.peer.snapshot_basis();
     assert!(now.is_some() && now != begun);
 }
+
+#[test]
+fn a_snapshot_under_way_ends_where_a_new_leader_s_history_is_applied() {
+    let mut follower = Follower::choosing();
+    let before = follower.peer.snapshot_basis();
+    follower.packet(packet::DIFF, zxid(1, 3), None);
+    let next = create(zxid(1, 3), "/next");
+    follower.packet(packet::PROPOSAL, zxid(1, 3), Some(next.bytes.clone()));
+    assert_eq!(follower.peer.snapshot_basis(), before);
+    follower.packet(packet::COMMIT, zxid(1, 3), None);
+    assert!(follower.has("/next"));
+    assert_ne!(follower.peer.snapshot_basis(), before, "a quorum may never have it");
+}
