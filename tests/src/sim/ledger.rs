@@ -42,4 +42,9 @@ pub const CHANGING: &[(u64, usize, &str)] = &[
          counted for it, and they answered each other's answers without end",
     ),
     (979, 4, "of the simulator: a server that was being brought up was taken for one that serves"),
+    (
+        12_896,
+        5,
+        "a snapshot begun before a passing leader's history was applied kept, under its older name, what was cut off",
+    ),
 ];
