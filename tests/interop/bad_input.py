@@ -178,9 +178,9 @@ def wrong_configurations():
                 ("server.1", "h:1:1", ["must be different"]), ("server.1", "h:1:2:boss", ["boss"]),
                 ("electionAlg", "1", ["3"]), ("peerType", "spectator", ["spectator", "participant"]),
                 ("admin.enableServer", "maybe", ["maybe", "true", "false"]), ("skipACL", "perhaps", ["perhaps", "yes"]),
-                ("secureClientPort", "2281", ["TLS", "remove"]), ("sslQuorum", "true", ["TLS"]),
-                ("group.1", "1:2:3", ["hierarchical"]), ("dynamicConfigFile", "/x", ["server.N"]),
-                ("authProvider.1", "org.apache.zookeeper.server.auth.SASLAuthenticationProvider", ["remove"]),
+                ("secureClientPort", "2281", ["ssl.keyStore.location"]), ("sslQuorum", "true", ["ssl.quorum.keyStore.location"]),
+                ("group.1", "1:2:3", ["participant"]), ("dynamicConfigFile", "/x", ["cannot read /x"]),
+                ("oraclePath", "/x", ["remove"]),
                 ("snapshot.compression.method", "rar", ["rar", "gz"]), ("maxSessionTimeout", "1", ["maxSessionTimeout"]),
                 ("minSessionTimeout", "99999999", ["inSessionTimeout"])):
             file = world.dir / "zoo.cfg"

@@ -33,7 +33,7 @@ OTHERS = [("GET", "/", {}), ("GET", "/commands", {}), ("GET", "/commands/", {}),
           ("GET", "/commands/snap?streaming=false", {"Authorization": "digest a:b"}),
           ("GET", "/commands/snap?streaming=false", {"Authorization": "digest a:b"})]
 # Figures that Java does not have. And commands whose keys are another on each side.
-OWN = ("max_turn_time_ms",)
+OWN = ("max_turn_time_ms", "disk_full", "disk_free_bytes")
 LOOSE = ("environment", "env", "envi", "initial_configuration", "icfg", "dump")
 
 

@@ -632,7 +632,10 @@ fn read_quorums(written: &Properties, members: &BTreeMap<Sid, Member>) -> Result
     for entry in written.iter().filter(|entry| QuorumLines::is_one(&entry.key)) {
         lines.read(&entry.key, &entry.value).map_err(|wrong| entry.error(wrong))?;
     }
-    lines.finish(members).map_err(ConfigError::new)
+    lines.finish(members).map_err(|wrong| match wrong.split_once(' ').and_then(|(key, _)| written.get(key)) {
+        Some(entry) => entry.error(wrong),
+        None => ConfigError::new(wrong),
+    })
 }
 
 /// Whether the list makes an ensemble, and not one server that runs by itself.

@@ -86,7 +86,8 @@ impl Security {
                 check_ssl_provider(settings)?;
                 // Java reads its stores anew for each connection.
                 let tls = TlsSettings::of_clients(settings)?;
-                Some(Arc::new(Tls::for_server(tls, true).map_err(|error| named(settings, &error))?))
+                let asks = if secure_client.is_some() { "secureClientPort" } else { "client.portUnification" };
+                Some(Arc::new(Tls::for_server(tls, true).map_err(|error| named(settings, asks, &error))?))
             }
             false => None,
         };
@@ -110,13 +111,13 @@ impl Security {
     }
 }
 
-/// The error with the file and the line of the key that it names.
-fn named(settings: &Settings, error: &crate::tls::TlsError) -> ConfigError {
+/// The error with the file and the line of the key that it names, else of the one that asks for TLS.
+fn named(settings: &Settings, asks: &str, error: &crate::tls::TlsError) -> ConfigError {
     let message = error.to_string();
     let key = message.split_once(": ").map(|(key, _)| key);
     match key.filter(|key| keys::table().get(key).is_some() && settings.is_given(key)) {
         Some(key) => settings.error(key, &message[key.len() + 2..]),
-        None => ConfigError::new(message),
+        None => settings.error(asks, message),
     }
 }
 
@@ -167,9 +168,10 @@ fn quorum_tls(settings: &Settings) -> Result<Option<QuorumTls>, ConfigError> {
     }
     let reloads = settings.bool("sslQuorumReloadCertFiles");
     let tls = TlsSettings::of_quorum(settings)?;
-    let tls = Tls::for_server(tls, reloads).map_err(|error| named(settings, &error))?;
+    let named = |error| named(settings, if dials { "sslQuorum" } else { "portUnification" }, &error);
+    let tls = Tls::for_server(tls, reloads).map_err(named)?;
     // Whoever is dialled is checked, too.
-    tls.client().map_err(|error| named(settings, &error))?;
+    tls.client().map_err(named)?;
     Ok(Some(QuorumTls { tls: Arc::new(tls), dials, takes_plain: unified }))
 }
 
