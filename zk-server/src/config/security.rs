@@ -86,7 +86,8 @@ impl Security {
                 check_ssl_provider(settings)?;
                 // Java reads its stores anew for each connection.
                 let tls = TlsSettings::of_clients(settings)?;
-                let asks = if secure_client.is_some() { "secureClientPort" } else { "client.portUnification" };
+                let asks =
+                    if secure_client.is_some() { "secureClientPort" } else { "client.portUnification" };
                 Some(Arc::new(Tls::for_server(tls, true).map_err(|error| named(settings, asks, &error))?))
             }
             false => None,
