@@ -109,7 +109,9 @@ fn what_would_silently_be_less_safe_is_refused() {
     }
     for line in ["secureClientPort=2281", "client.portUnification=true"] {
         let message = load(&format!("dataDir=@\n{line}\n")).unwrap_err();
-        assert!(message.starts_with("zoo.cfg: ssl.keyStore.location is not set: "), "{message}");
+        let asks = line.split('=').next().unwrap();
+        let told = format!("zoo.cfg:2: {asks}: ssl.keyStore.location is not set: ");
+        assert!(message.starts_with(&told), "{message}");
     }
     let message = load("dataDir=@\nsslQuorum=true\nssl.quorum.keyStore.location=/no/such.jks\n").unwrap_err();
     assert!(
