@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use wire::Str;
 use wire::jute::{Reader, Record};
@@ -24,10 +25,13 @@ pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Ports that nobody listens on at the moment.
+/// Ports that nobody listens on, each given once. They are below those that systems give to outgoing connections, so that
+/// a server that starts later, or again, still finds its own free.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let next = || (10_000 + (std::process::id() * 100 + GIVEN.fetch_add(1, Relaxed)) % 20_000) as u16;
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    [(); N].map(|()| std::iter::repeat_with(next).find(is_free).expect("a free port"))
 }
 
 /// Asks until it is so.
