@@ -14,7 +14,7 @@ mod confirm;
 
 use self::confirm::Confirmations;
 use super::learner::proposed_members;
-use super::links::{Link, Links, Stage};
+use super::links::{self, Link, Links, Stage};
 use super::pipeline::Pipeline;
 use super::{Over, Server, log, sync};
 use crate::config::Ensemble;
@@ -217,19 +217,9 @@ impl Leader {
             }
         };
         let info = self.read_info(packet.data)?;
-        if info.protocol < PROTOCOL {
-            return Err(format!("it speaks protocol 0x{:x}, from before 3.4", info.protocol));
-        }
-        if info.config_version > server.members().committed().version {
-            return Err("Follower is ahead of the leader (has a later activated configuration)".into());
-        }
+        links::check_hello(&info, server.members().committed().version)?;
         // A learner has one connection: whatever an earlier one acknowledged may have been cut off since.
-        let earlier: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(at, link)| **at != id && link.sid == info.sid)
-            .map(|(at, _)| *at)
-            .collect();
+        let earlier = links::of_the_same(&self.links, id, info.sid);
         earlier.into_iter().for_each(|at| self.drop_link(at, "it has connected anew", out));
         let accepted = epoch_of(packet.zxid);
         let votes = server.members().committed().is_voter(info.sid);

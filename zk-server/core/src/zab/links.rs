@@ -2,6 +2,7 @@
 
 use crate::event::{LinkId, Now};
 use std::collections::BTreeMap;
+use wire::zk::quorum::{LearnerInfo, PROTOCOL};
 use wire::zk::{Sid, Zxid};
 
 /// How far a learner has got, in this order.
@@ -89,6 +90,22 @@ impl Link {
 
 /// The learners, by connection.
 pub type Links = BTreeMap<LinkId, Link>;
+
+/// Whether a learner that says this of itself may be served; `members` is the version of ours.
+pub fn check_hello(info: &LearnerInfo, members: i64) -> Result<(), String> {
+    if info.protocol < PROTOCOL {
+        return Err(format!("it speaks protocol 0x{:x}, from before 3.4", info.protocol));
+    }
+    if info.config_version > members {
+        return Err("Follower is ahead of the leader (has a later activated configuration)".into());
+    }
+    Ok(())
+}
+
+/// The other connections of the learner that has connected by `id`.
+pub fn of_the_same(links: &Links, id: LinkId, sid: Sid) -> Vec<LinkId> {
+    links.iter().filter(|(at, link)| **at != id && link.sid == sid).map(|(at, _)| *at).collect()
+}
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@
 //!                              <- UPTODATE, then INFORM for each commit
 //! ```
 
-use super::links::{Link, Links, Stage};
+use super::links::{self, Link, Links, Stage};
 use super::{Server, log, sync};
 use crate::event::{Effect, LinkId, LogLevel, Now};
 use bytes::BytesMut;
@@ -104,14 +104,8 @@ impl ObserverMaster {
         }
         let info =
             LearnerInfo::decode(&packet.data.unwrap_or_default()).map_err(|error| error.to_string())?;
-        if info.protocol < PROTOCOL {
-            return Err(format!("it speaks protocol 0x{:x}, from before 3.4", info.protocol));
-        }
-        if info.config_version > server.members().committed().version {
-            return Err("Follower is ahead of the leader (has a later activated configuration)".into());
-        }
-        let same = |(at, link): (&LinkId, &Link)| (*at != id && link.sid == info.sid).then_some(*at);
-        let earlier: Vec<LinkId> = self.observers.iter().filter_map(same).collect();
+        links::check_hello(&info, server.members().committed().version)?;
+        let earlier = links::of_the_same(&self.observers, id, info.sid);
         earlier.into_iter().for_each(|at| self.drop_link(at, "it has connected anew", out));
         let link = self.observers.get_mut(&id).expect("its packet is being handled");
         (link.sid, link.observer, link.stage) = (info.sid, true, Stage::AckEpoch);
