@@ -3,7 +3,7 @@
 use super::kafka_load::{self, Load};
 use super::process::{Measured, wait_for};
 use super::zk_bench::Ensemble;
-use super::{Figures, Kind, Options, report};
+use super::{Figures, Kind, Options, in_turn};
 use anyhow::{Context, Result};
 use std::fs;
 use std::net::TcpStream;
@@ -16,20 +16,10 @@ const SIZES: [usize; 2] = [100, 1024];
 
 pub fn run(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let root = std::env::temp_dir().join(format!("menagerie-bench-{}", std::process::id()));
-    let mut figures = Figures::new();
-    for round in 0..options.rounds {
-        for kind in options.kinds() {
-            let dir = root.join(format!("{round}-{kind:?}"));
-            let ensemble = Ensemble::start(options, Kind::Ours, &dir)?;
-            measure(options, kind, &dir, &ensemble, &runtime, &mut figures)?;
-            drop(ensemble);
-            fs::remove_dir_all(&dir).ok();
-        }
-    }
-    fs::remove_dir_all(&root).ok();
-    report(&figures);
-    Ok(())
+    in_turn(options, |kind, dir, figures| {
+        let ensemble = Ensemble::start(options, Kind::Ours, dir)?;
+        measure(options, kind, dir, &ensemble, &runtime, figures)
+    })
 }
 
 fn measure(

@@ -12,6 +12,8 @@ mod zk_size;
 
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -119,6 +121,25 @@ enum Kind {
 
 /// Every figure that was measured, by its name and whose it is.
 type Figures = BTreeMap<(String, Kind), Vec<f64>>;
+
+/// Measures both in turn, each time in a new folder, and reports.
+fn in_turn(
+    options: &Options,
+    mut measure: impl FnMut(Kind, &Path, &mut Figures) -> Result<()>,
+) -> Result<()> {
+    let root = std::env::temp_dir().join(format!("menagerie-bench-{}", std::process::id()));
+    let mut figures = Figures::new();
+    for round in 0..options.rounds {
+        for kind in options.kinds() {
+            let dir = root.join(format!("{round}-{kind:?}"));
+            measure(kind, &dir, &mut figures)?;
+            fs::remove_dir_all(&dir).ok();
+        }
+    }
+    fs::remove_dir_all(&root).ok();
+    report(&figures);
+    Ok(())
+}
 
 fn report(figures: &Figures) {
     println!("\n{:<42} {:>12} {:>12} {:>12}", "median", "ours", "Java", "ours / Java");

@@ -2,7 +2,7 @@
 
 use super::process::{Measured, wait_for};
 use super::zk_load::{self, Load};
-use super::{Figures, Kind, Options, report};
+use super::{Figures, Kind, Options, in_turn};
 use anyhow::{Context, Result};
 use std::fs;
 use std::io::{Read, Write};
@@ -15,18 +15,7 @@ const LOADS: [(&str, u32); 3] = [("reads", 100), ("90 % reads", 90), ("writes", 
 
 pub fn run(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let root = std::env::temp_dir().join(format!("menagerie-bench-{}", std::process::id()));
-    let mut figures = Figures::new();
-    for round in 0..options.rounds {
-        for kind in options.kinds() {
-            let dir = root.join(format!("{round}-{kind:?}"));
-            measure(options, kind, &dir, &runtime, &mut figures)?;
-            fs::remove_dir_all(&dir).ok();
-        }
-    }
-    fs::remove_dir_all(&root).ok();
-    report(&figures);
-    Ok(())
+    in_turn(options, |kind, dir, figures| measure(options, kind, dir, &runtime, figures))
 }
 
 fn measure(

@@ -3,7 +3,7 @@
 use super::process::{Measured, wait_for};
 use super::zk_bench::serves;
 use super::zk_load::{Link, request};
-use super::{Figures, Kind, Options, report};
+use super::{Figures, Kind, Options, in_turn};
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
 use std::fs;
@@ -28,18 +28,7 @@ const START_MAX: Duration = Duration::from_secs(300);
 
 pub fn run(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let root = std::env::temp_dir().join(format!("menagerie-bench-{}", std::process::id()));
-    let mut figures = Figures::new();
-    for round in 0..options.rounds {
-        for kind in options.kinds() {
-            let dir = root.join(format!("{round}-{kind:?}"));
-            measure(options, kind, &dir, &runtime, &mut figures)?;
-            fs::remove_dir_all(&dir).ok();
-        }
-    }
-    fs::remove_dir_all(&root).ok();
-    report(&figures);
-    Ok(())
+    in_turn(options, |kind, dir, figures| measure(options, kind, dir, &runtime, figures))
 }
 
 fn measure(

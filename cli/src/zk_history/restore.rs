@@ -1,5 +1,6 @@
 //! `zk-restore`: what a subtree was at some point, from snapshots and logs, and what it takes to have it so again.
 
+use super::answer;
 use super::image::{self, Image};
 use super::live::Live;
 use super::options::{Words, path, point};
@@ -28,17 +29,7 @@ const STEPS_MAX: usize = 500;
 const BYTES_MAX: usize = 256 << 10;
 
 pub fn main(call: &Call) -> ExitCode {
-    if call.args.is_empty() || call.args.iter().any(|word| word == "--help" || word == "-h") {
-        println!("{USAGE}");
-        return if call.args.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-    }
-    match run(&call.args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    answer(call, USAGE, run)
 }
 
 fn run(args: &[String]) -> Result<()> {

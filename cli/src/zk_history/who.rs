@@ -1,5 +1,6 @@
 //! `zk-who`: who changed a node, from the transaction log.
 
+use super::answer;
 use super::options::{Words, path};
 use crate::Call;
 use anyhow::{Context, Result, bail};
@@ -22,17 +23,7 @@ Tells who changed a node last, from the transaction log: zxid, time, session, op
   --audit FILE        a server's audit log, for the sessions' addresses; once or more";
 
 pub fn main(call: &Call) -> ExitCode {
-    if call.args.is_empty() || call.args.iter().any(|word| word == "--help" || word == "-h") {
-        println!("{USAGE}");
-        return if call.args.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-    }
-    match run(&call.args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    answer(call, USAGE, run)
 }
 
 fn run(args: &[String]) -> Result<()> {
