@@ -23,7 +23,7 @@ use crate::front::{Request, Upcall};
 use crate::measure;
 use crate::membership::observes;
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::jute::{Reader, Record};
 use wire::zk::quorum::{LearnerInfo, PROTOCOL, QuorumPacket, SessionTouch, SessionVerdict, packet};
 use wire::zk::txn::Txn;
@@ -31,6 +31,8 @@ use wire::zk::{Sid, Zxid, epoch_of, op, zxid};
 
 /// Acknowledgements are timed once in so many transactions.
 const ACK_SAMPLE: i64 = 1000;
+/// A claim to be this many epochs ahead is nonsense, and not taken up.
+const OUTRUN_MAX: i64 = 1 << 16;
 
 /// How far the leader itself has got, in this order.
 #[derive(Debug)]
@@ -51,10 +53,11 @@ pub struct Leader {
     /// When the phase must be over; of no meaning in the last one.
     phase_until: u64,
     epoch: i64,
-    /// A voter has promised itself to this later epoch, whose leader came to nothing: it looked for a leader with a
-    /// history no later than ours. One that has more stays outside, as with Java: to let it in would cut off what it has
-    /// (`QuorumZxidSyncTest.testBehindLeader`, where the others' disks were emptied).
-    outrun: Option<i64>,
+    /// Voters that have promised themselves to a later epoch, whose leader came to nothing, with that epoch and since when
+    /// they say so: each looked for a leader with a history no later than ours. One that has more stays outside, as with
+    /// Java: to let it in would cut off what it has (`QuorumZxidSyncTest.testBehindLeader`, where the others' disks were
+    /// emptied). What a frame says that nobody meant is forgotten when the voter itself is in service again.
+    outrun: BTreeMap<Sid, (i64, u64)>,
     /// Its own history as learners' histories are compared with it: current epoch, last zxid.
     summary: (i64, Zxid),
     connected: BTreeSet<Sid>,
@@ -83,7 +86,7 @@ impl Leader {
             phase: Phase::Discovery,
             phase_until: now.mono + server.init_ms(),
             epoch: server.accepted_epoch + 1,
-            outrun: None,
+            outrun: BTreeMap::new(),
             summary: (server.current_epoch, server.history.last_logged()),
             connected: BTreeSet::from([me]),
             promised: BTreeSet::new(),
@@ -174,7 +177,7 @@ impl Leader {
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         link.heard_at = now.mono;
         let taken = match link.stage {
-            Stage::Hello => self.on_hello(id, packet, server, out),
+            Stage::Hello => self.on_hello(id, packet, server, now, out),
             Stage::AckEpoch => self.on_ack_epoch(id, packet, server, now, out),
             Stage::Syncing => self.on_newleader_ack(id, packet, server, out),
             Stage::Synced | Stage::Active => return self.on_steady(id, packet, server, now, out),
@@ -182,15 +185,6 @@ impl Leader {
         };
         if let Err(why) = taken {
             self.drop_link(id, &why, out);
-        }
-        if let Some(accepted) = self.outrun {
-            // That voter may never follow an older epoch than it has promised itself to, however long this one goes on.
-            // Java's leader goes on without it. What is stored here lifts the next epoch above it at once.
-            server.store_accepted_epoch(accepted, out);
-            return Err(Over(format!(
-                "a voter has accepted epoch {accepted}, and cannot join {}",
-                self.epoch
-            )));
         }
         self.advance(server, now, out)
     }
@@ -207,6 +201,7 @@ impl Leader {
         id: LinkId,
         packet: QuorumPacket,
         server: &Server,
+        now: Now,
         out: &mut Vec<Effect>,
     ) -> Result<(), String> {
         let observer = match packet.kind {
@@ -229,11 +224,11 @@ impl Leader {
                 self.connected.insert(info.sid);
             }
         } else if self.established().is_some()
-            && accepted > self.epoch
+            && (self.epoch + 1..self.epoch + OUTRUN_MAX).contains(&accepted)
             && votes
             && server.sought.get(&info.sid).is_some_and(|epoch| *epoch <= self.epoch)
         {
-            self.outrun = self.outrun.max(Some(accepted));
+            self.outrun.entry(info.sid).or_insert((accepted, now.mono)).0 = accepted;
         }
         let link = self.links.get_mut(&id).expect("its packet is being handled");
         (link.sid, link.observer, link.stage) = (info.sid, observer, Stage::Epoch);
@@ -445,6 +440,7 @@ impl Leader {
                 }
                 Stage::Synced if active => {
                     link.stage = Stage::Active;
+                    self.outrun.remove(&link.sid);
                     QuorumPacket::new(packet::UP_TO_DATE, -1, None)
                 }
                 _ => continue,
@@ -733,10 +729,21 @@ impl Leader {
             self.half_tick = !self.half_tick;
             self.drop_silent(server, now, out);
             if self.established().is_some() {
+                self.give_way(server, now, out)?;
                 self.ping(server, now, out)?;
             }
         }
         self.serve_front(server, now, out)
+    }
+
+    /// A voter may never follow an older epoch than it has promised itself to, however long this one goes on. Java's
+    /// leader goes on without it. What is stored here lifts the next epoch above it at once.
+    fn give_way(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        let long_ago = |since: u64| since + 2 * server.config.tick_ms <= now.mono;
+        let claims = self.outrun.values().filter(|(_, since)| long_ago(*since));
+        let Some(accepted) = claims.map(|(accepted, _)| *accepted).max() else { return Ok(()) };
+        server.store_accepted_epoch(accepted, out);
+        Err(Over(format!("a voter has accepted epoch {accepted}, and cannot join {}", self.epoch)))
     }
 
     fn missed_phase(&self) -> String {

@@ -10,6 +10,7 @@ use wire::zk::{ConnectResponse, Zxid, op, zxid};
 
 struct Server {
     peer: Peer,
+    mono: u64,
     out: Vec<Effect>,
 }
 
@@ -30,13 +31,13 @@ impl Server {
         let mut config = crate::zab::tests::config(1, Some(ensemble));
         change(&mut config);
         let peer = Peer::new(config, recovered);
-        let mut server = Server { peer, out: vec![] };
+        let mut server = Server { peer, mono: 1000, out: vec![] };
         server.step(Event::Tick);
         server
     }
 
     fn step(&mut self, event: Event) {
-        self.peer.step(Now { mono: 1000, wall: 0 }, event, &mut self.out);
+        self.peer.step(Now { mono: self.mono, wall: 0 }, event, &mut self.out);
     }
 
     /// Both others vote for a leader.
@@ -227,8 +228,15 @@ fn a_leader_gives_way_to_the_later_epoch_that_a_voter_has_promised_itself_to() {
     assert!(server.sends(packet::LEADER_INFO), "it has promised itself to this epoch, and may follow");
     server.step(Event::LinkOpened { link: LinkId(7), leader: None });
     server.packet(LinkId(7), packet::FOLLOWER_INFO, zxid(4, 0), hello(3));
+    let later = |server: &mut Server, mono| {
+        server.mono = mono;
+        server.packet(LinkId(5), packet::PING, 0, None);
+        server.step(Event::Tick);
+        server.peer.status().mode
+    };
+    assert_eq!(later(&mut server, 3000), crate::peer::Mode::Leading, "it may be back in a moment");
+    assert_eq!(later(&mut server, 6000), crate::peer::Mode::Looking);
     assert!(server.out.iter().any(|effect| matches!(effect, Effect::StoreAcceptedEpoch { epoch: 4 })));
-    assert_eq!(server.peer.status().mode, crate::peer::Mode::Looking);
     // Elected again, it has an epoch that all may join, whoever is connected first.
     server.out.clear();
     server.elect(1, zxid(2, 0), 2, 2);
