@@ -260,14 +260,14 @@ fn prometheus_reads_families_with_java_s_names_and_types() {
 fn members_of_an_ensemble_tell_who_leads_and_what_they_measured() {
     let ensemble = Ensemble::start_with::<3>(ADMIN, "");
     let leader = ensemble.leader(2);
+    let follower = (leader + 1) % 3;
     let at = |n: usize| ensemble.servers[n].as_ref().unwrap().admin_addr().unwrap();
-    let mut client = Client::connected(ensemble.addr(0));
+    let mut client = Client::connected(ensemble.addr(follower));
     client.create("/a", "x").unwrap().unwrap();
-    let told = get(at(0), "leader");
-    assert!(
-        told.contains("\"is_leader\" : false,\n  \"leader_id\" : 3,\n  \"leader_ip\" : \"127.0.0.1\""),
-        "{told}"
-    );
+    let told = get(at(follower), "leader");
+    let id = leader + 1;
+    let wanted = format!("\"is_leader\" : false,\n  \"leader_id\" : {id},\n  \"leader_ip\" : \"127.0.0.1\"");
+    assert!(told.contains(&wanted), "{told}");
     assert!(get(at(leader), "zabstate").contains("\"zabstate\" : \"broadcast\""));
     assert!(
         get(at(leader), "voting_view").contains("    \"3\" : {\n      \"server_addresses\" : [ \"127.0.0.1:")
@@ -281,11 +281,12 @@ fn members_of_an_ensemble_tell_who_leads_and_what_they_measured() {
     };
     assert!(figure(leader, "proposal_count") >= 2);
     assert!(figure(leader, "commit_count") >= 2);
-    assert_eq!(figure(leader, "diff_count"), 2);
-    assert_eq!(figure(leader, "cnt_leader_unavailable_time"), 1);
+    // On a busy machine a server may look for its leader more than once.
+    assert!(figure(leader, "diff_count") >= 2);
+    assert!(figure(leader, "cnt_leader_unavailable_time") >= 1);
     assert_eq!(figure(leader, "cnt_quorum_ack_latency"), figure(leader, "commit_count"));
-    assert!(figure(0, "learner_proposal_received_count") >= 2);
-    assert_eq!((figure(0, "cnt_follower_sync_time"), figure(0, "looking_count")), (1, 1));
-    assert_eq!(figure(0, "cnt_unavailable_time"), 1);
-    assert_eq!(figure(0, "cnt_a_write_per_namespace"), 1);
+    assert!(figure(follower, "learner_proposal_received_count") >= 2);
+    assert!(figure(follower, "cnt_follower_sync_time") >= 1 && figure(follower, "looking_count") >= 1);
+    assert!(figure(follower, "cnt_unavailable_time") >= 1);
+    assert_eq!(figure(follower, "cnt_a_write_per_namespace"), 1);
 }
