@@ -252,8 +252,8 @@ fn an_untrusted_empty_database_has_zxid_minus_one_until_initialize_is_there() {
     assert!(!home.0.path().join("initialize").exists());
 }
 
-#[test]
-fn truncating_removes_later_entries_logs_and_snapshots() {
+/// Transactions 1 to 3 and 4 to 5 in a log each, and a snapshot behind them.
+fn two_logs_and_a_snapshot() -> (Home, Disk) {
     let home = Home::new();
     let (disk, _) = home.open().unwrap();
     let mut log = disk.log();
@@ -262,6 +262,12 @@ fn truncating_removes_later_entries_logs_and_snapshots() {
     append(&mut log, 4..=5);
     let (disk, recovered) = home.open().unwrap();
     disk.save(&recovered.database, true).unwrap();
+    (home, disk)
+}
+
+#[test]
+fn truncating_removes_later_entries_logs_and_snapshots() {
+    let (home, disk) = two_logs_and_a_snapshot();
     let left = disk.truncate(2).unwrap();
     assert!(left.last_zxid() == 2 && has(&left, 1..=2) && !has(&left, [3]));
     assert_eq!(home.files(), ["log.1", "snapshot.0"]);
@@ -305,14 +311,7 @@ fn truncating_before_the_oldest_snapshot_deletes_nothing() {
 
 #[test]
 fn truncating_into_damage_that_a_snapshot_had_hidden_deletes_nothing() {
-    let home = Home::new();
-    let (disk, _) = home.open().unwrap();
-    let mut log = disk.log();
-    append(&mut log, 1..=3);
-    log.roll().unwrap();
-    append(&mut log, 4..=5);
-    let (disk, recovered) = home.open().unwrap();
-    disk.save(&recovered.database, true).unwrap();
+    let (home, disk) = two_logs_and_a_snapshot();
     let first = home.0.path().join("version-2/log.1");
     let mut bytes = fs::read(&first).unwrap();
     bytes[40] ^= 1;
