@@ -192,18 +192,6 @@ impl Front {
         }
     }
 
-    pub fn frame(
-        &mut self,
-        conn: ConnId,
-        frame: Bytes,
-        now: Now,
-        db: &Database,
-        out: &mut Vec<Effect>,
-        up: &mut Vec<Upcall>,
-    ) {
-        self.take_frame(conn, frame, now, db, out, up);
-    }
-
     pub fn closed(&mut self, conn: ConnId) {
         self.forget(conn);
     }

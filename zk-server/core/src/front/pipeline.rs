@@ -156,7 +156,8 @@ fn way(op: i32) -> Way {
 }
 
 impl Front {
-    pub(super) fn take_frame(
+    /// A frame of a client: its hello first, then a request each.
+    pub fn frame(
         &mut self,
         id: ConnId,
         frame: Bytes,
