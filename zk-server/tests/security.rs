@@ -161,3 +161,75 @@ fn servers_that_have_to_prove_themselves_let_nobody_in_who_cannot() {
     let mut client = Client::connected(ensemble.addr(leader));
     assert_eq!(client.create("/without", "x").unwrap(), Ok("/without".into()));
 }
+
+fn https(at: SocketAddr, key: &str) -> std::io::Result<String> {
+    let mut socket = dial(at, key)?;
+    socket.write_all(b"GET /commands/ruok HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// `None`: the connection ended without a word.
+fn http(at: SocketAddr) -> Option<String> {
+    let mut socket = TcpStream::connect(at).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(b"GET /commands/ruok HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    answer.starts_with("HTTP/").then_some(answer)
+}
+
+#[test]
+fn the_admin_server_speaks_https_alone_or_beside_http_and_may_want_to_know_who_asks() {
+    const HSTS: &str = "strict-transport-security: max-age=86400; includesubdomains\r\n";
+    let ours = "\"command\" : \"ruok\"";
+    let start = |more: &str| {
+        Alone::start(&format!(
+            "admin.enableServer=true\nadmin.serverAddress=127.0.0.1\nadmin.serverPort=0\n{more}{}",
+            stores("ssl.quorum.", "server")
+        ))
+    };
+    let admin = |alone: &Alone| alone.server.as_ref().unwrap().admin_addr().unwrap();
+
+    let both = start("admin.portUnification=true\n4lw.commands.whitelist=*\n");
+    // Nobody is asked for a certificate: also who shows one of another authority is served.
+    let answer = https(admin(&both), "stranger").unwrap();
+    assert!(answer.contains(ours) && answer.to_lowercase().contains(HSTS), "{answer}");
+    let insecure = |both: &Alone| {
+        let text = support::word(both.addr(), "mntr");
+        text.lines().find_map(|line| line.strip_prefix("zk_insecure_admin_count\t")).unwrap().to_owned()
+    };
+    assert_eq!(insecure(&both), "0");
+    let answer = http(admin(&both)).unwrap();
+    assert!(answer.contains(ours) && !answer.to_lowercase().contains("strict-transport"), "{answer}");
+    assert_eq!(insecure(&both), "1");
+
+    let forced = start("admin.forceHttps=true\nadmin.portUnification=true\n");
+    assert!(https(admin(&forced), "client").unwrap().contains(ours));
+    assert_eq!(http(admin(&forced)), None);
+
+    let closed = start("admin.forceHttps=true\nadmin.needClientAuth=true\n");
+    assert!(https(admin(&closed), "client").unwrap().contains(ours));
+    let refused = https(admin(&closed), "stranger");
+    assert!(!refused.as_ref().is_ok_and(|answer| answer.contains(ours)), "{refused:?}");
+}
+
+#[test]
+fn a_port_for_https_is_not_held_up_by_who_shakes_no_hands() {
+    let alone = Alone::start(&format!(
+        "admin.enableServer=true\nadmin.serverAddress=127.0.0.1\nadmin.serverPort=0\nadmin.idleTimeout=300\n\
+         admin.portUnification=true\n{}",
+        stores("ssl.quorum.", "server")
+    ));
+    let at = alone.server.as_ref().unwrap().admin_addr().unwrap();
+    let mut silent = TcpStream::connect(at).unwrap();
+    let mut halting = TcpStream::connect(at).unwrap();
+    halting.write_all(&[0x16, 3, 1]).unwrap();
+    assert!(https(at, "client").unwrap().contains("ruok"));
+    for socket in [&mut silent, &mut halting] {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert!(matches!(socket.read(&mut [0; 64]), Ok(0)), "an idle connection stays");
+    }
+}

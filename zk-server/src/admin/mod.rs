@@ -7,17 +7,19 @@ mod state;
 pub(crate) use state::Limits;
 
 use crate::config::Admin;
-use crate::http::{HttpPort, Remote};
+use crate::http::{Door, HttpPort, Remote};
 use crate::net::endpoint::Endpoint;
 use crate::net::listen;
-use crate::server::inbox::Inbox;
+use crate::server::inbox::{Inbox, Input, Look};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use commands::{Answer, Asked, Next, Verb};
+use crate::words::View;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tracing::info;
 
@@ -31,9 +33,10 @@ struct Context {
 pub(crate) fn start(config: &Admin, inbox: Inbox) -> io::Result<HttpPort> {
     let address = Endpoint::from(&config.listen).resolve_blocking()?.into_iter().next();
     let listener = listen::bind(address.ok_or(io::ErrorKind::NotFound)?, 128)?;
+    let door = door(config, &inbox);
     let context = Context { config: Arc::new(config.clone()), inbox };
-    let router = Router::new().fallback(dispatch).with_state(context);
-    let port = HttpPort::start(listener, router, config.idle_timeout)?;
+    let router = Router::new().fallback(serve).with_state(context);
+    let port = HttpPort::start(listener, door, router, config.idle_timeout)?;
     info!(
         "Started AdminServer on address {}, port {} and command URL {}",
         config.listen.host, config.listen.port, config.url
@@ -41,12 +44,37 @@ pub(crate) fn start(config: &Admin, inbox: Inbox) -> io::Result<HttpPort> {
     Ok(port)
 }
 
-/// By path, then by verb: what a servlet container does before the command is looked at.
-async fn dispatch(
-    State(context): State<Context>,
-    ConnectInfo(Remote(from)): ConnectInfo<Remote>,
+fn door(config: &Admin, inbox: &Inbox) -> Door {
+    match &config.https {
+        None => Door::Plain,
+        Some(https) if !https.takes_plain => Door::Tls(https.tls.clone()),
+        Some(https) => {
+            let inbox = inbox.clone();
+            let plain = move || {
+                let count = |view: &mut View<'_>| view.clients.stats.admin.insecure_admin_count += 1;
+                inbox.send(Input::Look(Look(Box::new(count))));
+            };
+            Door::Either { tls: https.tls.clone(), plain: Arc::new(plain) }
+        }
+    }
+}
+
+/// Whoever came by TLS is told to do so for the next day, as by Java.
+async fn serve(
+    context: State<Context>,
+    ConnectInfo(remote): ConnectInfo<Remote>,
     request: Request,
 ) -> Response {
+    let mut response = dispatch(context, remote.from, request).await;
+    if remote.is_secure() {
+        let day = HeaderValue::from_static("max-age=86400; includeSubDomains");
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, day);
+    }
+    response
+}
+
+/// By path, then by verb: what a servlet container does before the command is looked at.
+async fn dispatch(State(context): State<Context>, from: SocketAddr, request: Request) -> Response {
     if request.method() == Method::TRACE {
         return StatusCode::FORBIDDEN.into_response();
     }

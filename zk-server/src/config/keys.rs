@@ -251,14 +251,9 @@ const fn refused(key: &'static str, harmless: &'static [&'static str], why: &'st
     Refused { key, harmless, why }
 }
 
-const OFF: &[&str] = &["false"];
-const TLS: &str = "the admin server does not speak TLS: remove this line";
 
 /// With another value than those, the server would be less safe or other than its operator thinks.
 pub static REFUSED: &[Refused] = &[
-    refused("admin.portUnification", OFF, TLS),
-    refused("admin.forceHttps", OFF, TLS),
-    refused("admin.needClientAuth", OFF, TLS),
     refused(
         "oraclePath",
         &[],

@@ -13,7 +13,7 @@ mod tests;
 
 use base::{ConfigError, Entry, Origin, Properties, Settings};
 pub use limits::LargeRequests;
-pub use security::Security;
+pub use security::{AdminHttps, Security};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -91,13 +91,15 @@ pub struct Config {
 }
 
 /// The admin server's `admin.*` keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Admin {
     pub listen: HostPort,
     /// `/commands`
     pub url: String,
     /// Of a connection without a byte.
     pub idle_timeout: Duration,
+    /// `None`: HTTP alone.
+    pub https: Option<AdminHttps>,
     /// `admin.snapshot.enabled`, `admin.restore.enabled`
     pub snapshots: bool,
     pub restores: bool,
@@ -459,21 +461,27 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         election_keep_alive: settings.bool("tcpKeepAlive"),
         security,
         words: words(settings),
-        admin: settings.bool("admin.enableServer").then(|| Admin {
-            listen: HostPort::new(
-                settings.text("admin.serverAddress"),
-                settings.int("admin.serverPort") as u16,
-            ),
-            url: settings.text("admin.commandURL").into(),
-            idle_timeout: millis(settings, "admin.idleTimeout"),
-            snapshots: settings.bool("admin.snapshot.enabled"),
-            restores: settings.bool("admin.restore.enabled"),
-            rate_interval_ms: settings.int("admin.rateLimiterIntervalInMS") as u64,
-        }),
+        admin: admin(settings)?,
         metrics: metrics_provider(settings)?,
         disk: disk(settings),
         core,
     })
+}
+
+fn admin(settings: &Settings) -> Result<Option<Admin>, ConfigError> {
+    if !settings.bool("admin.enableServer") {
+        return Ok(None);
+    }
+    let port = settings.int("admin.serverPort") as u16;
+    Ok(Some(Admin {
+        listen: HostPort::new(settings.text("admin.serverAddress"), port),
+        url: settings.text("admin.commandURL").into(),
+        idle_timeout: millis(settings, "admin.idleTimeout"),
+        https: security::admin_https(settings)?,
+        snapshots: settings.bool("admin.snapshot.enabled"),
+        restores: settings.bool("admin.restore.enabled"),
+        rate_interval_ms: settings.int("admin.rateLimiterIntervalInMS") as u64,
+    }))
 }
 
 /// Whether the audit trail is on; only Java could load another class for it.

@@ -31,6 +31,9 @@ pub static TYPED: &[Opt] = &[
 /// Read from the file, else from `-Dzookeeper.KEY`.
 pub static PROPERTIES: &[Opt] = &[
     Opt::bool("client.portUnification", "false", "clientPort takes TLS and plain connections."),
+    Opt::bool("admin.portUnification", "false", "The admin server takes HTTPS and HTTP."),
+    Opt::bool("admin.forceHttps", "false", "The admin server takes HTTPS alone."),
+    Opt::bool("admin.needClientAuth", "false", "Who comes by HTTPS has to show a certificate."),
     Opt::bool("client.certReload", "false", "Stores of ssl.* that change are always read again here."),
     Opt::text("ssl.authProvider", "Scheme of the ids that certificates give: x509.").or("x509"),
     Opt::text("X509AuthenticationProvider.superUser", "Subject of the certificate whose owner may do all."),
@@ -72,6 +75,14 @@ pub struct QuorumTls {
     /// Others are dialled by TLS (`sslQuorum`).
     pub dials: bool,
     /// Others may come plain (`portUnification`).
+    pub takes_plain: bool,
+}
+
+/// How the admin server speaks HTTPS.
+#[derive(Debug, Clone)]
+pub struct AdminHttps {
+    pub tls: Arc<Tls>,
+    /// HTTP is answered, too.
     pub takes_plain: bool,
 }
 
@@ -174,6 +185,20 @@ fn quorum_tls(settings: &Settings) -> Result<Option<QuorumTls>, ConfigError> {
     // Whoever is dialled is checked, too.
     tls.client().map_err(named)?;
     Ok(Some(QuorumTls { tls: Arc::new(tls), dials, takes_plain: unified }))
+}
+
+/// With the stores of `ssl.quorum.*` and nothing else of it, as Java's.
+pub(super) fn admin_https(settings: &Settings) -> Result<Option<AdminHttps>, ConfigError> {
+    const FORCED: &str = "admin.forceHttps";
+    const UNIFIED: &str = "admin.portUnification";
+    let forced = settings.bool(FORCED);
+    if !forced && !settings.bool(UNIFIED) {
+        return Ok(None);
+    }
+    let tls = TlsSettings::of_admin(settings, settings.bool("admin.needClientAuth"))?;
+    let tls = Tls::for_server(tls, settings.bool("sslQuorumReloadCertFiles"))
+        .map_err(|error| named(settings, if forced { FORCED } else { UNIFIED }, &error))?;
+    Ok(Some(AdminHttps { tls: Arc::new(tls), takes_plain: !forced }))
 }
 
 fn jaas(settings: &Settings) -> Result<Option<Jaas>, ConfigError> {

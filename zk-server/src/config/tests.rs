@@ -118,6 +118,24 @@ fn what_would_silently_be_less_safe_is_refused() {
         message.starts_with("zoo.cfg:3: ssl.quorum.keyStore.location: cannot read /no/such.jks: "),
         "{message}"
     );
+    for asks in ["admin.portUnification", "admin.forceHttps"] {
+        let message = load(&format!("dataDir=@\n{asks}=true\n")).unwrap_err();
+        assert!(
+            message.starts_with(&format!("zoo.cfg:2: {asks}: ssl.quorum.keyStore.location is not set: ")),
+            "{message}"
+        );
+        load(&format!("dataDir=@\nadmin.enableServer=false\n{asks}=true\n")).unwrap();
+    }
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stores/server.p12");
+    let lines = format!(
+        "dataDir=@\nadmin.forceHttps=true\nadmin.needClientAuth=true\nssl.quorum.keyStore.location={key}\n\
+         ssl.quorum.keyStore.password=secret\n"
+    );
+    let message = load(&lines).unwrap_err();
+    assert!(
+        message.starts_with("zoo.cfg:3: admin.needClientAuth: ssl.quorum.trustStore.location is not set"),
+        "{message}"
+    );
     load("dataDir=@\nsslQuorum=false\nreconfigEnabled=False\nobserverMasterPort=0\nnio.numWorkerThreads=4\n")
         .unwrap();
     let flagged = Home::new("1").load("dataDir=@\n", "-Dzookeeper.serverCnxnFactory=no.Such").unwrap_err();

@@ -2,7 +2,7 @@
 
 use super::page;
 use crate::config::PrometheusEndpoint;
-use crate::http::HttpPort;
+use crate::http::{Door, HttpPort};
 use crate::net::endpoint::Endpoint;
 use crate::net::listen;
 use crate::server::inbox::Inbox;
@@ -28,7 +28,7 @@ pub(crate) fn start(at: &PrometheusEndpoint, inbox: Inbox) -> io::Result<HttpPor
     let address = Endpoint::from(&at.listen).resolve_blocking()?.into_iter().next();
     let listener = listen::bind(address.ok_or(io::ErrorKind::NotFound)?, 128)?;
     let router = Router::new().route("/metrics", any(metrics)).with_state(inbox);
-    HttpPort::start(listener, router, IDLE)
+    HttpPort::start(listener, Door::Plain, router, IDLE)
 }
 
 /// GET and POST, as the servlet behind it in Java.

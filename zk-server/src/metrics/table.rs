@@ -162,6 +162,7 @@ pub(super) static TABLE: &[Row] = &[
     counter("snapshot_rate_limited_count", |f| f.view.clients.stats.admin.snapshot_rate_limited_count.into()),
     counter("restore_error_count", |f| f.view.clients.stats.admin.restore_error_count.into()),
     counter("restore_rate_limited_count", |f| f.view.clients.stats.admin.restore_rate_limited_count.into()),
+    counter("insecure_admin_count", |f| f.view.clients.stats.admin.insecure_admin_count.into()),
     basic("restore_time", |f| summary(&f.view.clients.stats.admin.restore_time)),
 ];
 

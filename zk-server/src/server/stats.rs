@@ -90,6 +90,8 @@ pub(crate) struct AdminStats {
     pub restore_error_count: u64,
     pub restore_rate_limited_count: u64,
     pub restore_time: Summary,
+    /// Connections without TLS to a port that takes both.
+    pub insecure_admin_count: u64,
 }
 
 /// One connection's, since its start or the last `crst`.

@@ -86,6 +86,32 @@ impl TlsSettings {
         TlsSettings::read(settings, "ssl.quorum.")
     }
 
+    /// For the admin server: the stores of `ssl.quorum.*`, every version and suite that there is.
+    ///
+    /// `needs`: who connects has to show a certificate.
+    pub fn of_admin(settings: &Settings, needs: bool) -> Result<TlsSettings, ConfigError> {
+        const PREFIX: &str = "ssl.quorum.";
+        let (key_store, trust_store) =
+            (store(settings, "ssl.quorum.keyStore.")?, store(settings, "ssl.quorum.trustStore.")?);
+        if needs && trust_store.is_none() {
+            let message =
+                "ssl.quorum.trustStore.location is not set: without it nobody's certificate can be checked";
+            return Err(settings.error("admin.needClientAuth", message));
+        }
+        Ok(TlsSettings {
+            prefix: PREFIX,
+            key_store,
+            trust_store,
+            versions: rustls::ALL_VERSIONS.to_vec(),
+            suites: rustls::crypto::aws_lc_rs::DEFAULT_CIPHER_SUITES.to_vec(),
+            client_auth: if needs { ClientAuth::Need } else { ClientAuth::None },
+            checks_server_host: false,
+            checks_client_host: false,
+            crl: false,
+            detect_within: Duration::from_secs(5),
+        })
+    }
+
     /// A key's whole name.
     pub fn key(&self, rest: &str) -> String {
         format!("{}{rest}", self.prefix)
