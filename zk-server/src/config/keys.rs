@@ -251,7 +251,6 @@ const fn refused(key: &'static str, harmless: &'static [&'static str], why: &'st
     Refused { key, harmless, why }
 }
 
-
 /// With another value than those, the server would be less safe or other than its operator thinks.
 pub static REFUSED: &[Refused] = &[
     refused(
