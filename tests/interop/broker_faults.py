@@ -1,174 +1,137 @@
 """What may happen to brokers under load: restarts, kills, stalls that outlast the session, a ZooKeeper leader that dies."""
 
-import contextlib
-import json
 import signal
-import threading
 import time
 
-from harness import need_python, say, until
-from kafka_clients import cluster
-from mixed_ensemble import with_client
-
-PARTITIONS = 6
+from broker_load import Load, describe
+from brokers import Brokers
+from harness import World, need_peer, need_python, say, until
 
 
-class Load:
-    """An idempotent acks=all producer that goes on; what it was told is there must be there in the end, once, in order."""
+class Trouble:
+    """Brokers under load; whatever is done to them, in the end what was acknowledged is there, once, in order."""
 
-    def __init__(self, bootstrap, zk):
-        import confluent_kafka as ck
-        from confluent_kafka.admin import AdminClient, NewTopic
+    def __init__(self, world, kinds, kafka=None, partitions=36, rate=8):
+        self.world, self.brokers = world, Brokers(world, kinds, kafka)
+        self.load = Load(self.brokers, partitions, rate)
+        self.load.create()
 
-        self.zk = zk
-        self.ck, self.at = ck, {"bootstrap.servers": bootstrap, "log_level": 0}
-        self.admin = AdminClient(self.at)
-        topic = NewTopic("t", PARTITIONS, 3, config={"min.insync.replicas": "2"})
-        next(iter(self.admin.create_topics([topic]).values())).result(60)
-        self.producer = ck.Producer({**self.at, "enable.idempotence": True, "acks": "all", "linger.ms": 5,
-                                     "message.timeout.ms": 120000})
-        self.acknowledged, self.failures = [set() for _ in range(PARTITIONS)], []
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
+    def __enter__(self):
+        self.load.start()
+        self.settled("start")
+        return self
 
-    def run(self):
-        i = 0
-        while not self.stopping.is_set():
-            self.producer.produce("t", value=str(i), partition=i % PARTITIONS, on_delivery=self.delivered)
-            self.producer.poll(0)
-            i += 1
-            time.sleep(0.002)
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self.load.finish()
+        finally:
+            self.load.abandon()
 
-    def delivered(self, error, message):
-        if error:
-            self.failures.append(error)
-        else:
-            self.acknowledged[message.partition()].add(int(message.value()))
+    def settled(self, what):
+        until(f"all in sync after {what}", 90, self.load.all_in_sync)
+        self.load.balance()
+        self.load.check_alive()
+        say(f"{what}: in sync, {self.load.count()} acknowledged")
 
-    def count(self):
-        return sum(map(len, self.acknowledged))
+    def kill(self, number, away=2):
+        at = time.monotonic()
+        self.world.stop(f"broker-{number}", signal.SIGKILL)
+        time.sleep(away)
+        self.brokers.start(number)
+        self.load.goes_on()
+        gaps = describe(self.load.gaps(at, time.monotonic()))
+        self.settled(f"SIGKILL of broker {number} ({self.brokers.kinds[number]}), back after {away} s; {gaps}")
 
-    def goes_on(self, seconds=40):
-        before, begin = self.count(), time.monotonic()
-        until("records to be taken on", seconds, lambda: self.count() > before + 300)
-        return time.monotonic() - begin
-
-    def states(self):
-        """As ZooKeeper has them: librdkafka may ask the very broker that does not answer."""
-        path = "/test/brokers/topics/t/partitions/{}/state"
-        return self.zk(lambda c: [json.loads(c.get(path.format(p))[0]) for p in range(PARTITIONS)])
-
-    def leaders(self):
-        return {state["leader"] for state in self.states()}
-
-    def all_in_sync(self):
-        return all(len(state["isr"]) == 3 for state in self.states())
-
-    def balance(self):
-        def balanced():
-            # librdkafka asks a former controller until metadata tells it of the current one.
-            with contextlib.suppress(Exception):
-                self.admin.list_topics("t", 5)
-                self.admin.elect_leaders(self.ck.ElectionType.PREFERRED).result(30)
-            return self.leaders() == {1, 2, 3}
-
-        until("each broker to lead", 60, balanced)
-
-    def stop(self):
-        self.stopping.set()
-        self.thread.join(30)
-
-    def check(self):
-        self.stop()
-        assert self.producer.flush(120) == 0 and not self.failures, self.failures[:3]
-        consumer = self.ck.Consumer({**self.at, "group.id": "g"})
-        consumer.assign([self.ck.TopicPartition("t", p, 0) for p in range(PARTITIONS)])
-        got = [[] for _ in range(PARTITIONS)]
-
-        def drain():
-            for message in consumer.consume(5000, 1.0):
-                if not message.error():
-                    got[message.partition()].append(int(message.value()))
-            return sum(map(len, got)) >= self.count()
-
-        until("all that was acknowledged", 60, drain)
-        consumer.close()
-        for partition in range(PARTITIONS):
-            assert got[partition] == sorted(set(got[partition])), f"order and uniqueness in partition {partition}"
-            missing = self.acknowledged[partition] - set(got[partition])
-            assert not missing, f"{len(missing)} of partition {partition} are lost: {sorted(missing)[:5]}"
-        say(f"{self.count()} acknowledged records are there once, in order")
+    def another(self):
+        controller = self.brokers.controller()
+        return next(n for n in self.brokers.kinds if n != controller)
 
 
 def broker_faults():
     """Restarts, kills and stalls of brokers and of ZooKeeper's leader under an acks=all producer: nothing acknowledged is lost."""
     need_python("kazoo", "confluent_kafka")
-    with cluster("broker-faults") as (world, ensemble, bootstrap, ports):
-        def zk(act):
-            return with_client(ensemble, next(i for i in ensemble.client if f"zk-{i}" in world.processes),
-                               lambda c: (c.sync("/"), act(c))[1])
+    with World("broker-faults") as world, Trouble(world, ["ours"] * 3) as trouble:
+        for number in trouble.brokers.kinds:
+            trouble.brokers.stop(number)
+            trouble.load.goes_on()
+            trouble.brokers.start(number)
+            trouble.settled(f"restart of broker {number}")
+        trouble.kill(trouble.brokers.controller())
+        trouble.kill(trouble.another())
+        for number in (trouble.brokers.controller(), trouble.another()):
+            stall(trouble, number)
+        zookeeper_leader_dies(trouble)
+        deletion_waits(trouble)
 
-        load = Load(bootstrap, zk)
 
-        def start(number):
-            world.broker(number, ports[number], ensemble.connect + "/test")
+def broker_kills(minutes=10):
+    """Each of our brokers in turn is killed and started, for ten minutes under load: nothing acknowledged is lost."""
+    need_python("kazoo", "confluent_kafka")
+    kill_all_the_time(["ours"] * 3, None, minutes)
 
-        def controller():
-            return zk(lambda c: json.loads(c.get("/test/controller")[0])["brokerid"])
 
-        def settled(what):
-            until(f"all in sync after {what}", 90, load.all_in_sync)
-            say(f"{what}: in sync, {load.count()} acknowledged")
-            load.balance()
+def broker_kills_mixed(minutes=10):
+    """Brokers of ours and of Java's in turn are killed and started, for ten minutes under load: nothing acknowledged is lost."""
+    kafka = need_peer("kafka")
+    need_python("kazoo", "confluent_kafka")
+    kill_all_the_time(["ours", "java", "ours"], kafka, minutes)
 
-        def restart(number, how):
-            world.stop(f"broker-{number}", how)
-            pause = load.goes_on()
-            start(number)
-            settled(f"{how.name} of broker {number} (goes on after {pause:.1f} s)")
 
-        try:
-            settled("start")
-            for number in ports:
-                restart(number, signal.SIGTERM)
-            restart(controller(), signal.SIGKILL)
-            restart(next(n for n in ports if n != controller()), signal.SIGKILL)
+def kill_all_the_time(kinds, kafka, minutes):
+    with World("broker-kills") as world, Trouble(world, kinds, kafka) as trouble:
+        end, turn = time.monotonic() + minutes * 60, 0
+        while time.monotonic() < end:
+            # Back at once, within the former session, and after its end.
+            trouble.kill(turn % 3 + 1, away=(0, 2, 9)[turn // 3 % 3])
+            turn += 1
+        say(f"{turn} kills")
 
-            say("a broker stalls for longer than its session")
-            for number in (controller(), next(n for n in ports if n != controller())):
-                process = world.processes[f"broker-{number}"]
-                process.send_signal(signal.SIGSTOP)
-                pause = load.goes_on()
-                time.sleep(max(0, 30 - pause))
-                until("others to lead", 30, lambda: number not in load.leaders())
-                process.send_signal(signal.SIGCONT)
-                settled(f"30 s of SIGSTOP of broker {number} (goes on after {pause:.1f} s)")
 
-            say("a broker restarts while ZooKeeper's leader dies")
-            leader, number = ensemble.leader(), controller()
-            world.stop(f"broker-{number}")
-            ensemble.kill(leader)
-            start(number)
-            load.goes_on()
-            ensemble.start(leader)
-            settled(f"SIGKILL of ZooKeeper {leader} during a restart of broker {number}")
+def stall(trouble, number):
+    """A broker stands still for longer than its session."""
+    process = trouble.world.processes[f"broker-{number}"]
+    process.send_signal(signal.SIGSTOP)
+    begin = time.monotonic()
+    trouble.load.goes_on()
+    pause = time.monotonic() - begin
+    time.sleep(max(0, 15 - pause))
+    until("others to lead", 30, lambda: number not in trouble.load.leaders())
+    process.send_signal(signal.SIGCONT)
+    trouble.settled(f"15 s of SIGSTOP of broker {number} (all partitions go on after {pause:.1f} s)")
 
-            say("a topic is deleted while one of its brokers is down")
-            from confluent_kafka.admin import NewTopic
-            next(iter(load.admin.create_topics([NewTopic("gone", 3, 3)]).values())).result(30)
-            number = next(n for n in ports if n != controller())
-            folder = world.dir / f"kafka-{number}"
-            until("its folders", 10, lambda: len(list(folder.glob("gone-?"))) == 3)
-            world.stop(f"broker-{number}", signal.SIGKILL)
-            until("its session to end", 40, lambda: number not in load.leaders())
-            next(iter(load.admin.delete_topics(["gone"]).values())).result(30)
-            assert zk(lambda c: c.exists("/test/brokers/topics/gone")), "a replica that is away holds the deletion up"
-            start(number)
-            until("the topic's node to go", 30, lambda: not zk(lambda c: c.exists("/test/brokers/topics/gone")))
-            until("its folders to go", 30, lambda: not list(folder.glob("gone-?")))
-            settled("a deletion finished by a broker that came back")
-            next(iter(load.admin.create_topics([NewTopic("gone", 3, 3)]).values())).result(30)
-        finally:
-            load.stop()
-        load.check()
+
+def zookeeper_leader_dies(trouble):
+    """While a broker restarts."""
+    ensemble = trouble.brokers.ensemble
+    leader, number = ensemble.leader(), trouble.brokers.controller()
+    trouble.brokers.stop(number)
+    ensemble.kill(leader)
+    trouble.brokers.start(number)
+    trouble.load.goes_on()
+    ensemble.start(leader)
+    trouble.settled(f"SIGKILL of ZooKeeper {leader} during a restart of broker {number}")
+
+
+def deletion_waits(trouble):
+    """A topic is deleted while one of its brokers is away."""
+    from confluent_kafka.admin import NewTopic
+
+    brokers, admin = trouble.brokers, trouble.load.admin
+    next(iter(admin.create_topics([NewTopic("gone", 3, 3)]).values())).result(30)
+    number = trouble.another()
+    folder = trouble.world.dir / f"kafka-{number}"
+    until("its folders", 10, lambda: len(list(folder.glob("gone-?"))) == 3)
+    trouble.world.stop(f"broker-{number}", signal.SIGKILL)
+    until("its session to end", 40, lambda: number not in trouble.load.leaders())
+    next(iter(admin.delete_topics(["gone"]).values())).result(30)
+
+    def is_there():
+        return brokers.zk(lambda c: c.exists("/test/brokers/topics/gone"))
+
+    assert is_there(), "a replica that is away holds the deletion up"
+    brokers.start(number)
+    until("the topic's node to go", 30, lambda: not is_there())
+    until("its folders to go", 30, lambda: not list(folder.glob("gone-?")))
+    trouble.settled("a deletion finished by a broker that came back")
+    next(iter(admin.create_topics([NewTopic("gone", 3, 3)]).values())).result(30)

@@ -6,7 +6,8 @@
 import harness
 from bad_input import bad_frames, wrong_configurations
 from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker
-from broker_faults import broker_faults
+from broker_faults import broker_faults, broker_kills, broker_kills_mixed
+from broker_swap import broker_swap, broker_swap_brief
 from ensemble_shapes import hierarchical, observer_masters, several_addresses
 from faults import faults
 from kafka_on_ours import kafka_on_ours
@@ -26,11 +27,12 @@ from zookeeper_tools import zookeeper_tools, zookeeper_tools_brief
 from zookeeper_torn import torn_logs, torn_logs_brief
 
 # These run by name only: minutes each.
-BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_faults, faults, reconfig_mixed, kafka_on_ours, kafka_tools, swap, swap_kafka)
+BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kills, broker_kills_mixed, faults, reconfig_mixed, kafka_on_ours, kafka_tools, swap, swap_kafka, broker_swap)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
-          librdkafka, kafka_python, killed_leader, mixed_brokers, kafka_tools_brief, killed_broker, compacted, java_takes_over, disk_upkeep)
+          librdkafka, kafka_python, killed_leader, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
+          disk_upkeep)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})
