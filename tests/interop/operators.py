@@ -33,7 +33,7 @@ OTHERS = [("GET", "/", {}), ("GET", "/commands", {}), ("GET", "/commands/", {}),
           ("GET", "/commands/snap?streaming=false", {"Authorization": "digest a:b"}),
           ("GET", "/commands/snap?streaming=false", {"Authorization": "digest a:b"})]
 # Figures that Java does not have. And commands whose keys are another on each side.
-OWN = ("max_turn_time_ms", "disk_full", "disk_free_bytes")
+OWN = ("max_turn_time_ms", "max_turn_cpu_ms", "max_step_time_ms", "disk_full", "disk_free_bytes")
 LOOSE = ("environment", "env", "envi", "initial_configuration", "icfg", "dump")
 
 

@@ -46,8 +46,11 @@ pub(super) static TABLE: &[Row] = &[
     gauge("approximate_data_size", |f| f.view.peer.database().data_size().into()),
     gauge("global_sessions", |f| f.view.peer.database().sessions().len().into()),
     gauge("local_sessions", |f| f.view.peer.front().local_sessions().len().into()),
-    // Of this server alone: the longest that anybody had to wait for his turn, in ms.
-    gauge("max_turn_time_ms", |f| (f.view.clients.stats.longest_turn.as_micros() as f64 / 1e3).into()),
+    // Of this server alone, in ms: the longest that anybody had to wait for his turn, how much of it the loop worked, and
+    // the longest of all single events.
+    gauge("max_turn_time_ms", |f| ms(f.view.clients.stats.turns.longest).into()),
+    gauge("max_turn_cpu_ms", |f| ms(f.view.clients.stats.turns.longest_cpu).into()),
+    gauge("max_step_time_ms", |f| ms(f.view.clients.stats.turns.longest_step).into()),
     gauge("disk_free_bytes", |f| f.view.disk.space().free().into()),
     gauge("disk_full", |f| u64::from(f.view.disk.space().is_low()).into()),
     gauge("open_file_descriptor_count", |_| super::process::open_files().into()),
@@ -190,4 +193,8 @@ fn quotas(figures: &Figures, pick: fn(&QuotaTotals) -> i64) -> Reading {
 
 fn keyed<'a, K: ToString>(of: impl Iterator<Item = (K, &'a Summary)>) -> Reading {
     Reading::Keyed(of.map(|(key, of)| (key.to_string(), Value::Summary(summarized(of)))).collect())
+}
+
+fn ms(time: std::time::Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
 }

@@ -57,14 +57,14 @@ impl Client {
 pub(crate) struct Clients {
     table: BTreeMap<ConnId, Client>,
     /// Whose `out` is not empty, or who is to be closed.
-    dirty: Vec<ConnId>,
+    dirty: VecDeque<ConnId>,
     port: Option<Arc<Shared>>,
     pub stats: ServerStats,
 }
 
 impl Clients {
     pub fn new(port: Option<Arc<Shared>>) -> Clients {
-        Clients { table: BTreeMap::new(), dirty: Vec::new(), port, stats: ServerStats::default() }
+        Clients { table: BTreeMap::new(), dirty: VecDeque::new(), port, stats: ServerStats::default() }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Client)> {
@@ -153,7 +153,7 @@ impl Clients {
             at += 4 + len;
         }
         if client.out.is_empty() {
-            self.dirty.push(conn);
+            self.dirty.push_back(conn);
         }
         client.out.push(bytes);
     }
@@ -163,7 +163,7 @@ impl Clients {
         if let Some(client) = self.table.get_mut(&conn)
             && !std::mem::replace(&mut client.closing, true)
         {
-            self.dirty.push(conn);
+            self.dirty.push_back(conn);
         }
     }
 
@@ -179,9 +179,16 @@ impl Clients {
         }
     }
 
-    /// One write for each connection that has something to be told.
-    pub fn flush(&mut self) {
-        for conn in std::mem::take(&mut self.dirty) {
+    /// Somebody has still to be told something.
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// One write for each connection that has something to be told: for `max` of them at most, the longest waiting ones.
+    pub fn flush(&mut self, max: usize) {
+        let count = self.dirty.len().min(max);
+        let mut flushed = std::mem::take(&mut self.dirty);
+        for conn in flushed.drain(..count) {
             let Some(client) = self.table.get_mut(&conn) else { continue };
             let unsent = write(&client.outlet, std::mem::take(&mut client.out));
             if unsent > UNSENT_MAX && !client.closing {
@@ -198,11 +205,12 @@ impl Clients {
                 client.gate.open();
             }
         }
+        self.dirty = flushed;
     }
 
     /// Everybody out, at once: the server ends.
     pub fn abort_all(&mut self) {
-        self.flush();
+        self.flush(usize::MAX);
         for client in self.table.values() {
             client.outlet.close();
             client.gate.open();

@@ -14,6 +14,8 @@ use wire::zk::Zxid;
 use zk_core::Event;
 use zk_core::measure::Summary;
 
+/// Transactions whose end the loop is told of at once: it applies them in one step.
+const TOLD_AT_ONCE: usize = 64;
 /// Bytes of one batch; what is more waits for the next sync.
 const BATCH_BYTES: usize = 32 << 20;
 
@@ -159,13 +161,16 @@ impl Worker {
         let (mut count, mut bytes, mut last) = (0, 0, 0);
         let begun = Instant::now();
         let waiting = self.stats.waiting.load(SeqCst);
-        let mut ordered = vec![];
+        let (mut ordered, mut told) = (vec![], vec![]);
         let (mut entries, mut at) = first;
         loop {
             ordered.push((at, entries.len() as u64));
             for (zxid, txn) in entries {
                 self.log.append(zxid, &txn)?;
                 (count, bytes, last) = (count + 1, bytes + txn.len(), zxid);
+                if count % TOLD_AT_ONCE == 0 {
+                    told.push(zxid);
+                }
             }
             if count >= self.batch_max || bytes >= BATCH_BYTES {
                 break;
@@ -182,7 +187,9 @@ impl Worker {
         self.stats.waiting.fetch_sub(ordered.len() as u64, SeqCst);
         let took = self.sync()?;
         self.note(begun, waiting, took, &ordered);
-        self.inbox.event(Event::Durable { zxid: last });
+        told.push(last);
+        told.dedup();
+        told.into_iter().for_each(|zxid| self.inbox.event(Event::Durable { zxid }));
         Ok(())
     }
 
@@ -257,5 +264,19 @@ mod tests {
         let mut log = crate::disk::txnlog::LogFile::open(&disk.folders().1.join("log.1")).unwrap().unwrap();
         let lens = std::iter::from_fn(|| log.next().unwrap()).map(|entry| entry.payload.len());
         assert_eq!(lens.collect::<Vec<_>>(), [5, 60_000, 5]);
+    }
+
+    #[test]
+    fn the_end_of_a_large_batch_is_told_in_parts_that_make_short_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inbox, events) = Inbox::new();
+        let mut journal = Journal::start(disk_in(folder.path()), inbox, 1000, Duration::from_secs(60)).unwrap();
+        journal.append((1..=200).map(|zxid| (zxid, Bytes::from_static(b"txn"))).collect());
+        journal.close();
+        let told = events.try_iter().map(|input| match input {
+            Input::Core(Event::Durable { zxid }) => zxid,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [64, 128, 192, 200]);
     }
 }

@@ -13,6 +13,7 @@ use super::journal::Journal;
 use super::purging::Purging;
 use super::snapshots::{Permit, Trigger};
 use super::streams::Streams;
+use super::turns::{self, Stopwatch};
 use crate::admin::Limits;
 use crate::audit;
 use crate::config::Config;
@@ -36,12 +37,17 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 use wire::jute::Record;
 use wire::zk::Zxid;
+use wire::zk::quorum::QuorumPacket;
 use zk_core::peer::{Mode, Recovered};
-use zk_core::{Effect, Ensemble, Event, LinkId, LogLevel, Now, Peer};
+use zk_core::{ConnId, Effect, Ensemble, Event, LinkId, LogLevel, Now, Peer};
 
-/// Inputs of one turn, and its longest duration until what was decided leaves.
-const TURN_INPUTS: usize = 4096;
-const TURN_TIME: Duration = Duration::from_millis(5);
+/// Events of one turn, and for how long it takes more of them: what was decided leaves then, and others have theirs.
+const TURN_EVENTS: usize = 4096;
+const TURN_TIME: Duration = Duration::from_millis(2);
+/// Every how many events the clock is looked at.
+const CLOCK_EVERY: usize = 8;
+/// Connections that are written to at the end of one turn: a write is a system call, and one event may concern thousands.
+const FLUSHED_MAX: usize = 256;
 /// The longest sleep: nothing is ever due later than this.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -109,6 +115,13 @@ struct OutLink {
     closing: bool,
 }
 
+/// What came in one piece and is not all dealt with: the next turn goes on with it.
+#[derive(Debug)]
+enum Rest {
+    Frames { conn: ConnId, frames: std::vec::IntoIter<Bytes> },
+    Packets { link: LinkId, packets: std::vec::IntoIter<QuorumPacket>, load: usize },
+}
+
 struct Loop {
     config: Arc<Config>,
     disk: Disk,
@@ -116,6 +129,7 @@ struct Loop {
     clock: Clock,
     inbox: Inbox,
     inputs: Receiver<Input>,
+    rest: Option<Rest>,
     client_port: Option<ClientPort>,
     clients: Clients,
     election: Option<ElectionNet>,
@@ -164,6 +178,7 @@ impl Loop {
             disk,
             inbox,
             inputs,
+            rest: None,
             election,
             quorum,
             http,
@@ -180,28 +195,31 @@ impl Loop {
         self.step(Event::Tick);
         self.end_turn();
         while self.exit.is_none() {
-            let first = match self.inputs.recv_timeout(self.wait()) {
-                Ok(first) => Some(first),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => break,
+            let first = match &self.rest {
+                Some(_) => None,
+                None => match self.inputs.recv_timeout(self.wait()) {
+                    Ok(first) => Some(first),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                },
             };
-            let begun = Instant::now();
-            if let Some(first) = first {
-                self.take_waiting(first);
-            }
+            let turn = Stopwatch::start();
+            self.take_waiting(first);
             if self.peer.deadline().is_some_and(|at| at <= self.clock.now().mono) {
                 self.step(Event::Tick);
             }
             self.end_turn();
             self.work_in_background();
-            let stats = &mut self.clients.stats;
-            stats.longest_turn = stats.longest_turn.max(begun.elapsed());
+            self.clients.stats.turns.note(&turn);
         }
         self.finish()
     }
 
     /// How long nothing has to happen.
     fn wait(&self) -> Duration {
+        if self.clients.is_dirty() {
+            return Duration::ZERO;
+        }
         if let Some(pause) = self.background_pause() {
             return pause;
         }
@@ -209,18 +227,52 @@ impl Loop {
         self.peer.deadline().map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now)).min(IDLE))
     }
 
-    fn take_waiting(&mut self, first: Input) {
+    /// Takes what is there in its order, an event at a time, until the turn has been long enough.
+    fn take_waiting(&mut self, mut first: Option<Input>) {
         let begun = Instant::now();
-        self.take(first);
-        for count in 1..TURN_INPUTS {
-            if self.exit.is_some() || count % 64 == 0 && begun.elapsed() > TURN_TIME {
+        for count in 1..TURN_EVENTS {
+            if !self.take_rest() {
+                let Some(input) = first.take().or_else(|| self.inputs.try_recv().ok()) else { return };
+                self.take(input);
+            }
+            if self.exit.is_some() || count % CLOCK_EVERY == 0 && begun.elapsed() > TURN_TIME {
                 return;
             }
-            match self.inputs.try_recv() {
-                Ok(input) => self.take(input),
-                Err(_) => return,
+        }
+    }
+
+    /// One event of what came in one piece; false: there is no such thing.
+    fn take_rest(&mut self) -> bool {
+        let Some(rest) = &mut self.rest else { return false };
+        let now = self.clock.now();
+        match rest {
+            Rest::Frames { conn, frames } => {
+                let (conn, frame) = (*conn, frames.next());
+                match frame {
+                    None => self.rest = None,
+                    Some(frame) if self.clients.received(conn, &frame, now) => {
+                        self.step_at(now, Event::ClientFrame { conn, frame });
+                    }
+                    Some(_) => {}
+                }
+            }
+            Rest::Packets { link, packets, load } => {
+                let (link, load, packet) = (*link, *load, packets.next());
+                match packet {
+                    None => {
+                        if let Some(link) = self.links.get(&link) {
+                            link.gate.take_off(load);
+                        }
+                        self.rest = None;
+                    }
+                    Some(packet) if self.links.get(&link).is_some_and(|link| !link.closing) => {
+                        self.step_at(now, Event::LinkPacket { link, packet });
+                    }
+                    Some(_) => {}
+                }
             }
         }
+        true
     }
 
     fn take(&mut self, input: Input) {
@@ -235,11 +287,7 @@ impl Loop {
                 }
             }
             Input::ClientFrames { conn, frames } => {
-                for frame in frames {
-                    if self.clients.received(conn, &frame, now) {
-                        self.step_at(now, Event::ClientFrame { conn, frame });
-                    }
-                }
+                self.rest = Some(Rest::Frames { conn, frames: frames.into_iter() });
             }
             Input::ClientClosed { conn } => {
                 self.clients.closed(conn);
@@ -263,7 +311,9 @@ impl Loop {
                 self.links.insert(link, OutLink { outlet, gate, out: BytesMut::new(), closing: false });
                 self.step_at(now, Event::LinkOpened { link, leader });
             }
-            Input::LinkPackets { link, packets, load } => self.link_packets(now, link, packets, load),
+            Input::LinkPackets { link, packets, load } => {
+                self.rest = Some(Rest::Packets { link, packets: packets.into_iter(), load });
+            }
             Input::Core(Event::LinkClosed { link }) => {
                 self.links.remove(&link);
                 self.streams.end(link);
@@ -276,28 +326,12 @@ impl Loop {
         }
     }
 
-    fn link_packets(
-        &mut self,
-        now: Now,
-        link: LinkId,
-        packets: Vec<wire::zk::quorum::QuorumPacket>,
-        load: usize,
-    ) {
-        for packet in packets {
-            if self.links.get(&link).is_some_and(|link| !link.closing) {
-                self.step_at(now, Event::LinkPacket { link, packet });
-            }
-        }
-        if let Some(link) = self.links.get(&link) {
-            link.gate.take_off(load);
-        }
-    }
-
     fn step(&mut self, event: Event) {
         self.step_at(self.clock.now(), event);
     }
 
     fn step_at(&mut self, now: Now, event: Event) {
+        let (begun, name) = (Instant::now(), turns::name_of(&event));
         let mut effects = std::mem::take(&mut self.effects);
         self.peer.step(now, event, &mut effects);
         for effect in effects.drain(..) {
@@ -307,6 +341,7 @@ impl Loop {
             }
         }
         self.effects = effects;
+        self.clients.stats.turns.note_step(name, begun.elapsed());
     }
 
     fn perform(&mut self, now: Now, effect: Effect) -> Result<(), DiskError> {
@@ -407,7 +442,7 @@ impl Loop {
                 out.gate.open();
             }
         }
-        self.clients.flush();
+        self.clients.flush(FLUSHED_MAX);
         self.note_mode();
     }
 

@@ -10,6 +10,7 @@ mod purging;
 mod snapshots;
 pub(crate) mod stats;
 mod streams;
+mod turns;
 
 use crate::admin;
 use crate::audit;

@@ -47,8 +47,7 @@ pub(crate) struct ServerStats {
     pub admin: AdminStats,
     /// Snapshots taken, by the time they took; in ms.
     pub snapshottime: Summary,
-    /// For so long, the loop did one thing after the other: nobody waits longer for his turn.
-    pub longest_turn: std::time::Duration,
+    pub turns: super::turns::Turns,
 }
 
 impl ServerStats {
