@@ -33,13 +33,13 @@ pub fn of_database(database: &Database, root: &str) -> Image {
     let mut below = vec![root.to_owned()];
     while let Some(path) = below.pop() {
         let Some(node) = database.node(&path).filter(|_| !is_own(&path)) else { continue };
-        below.extend(node.children().iter().map(|name| child(&path, name)));
+        below.extend(node.children().map(|name| child(&path, name)));
         image.insert(path, of_node(database, node));
     }
     image
 }
 
-fn of_node(database: &Database, node: &Node) -> NodeImage {
+fn of_node(database: &Database, node: Node<'_>) -> NodeImage {
     let acl = database.acl_of(node);
     let stat = node.node_stat();
     NodeImage {

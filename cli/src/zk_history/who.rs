@@ -210,7 +210,7 @@ fn audited(line: &str) -> Option<(SessionId, String)> {
 /// Where the logs tell nothing, the node's own record does, without who it was.
 fn tell_of_the_node(history: &History, node: &str, found: &Found) -> Result<()> {
     let newest = history.at(Point::Newest)?;
-    let Some(stat) = newest.database.node(node).map(|node| *node.node_stat()) else {
+    let Some(stat) = newest.database.node(node).map(|node| node.node_stat()) else {
         bail!("there is no {node}, and the logs do not mention it")
     };
     let begin = match found.first {

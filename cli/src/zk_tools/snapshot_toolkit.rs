@@ -79,7 +79,7 @@ fn file_zxid(file: &str) -> i64 {
 fn walk<'a>(
     content: &'a SnapshotContent,
     key: &str,
-    visit: &mut impl FnMut(&str, &'a Node) -> io::Result<()>,
+    visit: &mut impl FnMut(&str, Node<'a>) -> io::Result<()>,
 ) -> io::Result<()> {
     let Some(node) = content.database.node(if key.is_empty() { "/" } else { key }) else { return Ok(()) };
     visit(key, node)?;
@@ -106,7 +106,7 @@ fn print_details(
         let stat = node.node_stat();
         zxid = zxid.max(stat.mzxid).max(stat.pzxid);
         writeln!(out, "----\n{}", if key.is_empty() { "/" } else { key })?;
-        print_stat(stat, out)?;
+        print_stat(&stat, out)?;
         match with_data {
             true => writeln!(out, "  data = {}", BASE64_STANDARD.encode(node.data().unwrap_or_default())),
             false => writeln!(out, "  dataLength = {}", node.data_len()),

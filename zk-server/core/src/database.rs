@@ -205,7 +205,7 @@ impl Database {
     }
 
     /// A node's figures, as clients see them.
-    pub fn stat(&self, node: &Node) -> Stat {
+    pub fn stat(&self, node: Node<'_>) -> Stat {
         self.shown(node.stat())
     }
 
@@ -214,13 +214,13 @@ impl Database {
         Stat { ephemeral_owner: if hidden { 0 } else { stat.ephemeral_owner }, ..stat }
     }
 
-    pub fn node(&self, path: &str) -> Option<&Node> {
+    pub fn node(&self, path: &str) -> Option<Node<'_>> {
         self.tree.get(path)
     }
 
     /// `None` for the open ACL.
-    pub fn acl_of(&self, node: &Node) -> AclList {
-        self.acls.get(node.acl)
+    pub fn acl_of(&self, node: Node<'_>) -> AclList {
+        self.acls.get(node.acl())
     }
 
     /// Containers and TTL nodes whose time has come (`wall`: ms since 1970): a leader proposes a deleteContainer for
@@ -233,8 +233,8 @@ impl Database {
         cursor: &mut ReapCursor,
         budget: usize,
     ) -> Vec<Str> {
-        let childless = |path: &str| self.tree.get(path).filter(|node| node.children().is_empty());
-        let age = |node: &Node| wall - node.node_stat().mtime;
+        let childless = |path: &str| self.tree.get(path).filter(|node| node.children_len() == 0);
+        let age = |node: Node<'_>| wall - node.node_stat().mtime;
         let unused = |path: &str| {
             childless(path).is_some_and(|node| {
                 node.node_stat().cversion > 0 || (never_used_ms != 0 && age(node) > never_used_ms)

@@ -47,6 +47,10 @@ impl Hasher for Folded {
         self.fold(u64::from(byte));
     }
 
+    fn write_u32(&mut self, word: u32) {
+        self.fold(u64::from(word));
+    }
+
     fn write_u64(&mut self, word: u64) {
         self.fold(word);
     }
@@ -59,6 +63,11 @@ impl Hasher for Folded {
         let product = u128::from(self.0 ^ SEED) * u128::from(FACTOR);
         (product as u64) ^ (product >> 64) as u64
     }
+}
+
+/// The same in every run.
+pub fn hash_of(key: &(impl Hash + ?Sized)) -> u64 {
+    BuildHasherDefault::<Folded>::default().hash_one(key)
 }
 
 const SHARDS: usize = 1024;
@@ -80,7 +89,7 @@ impl<K, V> Default for Sharded<K, V> {
 
 /// Bits that the maps themselves look at last.
 fn shard_of(key: &(impl Hash + ?Sized)) -> usize {
-    (BuildHasherDefault::<Folded>::default().hash_one(key) >> 32) as usize % SHARDS
+    (hash_of(key) >> 32) as usize % SHARDS
 }
 
 impl<K: Hash + Eq, V> Sharded<K, V> {

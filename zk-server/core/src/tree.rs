@@ -1,180 +1,116 @@
 //! The nodes by path, and the digest over all of them, kept up with each change.
 //!
+//! A node has a number, and a [`record`] under it that holds its name and its parent's number; a path is found by its
+//! hash ([`index`]) and compared name by name. So a path is kept nowhere, and a name once. Numbers of nodes that are gone
+//! are used again, and never shown.
+//!
 //! A node's contribution to the digest is the CRC-32 of its path, its data, and 60 bytes of its metadata. The CRC
 //! over path and data is kept with the node, so that a change of metadata costs 60 bytes.
 
-use crate::hash::Sharded;
+mod children;
+mod index;
+mod record;
+mod stat;
+mod walk;
+
+pub use stat::{Lifetime, NodeStat, TTL_MAX, is_digested, prefix_crc};
+pub use walk::Walk;
+
+use crate::hash::{Sharded, hash_of};
 use crate::path;
-use std::collections::BTreeSet;
-use wire::zk::{SessionId, Stat, Zxid};
+use children::Children;
+use index::Index;
+use record::{Parts, Record};
+use std::fmt;
+use wire::zk::Stat;
 
-/// What a node's metadata holds in a snapshot: [`Stat`] without what follows from data and children.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct NodeStat {
-    pub czxid: Zxid,
-    pub mzxid: Zxid,
-    pub ctime: i64,
-    pub mtime: i64,
-    pub version: i32,
-    /// Counts creations of children only; clients see twice this less the number of children.
-    pub cversion: i32,
-    pub aversion: i32,
-    /// See [`Lifetime`].
-    pub ephemeral_owner: i64,
-    pub pzxid: Zxid,
-}
+/// Records that stand together: no list of all of them is ever moved.
+const BLOCK: usize = 4096;
+/// The root's parent.
+const NO_PARENT: u32 = u32::MAX;
 
-impl NodeStat {
-    pub fn created(zxid: Zxid, time: i64, lifetime: Lifetime) -> NodeStat {
-        NodeStat {
-            czxid: zxid,
-            mzxid: zxid,
-            ctime: time,
-            mtime: time,
-            ephemeral_owner: lifetime.to_owner(),
-            pzxid: zxid,
-            ..NodeStat::default()
-        }
-    }
-
-    /// The CRC that ends a node's digest, from the one over its path and data.
-    pub fn digest(&self, prefix: u32) -> u64 {
-        let mut bytes = [0; 60];
-        let longs = [self.czxid, self.mzxid, self.pzxid, self.ctime, self.mtime];
-        for (at, long) in longs.iter().enumerate() {
-            bytes[at * 8..][..8].copy_from_slice(&long.to_be_bytes());
-        }
-        for (at, int) in [self.version, self.cversion, self.aversion].iter().enumerate() {
-            bytes[40 + at * 4..][..4].copy_from_slice(&int.to_be_bytes());
-        }
-        bytes[52..].copy_from_slice(&self.ephemeral_owner.to_be_bytes());
-        let mut crc = crc32fast::Hasher::new_with_initial(prefix);
-        crc.update(&bytes);
-        u64::from(crc.finalize())
-    }
-}
-
-/// The CRC over a node's path (the root's is empty) and data.
-pub fn prefix_crc(key: &str, data: Option<&[u8]>) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(key.as_bytes());
-    crc.update(data.unwrap_or_default());
-    crc.finalize()
-}
-
-/// ZooKeeper's own nodes are left out of the digest, but not `/zookeeper` itself.
-pub fn is_digested(key: &str) -> bool {
-    !key.starts_with(path::ZOOKEEPER_SUBTREE)
-}
-
-/// What a node's `ephemeralOwner` says about its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifetime {
-    Persistent,
-    /// Goes with its session.
-    Session(SessionId),
-    /// Goes some time after its last child.
-    Container,
-    /// Goes this many milliseconds after its last change, when it has no children.
-    Ttl(i64),
-}
-
-const CONTAINER_OWNER: i64 = i64::MIN;
-/// Top byte ff, feature code 0 in the next two.
-const TTL_OWNER: u64 = 0xff00_0000_0000_0000;
-const TTL_MASK: u64 = 0xffff_ff00_0000_0000;
-/// Milliseconds.
-pub const TTL_MAX: i64 = (1 << 40) - 1;
-
-impl Lifetime {
-    pub fn of(owner: i64) -> Lifetime {
-        match owner {
-            0 => Lifetime::Persistent,
-            CONTAINER_OWNER => Lifetime::Container,
-            owner if owner as u64 & TTL_MASK == TTL_OWNER => Lifetime::Ttl(owner & TTL_MAX),
-            session => Lifetime::Session(session),
-        }
-    }
-
-    /// As [`Lifetime::of`], for owners that 3.5.3 wrote: whatever is below zero is a time to live. So is, alas, a session
-    /// of a server whose id is above 127.
-    pub fn of_353(owner: i64) -> Lifetime {
-        match owner {
-            CONTAINER_OWNER => Lifetime::Container,
-            ttl if ttl < 0 => Lifetime::Ttl(ttl & TTL_MAX),
-            _ => Lifetime::of(owner),
-        }
-    }
-
-    pub fn to_owner(self) -> i64 {
-        match self {
-            Lifetime::Persistent => 0,
-            Lifetime::Session(session) => session,
-            Lifetime::Container => CONTAINER_OWNER,
-            Lifetime::Ttl(ttl) => (TTL_OWNER | (ttl & TTL_MAX) as u64) as i64,
-        }
-    }
-}
-
-static NO_CHILDREN: BTreeSet<Box<str>> = BTreeSet::new();
+static NO_CHILDREN: Children = Children::NONE;
 
 /// What a node with children has. The sums are kept up with each change, for whoever asks how large a subtree is: a
 /// quota, a client.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 struct Below {
-    children: BTreeSet<Box<str>>,
+    children: Children,
     /// All nodes below, and the bytes of their data.
     nodes: usize,
     bytes: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Node {
-    data: Option<Box<[u8]>>,
-    /// In [`crate::acl::AclTable`].
-    pub acl: i64,
-    stat: NodeStat,
-    /// `None` for most nodes: they have no children.
-    below: Option<Box<Below>>,
-    /// [`prefix_crc`].
-    prefix: u32,
+/// One node of a [`Tree`], to be looked at.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    tree: &'a Tree,
+    number: u32,
 }
 
-impl Node {
-    pub fn data(&self) -> Option<&[u8]> {
-        self.data.as_deref()
+impl fmt::Debug for Node<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_tuple("Node").field(self.record()).finish()
+    }
+}
+
+impl<'a> Node<'a> {
+    fn record(self) -> &'a Record {
+        self.tree.record(self.number)
     }
 
-    pub fn data_len(&self) -> usize {
-        self.data.as_ref().map_or(0, |data| data.len())
+    /// Its own, the last part of its path; the root's is empty.
+    pub fn name(self) -> &'a str {
+        self.record().name_text()
     }
 
-    pub fn node_stat(&self) -> &NodeStat {
-        &self.stat
+    pub fn data(self) -> Option<&'a [u8]> {
+        self.record().data()
+    }
+
+    pub fn data_len(self) -> usize {
+        self.record().data_len()
+    }
+
+    /// In [`crate::acl::AclTable`].
+    pub fn acl(self) -> i64 {
+        self.record().acl()
+    }
+
+    pub fn node_stat(self) -> NodeStat {
+        self.record().stat()
+    }
+
+    fn sums(self) -> Option<&'a Below> {
+        self.tree.below(self.number)
+    }
+
+    pub fn children_len(self) -> usize {
+        self.sums().map_or(0, |below| below.children.len())
     }
 
     /// Names in their order.
-    pub fn children(&self) -> &BTreeSet<Box<str>> {
-        self.below.as_ref().map_or(&NO_CHILDREN, |below| &below.children)
+    pub fn children(self) -> impl ExactSizeIterator<Item = &'a str> {
+        let children = self.sums().map_or(&NO_CHILDREN, |below| &below.children);
+        Names { tree: self.tree, children, next: (0, 0), left: children.len() }
     }
 
     /// How many nodes are below this one, and the bytes of their data.
-    pub fn below(&self) -> (usize, u64) {
-        self.below.as_ref().map_or((0, 0), |below| (below.nodes, below.bytes))
+    pub fn below(self) -> (usize, u64) {
+        self.sums().map_or((0, 0), |below| (below.nodes, below.bytes))
     }
 
-    pub fn prefix(&self) -> u32 {
-        self.prefix
+    pub fn prefix(self) -> u32 {
+        self.record().prefix()
     }
 
-    pub fn lifetime(&self) -> Lifetime {
-        Lifetime::of(self.stat.ephemeral_owner)
+    pub fn lifetime(self) -> Lifetime {
+        Lifetime::of(self.node_stat().ephemeral_owner)
     }
 
     /// As clients see it.
-    pub fn stat(&self) -> Stat {
-        let stat = &self.stat;
-        let children = self.children().len() as i32;
+    pub fn stat(self) -> Stat {
+        let (stat, children) = (self.node_stat(), self.children_len() as i32);
         Stat {
             czxid: stat.czxid,
             mzxid: stat.mzxid,
@@ -183,7 +119,7 @@ impl Node {
             version: stat.version,
             cversion: stat.cversion.wrapping_mul(2).wrapping_sub(children),
             aversion: stat.aversion,
-            ephemeral_owner: match self.lifetime() {
+            ephemeral_owner: match Lifetime::of(stat.ephemeral_owner) {
                 Lifetime::Session(session) => session,
                 _ => 0,
             },
@@ -194,35 +130,109 @@ impl Node {
     }
 }
 
-fn remove_child(parent: &mut Node, name: &str) {
-    if let Some(below) = &mut parent.below {
-        below.children.remove(name);
-        if below.children.is_empty() {
-            parent.below = None;
-        }
+struct Names<'a> {
+    tree: &'a Tree,
+    children: &'a Children,
+    next: children::Place,
+    left: usize,
+}
+
+impl<'a> Iterator for Names<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let (number, next) = self.children.at(self.next)?;
+        self.next = next;
+        self.left -= 1;
+        Some(self.tree.record(number).name_text())
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Names<'_> {}
+
+/// A node that was taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removed {
+    pub acl: i64,
+    pub ephemeral_owner: i64,
+    pub data_len: usize,
 }
 
 #[derive(Debug, Default)]
 pub struct Tree {
-    /// Boxed: a map that grows moves its entries.
-    nodes: Sharded<Box<str>, Box<Node>>,
+    index: Index,
+    /// By number, [`BLOCK`] in each.
+    blocks: Vec<Vec<Record>>,
+    /// Numbers that nobody has.
+    free: Vec<u32>,
+    /// Of those with children.
+    below: Sharded<u32, Box<Below>>,
     digest: u64,
     bytes: u64,
 }
 
 impl Tree {
-    pub fn get(&self, path: &str) -> Option<&Node> {
-        self.nodes.get(path::key(path)).map(|node| &**node)
+    fn record(&self, number: u32) -> &Record {
+        &self.blocks[number as usize / BLOCK][number as usize % BLOCK]
+    }
+
+    fn record_mut(&mut self, number: u32) -> &mut Record {
+        &mut self.blocks[number as usize / BLOCK][number as usize % BLOCK]
+    }
+
+    fn node(&self, number: u32) -> Node<'_> {
+        Node { tree: self, number }
+    }
+
+    fn below(&self, number: u32) -> Option<&Below> {
+        if !self.record(number).has_children() {
+            return None;
+        }
+        self.below.get(&number).map(|below| &**below)
+    }
+
+    fn number(&self, key: &str) -> Option<u32> {
+        self.number_of(hash_of(key), key)
+    }
+
+    fn number_of(&self, hash: u64, key: &str) -> Option<u32> {
+        self.index.find(hash, |number| self.is_at(number, key))
+    }
+
+    fn is_at(&self, mut number: u32, key: &str) -> bool {
+        let mut rest = key.as_bytes();
+        loop {
+            let record = self.record(number);
+            number = record.parent();
+            if number == NO_PARENT {
+                return rest.is_empty();
+            }
+            match rest.strip_suffix(record.name()).and_then(|rest| rest.strip_suffix(b"/")) {
+                Some(above) => rest = above,
+                None => return false,
+            }
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Option<Node<'_>> {
+        self.number(path::key(path)).map(|number| self.node(number))
+    }
+
+    pub fn contains(&self, path: &str) -> bool {
+        self.number(path::key(path)).is_some()
     }
 
     /// Nodes, the root once.
     pub fn len(&self) -> usize {
-        self.nodes.len()
+        self.index.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.len() == 0
     }
 
     /// Sum over all nodes, modulo 2^64.
@@ -238,76 +248,170 @@ impl Tree {
     /// Puts a node below its parent, or the root. The parent's metadata stay as they are. `false`: no parent.
     pub fn insert(&mut self, path: &str, data: Option<&[u8]>, acl: i64, stat: NodeStat) -> bool {
         let key = path::key(path);
-        if let Some((parent, name)) = path::split(key) {
-            let Some(parent) = self.nodes.get_mut(parent) else { return false };
-            parent.below.get_or_insert_default().children.insert(name.into());
-        } else if !key.is_empty() {
-            return false;
-        }
-        let below = self.remove_node(key).and_then(|old| old.below);
-        self.grow_above(key, 1, data.unwrap_or_default().len() as i64);
+        let parent = match path::split(key) {
+            Some((parent, _)) => self.number(parent),
+            None if key.is_empty() => Some(NO_PARENT),
+            None => None,
+        };
+        parent.map(|parent| self.insert_below(parent, key, data, acl, stat)).is_some()
+    }
+
+    /// As [`Tree::insert`], the parent's number being known. The ACL of a node that was there.
+    fn insert_below(
+        &mut self,
+        parent: u32,
+        key: &str,
+        data: Option<&[u8]>,
+        acl: i64,
+        stat: NodeStat,
+    ) -> Option<i64> {
+        let hash = hash_of(key);
         let prefix = prefix_crc(key, data);
-        if is_digested(key) {
-            self.digest = self.digest.wrapping_add(stat.digest(prefix));
+        let name = path::split(key).map_or("", |(_, name)| name);
+        let old = self.number_of(hash, key);
+        if let Some(old) = old {
+            self.count_out(old, key);
         }
-        self.bytes += (key.len() + data.unwrap_or_default().len()) as u64;
-        let node = Node { data: data.map(Into::into), acl, stat, below, prefix };
-        self.nodes.insert(key.into(), Box::new(node));
-        true
+        let acl_before = old.map(|old| self.record(old).acl());
+        let has_children = old.is_some_and(|old| self.record(old).has_children());
+        let record = Record::new(&Parts { parent, prefix, name, data, acl, stat, has_children });
+        let number = match old {
+            Some(old) => {
+                *self.record_mut(old) = record;
+                old
+            }
+            None => {
+                let number = self.keep(record);
+                self.index.insert(hash, number);
+                self.adopt(parent, number);
+                number
+            }
+        };
+        self.count_in(number, key);
+        acl_before
+    }
+
+    /// Gives the record a number.
+    fn keep(&mut self, record: Record) -> u32 {
+        if let Some(number) = self.free.pop() {
+            *self.record_mut(number) = record;
+            return number;
+        }
+        if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
+            self.blocks.push(Vec::with_capacity(BLOCK));
+        }
+        let before = (self.blocks.len() - 1) * BLOCK;
+        let block = self.blocks.last_mut().expect("there is one");
+        block.push(record);
+        (before + block.len() - 1) as u32
+    }
+
+    /// Lists a node among its parent's children.
+    fn adopt(&mut self, parent: u32, number: u32) {
+        if parent == NO_PARENT {
+            return;
+        }
+        if !self.record(parent).has_children() {
+            self.record_mut(parent).set_has_children(true);
+            self.below.insert(parent, Box::default());
+        }
+        let place = self.place_in(parent, self.record(number).name());
+        if let (Some(below), Some(Err(place))) = (self.below.get_mut(&parent), place) {
+            below.children.insert(place, number);
+        }
+    }
+
+    /// Where a name stands among a node's children, or would.
+    fn place_in(&self, parent: u32, name: &[u8]) -> Option<Result<children::Place, children::Place>> {
+        let below = self.below.get(&parent)?;
+        Some(below.children.place(|number| self.record(number).name().cmp(name)))
+    }
+
+    /// Takes a node from its parent's children.
+    fn disown(&mut self, parent: u32, number: u32) {
+        let Some(Ok(place)) = self.place_in(parent, self.record(number).name()) else { return };
+        let Some(below) = self.below.get_mut(&parent) else { return };
+        below.children.remove(place);
+        if below.children.is_empty() {
+            self.below.remove(&parent);
+            self.record_mut(parent).set_has_children(false);
+        }
     }
 
     /// Adds to the sums of everything above a node.
-    fn grow_above(&mut self, key: &str, nodes: isize, bytes: i64) {
-        let mut at = key;
-        while let Some((parent, _)) = path::split(at) {
-            if let Some(below) = self.nodes.get_mut(parent).and_then(|node| node.below.as_mut()) {
+    fn grow_above(&mut self, number: u32, nodes: isize, bytes: i64) {
+        let mut above = self.record(number).parent();
+        while above != NO_PARENT {
+            if let Some(below) = self.below.get_mut(&above) {
                 below.nodes = below.nodes.wrapping_add_signed(nodes);
                 below.bytes = below.bytes.wrapping_add_signed(bytes);
             }
-            at = parent;
+            above = self.record(above).parent();
         }
     }
 
-    fn remove_node(&mut self, key: &str) -> Option<Node> {
-        let node = *self.nodes.remove(key)?;
-        self.grow_above(key, -1, -(node.data_len() as i64));
-        if is_digested(key) {
-            self.digest = self.digest.wrapping_sub(node.stat.digest(node.prefix));
+    /// The node counts in all sums from now on.
+    fn count_in(&mut self, number: u32, key: &str) {
+        let data_len = self.record(number).data_len();
+        self.grow_above(number, 1, data_len as i64);
+        self.bytes += (key.len() + data_len) as u64;
+        self.digest = self.digest.wrapping_add(self.digest_of(number, key));
+    }
+
+    fn count_out(&mut self, number: u32, key: &str) {
+        let data_len = self.record(number).data_len();
+        self.grow_above(number, -1, -(data_len as i64));
+        self.bytes -= (key.len() + data_len) as u64;
+        self.digest = self.digest.wrapping_sub(self.digest_of(number, key));
+    }
+
+    fn digest_of(&self, number: u32, key: &str) -> u64 {
+        if !is_digested(key) {
+            return 0;
         }
-        self.bytes -= (key.len() + node.data_len()) as u64;
-        Some(node)
+        let record = self.record(number);
+        record.stat().digest(record.prefix())
     }
 
     /// Takes a node out, also of its parent's children. Below it there must be nothing.
-    pub fn remove(&mut self, path: &str) -> Option<Node> {
+    pub fn remove(&mut self, path: &str) -> Option<Removed> {
         let key = path::key(path);
-        let node = self.remove_node(key);
-        if let Some((parent, name)) = path::split(key)
-            && let Some(parent) = self.nodes.get_mut(parent)
-        {
-            remove_child(parent, name);
+        let hash = hash_of(key);
+        let number = self.number_of(hash, key)?;
+        self.count_out(number, key);
+        let parent = self.record(number).parent();
+        if parent != NO_PARENT {
+            self.disown(parent, number);
         }
-        node
+        self.below.remove(&number);
+        self.index.remove(hash, number);
+        self.free.push(number);
+        let record = std::mem::take(self.record_mut(number));
+        Some(Removed {
+            acl: record.acl(),
+            ephemeral_owner: record.stat().ephemeral_owner,
+            data_len: record.data_len(),
+        })
     }
 
     pub fn set_acl(&mut self, path: &str, acl: i64) {
-        if let Some(node) = self.nodes.get_mut(path::key(path)) {
-            node.acl = acl;
+        if let Some(number) = self.number(path::key(path)) {
+            let record = self.record_mut(number);
+            record.set_stat(acl, &record.stat());
         }
     }
 
     /// Changes the metadata.
-    pub fn update(&mut self, path: &str, change: impl FnOnce(&mut NodeStat)) -> Option<&Node> {
+    pub fn update(&mut self, path: &str, change: impl FnOnce(&mut NodeStat)) -> Option<Node<'_>> {
         let key = path::key(path);
-        let node = self.nodes.get_mut(key)?;
-        if is_digested(key) {
-            self.digest = self.digest.wrapping_sub(node.stat.digest(node.prefix));
-        }
-        change(&mut node.stat);
-        if is_digested(key) {
-            self.digest = self.digest.wrapping_add(node.stat.digest(node.prefix));
-        }
-        Some(node)
+        let number = self.number(key)?;
+        let record = self.record_mut(number);
+        let (before, prefix) = (record.stat(), record.prefix());
+        let mut after = before;
+        change(&mut after);
+        record.set_stat(record.acl(), &after);
+        self.note_change(key, before.digest(prefix), after.digest(prefix));
+        Some(self.node(number))
     }
 
     /// Changes data and metadata.
@@ -316,42 +420,28 @@ impl Tree {
         path: &str,
         data: Option<&[u8]>,
         change: impl FnOnce(&mut NodeStat),
-    ) -> Option<&Node> {
+    ) -> Option<Node<'_>> {
         let key = path::key(path);
-        let grown = data.unwrap_or_default().len() as i64 - self.nodes.get(key)?.data_len() as i64;
-        if grown != 0 {
-            self.grow_above(key, 0, grown);
+        let number = self.number(key)?;
+        let len = data.unwrap_or_default().len();
+        let prefix = prefix_crc(key, data);
+        let record = self.record_mut(number);
+        let (len_before, before, prefix_before) = (record.data_len(), record.stat(), record.prefix());
+        let mut after = before;
+        change(&mut after);
+        record.set_data(data, prefix, &after);
+        if len != len_before {
+            self.grow_above(number, 0, len as i64 - len_before as i64);
         }
-        let node = self.nodes.get_mut(key)?;
-        if is_digested(key) {
-            self.digest = self.digest.wrapping_sub(node.stat.digest(node.prefix));
-        }
-        self.bytes = self.bytes - node.data_len() as u64 + data.unwrap_or_default().len() as u64;
-        node.data = data.map(Into::into);
-        node.prefix = prefix_crc(key, data);
-        change(&mut node.stat);
-        if is_digested(key) {
-            self.digest = self.digest.wrapping_add(node.stat.digest(node.prefix));
-        }
-        Some(node)
+        self.bytes = self.bytes - len_before as u64 + len as u64;
+        self.note_change(key, before.digest(prefix_before), after.digest(prefix));
+        Some(self.node(number))
     }
 
-    /// The path that follows in depth-first order: children before siblings, names in their order. It is right even
-    /// when the node at `path` is gone by now.
-    pub fn next_after(&self, path: &str) -> Option<String> {
-        let mut key = path::key(path);
-        if let Some(name) = self.nodes.get(key).and_then(|node| node.children().first()) {
-            return Some([key, "/", name].concat());
+    fn note_change(&mut self, key: &str, before: u64, after: u64) {
+        if is_digested(key) {
+            self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
         }
-        while let Some((parent, name)) = path::split(key) {
-            let after = (std::ops::Bound::Excluded(name), std::ops::Bound::Unbounded);
-            let next = self.nodes.get(parent).and_then(|node| node.children().range::<str, _>(after).next());
-            if let Some(next) = next {
-                return Some([parent, "/", next].concat());
-            }
-            key = parent;
-        }
-        None
     }
 
     /// How many nodes are below this one.
@@ -360,69 +450,136 @@ impl Tree {
     }
 
     /// Visits every node below `path`, parents first.
-    pub fn walk_below(&self, path: &str, visit: &mut impl FnMut(&str, &Node)) {
-        let key = path::key(path);
-        let mut at = key.to_owned();
-        while let Some(next) = self.next_after(&at) {
-            if !next.strip_prefix(key).is_some_and(|rest| rest.starts_with('/')) {
-                return;
-            }
-            if let Some(node) = self.nodes.get(next.as_str()) {
-                visit(&next, node);
-            }
-            at = next;
+    pub fn walk_below(&self, path: &str, visit: &mut impl FnMut(&str, Node<'_>)) {
+        let mut walk = Walk::below(self, path);
+        while let Some((key, node)) = walk.next() {
+            visit(key, node);
         }
+    }
+}
+
+/// Puts many nodes in, one after the other: where the next has the same parent, that is not looked for.
+#[derive(Debug, Default)]
+pub struct Loader {
+    /// The last parent's key, and its number.
+    parent: Option<(String, u32)>,
+}
+
+impl Loader {
+    /// As [`Tree::insert`]; `None`: no parent. Else the ACL of a node that was there. Between two calls, nothing is taken
+    /// out.
+    pub fn insert(
+        &mut self,
+        tree: &mut Tree,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: i64,
+        stat: NodeStat,
+    ) -> Option<Option<i64>> {
+        let key = path::key(path);
+        if key.is_empty() {
+            return Some(tree.insert_below(NO_PARENT, key, data, acl, stat));
+        }
+        let (above, _) = path::split(key)?;
+        let known = self.parent.as_ref().filter(|(known, _)| known == above).map(|(_, number)| *number);
+        let parent = known.or_else(|| tree.number(above))?;
+        if known.is_none() {
+            let mut text = self.parent.take().map(|(text, _)| text).unwrap_or_default();
+            text.clear();
+            text.push_str(above);
+            self.parent = Some((text, parent));
+        }
+        Some(tree.insert_below(parent, key, data, acl, stat))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_3_5_3_wrote_is_a_time_to_live() {
-        let owner = i64::MIN | 100;
-        assert_eq!(Lifetime::of(owner), Lifetime::Session(owner));
-        assert_eq!(Lifetime::of_353(owner), Lifetime::Ttl(100));
-        assert_eq!(Lifetime::of_353(Lifetime::Ttl(7).to_owner()), Lifetime::Ttl(7));
-        for same in [0, 5, i64::MIN] {
-            assert_eq!(Lifetime::of_353(same), Lifetime::of(same));
-        }
-    }
-
-    #[test]
-    fn lifetimes_survive_their_encoding() {
-        for lifetime in [
-            Lifetime::Persistent,
-            Lifetime::Session(0x0100_000f_433d_0000),
-            Lifetime::Container,
-            Lifetime::Ttl(1),
-            Lifetime::Ttl(TTL_MAX),
-        ] {
-            assert_eq!(Lifetime::of(lifetime.to_owner()), lifetime);
-        }
-        assert_eq!(Lifetime::Ttl(5).to_owner() as u64, 0xff00_0000_0000_0005);
-        assert_eq!(Lifetime::Container.to_owner() as u64, 0x8000_0000_0000_0000);
-    }
-
-    #[test]
-    fn the_order_is_depth_first_also_after_a_node_that_is_gone() {
-        let mut tree = Tree::default();
-        for path in ["", "/a", "/a/x", "/a/y", "/b", "/a-c"] {
-            assert!(tree.insert(path, None, -1, NodeStat::default()));
-        }
-        let mut seen = vec![];
-        tree.walk_below("/", &mut |path, _| seen.push(path.to_owned()));
-        assert_eq!(seen, ["/a", "/a/x", "/a/y", "/a-c", "/b"]);
-        assert_eq!(tree.next_after("/a/xx").as_deref(), Some("/a/y"));
-        assert_eq!(tree.next_after("/a/z/deep").as_deref(), Some("/a-c"));
-        assert_eq!((tree.descendants("/a"), tree.descendants("/")), (2, 5));
-    }
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_node_without_a_parent_is_refused() {
         let mut tree = Tree::default();
         assert!(!tree.insert("/a", None, -1, NodeStat::default()));
         assert!(!tree.insert("a", None, -1, NodeStat::default()));
+        assert!(tree.insert("", None, -1, NodeStat::default()));
+        assert!(!tree.insert("/a/b", None, -1, NodeStat::default()));
+    }
+
+    /// What is kept up is what can be counted.
+    fn check(tree: &Tree, model: &BTreeMap<String, Vec<u8>>) {
+        let mut seen = vec![];
+        tree.walk_below("", &mut |key, node| {
+            assert_eq!(node.data(), model.get(key).map(|data| &**data), "{key}");
+            seen.push(key.to_owned());
+        });
+        seen.sort();
+        assert_eq!(seen, model.keys().cloned().collect::<Vec<_>>());
+        assert_eq!(tree.len(), model.len() + 1);
+        let bytes: usize = model.iter().map(|(key, data)| key.len() + data.len()).sum();
+        assert_eq!(tree.bytes(), bytes as u64);
+        let digest = model.iter().map(|(key, data)| {
+            let node = tree.get(key).unwrap();
+            assert_eq!(node.prefix(), prefix_crc(key, Some(data)));
+            node.node_stat().digest(node.prefix())
+        });
+        let root = tree.get("/").unwrap();
+        let digest = digest.fold(root.node_stat().digest(root.prefix()), u64::wrapping_add);
+        assert_eq!(tree.digest(), digest);
+        let below: usize = model.values().map(Vec::len).sum();
+        assert_eq!(root.below(), (model.len(), below as u64));
+    }
+
+    #[test]
+    fn numbers_are_used_again_and_nothing_of_who_had_them_is_left() {
+        let mut tree = Tree::default();
+        tree.insert("", None, -1, NodeStat::default());
+        let mut model = BTreeMap::new();
+        let path = |n: usize| if n.is_multiple_of(7) { format!("/{n}") } else { format!("/{}/{n}", n / 7 * 7) };
+        for round in 0..3 {
+            for n in 0..700 {
+                let (key, data) = (path(n), vec![round; n % 5]);
+                assert!(tree.insert(&key, Some(&data), n as i64 % 3 - 1, NodeStat::default()));
+                model.insert(key, data);
+            }
+            check(&tree, &model);
+            for n in (0..700).rev().filter(|n| n % 3 != 0 && n % 7 != 0) {
+                assert!(tree.remove(&path(n)).is_some_and(|gone| gone.acl == n as i64 % 3 - 1));
+                assert!(tree.remove(&path(n)).is_none());
+                model.remove(&path(n));
+            }
+            check(&tree, &model);
+            for n in (0..700).step_by(9) {
+                let (key, data) = (path(n), vec![9; n % 4]);
+                let set = tree.set_data(&key, Some(&data), |stat| stat.version += 1).is_some();
+                assert_eq!(set, model.contains_key(&key));
+                model.entry(key.clone()).and_modify(|held| *held = data);
+                tree.update(&key, |stat| stat.pzxid += 5);
+            }
+            check(&tree, &model);
+        }
+        assert_eq!(tree.blocks.iter().map(Vec::len).sum::<usize>(), 701, "one number for each");
+    }
+
+    #[test]
+    fn a_loader_makes_the_tree_that_single_inserts_make() {
+        let paths = ["", "/a", "/a/1", "/a/2", "/a/2/x", "/a/3", "/b", "/a/4", "/b/1"];
+        let (mut one, mut other, mut loader) = (Tree::default(), Tree::default(), Loader::default());
+        for path in paths {
+            assert!(one.insert(path, Some(path.as_bytes()), 5, NodeStat::default()));
+            let before = loader.insert(&mut other, path, Some(path.as_bytes()), 5, NodeStat::default());
+            assert_eq!(before, Some(None));
+        }
+        assert_eq!(loader.insert(&mut other, "/c/1", None, 5, NodeStat::default()), None);
+        let again = loader.insert(&mut other, "/a/4", Some(b"/a/4"), 5, NodeStat::default());
+        assert_eq!(again, Some(Some(5)));
+        let mut walk = Walk::below(&other, "");
+        one.walk_below("", &mut |key, node| {
+            let (same, found) = walk.next().unwrap();
+            assert_eq!((key, node.data(), node.below()), (same, found.data(), found.below()));
+        });
+        assert!(walk.next().is_none());
+        assert_eq!((one.digest(), one.bytes()), (other.digest(), other.bytes()));
     }
 }

@@ -257,7 +257,7 @@ mod tests {
 
     fn nodes(past: &Past) -> Vec<String> {
         let root = past.database.node("/").unwrap();
-        root.children().iter().filter(|name| &***name != "zookeeper").map(|name| name.to_string()).collect()
+        root.children().filter(|name| *name != "zookeeper").map(str::to_owned).collect()
     }
 
     #[test]

@@ -191,7 +191,7 @@ fn newest_change(database: &Database) -> Zxid {
         let Some(node) = database.node(if key.is_empty() { "/" } else { &key }) else { continue };
         let stat = node.node_stat();
         newest = newest.max(stat.mzxid).max(stat.pzxid).max(stat.czxid);
-        below.extend(node.children().iter().map(|name| format!("{key}/{name}")));
+        below.extend(node.children().map(|name| format!("{key}/{name}")));
     }
     newest
 }

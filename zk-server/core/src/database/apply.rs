@@ -160,14 +160,14 @@ impl Database {
     ) -> Result<Stat, i32> {
         let (parent_path, name) = path::split(path).ok_or(err::NO_NODE)?;
         let parent = self.tree.get(parent_path).ok_or(err::NO_NODE)?;
-        let parent_acl = self.acls.get(parent.acl);
-        let exists = parent.children().contains(name);
+        let parent_acl = self.acls.get(parent.acl());
+        let exists = self.tree.contains(path);
         // Counted even if the node is there: the indexes of a replay have to run as they did before.
         let acl = self.acls.acquire(acl);
         self.raise_parent(parent_path, birth);
         if exists {
             // A replay over a snapshot that already held the node, perhaps with an ACL that it did not hold.
-            let old = self.tree.get(path).map(|node| node.acl);
+            let old = self.tree.get(path).map(|node| node.acl());
             self.tree.set_acl(path, acl);
             old.into_iter().for_each(|old| self.acls.release(old));
             return Err(err::NODE_EXISTS);
@@ -237,7 +237,7 @@ impl Database {
             return Err(err::BAD_ARGUMENTS);
         }
         let parent = self.tree.update(parent_path, |stat| stat.pzxid = stat.pzxid.max(zxid));
-        let parent_acl = parent.map(|node| node.acl).ok_or(err::NO_NODE)?;
+        let parent_acl = parent.map(|node| node.acl()).ok_or(err::NO_NODE)?;
         // Only a replay over a newer snapshot meets a node with children here: they go first, as they did then.
         let mut below = vec![];
         self.tree.walk_below(path, &mut |path, _| below.push(path.to_owned()));
@@ -255,8 +255,8 @@ impl Database {
         let node = self.tree.remove(path)?;
         let acl = self.acls.get(node.acl);
         self.acls.release(node.acl);
-        self.delist(path, self.lifetime(node.node_stat().ephemeral_owner));
-        Some((acl, node.data_len()))
+        self.delist(path, self.lifetime(node.ephemeral_owner));
+        Some((acl, node.data_len))
     }
 
     fn set_data(
@@ -273,14 +273,14 @@ impl Database {
             stat.mzxid = header.zxid;
             stat.mtime = header.time;
         });
-        let (stat, acl) = node.map(|node| (node.stat(), node.acl)).ok_or(err::NO_NODE)?;
+        let (stat, acl) = node.map(|node| (node.stat(), node.acl())).ok_or(err::NO_NODE)?;
         self.quota_used(path, data.unwrap_or_default().len() as i64 - before as i64, 0);
         observer.data_changed(path, &self.acls.get(acl));
         Ok(self.shown(stat))
     }
 
     fn set_acl(&mut self, path: &str, acl: &[Acl], version: i32) -> Result<Stat, i32> {
-        let old = self.tree.get(path).ok_or(err::NO_NODE)?.acl;
+        let old = self.tree.get(path).ok_or(err::NO_NODE)?.acl();
         let acl = self.acls.acquire(acl);
         self.acls.release(old);
         self.tree.set_acl(path, acl);

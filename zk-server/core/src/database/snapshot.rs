@@ -2,7 +2,7 @@
 //! file, and what follows a SNAP packet.
 
 use super::Database;
-use crate::tree::NodeStat;
+use crate::tree::{Loader, Node, NodeStat, Walk};
 use bytes::{BufMut, Bytes, BytesMut};
 use wire::Str;
 use wire::jute::{DecodeError, Reader, Record};
@@ -41,7 +41,13 @@ impl Database {
         Ok(())
     }
 
-    fn decode_node(&mut self, path: &str, at: usize, from: &mut Reader) -> Result<(), DecodeError> {
+    fn decode_node(
+        &mut self,
+        loader: &mut Loader,
+        path: &str,
+        at: usize,
+        from: &mut Reader,
+    ) -> Result<(), DecodeError> {
         let data: Option<Bytes> = from.read()?;
         let acl = from.read()?;
         let stat = NodeStat {
@@ -55,13 +61,13 @@ impl Database {
             ephemeral_owner: from.read()?,
             pzxid: from.read()?,
         };
-        // A fuzzy snapshot may hold a node twice: the later one counts.
-        if let Some(old) = self.tree.get(path).map(|node| node.acl) {
-            self.acls.release(old);
-        }
-        self.acls.load_use(acl);
-        if !self.tree.insert(path, data.as_deref(), acl, stat) {
+        let Some(before) = loader.insert(&mut self.tree, path, data.as_deref(), acl, stat) else {
             return Err(DecodeError::Orphan { at, path: path.to_owned() });
+        };
+        self.acls.load_use(acl);
+        // A fuzzy snapshot may hold a node twice: the later one counts.
+        if let Some(before) = before {
+            self.acls.release(before);
         }
         self.enlist(path, crate::tree::Lifetime::of(stat.ephemeral_owner));
         Ok(())
@@ -72,13 +78,14 @@ impl Database {
 #[derive(Debug)]
 pub struct SnapshotDecoder {
     db: Database,
+    loader: Loader,
     /// Sessions and ACLs have been read.
     tables: bool,
 }
 
 impl Default for SnapshotDecoder {
     fn default() -> SnapshotDecoder {
-        SnapshotDecoder { db: Database::bare(), tables: false }
+        SnapshotDecoder { db: Database::bare(), loader: Loader::default(), tables: false }
     }
 }
 
@@ -100,7 +107,7 @@ impl SnapshotDecoder {
             if path == "/" {
                 return Ok(true);
             }
-            self.db.decode_node(&path, at, from)?;
+            self.db.decode_node(&mut self.loader, &path, at, from)?;
         }
         Ok(false)
     }
@@ -171,19 +178,24 @@ impl SnapshotCursor {
             match &self.at {
                 Position::Start => {
                     encode_tables(db, to);
-                    encode_node(db, "", to);
+                    if let Some(root) = db.tree.get("") {
+                        encode_node("", root, to);
+                    }
                     self.at = Position::Behind(String::new());
                 }
-                Position::Behind(path) => match db.tree.next_after(path) {
-                    Some(next) => {
-                        encode_node(db, &next, to);
-                        self.at = Position::Behind(next);
-                    }
-                    None => {
-                        Str::from_static("/").write(to);
-                        self.at = Position::Done;
-                    }
-                },
+                Position::Behind(path) => {
+                    let mut walk = Walk::behind(&db.tree, path);
+                    self.at = loop {
+                        let Some((key, node)) = walk.next() else {
+                            Str::from_static("/").write(to);
+                            break Position::Done;
+                        };
+                        encode_node(key, node, to);
+                        if to.len() >= limit {
+                            break Position::Behind(walk.into_key());
+                        }
+                    };
+                }
                 Position::Done => break,
             }
         }
@@ -205,8 +217,7 @@ fn encode_tables(db: &Database, to: &mut BytesMut) {
     }
 }
 
-fn encode_node(db: &Database, path: &str, to: &mut BytesMut) {
-    let Some(node) = db.tree.get(path) else { return };
+fn encode_node(path: &str, node: Node<'_>, to: &mut BytesMut) {
     let stat = node.node_stat();
     to.reserve(path.len() + node.data_len() + 84);
     put_slice(to, path.as_bytes());
@@ -214,7 +225,7 @@ fn encode_node(db: &Database, path: &str, to: &mut BytesMut) {
         Some(data) => put_slice(to, data),
         None => to.put_i32(-1),
     }
-    for long in [node.acl, stat.czxid, stat.mzxid, stat.ctime, stat.mtime] {
+    for long in [node.acl(), stat.czxid, stat.mzxid, stat.ctime, stat.mtime] {
         to.put_i64(long);
     }
     for int in [stat.version, stat.cversion, stat.aversion] {
@@ -424,7 +435,7 @@ mod tests {
             });
             assert_eq!(node.below(), below, "{path}");
             let (parent, name) = path.rsplit_once('/').unwrap();
-            assert!(db.node(parent).unwrap().children().contains(name));
+            assert!(db.node(parent).unwrap().children().any(|child| child == name));
             for child in node.children() {
                 assert!(db.node(&format!("{path}/{child}")).is_some());
             }

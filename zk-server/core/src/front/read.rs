@@ -100,12 +100,12 @@ impl One<'_> {
         }
     }
 
-    fn allows(&self, node: &Node, wanted: i32) -> bool {
-        acl::allows(self.auth, self.db.acls.view(node.acl), wanted, &self.conn.auth)
+    fn allows(&self, node: Node<'_>, wanted: i32) -> bool {
+        acl::allows(self.auth, self.db.acls.view(node.acl()), wanted, &self.conn.auth)
     }
 
     /// The node, if it is there and may be read.
-    fn readable(&self, path: &str) -> Result<&Node, i32> {
+    fn readable(&self, path: &str) -> Result<Node<'_>, i32> {
         let node = self.db.tree.get(path).ok_or(err::NO_NODE)?;
         if self.allows(node, perm::READ) { Ok(node) } else { Err(err::NO_AUTH) }
     }
@@ -144,7 +144,7 @@ impl One<'_> {
     fn get_children(&mut self, body: &[u8], to: &mut BytesMut, with_stat: bool) -> Result<(), i32> {
         let (path, watch) = path_and_watch(body)?;
         let node = self.readable(path)?;
-        put_names(to, node.children().iter().map(|name| &**name));
+        put_names(to, node.children());
         if with_stat {
             put_stat(to, &self.db.stat(node));
         }
@@ -161,7 +161,7 @@ impl One<'_> {
             return Err(err::NO_AUTH);
         }
         let open = [acl::world(perm::ALL)];
-        let list = self.db.acls.view(node.acl).unwrap_or(&open);
+        let list = self.db.acls.view(node.acl()).unwrap_or(&open);
         let whole = self.allows(node, perm::ADMIN);
         to.put_i32(list.len() as i32);
         for entry in list {

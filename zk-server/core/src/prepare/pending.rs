@@ -89,8 +89,8 @@ impl Pending {
         }
         let node = db.tree.get(key)?;
         Some(Change {
-            stat: *node.node_stat(),
-            children: node.children().len() as i32,
+            stat: node.node_stat(),
+            children: node.children_len() as i32,
             acl: db.acl_of(node),
             prefix: node.prefix(),
             data_len: node.data_len(),
