@@ -536,7 +536,8 @@ mod tests {
         let mut tree = Tree::default();
         tree.insert("", None, -1, NodeStat::default());
         let mut model = BTreeMap::new();
-        let path = |n: usize| if n.is_multiple_of(7) { format!("/{n}") } else { format!("/{}/{n}", n / 7 * 7) };
+        let path =
+            |n: usize| if n.is_multiple_of(7) { format!("/{n}") } else { format!("/{}/{n}", n / 7 * 7) };
         for round in 0..3 {
             for n in 0..700 {
                 let (key, data) = (path(n), vec![round; n % 5]);

@@ -270,7 +270,8 @@ mod tests {
     fn the_end_of_a_large_batch_is_told_in_parts_that_make_short_steps() {
         let folder = tempfile::tempdir().unwrap();
         let (inbox, events) = Inbox::new();
-        let mut journal = Journal::start(disk_in(folder.path()), inbox, 1000, Duration::from_secs(60)).unwrap();
+        let mut journal =
+            Journal::start(disk_in(folder.path()), inbox, 1000, Duration::from_secs(60)).unwrap();
         journal.append((1..=200).map(|zxid| (zxid, Bytes::from_static(b"txn"))).collect());
         journal.close();
         let told = events.try_iter().map(|input| match input {

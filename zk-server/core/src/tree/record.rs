@@ -258,16 +258,8 @@ mod tests {
         let long = || prop::sample::select(vec![0i64, 7, 1 << 40, -1]);
         let int = || prop::sample::select(vec![0i32, 1, -1]);
         ((long(), long(), long(), long()), (int(), int(), int()), (long(), long())).prop_map(
-            |((czxid, mzxid, ctime, mtime), (version, cversion, aversion), (ephemeral_owner, pzxid))| NodeStat {
-                czxid,
-                mzxid,
-                ctime,
-                mtime,
-                version,
-                cversion,
-                aversion,
-                ephemeral_owner,
-                pzxid,
+            |((czxid, mzxid, ctime, mtime), (version, cversion, aversion), (ephemeral_owner, pzxid))| {
+                NodeStat { czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner, pzxid }
             },
         )
     }
