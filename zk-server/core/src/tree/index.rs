@@ -80,7 +80,7 @@ impl Index {
 impl Shard {
     /// `None`: there are no rooms.
     fn home(&self, half: u32) -> Option<usize> {
-        (!self.rooms.is_empty()).then(|| (u64::from(half) * self.rooms.len() as u64 >> 32) as usize)
+        (!self.rooms.is_empty()).then(|| ((u64::from(half) * self.rooms.len() as u64) >> 32) as usize)
     }
 
     fn next(&self, at: usize) -> usize {
