@@ -291,6 +291,8 @@ impl Producers {
             }
             let before = entry.batches.len();
             entry.batches.retain(|batch| batch.last_offset < end);
+            // What a marker changed (the end of a transaction, epochs) cannot be undone from here.
+            lost |= entry.coordinator_epoch >= 0;
             if let Some(last) = entry.batches.back() {
                 entry.last_timestamp = last.timestamp;
             } else if before > 0 {
@@ -299,6 +301,18 @@ impl Producers {
             !entry.batches.is_empty() || before == 0
         });
         lost
+    }
+
+    /// These have been read from the log again; of the batches that `before` remembered, those stay that lead up to the
+    /// newest one in the log, which alone a snapshot keeps.
+    pub fn with_batches_of(mut self, before: &Producers) -> Producers {
+        for (id, entry) in &mut self.entries {
+            let Some(old) = before.entries.get(id).filter(|old| old.epoch == entry.epoch) else { continue };
+            if entry.batches.len() == 1 && old.batches.back() == entry.batches.back() {
+                entry.batches.clone_from(&old.batches);
+            }
+        }
+        self
     }
 
     pub fn clear(&mut self) {
@@ -442,5 +456,34 @@ mod tests {
         assert_eq!(p.first_unstable(), Some(10));
         p.high_watermark(13);
         assert_eq!(p.first_unstable(), None);
+    }
+    fn marker(epoch: i16, coordinator_epoch: i32, base_offset: i64) -> BatchMeta {
+        BatchMeta {
+            transactional: true,
+            marker: Some(Marker { coordinator_epoch, commit: true }),
+            ..batch(epoch, -1, 1, base_offset)
+        }
+    }
+
+    #[test]
+    fn markers_of_an_earlier_coordinator_or_producer_are_refused_and_those_of_a_later_one_shut_the_earlier_out() {
+        let p = with(&[BatchMeta { transactional: true, ..batch(3, 0, 2, 0) }, marker(4, 6, 2)]);
+        let check = |batch: BatchMeta| p.check(&batch, Origin::Coordinator);
+        assert_eq!(check(marker(4, 5, 3)), Err(ErrorCode::TRANSACTION_COORDINATOR_FENCED));
+        assert_eq!(check(marker(3, 6, 3)), Err(ErrorCode::INVALID_PRODUCER_EPOCH));
+        assert_eq!(check(marker(4, 6, 3)), Ok(Verdict::Append));
+        assert_eq!(super::tests::check(&p, 3, 2, 1), Err(ErrorCode::INVALID_PRODUCER_EPOCH));
+        assert_eq!(super::tests::check(&p, 4, 0, 1), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn a_truncation_below_a_marker_needs_the_log_and_keeps_what_led_up_to_the_batch_it_finds_there() {
+        let data = [batch(0, 0, 2, 0), batch(0, 2, 2, 2)].map(|b| BatchMeta { transactional: true, ..b });
+        let mut p = with(&[data[0], data[1], marker(0, 1, 4)]);
+        p.high_watermark(5);
+        assert!(p.truncate(4), "the transaction is open again");
+        let again = Producers::import(with(&data).export()).with_batches_of(&p);
+        assert_eq!(again.first_unstable(), Some(0));
+        assert!(matches!(check(&again, 0, 0, 2), Ok(Verdict::Duplicate { base_offset: 0, .. })));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use broker_core::partition::ProduceResult;
+use broker_core::partition::{Origin, ProduceResult};
 use wire::Str;
 use wire::batch::produce::{Refused, Rules, check};
 use wire::batch::{Compression, Header};
@@ -55,10 +55,7 @@ pub async fn answer(call: &Call<'_>, request: ProduceRequest) -> Answer {
 }
 
 async fn produce(call: &Call<'_>, request: ProduceRequest) -> ProduceResponse {
-    let all_fail = transactional(&request);
-    if all_fail.is_some() {
-        tracing::warn!("Refusing transactional records of {}: not supported yet", call.peer.address);
-    }
+    let all_fail = nobodys_transaction(&request).then_some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
     let mut parts = Vec::new();
     let mut slots: Vec<(Str, Vec<(i32, Slot)>)> = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
@@ -89,18 +86,15 @@ async fn produce(call: &Call<'_>, request: ProduceRequest) -> ProduceResponse {
     ProduceResponse { responses: responses.collect(), ..Default::default() }
 }
 
-/// Why a request with records of a transaction is refused: no marker could end it here, and readers of committed records
-/// would wait for that for ever.
-fn transactional(request: &ProduceRequest) -> Option<ErrorCode> {
+/// Records of a transaction that the request does not name: nobody could tell whether the producer may write them. That a
+/// partition was added to the transaction before is not checked, as in 3.5.1.
+fn nobodys_transaction(request: &ProduceRequest) -> bool {
     let mut all = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
-    let found = all.any(|data| {
-        let header = data.records.as_ref().map(|records| Header::read(records));
-        header.is_some_and(|header| header.is_ok_and(|header| header.attributes.is_transactional()))
-    });
-    found.then_some(match request.transactional_id {
-        None => ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        Some(_) => ErrorCode::INVALID_TXN_STATE,
-    })
+    request.transactional_id.is_none()
+        && all.any(|data| {
+            let header = data.records.as_ref().map(|records| Header::read(records));
+            header.is_some_and(|header| header.is_ok_and(|header| header.attributes.is_transactional()))
+        })
 }
 
 fn one(
@@ -198,7 +192,8 @@ async fn append(call: &Call<'_>, parts: Vec<ProducePart>, acks: i16, timeout_ms:
         return Vec::new();
     }
     let timeout_ms = i64::from(timeout_ms);
-    let asked = call.broker.shard.ask(|reply| Event::Produce { parts, acks, timeout_ms, reply });
+    let origin = Origin::Client;
+    let asked = call.broker.shard.ask(|reply| Event::Produce { parts, acks, timeout_ms, origin, reply });
     asked.await.unwrap_or_default()
 }
 
@@ -233,10 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn records_of_a_transaction_are_refused_and_idempotent_ones_are_not() {
-        assert_eq!(transactional(&request(false, None)), None);
-        assert_eq!(transactional(&request(true, Some("id"))), Some(ErrorCode::INVALID_TXN_STATE));
-        let unnamed = transactional(&request(true, None));
-        assert_eq!(unnamed, Some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
+    fn records_of_a_transaction_need_a_transactional_id_in_the_request() {
+        assert!(!nobodys_transaction(&request(false, None)));
+        assert!(!nobodys_transaction(&request(true, Some("id"))));
+        assert!(nobodys_transaction(&request(true, None)));
     }
 }

@@ -19,11 +19,18 @@ pub(super) struct Loader {
     epoch: i32,
     groups: BTreeMap<Str, Group>,
     offsets: BTreeMap<Str, Offsets>,
+    /// Transactions whose markers were written meanwhile, perhaps behind what is read.
+    completed: Vec<(i64, bool)>,
 }
 
 impl Loader {
     fn new(partition: i32, epoch: i32) -> Loader {
-        Loader { partition, epoch, groups: BTreeMap::new(), offsets: BTreeMap::new() }
+        let (groups, offsets) = (BTreeMap::new(), BTreeMap::new());
+        Loader { partition, epoch, groups, offsets, completed: Vec::new() }
+    }
+
+    pub(super) fn txn_completed(&mut self, producer_id: i64, commit: bool) {
+        self.completed.push((producer_id, commit));
     }
 
     fn batch(&mut self, batch: &Batch) -> Result<(), String> {
@@ -82,6 +89,9 @@ impl Loader {
 
     /// The groups with their offsets; offsets without a group's record belong to a simple consumer.
     fn finish(mut self, now: i64) -> BTreeMap<Str, Group> {
+        for (producer_id, commit) in std::mem::take(&mut self.completed) {
+            self.offsets.values_mut().for_each(|offsets| offsets.complete_txn(producer_id, commit));
+        }
         for (id, offsets) in self.offsets {
             if offsets.is_empty() {
                 continue;

@@ -113,9 +113,7 @@ impl Coordinator {
 
     /// The partition of `__consumer_offsets` that a group belongs to: Java's hash of the name.
     pub fn partition_for(&self, group: &str) -> i32 {
-        let hash =
-            group.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-        hash.checked_abs().unwrap_or(0) % self.config.partitions.max(1)
+        java_hash(group).checked_abs().unwrap_or(0) % self.config.partitions.max(1)
     }
 
     /// When to send [`Event::Tick`] at the latest.
@@ -133,11 +131,7 @@ impl Coordinator {
             Event::LoadDone { partition, epoch } => self.load_done(now, partition, epoch, out),
             Event::Resigned { partition } => self.resigned(now, partition, out),
             Event::TxnCompleted { producer_id, partitions, commit } => {
-                let of = |group: &&mut Group| partitions.contains(&group.partition);
-                self.groups
-                    .values_mut()
-                    .filter(of)
-                    .for_each(|group| group.offsets.complete_txn(producer_id, commit));
+                self.txn_completed(producer_id, &partitions, commit);
             }
             Event::Deleted { partitions } => self.topics_deleted(now, &partitions, out),
             Event::ExpireOffsets => self.expire_offsets(now, out),
@@ -145,6 +139,16 @@ impl Coordinator {
             Event::Stop => self.stopped = true,
         }
         self.run_timers(now, out);
+    }
+
+    fn txn_completed(&mut self, producer_id: i64, partitions: &[i32], commit: bool) {
+        let of = |group: &&mut Group| partitions.contains(&group.partition);
+        self.groups.values_mut().filter(of).for_each(|group| group.offsets.complete_txn(producer_id, commit));
+        for partition in partitions {
+            if let Some(Slot::Loading(loader)) = self.slots.get_mut(partition) {
+                loader.txn_completed(producer_id, commit);
+            }
+        }
     }
 
     fn request(&mut self, now: i64, token: Token, request: Request, out: &mut Vec<Effect>) {
@@ -258,6 +262,11 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// `String.hashCode`, by which names of groups and transactional ids are spread over partitions.
+pub fn java_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
 /// What a failed append of a group's metadata is to a member.

@@ -585,6 +585,21 @@ fn transactional_offsets_count_from_the_commit_of_their_transaction() {
 }
 
 #[test]
+fn a_transaction_that_ends_while_the_log_is_loaded_has_ended_when_it_is() {
+    let mut world = World::new(Config::default());
+    txn_commit(&mut world, 5);
+    let mut out = Vec::new();
+    world.coordinator.step(world.now, Event::Resigned { partition: 0 }, &mut out);
+    world.coordinator.step(world.now, Event::Elected { partition: 0, epoch: 5 }, &mut out);
+    let batch = world.log[0].clone();
+    world.step(Event::Loaded { partition: 0, epoch: 5, batch });
+    // Its marker stands behind what was read.
+    world.step(Event::TxnCompleted { producer_id: 77, partitions: vec![0], commit: true });
+    world.step(Event::LoadDone { partition: 0, epoch: 5 });
+    assert_eq!(world.offsets(true, Some("t")), [(5, Code::NONE)]);
+}
+
+#[test]
 fn a_new_coordinator_knows_members_assignments_and_offsets_from_the_log() {
     let mut world = World::new(Config::default());
     let (first, second) = world.stable_pair();

@@ -160,7 +160,8 @@ impl Partition {
 
     /// Records below it are decided as well: read_committed ends here.
     pub fn last_stable_offset(&self) -> i64 {
-        self.producers.first_unstable().map_or(self.high_watermark, |first| first.min(self.high_watermark))
+        let unstable = self.producers.first_unstable().map(|first| first.max(self.log_start));
+        unstable.map_or(self.high_watermark, |first| first.min(self.high_watermark))
     }
 
     pub fn epochs(&self) -> &LeaderEpochs {
@@ -281,7 +282,7 @@ impl Partition {
         snapshot: impl IntoIterator<Item = ProducerSnapshot>,
         batches: impl IntoIterator<Item = BatchMeta>,
     ) {
-        self.producers = Producers::import(snapshot);
+        self.producers = Producers::import(snapshot).with_batches_of(&self.producers);
         for batch in batches {
             self.producers.record(&batch);
         }
