@@ -3,6 +3,7 @@
 //! * `partition`: one replica of one partition, as leader or follower. `producer`: idempotence.
 //! * `fetch_session`: what a fetch response may leave out. `assignment`: where new replicas go.
 //! * `group`: the consumer-group coordinator.
+//! * `transaction`: the transaction coordinator.
 //! * `controller`: what the elected controller decides for the whole cluster.
 
 pub mod assignment;
@@ -12,5 +13,6 @@ pub mod fetch_session;
 pub mod group;
 pub mod partition;
 pub mod producer;
+pub mod transaction;
 
 pub use error::ErrorCode;
