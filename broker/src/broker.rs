@@ -29,6 +29,8 @@ pub struct Broker {
     pub metadata: MetadataCache,
     /// How many partitions `__consumer_offsets` has, or will have.
     pub group_partitions: i32,
+    /// Likewise `__transaction_state`.
+    pub transaction_partitions: i32,
     /// Replaced when a session expires.
     zk: ArcSwap<Zk>,
     /// czxid of the registration; -1 before it.
@@ -58,7 +60,7 @@ impl Broker {
         cluster_id: &str,
         zk: Zk,
         shard: ShardHandle,
-        group_partitions: i32,
+        (group_partitions, transaction_partitions): (i32, i32),
     ) -> Broker {
         let session_slots =
             usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
@@ -68,6 +70,7 @@ impl Broker {
             cluster_id: cluster_id.into(),
             metadata: MetadataCache::default(),
             group_partitions,
+            transaction_partitions,
             zk: ArcSwap::from_pointee(zk),
             epoch: AtomicI64::new(-1),
             dynamic: ArcSwap::default(),

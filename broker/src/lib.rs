@@ -7,6 +7,7 @@ pub mod config;
 pub mod controller;
 mod fetcher;
 pub mod log;
+mod markers;
 pub mod metadata;
 pub mod net;
 mod peers;

@@ -20,11 +20,12 @@ use crate::config::{BrokerConfig, Endpoint, Remark, remarks};
 use crate::controller::{self, ControllerHandle};
 use crate::fetcher::Fetchers;
 use crate::log::LogError;
+use crate::markers::MarkerSender;
 use crate::net::{self, Limits};
 use crate::peers::ControllerLink;
 use crate::shard::{self, Event, Notice, wall_clock};
 use crate::store::Store;
-use crate::topics::GROUP_TOPIC;
+use crate::topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use crate::zk::{self, ConfigEntity, Registration, Zk, ZkError};
 
 /// Why a broker did not start.
@@ -98,11 +99,12 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
         .filter_map(|(name, listener)| Some((name.clone(), listener.local_addr().ok()?)))
         .collect();
 
-    let group_partitions = match zk.topic(GROUP_TOPIC).await? {
-        Some(node) => i32::try_from(node.partitions.len()).unwrap_or(i32::MAX),
-        None => i32::try_from(config.int("offsets.topic.num.partitions")).unwrap_or(i32::MAX),
-    };
-    let broker = Arc::new(Broker::new(config, id, &cluster_id, zk.clone(), shard, group_partitions));
+    let group_partitions =
+        partition_count(&zk, GROUP_TOPIC, config.int("offsets.topic.num.partitions")).await?;
+    let transaction_partitions =
+        partition_count(&zk, TRANSACTION_TOPIC, config.int("transaction.state.log.num.partitions")).await?;
+    let coordinated = (group_partitions, transaction_partitions);
+    let broker = Arc::new(Broker::new(config, id, &cluster_id, zk.clone(), shard, coordinated));
     broker.reload_dynamic().await?;
     tell_of_quotas(&zk).await?;
     for topic in zk.topics().await? {
@@ -247,6 +249,13 @@ async fn stop_logs(broker: &Broker, shard: &std::thread::JoinHandle<()>) {
     while !shard.is_finished() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// How many partitions a coordinator's topic has, or will have.
+async fn partition_count(zk: &Zk, topic: &str, configured: i64) -> Result<i32, ZkError> {
+    let node = zk.topic(topic).await?;
+    let count = node.map_or(configured, |node| i64::try_from(node.partitions.len()).unwrap_or(i64::MAX));
+    Ok(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
 async fn connect(config: &BrokerConfig) -> Result<Zk, ZkError> {
@@ -449,6 +458,7 @@ async fn take_notices(
     let (alters, asked) = mpsc::unbounded_channel();
     let altering = tokio::spawn(alter::run(broker.clone(), asked));
     let _ends = AbortOnDrop(altering);
+    let mut markers = MarkerSender::new(broker.clone());
     while let Some(notice) = notices.recv().await {
         match notice {
             Notice::Flush { topic, partition, job } => {
@@ -476,7 +486,14 @@ async fn take_notices(
             }
             Notice::Fetch { leader } => fetchers.follow(leader),
             Notice::LoadGroups { partition, epoch } => {
-                tokio::spawn(load_groups(broker.clone(), partition, epoch));
+                tokio::spawn(load(broker.clone(), GROUP_TOPIC, partition, epoch));
+            }
+            Notice::LoadTransactions { partition, epoch } => {
+                tokio::spawn(load(broker.clone(), TRANSACTION_TOPIC, partition, epoch));
+            }
+            Notice::SendMarkers(send) => markers.send(send),
+            Notice::ClaimProducerId => {
+                tokio::spawn(claim_producer_id(broker.clone()));
             }
         }
     }
@@ -494,12 +511,23 @@ impl Drop for AbortOnDrop {
 /// Pause before a group partition that could not be read is read again.
 const LOAD_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Reads a group partition from start to end for the coordinator.
-async fn load_groups(broker: Arc<Broker>, partition: i32, epoch: i32) {
+/// A producer id for the transaction coordinator.
+async fn claim_producer_id(broker: Arc<Broker>) {
+    let claimed = broker.next_producer_id().await.map_err(|error| {
+        tracing::error!("Claiming producer ids: {error}");
+        wire::kafka::ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+    });
+    let event = broker_core::transaction::Event::ProducerId(claimed);
+    let _ = broker.shard.tell(Event::Transaction(event)).await;
+}
+
+/// Reads a partition of a coordinator's topic from start to end for it.
+async fn load(broker: Arc<Broker>, topic: &'static str, partition: i32, epoch: i32) {
     let started = std::time::Instant::now();
     let mut offset = None;
     loop {
-        let Ok(read) = broker.shard.ask(|reply| Event::GroupRead { partition, offset, reply }).await else {
+        let Ok(read) = broker.shard.ask(|reply| Event::CoordinatorRead { topic, partition, offset, reply }).await
+        else {
             return;
         };
         // The replica went meanwhile: the coordinator has been told.
@@ -509,9 +537,9 @@ async fn load_groups(broker: Arc<Broker>, partition: i32, epoch: i32) {
             match read.map_err(std::io::Error::other).and_then(|read| read.map_err(std::io::Error::other)) {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    // Going on without these records would give groups older offsets; a disk that stays bad takes the
+                    // Going on without these records would bring older states back; a disk that stays bad takes the
                     // replica offline, which ends this.
-                    tracing::error!("Loading {GROUP_TOPIC}-{partition}, trying again: {error}");
+                    tracing::error!("Loading {topic}-{partition}, trying again: {error}");
                     tokio::time::sleep(LOAD_RETRY_PAUSE).await;
                     continue;
                 }
@@ -521,21 +549,19 @@ async fn load_groups(broker: Arc<Broker>, partition: i32, epoch: i32) {
             match batch {
                 Ok(batch) => batches.push(batch),
                 Err(error) => {
-                    tracing::error!("Loading {GROUP_TOPIC}-{partition}, behind offset {offset:?}: {error}");
+                    tracing::error!("Loading {topic}-{partition}, behind offset {offset:?}: {error}");
                 }
             }
         }
         let next = batches.last().map_or(end, |batch| batch.header().next_offset());
         let done = next >= end;
-        let event = Event::GroupLoaded { partition, epoch, batches, done };
+        let event = Event::CoordinatorLoaded { topic, partition, epoch, batches, done };
         if broker.shard.tell(event).await.is_err() {
             return;
         }
         if done {
             let took = started.elapsed().as_millis();
-            tracing::info!(
-                "Finished loading offsets and group metadata from {GROUP_TOPIC}-{partition} in {took} ms"
-            );
+            tracing::info!("Finished loading {topic}-{partition} in {took} ms");
             return;
         }
         offset = Some(next);

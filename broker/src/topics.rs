@@ -162,6 +162,17 @@ async fn create_with_defaults(broker: &Broker, name: &Str) -> Result<Uuid, Creat
                 .insert("segment.bytes".to_owned(), config.int("offsets.topic.segment.bytes").to_string());
             (number("offsets.topic.num.partitions"), number("offsets.topic.replication.factor"))
         }
+        TRANSACTION_TOPIC => {
+            overrides.insert("unclean.leader.election.enable".to_owned(), "false".to_owned());
+            overrides.insert("compression.type".to_owned(), "uncompressed".to_owned());
+            overrides.insert("cleanup.policy".to_owned(), "compact".to_owned());
+            let min_isr = config.int("transaction.state.log.min.isr").to_string();
+            overrides.insert("min.insync.replicas".to_owned(), min_isr);
+            let segment_bytes = config.int("transaction.state.log.segment.bytes").to_string();
+            overrides.insert("segment.bytes".to_owned(), segment_bytes);
+            let partitions = number("transaction.state.log.num.partitions");
+            (partitions, number("transaction.state.log.replication.factor"))
+        }
         _ => (number("num.partitions"), number("default.replication.factor")),
     };
     let now = broker.metadata.snapshot();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use broker_core::group::{JoinContext, Request, Response};
+use broker_core::group::{JoinContext, Request, Response, java_hash};
 use wire::Str;
 use wire::kafka::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use wire::kafka::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
@@ -11,21 +11,23 @@ use wire::kafka::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
     LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse,
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
-    SyncGroupResponse,
+    SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
+use wire::kafka::txn_offset_commit::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
 
 use super::{Call, GROUP_OPERATIONS};
 use crate::shard::Event;
-use crate::topics::{self, GROUP_TOPIC};
+use crate::topics::{self, GROUP_TOPIC, TRANSACTION_TOPIC};
 
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 
 /// Sends a request to the coordinator; `None` while the broker stops.
 async fn ask(call: &Call<'_>, request: Request) -> Option<Response> {
     call.broker.shard.ask(|reply| Event::Group { request, reply }).await.ok()
 }
 
-/// Which broker coordinates a group; makes `__consumer_offsets` on the first question.
+/// Which broker coordinates a group, or a transactional id; makes the coordinators' topic on the first question.
 pub async fn find_coordinator(call: &Call<'_>, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     if call.version() < 4 {
         let found = find_one(call, request.key, request.key_type).await;
@@ -54,14 +56,16 @@ async fn find_one(call: &Call<'_>, key: Str, key_type: i8) -> Coordinator {
         error_message: Some(message.into()),
         ..Default::default()
     };
-    if key_type != GROUP {
-        return nobody(ErrorCode::INVALID_REQUEST, "This broker does not support transactions yet.");
-    }
+    let coordinators_topic = match key_type {
+        GROUP => GROUP_TOPIC,
+        TRANSACTION => TRANSACTION_TOPIC,
+        _ => return nobody(ErrorCode::INVALID_REQUEST, ErrorCode::INVALID_REQUEST.message()),
+    };
     let unavailable =
         || nobody(ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::COORDINATOR_NOT_AVAILABLE.message());
     let now = call.broker.metadata.snapshot();
-    let Some(topic) = now.topics.get(GROUP_TOPIC) else {
-        topics::auto_create(call.broker, &Str::from_static(GROUP_TOPIC)).await;
+    let Some(topic) = now.topics.get(coordinators_topic) else {
+        topics::auto_create(call.broker, &Str::from_static(coordinators_topic)).await;
         return unavailable();
     };
     let partition = java_hash(&key).checked_abs().unwrap_or(0)
@@ -78,11 +82,6 @@ async fn find_one(call: &Call<'_>, key: Str, key_type: i8) -> Coordinator {
             error_message: Some("NONE".into()),
         },
     }
-}
-
-/// `String.hashCode`.
-fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
 pub async fn join(call: &Call<'_>, mut request: JoinGroupRequest) -> JoinGroupResponse {
@@ -163,6 +162,68 @@ pub async fn offset_commit(call: &Call<'_>, mut request: OffsetCommitRequest) ->
         OffsetCommitResponseTopic { name, partitions }
     });
     OffsetCommitResponse { topics: topics.collect(), ..Default::default() }
+}
+
+/// Partitions that do not exist are answered here, the rest by the coordinator.
+pub async fn txn_offset_commit(
+    call: &Call<'_>,
+    mut request: TxnOffsetCommitRequest,
+) -> TxnOffsetCommitResponse {
+    let now = call.broker.metadata.snapshot();
+    let mut unknown: Vec<TxnOffsetCommitResponseTopic> = Vec::new();
+    for topic in &mut request.topics {
+        let is_known = |n: i32| now.partition(&topic.name, n).is_some();
+        let gone = topic.partitions.iter().filter(|one| !is_known(one.partition_index));
+        let gone: Vec<TxnOffsetCommitResponsePartition> = gone
+            .map(|one| TxnOffsetCommitResponsePartition {
+                partition_index: one.partition_index,
+                error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            })
+            .collect();
+        topic.partitions.retain(|one| now.partition(&topic.name, one.partition_index).is_some());
+        if !gone.is_empty() {
+            unknown.push(TxnOffsetCommitResponseTopic { name: topic.name.clone(), partitions: gone });
+        }
+    }
+    request.topics.retain(|topic| !topic.partitions.is_empty());
+    let mut response = TxnOffsetCommitResponse::default();
+    if !request.topics.is_empty() {
+        let refused = refused_commit(&request);
+        response = match ask(call, Request::TxnOffsetCommit(request)).await {
+            Some(Response::TxnOffsetCommit(response)) => response,
+            _ => refused,
+        };
+    }
+    if call.version() < 2 {
+        // Clients that old do not survive hearing that a coordinator is loading.
+        let all = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        for one in all.filter(|one| one.error_code == ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) {
+            one.error_code = ErrorCode::COORDINATOR_NOT_AVAILABLE;
+        }
+    }
+    for topic in unknown {
+        match response.topics.iter_mut().find(|known| known.name == topic.name) {
+            Some(known) => known.partitions.extend(topic.partitions),
+            None => response.topics.push(topic),
+        }
+    }
+    response
+}
+
+/// The broker is stopping.
+fn refused_commit(request: &TxnOffsetCommitRequest) -> TxnOffsetCommitResponse {
+    let topics = request.topics.iter().map(|topic| TxnOffsetCommitResponseTopic {
+        name: topic.name.clone(),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|one| TxnOffsetCommitResponsePartition {
+                partition_index: one.partition_index,
+                error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            })
+            .collect(),
+    });
+    TxnOffsetCommitResponse { topics: topics.collect(), ..Default::default() }
 }
 
 pub async fn offset_fetch(call: &Call<'_>, request: OffsetFetchRequest) -> OffsetFetchResponse {

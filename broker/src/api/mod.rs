@@ -12,6 +12,8 @@ mod metadata;
 mod offsets;
 mod produce;
 mod topics;
+mod transactions;
+mod txn_markers;
 
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use wire::kafka::{Api, ApiKey, Message, Request, RequestHeader, ResponseHeader};
 
 use crate::broker::Broker;
 use crate::net::{Answer, Peer, Service};
+pub use txn_markers::write_markers;
 
 /// The APIs that are answered, by key; all others close the connection, as a version out of range does.
 pub const IMPLEMENTED: &[ApiKey] = &[
@@ -59,6 +62,14 @@ pub const IMPLEMENTED: &[ApiKey] = &[
     ApiKey::AlterPartition,
     ApiKey::DescribeCluster,
     ApiKey::AllocateProducerIds,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::EndTxn,
+    ApiKey::WriteTxnMarkers,
+    ApiKey::TxnOffsetCommit,
+    ApiKey::DescribeProducers,
+    ApiKey::DescribeTransactions,
+    ApiKey::ListTransactions,
 ];
 
 /// Bits of the operations that are allowed on the cluster where there is no authorizer: all that it has.
@@ -221,6 +232,14 @@ impl Service for Answerer {
             ApiKey::OffsetForLeaderEpoch => answer!(body, offsets::epoch_ends),
             ApiKey::DescribeLogDirs => answer!(body, describe_cluster::log_dirs),
             ApiKey::DescribeCluster => answer!(body, describe_cluster::answer),
+            ApiKey::AddPartitionsToTxn => answer!(body, transactions::add_partitions),
+            ApiKey::AddOffsetsToTxn => answer!(body, transactions::add_offsets),
+            ApiKey::EndTxn => answer!(body, transactions::end),
+            ApiKey::WriteTxnMarkers => answer!(body, txn_markers::answer),
+            ApiKey::TxnOffsetCommit => answer!(body, groups::txn_offset_commit),
+            ApiKey::DescribeProducers => answer!(body, txn_markers::describe_producers),
+            ApiKey::DescribeTransactions => answer!(body, transactions::describe),
+            ApiKey::ListTransactions => answer!(body, transactions::list),
             _ => unreadable(peer, &format_args!("{} is not supported", api.name)),
         }
     }

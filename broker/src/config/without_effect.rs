@@ -46,17 +46,16 @@ const TUNING: &[&str] = &[
     "producer.purgatory.purge.interval.requests",
     "queued.max.requests",
     "replica.socket.receive.buffer.bytes",
-    "request.timeout.ms",
     "server.max.startup.time.ms",
     "socket.connection.setup.timeout.max.ms",
     "socket.send.buffer.bytes",
-    "transactional.id.expiration.ms",
+    "transaction.state.log.load.buffer.size",
     "zookeeper.clientCnxnSocket",
     "zookeeper.max.in.flight.requests",
 ];
 
 /// Families of such keys.
-const TUNING_PREFIXES: &[&str] = &["password.encoder.", "transaction."];
+const TUNING_PREFIXES: &[&str] = &["password.encoder."];
 
 /// What to say of a key that was given: a warning, or a note.
 #[derive(Debug, Clone, PartialEq, Eq)]

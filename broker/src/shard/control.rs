@@ -12,6 +12,7 @@ use wire::kafka::{
 
 use super::replica::{Records, Replica, partition_config};
 use super::{Notice, Shard, find};
+use crate::topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
 
 impl Shard {
     /// A controller of an older epoch, or word for an earlier life of this broker.
@@ -94,13 +95,12 @@ impl Shard {
             .step(&mut self.turn, Records::None, |core, now, out| core.leader_and_isr(now, &change, out));
         self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
         let log_end = replica.core.log_end();
-        let group_topic = topic == crate::topics::GROUP_TOPIC;
-        if group_topic && let Ok(role) = role {
-            match role {
-                RoleChange::Leader { .. } => self.group_role(state.partition_index, Some(state.leader_epoch)),
-                RoleChange::Follower { .. } => self.group_role(state.partition_index, None),
-                RoleChange::Unchanged => {}
+        match role {
+            Ok(RoleChange::Leader { .. }) => {
+                self.coordinator_role(topic, state.partition_index, Some(state.leader_epoch));
             }
+            Ok(RoleChange::Follower { .. }) => self.coordinator_role(topic, state.partition_index, None),
+            Ok(RoleChange::Unchanged) | Err(_) => {}
         }
         match role {
             Ok(RoleChange::Leader { newly }) => {
@@ -124,6 +124,15 @@ impl Shard {
             Err(error) => return error,
         }
         ErrorCode::NONE
+    }
+
+    /// A partition of a coordinator's topic got a leader here, in that epoch, or lost it.
+    fn coordinator_role(&mut self, topic: &str, partition: i32, leads: Option<i32>) {
+        match topic {
+            GROUP_TOPIC => self.group_role(partition, leads),
+            TRANSACTION_TOPIC => self.transaction_role(partition, leads),
+            _ => {}
+        }
     }
 
     /// The replica and its log are there afterwards.
@@ -199,9 +208,7 @@ impl Shard {
         if let Err(error) = stopped {
             return error;
         }
-        if topic == crate::topics::GROUP_TOPIC {
-            self.group_role(partition, None);
-        }
+        self.coordinator_role(topic, partition, None);
         if delete
             && let Some(partitions) = self.replicas.get_mut(topic)
             && let Some(replica) = partitions.remove(&partition)

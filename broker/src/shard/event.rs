@@ -147,7 +147,13 @@ pub enum Event {
         parts: Vec<ProducePart>,
         acks: i16,
         timeout_ms: i64,
+        origin: broker_core::partition::Origin,
         reply: oneshot::Sender<Vec<ProduceResult>>,
+    },
+    /// The producers that partitions know.
+    DescribeProducers {
+        parts: Vec<(Str, i32)>,
+        reply: oneshot::Sender<Vec<Result<Vec<broker_core::producer::ActiveProducer>, ErrorCode>>>,
     },
     /// Could a produce be taken? In the order of the partitions.
     CheckProduce {
@@ -219,14 +225,23 @@ pub enum Event {
         request: broker_core::group::Request,
         reply: oneshot::Sender<broker_core::group::Response>,
     },
-    /// Bytes of a group partition from an offset (its start: `None`), and the end of its log.
-    GroupRead {
+    /// A request to the transaction coordinator.
+    TransactionRequest {
+        request: broker_core::transaction::Request,
+        reply: oneshot::Sender<broker_core::transaction::Response>,
+    },
+    /// What was done for the transaction coordinator: producer ids, markers.
+    Transaction(broker_core::transaction::Event),
+    /// Bytes of a partition of a coordinator's topic from an offset (its start: `None`), and the end of its log.
+    CoordinatorRead {
+        topic: &'static str,
         partition: i32,
         offset: Option<i64>,
         reply: oneshot::Sender<Option<(FetchSlice, i64)>>,
     },
     /// What was read back.
-    GroupLoaded {
+    CoordinatorLoaded {
+        topic: &'static str,
         partition: i32,
         epoch: i32,
         batches: Vec<wire::batch::Batch>,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use broker_core::group::{AppendId, Config, Coordinator, Effect, Event, Record, Request, Response};
 use broker_core::partition::{Origin, Produce, ProduceResult, Token};
+use broker_core::transaction::Event as TxnEvent;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use wire::Str;
@@ -11,6 +12,7 @@ use wire::batch::produce::Accepted;
 use wire::batch::{Batch, BatchBuilder};
 use wire::kafka::ErrorCode;
 
+use super::produce::refused;
 use super::replica::{Records, meta};
 use super::{Notice, ProducePart, Shard, find};
 use crate::broker::Broker;
@@ -87,18 +89,35 @@ impl Shard {
         });
     }
 
-    pub(super) fn group_loaded(&mut self, partition: i32, epoch: i32, batches: Vec<Batch>, done: bool) {
+    pub(super) fn coordinator_loaded(
+        &mut self,
+        topic: &'static str,
+        partition: i32,
+        epoch: i32,
+        batches: Vec<Batch>,
+        done: bool,
+    ) {
         for batch in batches {
-            self.group_step(Event::Loaded { partition, epoch, batch });
+            match topic {
+                GROUP_TOPIC => self.group_step(Event::Loaded { partition, epoch, batch }),
+                _ => self.transaction_step(TxnEvent::Loaded { partition, epoch, batch }),
+            }
         }
-        if done {
-            self.group_step(Event::LoadDone { partition, epoch });
+        match topic {
+            _ if !done => {}
+            GROUP_TOPIC => self.group_step(Event::LoadDone { partition, epoch }),
+            _ => self.transaction_step(TxnEvent::LoadDone { partition, epoch }),
         }
     }
 
-    /// Some bytes of a group partition for a load, and where the log ends.
-    pub(super) fn group_read(&mut self, partition: i32, offset: Option<i64>) -> Option<(FetchSlice, i64)> {
-        let replica = find(&mut self.replicas, GROUP_TOPIC, partition)?;
+    /// Some bytes of a coordinator's partition for a load, and where the log ends.
+    pub(super) fn coordinator_read(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: Option<i64>,
+    ) -> Option<(FetchSlice, i64)> {
+        let replica = find(&mut self.replicas, topic, partition)?;
         let (start, end) = (replica.log.log_start_offset(), replica.log.log_end_offset());
         let offset = offset.unwrap_or(start).max(start);
         let slice = replica.log.read(offset, LOAD_BYTES, end, true).ok()?;
@@ -141,39 +160,47 @@ impl Shard {
         }
         let mut builder = BatchBuilder::new();
         if let Some((id, epoch)) = producer {
-            builder = builder.producer(id, epoch, -1).transactional(true);
+            // Java's base sequence; nobody checks those of a coordinator.
+            builder = builder.producer(id, epoch, 0).transactional(true);
         }
         for record in records {
             builder.push(self.turn.wall, Some(&record.key), record.value.as_deref(), &[]);
         }
+        let acks = if append.is_some() { -1 } else { 0 };
+        self.append_own(GROUP_TOPIC, partition, token, acks, self.groups.timeout_ms, builder);
+    }
+
+    /// A coordinator's own batch; what becomes of it is told as of any produce.
+    pub(super) fn append_own(
+        &mut self,
+        topic: &'static str,
+        partition: i32,
+        token: Token,
+        acks: i16,
+        timeout_ms: i64,
+        builder: BatchBuilder,
+    ) {
         let batch =
             builder.finish().ok().and_then(|mut bytes: Bytes| Batch::split_from(&mut bytes).ok().flatten());
-        let refused = |error| ProduceResult {
-            error,
-            base_offset: -1,
-            next_offset: -1,
-            log_append_time_ms: -1,
-            log_start: -1,
-        };
         let Some(batch) = batch else {
             self.turn.replies.push((token, refused(ErrorCode::UNKNOWN_SERVER_ERROR)));
             return;
         };
-        let Some(replica) = find(&mut self.replicas, GROUP_TOPIC, partition) else {
+        let Some(replica) = find(&mut self.replicas, topic, partition) else {
             self.turn.replies.push((token, refused(ErrorCode::NOT_LEADER_OR_FOLLOWER)));
             return;
         };
         let max_timestamp = batch.header().max_timestamp;
         let mut part = ProducePart {
-            topic: Str::from_static(GROUP_TOPIC),
+            topic: Str::from_static(topic),
             partition,
             accepted: Accepted { batch, max_timestamp },
             log_append_time: false,
         };
         let produce = Produce {
             token,
-            acks: if append.is_some() { -1 } else { 0 },
-            timeout_ms: self.groups.timeout_ms,
+            acks,
+            timeout_ms,
             batch: meta(&part.accepted.batch),
             origin: Origin::Coordinator,
             log_append_time_ms: -1,
@@ -182,6 +209,11 @@ impl Shard {
             core.produce(now, produce, out)
         });
         self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
+    }
+
+    /// A marker of a transaction is replicated on a partition of the group topic.
+    pub(super) fn group_txn_completed(&mut self, producer_id: i64, partition: i32, commit: bool) {
+        self.group_step(Event::TxnCompleted { producer_id, partitions: vec![partition], commit });
     }
 
     /// Whether the answer was to an append of the coordinator, which then hears of it.

@@ -9,6 +9,7 @@ mod groups;
 mod produce;
 mod queries;
 mod replica;
+mod transactions;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,6 +29,7 @@ use fetch::ParkedFetch;
 use groups::Groups;
 use produce::{PendingDelete, PendingProduce};
 use replica::{Replica, Turn};
+use transactions::Transactions;
 
 /// Events in the inbox before senders have to wait.
 const INBOX: usize = 4096;
@@ -40,8 +42,14 @@ pub enum Notice {
     Alter { topic: Str, id: Uuid, partition: i32, ask: AlterPartition },
     /// Partitions are to be fetched from this leader.
     Fetch { leader: i32 },
-    /// A group partition is to be read back, by [`Event::GroupRead`] and [`Event::GroupLoaded`].
+    /// A group partition is to be read back, by [`Event::CoordinatorRead`] and [`Event::CoordinatorLoaded`].
     LoadGroups { partition: i32, epoch: i32 },
+    /// Likewise a partition of the transaction topic.
+    LoadTransactions { partition: i32, epoch: i32 },
+    /// Markers for the leaders of a transaction's partitions.
+    SendMarkers(broker_core::transaction::Markers),
+    /// The transaction coordinator wants a producer id.
+    ClaimProducerId,
     /// Files of a log to be synced, off the loop.
     Flush { topic: Str, partition: i32, job: crate::log::FlushJob },
     /// The disk under a log directory failed.
@@ -118,6 +126,7 @@ struct Shard {
     /// The broker is shutting down.
     retired: bool,
     groups: Groups,
+    transactions: Transactions,
 }
 
 impl Shard {
@@ -136,6 +145,7 @@ impl Shard {
             let _ = notices.send(Notice::DirFailed { dir: dir.to_owned(), last: false });
         }
         let groups = Groups::new(&broker);
+        let transactions = Transactions::new(&broker);
         Shard {
             broker,
             store,
@@ -154,6 +164,7 @@ impl Shard {
             controller_epoch: 0,
             retired: false,
             groups,
+            transactions,
         }
     }
 
@@ -189,7 +200,12 @@ impl Shard {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Produce { parts, acks, timeout_ms, reply } => self.produce(parts, acks, timeout_ms, reply),
+            Event::Produce { parts, acks, timeout_ms, origin, reply } => {
+                self.produce(parts, acks, timeout_ms, origin, reply);
+            }
+            Event::DescribeProducers { parts, reply } => {
+                let _ = reply.send(self.describe_producers(&parts));
+            }
             Event::CheckProduce { parts, acks, reply } => {
                 let _ = reply.send(self.check_produce(&parts, acks));
             }
@@ -234,11 +250,13 @@ impl Shard {
                 self.flushed(&topic, partition, end_offset);
             }
             Event::Group { request, reply } => self.group_request(request, reply),
-            Event::GroupRead { partition, offset, reply } => {
-                let _ = reply.send(self.group_read(partition, offset));
+            Event::TransactionRequest { request, reply } => self.transaction_request(request, reply),
+            Event::Transaction(event) => self.transaction_step(event),
+            Event::CoordinatorRead { topic, partition, offset, reply } => {
+                let _ = reply.send(self.coordinator_read(topic, partition, offset));
             }
-            Event::GroupLoaded { partition, epoch, batches, done } => {
-                self.group_loaded(partition, epoch, batches, done);
+            Event::CoordinatorLoaded { topic, partition, epoch, batches, done } => {
+                self.coordinator_loaded(topic, partition, epoch, batches, done);
             }
             Event::GroupTopicsDeleted { partitions } => {
                 self.group_step(broker_core::group::Event::Deleted { partitions });
@@ -260,7 +278,7 @@ impl Shard {
 
     fn next_deadline(&self) -> i64 {
         let fetch = self.fetch_deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
-        fetch.min(self.replicas_due).min(self.upkeep.next()).min(self.group_deadline())
+        fetch.min(self.replicas_due).min(self.upkeep.next()).min(self.group_deadline()).min(self.transaction_deadline())
     }
 
     /// Everything that time brings.
@@ -285,6 +303,7 @@ impl Shard {
             self.finish_fetch(Token(token));
         }
         self.group_tick();
+        self.transaction_tick();
         self.keep_up();
     }
 
@@ -299,7 +318,7 @@ impl Shard {
                 break;
             }
             for (token, result) in replies {
-                if !self.group_appended(token, &result) {
+                if !self.group_appended(token, &result) && !self.transaction_appended(token, &result) {
                     self.produced(token, result);
                 }
             }

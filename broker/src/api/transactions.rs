@@ -1,0 +1,151 @@
+//! Transactions: what the coordinator is asked, and what of it this broker answers itself.
+
+use std::collections::BTreeSet;
+
+use broker_core::transaction::{Request, Response, TopicPartition};
+use wire::Str;
+use wire::kafka::add_partitions_to_txn::{AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult};
+use wire::kafka::{
+    AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
+    DescribeTransactionsRequest, DescribeTransactionsResponse, EndTxnRequest, EndTxnResponse, ErrorCode,
+    InitProducerIdRequest, InitProducerIdResponse, ListTransactionsRequest, ListTransactionsResponse,
+};
+
+use super::Call;
+use crate::shard::Event;
+use crate::topics::GROUP_TOPIC;
+
+/// Sends a request to the coordinator; `None` while the broker stops.
+async fn ask(call: &Call<'_>, request: Request) -> Option<Response> {
+    call.broker.shard.ask(|reply| Event::TransactionRequest { request, reply }).await.ok()
+}
+
+async fn done(call: &Call<'_>, request: Request) -> ErrorCode {
+    match ask(call, request).await {
+        Some(Response::Done(error)) => error,
+        _ => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+    }
+}
+
+/// Clients that do not know PRODUCER_FENCED get the error that it replaced.
+fn known_to(version: i16, knows_from: i16, error: ErrorCode) -> ErrorCode {
+    match error {
+        ErrorCode::PRODUCER_FENCED if version < knows_from => ErrorCode::INVALID_PRODUCER_EPOCH,
+        error => error,
+    }
+}
+
+/// InitProducerId with a transactional id.
+pub async fn init(call: &Call<'_>, id: Str, request: &InitProducerIdRequest) -> InitProducerIdResponse {
+    let expected = match (request.producer_id, request.producer_epoch) {
+        (-1, -1) => None,
+        known => Some(known),
+    };
+    let timeout_ms = request.transaction_timeout_ms;
+    match ask(call, Request::Init { transactional_id: id, timeout_ms, expected }).await {
+        Some(Response::Init { error, producer_id, producer_epoch }) => InitProducerIdResponse {
+            error_code: known_to(call.version(), 4, error),
+            producer_id,
+            producer_epoch,
+            ..Default::default()
+        },
+        _ => InitProducerIdResponse {
+            error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            producer_epoch: -1,
+            ..Default::default()
+        },
+    }
+}
+
+/// One partition that does not exist fails all.
+pub async fn add_partitions(
+    call: &Call<'_>,
+    request: AddPartitionsToTxnRequest,
+) -> AddPartitionsToTxnResponse {
+    let now = call.broker.metadata.snapshot();
+    let topics = request.v3_and_below_topics;
+    let known = |topic: &Str, n: i32| now.partition(topic, n).is_some();
+    let all_known = topics.iter().all(|topic| topic.partitions.iter().all(|n| known(&topic.name, *n)));
+    let error = if all_known {
+        let partitions: BTreeSet<TopicPartition> = topics
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(|n| (topic.name.clone(), *n)))
+            .collect();
+        let asked = Request::AddPartitions {
+            transactional_id: request.v3_and_below_transactional_id,
+            producer_id: request.v3_and_below_producer_id,
+            producer_epoch: request.v3_and_below_producer_epoch,
+            partitions: partitions.into_iter().collect(),
+        };
+        known_to(call.version(), 2, done(call, asked).await)
+    } else {
+        ErrorCode::OPERATION_NOT_ATTEMPTED
+    };
+    let results = topics.into_iter().map(|topic| {
+        let results = topic.partitions.iter().map(|n| AddPartitionsToTxnPartitionResult {
+            partition_index: *n,
+            partition_error_code: match known(&topic.name, *n) {
+                true => error,
+                false => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            },
+        });
+        let results_by_partition = results.collect();
+        AddPartitionsToTxnTopicResult { name: topic.name, results_by_partition }
+    });
+    AddPartitionsToTxnResponse { results_by_topic_v3_and_below: results.collect(), ..Default::default() }
+}
+
+/// The group's partition of `__consumer_offsets` becomes part of the transaction.
+pub async fn add_offsets(call: &Call<'_>, request: AddOffsetsToTxnRequest) -> AddOffsetsToTxnResponse {
+    let hash = broker_core::group::java_hash(&request.group_id).checked_abs().unwrap_or(0);
+    let partition = hash % call.broker.group_partitions.max(1);
+    let asked = Request::AddPartitions {
+        transactional_id: request.transactional_id,
+        producer_id: request.producer_id,
+        producer_epoch: request.producer_epoch,
+        partitions: vec![(Str::from_static(GROUP_TOPIC), partition)],
+    };
+    let error_code = known_to(call.version(), 2, done(call, asked).await);
+    AddOffsetsToTxnResponse { error_code, ..Default::default() }
+}
+
+pub async fn end(call: &Call<'_>, request: EndTxnRequest) -> EndTxnResponse {
+    let asked = Request::End {
+        transactional_id: request.transactional_id,
+        producer_id: request.producer_id,
+        producer_epoch: request.producer_epoch,
+        commit: request.committed,
+    };
+    let error_code = known_to(call.version(), 2, done(call, asked).await);
+    EndTxnResponse { error_code, ..Default::default() }
+}
+
+pub async fn describe(
+    call: &Call<'_>,
+    request: DescribeTransactionsRequest,
+) -> DescribeTransactionsResponse {
+    let mut response = DescribeTransactionsResponse::default();
+    for id in request.transactional_ids {
+        let state = match ask(call, Request::Describe { transactional_id: id.clone() }).await {
+            Some(Response::Describe(state)) => state,
+            _ => wire::kafka::describe_transactions::TransactionState {
+                error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE,
+                transactional_id: id,
+                ..Default::default()
+            },
+        };
+        response.transaction_states.push(state);
+    }
+    response
+}
+
+pub async fn list(call: &Call<'_>, request: ListTransactionsRequest) -> ListTransactionsResponse {
+    let asked = Request::List { states: request.state_filters, producer_ids: request.producer_id_filters };
+    match ask(call, asked).await {
+        Some(Response::List(response)) => response,
+        _ => ListTransactionsResponse {
+            error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            ..Default::default()
+        },
+    }
+}
