@@ -17,6 +17,7 @@ from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
 from operators import operators
 from reconfig import reconfig_brief, reconfig_mixed
+from transactions import exactly_once_brief, exactly_once_mixed, transactions, transactions_mixed
 from swap import swap, swap_brief, swap_kafka
 from zookeeper_cli import zookeeper_cli
 from zookeeper_clients import kazoo_recipes, real_zkcli
@@ -27,12 +28,14 @@ from zookeeper_tools import zookeeper_tools, zookeeper_tools_brief
 from zookeeper_torn import torn_logs, torn_logs_brief
 
 # These run by name only: minutes each.
-BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kills, broker_kills_mixed, faults, reconfig_mixed, kafka_on_ours, kafka_tools, swap, swap_kafka, broker_swap)
+BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kills, broker_kills_mixed, faults, reconfig_mixed, kafka_on_ours, kafka_tools, swap, swap_kafka, broker_swap,
+           exactly_once_mixed)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
-          disk_upkeep)
+          disk_upkeep,
+          transactions, transactions_mixed, exactly_once_brief)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})
