@@ -59,7 +59,9 @@ impl MarkerSender {
                 Some(leader) => self.queue(leader, part),
                 None => {
                     let broker = self.broker.clone();
-                    tokio::spawn(async move { report_all(&broker, &part, ErrorCode::NOT_LEADER_OR_FOLLOWER).await });
+                    tokio::spawn(async move {
+                        report_all(&broker, &part, ErrorCode::NOT_LEADER_OR_FOLLOWER).await
+                    });
                 }
             }
         }
@@ -150,10 +152,8 @@ fn request(all: &[Markers]) -> WriteTxnMarkersRequest {
         for (name, partition) in &markers.partitions {
             match topics.last_mut().filter(|last| last.name == *name) {
                 Some(last) => last.partition_indexes.push(*partition),
-                None => topics.push(WritableTxnMarkerTopic {
-                    name: name.clone(),
-                    partition_indexes: vec![*partition],
-                }),
+                None => topics
+                    .push(WritableTxnMarkerTopic { name: name.clone(), partition_indexes: vec![*partition] }),
             }
         }
         WritableTxnMarker {
@@ -173,7 +173,10 @@ async fn report_response(broker: &Broker, all: &[Markers], response: &WriteTxnMa
     for result in &response.markers {
         for topic in &result.topics {
             for partition in &topic.partitions {
-                errors.insert((result.producer_id, &topic.name, partition.partition_index), partition.error_code);
+                errors.insert(
+                    (result.producer_id, &topic.name, partition.partition_index),
+                    partition.error_code,
+                );
             }
         }
     }

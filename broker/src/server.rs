@@ -526,7 +526,8 @@ async fn load(broker: Arc<Broker>, topic: &'static str, partition: i32, epoch: i
     let started = std::time::Instant::now();
     let mut offset = None;
     loop {
-        let Ok(read) = broker.shard.ask(|reply| Event::CoordinatorRead { topic, partition, offset, reply }).await
+        let Ok(read) =
+            broker.shard.ask(|reply| Event::CoordinatorRead { topic, partition, offset, reply }).await
         else {
             return;
         };

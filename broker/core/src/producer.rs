@@ -466,7 +466,8 @@ mod tests {
     }
 
     #[test]
-    fn markers_of_an_earlier_coordinator_or_producer_are_refused_and_those_of_a_later_one_shut_the_earlier_out() {
+    fn markers_of_an_earlier_coordinator_or_producer_are_refused_and_those_of_a_later_one_shut_the_earlier_out()
+     {
         let p = with(&[BatchMeta { transactional: true, ..batch(3, 0, 2, 0) }, marker(4, 6, 2)]);
         let check = |batch: BatchMeta| p.check(&batch, Origin::Coordinator);
         assert_eq!(check(marker(4, 5, 3)), Err(ErrorCode::TRANSACTION_COORDINATOR_FENCED));

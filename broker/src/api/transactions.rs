@@ -120,10 +120,7 @@ pub async fn end(call: &Call<'_>, request: EndTxnRequest) -> EndTxnResponse {
     EndTxnResponse { error_code, ..Default::default() }
 }
 
-pub async fn describe(
-    call: &Call<'_>,
-    request: DescribeTransactionsRequest,
-) -> DescribeTransactionsResponse {
+pub async fn describe(call: &Call<'_>, request: DescribeTransactionsRequest) -> DescribeTransactionsResponse {
     let mut response = DescribeTransactionsResponse::default();
     for id in request.transactional_ids {
         let state = match ask(call, Request::Describe { transactional_id: id.clone() }).await {

@@ -3,9 +3,10 @@
 
 use broker_core::partition::Origin;
 use wire::Str;
+use wire::batch::Batch;
 use wire::batch::control::{EndTransaction, Marker};
 use wire::batch::produce::Accepted;
-use wire::batch::Batch;
+use wire::kafka::ErrorCode;
 use wire::kafka::describe_producers::{
     DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState, TopicResponse,
 };
@@ -13,7 +14,6 @@ use wire::kafka::write_txn_markers::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
     WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
-use wire::kafka::ErrorCode;
 
 use super::Call;
 use crate::broker::Broker;
@@ -59,8 +59,10 @@ pub async fn write_markers(broker: &Broker, request: WriteTxnMarkersRequest) -> 
     let markers = request.markers.into_iter().map(|marker| {
         let topics = marker.topics.into_iter().map(|topic| {
             let partitions = topic.partition_indexes.into_iter();
-            let partitions = partitions
-                .map(|partition_index| WritableTxnMarkerPartitionResult { partition_index, error_code: next() });
+            let partitions = partitions.map(|partition_index| WritableTxnMarkerPartitionResult {
+                partition_index,
+                error_code: next(),
+            });
             WritableTxnMarkerTopicResult { name: topic.name, partitions: partitions.collect() }
         });
         WritableTxnMarkerResult { producer_id: marker.producer_id, topics: topics.collect() }

@@ -278,7 +278,11 @@ impl Shard {
 
     fn next_deadline(&self) -> i64 {
         let fetch = self.fetch_deadlines.first().map_or(i64::MAX, |(deadline, _)| *deadline);
-        fetch.min(self.replicas_due).min(self.upkeep.next()).min(self.group_deadline()).min(self.transaction_deadline())
+        fetch
+            .min(self.replicas_due)
+            .min(self.upkeep.next())
+            .min(self.group_deadline())
+            .min(self.transaction_deadline())
     }
 
     /// Everything that time brings.

@@ -92,7 +92,8 @@ impl Shard {
         let Some(slot) = pending.results.get_mut(index) else { return };
         *slot = result;
         pending.left -= 1;
-        let end = pending.ends.iter().find(|(of, _)| *of == index && result.error.is_ok()).map(|(_, end)| *end);
+        let end =
+            pending.ends.iter().find(|(of, _)| *of == index && result.error.is_ok()).map(|(_, end)| *end);
         if let Some(TxnEnd { producer_id, partition, commit }) = end {
             self.group_txn_completed(producer_id, partition, commit);
         }

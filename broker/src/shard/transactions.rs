@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use broker_core::partition::ProduceResult;
 use broker_core::partition::Token;
 use broker_core::transaction::{AppendId, Config, Coordinator, Effect, Event, Record, Request, Response};
-use broker_core::partition::ProduceResult;
 use tokio::sync::oneshot;
 use wire::batch::BatchBuilder;
 

@@ -9,7 +9,8 @@ use wire::kafka::list_transactions::{self, ListTransactionsResponse};
 
 impl Coordinator {
     pub(super) fn describe(&mut self, id: Str) -> TransactionState {
-        let failed = |error_code, id| TransactionState { error_code, transactional_id: id, ..Default::default() };
+        let failed =
+            |error_code, id| TransactionState { error_code, transactional_id: id, ..Default::default() };
         if id.is_empty() && !self.stopped {
             return failed(ErrorCode::INVALID_REQUEST, id);
         }

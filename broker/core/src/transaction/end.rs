@@ -35,7 +35,10 @@ impl Asked {
 }
 
 /// A producer's request may be about its own transaction only. Errors: INVALID_PRODUCER_ID_MAPPING, PRODUCER_FENCED.
-fn check_producer(transaction: Option<&mut Transaction>, producer: (i64, i16)) -> Result<&mut Transaction, ErrorCode> {
+fn check_producer(
+    transaction: Option<&mut Transaction>,
+    producer: (i64, i16),
+) -> Result<&mut Transaction, ErrorCode> {
     let transaction = transaction.ok_or(ErrorCode::INVALID_PRODUCER_ID_MAPPING)?;
     if transaction.producer_id != producer.0 {
         return Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING);

@@ -87,7 +87,11 @@ struct Waiting {
 
 #[derive(Debug)]
 enum Then {
-    Change { id: Str, transit: Transit, then: ThenChange },
+    Change {
+        id: Str,
+        transit: Transit,
+        then: ThenChange,
+    },
     /// Ids that have been forgotten, and the epochs of their producers.
     Forget(Vec<(Str, i16)>),
 }
@@ -217,14 +221,9 @@ impl Coordinator {
         }
     }
 
-    fn appended(
-        &mut self,
-        now: i64,
-        append: AppendId,
-        result: Result<(), ErrorCode>,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(Waiting { partition, coordinator_epoch, then }) = self.appends.waiting.remove(&append) else {
+    fn appended(&mut self, now: i64, append: AppendId, result: Result<(), ErrorCode>, out: &mut Vec<Effect>) {
+        let Some(Waiting { partition, coordinator_epoch, then }) = self.appends.waiting.remove(&append)
+        else {
             return;
         };
         match then {
@@ -241,7 +240,9 @@ impl Coordinator {
                     ThenChange::End { asked, fences } => {
                         self.decided(now, partition, coordinator_epoch, &id, asked, fences, error, out);
                     }
-                    ThenChange::Complete => self.completed(now, partition, coordinator_epoch, &id, error, out),
+                    ThenChange::Complete => {
+                        self.completed(now, partition, coordinator_epoch, &id, error, out)
+                    }
                 }
             }
         }
@@ -258,9 +259,8 @@ impl Coordinator {
         result: Result<(), ErrorCode>,
     ) -> Result<(), ErrorCode> {
         let found = self.active_in(partition, coordinator_epoch);
-        let found = found.and_then(|active| {
-            active.transactions.get_mut(id).ok_or(ErrorCode::NOT_COORDINATOR)
-        });
+        let found =
+            found.and_then(|active| active.transactions.get_mut(id).ok_or(ErrorCode::NOT_COORDINATOR));
         match (result, found) {
             (Ok(()), Ok(transaction)) => {
                 transaction.complete(transit.clone());

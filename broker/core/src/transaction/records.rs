@@ -54,8 +54,8 @@ pub(super) fn read(key: &Bytes, value: Option<&Bytes>) -> Result<Option<(Str, Op
     if !(0..=VALUE_MAX).contains(&version) {
         return Err(format!("the value of {id} has version {version}"));
     }
-    let value = TransactionLogValue::decode(&body, version)
-        .map_err(|error| format!("the value of {id}: {error}"))?;
+    let value =
+        TransactionLogValue::decode(&body, version).map_err(|error| format!("the value of {id}: {error}"))?;
     let state = State::from_number(value.transaction_status)
         .filter(|state| !matches!(state, State::Dead | State::PrepareEpochFence))
         .ok_or_else(|| format!("{id} is in state {}", value.transaction_status))?;
@@ -63,8 +63,7 @@ pub(super) fn read(key: &Bytes, value: Option<&Bytes>) -> Result<Option<(Str, Op
         return Err(format!("{id} has producer id {}, epoch {}", value.producer_id, value.producer_epoch));
     }
     let partitions = value.transaction_partitions.unwrap_or_default().into_iter();
-    let all =
-        partitions.flat_map(|of| of.partition_ids.into_iter().map(move |n| (of.topic.clone(), n)));
+    let all = partitions.flat_map(|of| of.partition_ids.into_iter().map(move |n| (of.topic.clone(), n)));
     let transaction = Transaction {
         id: id.clone(),
         producer_id: value.producer_id,

@@ -39,7 +39,12 @@ struct Data {
 }
 
 impl Data {
-    fn append(&mut self, producer: (i64, i16), marker: Option<Marker>, entry: Entry) -> Result<(), ErrorCode> {
+    fn append(
+        &mut self,
+        producer: (i64, i16),
+        marker: Option<Marker>,
+        entry: Entry,
+    ) -> Result<(), ErrorCode> {
         let batch = BatchMeta {
             base_offset: self.log.len() as i64,
             last_offset_delta: 0,
@@ -153,7 +158,10 @@ impl Sim {
                         self.brokers[broker].appends.push((append, at, self.epoch));
                     }
                     Effect::Append { append, .. } => {
-                        queue.push_back(Event::Appended { append, result: Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) });
+                        queue.push_back(Event::Appended {
+                            append,
+                            result: Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+                        });
                     }
                     Effect::ClaimProducerId => self.brokers[broker].claims += 1,
                     Effect::SendMarkers(markers) => self.markers.push((Some(broker), markers)),
@@ -324,7 +332,8 @@ impl Sim {
                 let next = self.next_transaction;
                 self.next_transaction += 1;
                 let one = &mut self.producers[n];
-                (one.producer, one.phase, one.transaction) = ((producer_id, producer_epoch), Phase::Idle, next);
+                (one.producer, one.phase, one.transaction) =
+                    ((producer_id, producer_epoch), Phase::Idle, next);
                 return;
             }
             Response::Init { error, .. } | Response::Done(error) => error,

@@ -158,7 +158,13 @@ impl Transaction {
     }
 
     fn prepare(&mut self, transit: Transit) -> Transit {
-        assert!(self.pending.is_none(), "{}: {:?} while {:?} is pending", self.id, transit.state, self.pending);
+        assert!(
+            self.pending.is_none(),
+            "{}: {:?} while {:?} is pending",
+            self.id,
+            transit.state,
+            self.pending
+        );
         assert!(transit.state.follows(self.state), "{}: {:?} after {:?}", self.id, transit.state, self.state);
         self.pending = Some(transit.state);
         transit
@@ -166,7 +172,8 @@ impl Transaction {
 
     /// A fenced epoch, to be used at once. `None`: there is none left, which only a damaged log can bring about.
     pub fn prepare_fence(&mut self) -> Option<i16> {
-        let epoch = if self.fence_failed { self.producer_epoch } else { self.producer_epoch.checked_add(1)? };
+        let epoch =
+            if self.fence_failed { self.producer_epoch } else { self.producer_epoch.checked_add(1)? };
         self.prepare(self.transit(State::PrepareEpochFence, self.updated_ms));
         Some(epoch)
     }

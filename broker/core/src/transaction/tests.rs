@@ -122,7 +122,9 @@ impl World {
         let id = text("id");
         let sent = self.send(Request::Init { transactional_id: id, timeout_ms: 60_000, expected });
         match self.answer(sent) {
-            Response::Init { error: Code::NONE, producer_id, producer_epoch } => Ok((producer_id, producer_epoch)),
+            Response::Init { error: Code::NONE, producer_id, producer_epoch } => {
+                Ok((producer_id, producer_epoch))
+            }
             Response::Init { error, .. } => Err(error),
             other => panic!("{other:?}"),
         }
