@@ -93,6 +93,8 @@ impl Drop for Inner {
 #[derive(Debug)]
 struct Outgoing {
     frame: Bytes,
+    /// The end of the frame, where other connections send the same bytes.
+    shared: Bytes,
     /// `None`: the broker sends no response.
     awaited: Option<Awaited>,
 }
@@ -230,6 +232,21 @@ impl Connection {
         Ok(Reply { connection: self.clone(), correlation, version, frame, request: std::marker::PhantomData })
     }
 
+    /// As [`Connection::start_at`], with a body that is encoded already: its `head`, and a rest that other connections
+    /// may send too.
+    pub fn start_encoded<R: Request>(
+        &self,
+        version: i16,
+        head: &[u8],
+        shared: Bytes,
+    ) -> Result<Reply<R>, CallError> {
+        let (reply, frame) = oneshot::channel();
+        let correlation = self.inner.correlation.fetch_add(1, Ordering::Relaxed);
+        let awaited = Some(Awaited { correlation, reply });
+        self.enqueue_with::<R>(|to| to.put_slice(head), shared, version, correlation, awaited)?;
+        Ok(Reply { connection: self.clone(), correlation, version, frame, request: std::marker::PhantomData })
+    }
+
     /// Queues a request that gets no response: Produce with `acks=0`.
     pub fn send<R: Request>(&self, request: &R) -> Result<(), CallError> {
         let correlation = self.inner.correlation.fetch_add(1, Ordering::Relaxed);
@@ -248,6 +265,18 @@ impl Connection {
         correlation: i32,
         awaited: Option<Awaited>,
     ) -> Result<(), CallError> {
+        let body = |to: &mut BytesMut| request.write(to, version);
+        self.enqueue_with::<R>(body, Bytes::new(), version, correlation, awaited)
+    }
+
+    fn enqueue_with<R: Request>(
+        &self,
+        body: impl FnOnce(&mut BytesMut),
+        shared: Bytes,
+        version: i16,
+        correlation: i32,
+        awaited: Option<Awaited>,
+    ) -> Result<(), CallError> {
         let mut frame = BytesMut::with_capacity(256);
         frame.put_i32(0);
         let header = RequestHeader {
@@ -257,10 +286,11 @@ impl Connection {
             client_id: Some(self.inner.options.client_id.clone()),
         };
         header.write(&mut frame);
-        request.write(&mut frame, version);
-        let len = (frame.len() - 4) as i32;
+        body(&mut frame);
+        let len = (frame.len() - 4 + shared.len()) as i32;
         frame[..4].copy_from_slice(&len.to_be_bytes());
-        self.inner.outgoing.send(Outgoing { frame: frame.freeze(), awaited }).map_err(|_| self.closed())
+        let outgoing = Outgoing { frame: frame.freeze(), shared, awaited };
+        self.inner.outgoing.send(outgoing).map_err(|_| self.closed())
     }
 
     fn closed(&self) -> CallError {
@@ -329,13 +359,17 @@ async fn write_frames(
     awaited: mpsc::UnboundedSender<Awaited>,
     why_closed: Arc<OnceLock<Arc<str>>>,
 ) {
-    while let Some(Outgoing { frame, awaited: reply }) = queue.recv().await {
+    while let Some(Outgoing { frame, shared, awaited: reply }) = queue.recv().await {
         if let Some(reply) = reply
             && awaited.send(reply).is_err()
         {
             return;
         }
-        if let Err(error) = writer.write_all(&frame).await {
+        let written = match writer.write_all(&frame).await {
+            Ok(()) if !shared.is_empty() => writer.write_all(&shared).await,
+            written => written,
+        };
+        if let Err(error) = written {
             let _ = why_closed.set(error.to_string().into());
             return;
         }

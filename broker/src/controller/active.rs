@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::controller::{
-    Broker, Controller, ControllerConfig, Effect, Elected, ElectionType, Event, Snapshot, Token,
-    TopicPartition, WriteError,
+    Broker, Controller, ControllerConfig, Effect, Elected, ElectionType, Event, Snapshot, ToBroker, Token,
+    TopicPartition,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -16,7 +16,7 @@ use wire::Str;
 use wire::kafka::{AllocateProducerIdsResponse, AlterPartitionResponse, ErrorCode};
 use zookeeper_client::{Error, EventType, OneshotWatcher};
 
-use super::channel::{Channel, Target};
+use super::channel::{Channel, News, Order, Target};
 use super::claim::Mandate;
 use super::writes::{Deposed, Pen};
 use super::{Command, Options, load, nodes};
@@ -121,6 +121,7 @@ impl Active {
         // Of log directories that failed before, the brokers tell in their answers to LeaderAndIsr.
         active.purge(nodes::LOG_DIR_EVENTS).await?;
         active.log_dir_events().await?;
+        let begun = Instant::now();
         let brokers = active.read_brokers().await?;
         let names: Vec<Str> = active.list(nodes::TOPICS, Place::Topics).await?.into_iter().collect();
         let topics = active.read_topics(&names).await?;
@@ -128,18 +129,20 @@ impl Active {
         let deletions = active.list(nodes::DELETIONS, Place::Deletions).await?;
         let unclean = names.iter().filter(|name| (active.options.unclean)(name)).cloned().collect();
         tracing::info!(
-            "[Controller id={}] {} brokers, {} topics, {} partition states, {} topics to delete",
+            "[Controller id={}] {} brokers, {} topics, {} partition states, {} topics to delete, read in {} ms",
             active.options.id,
             brokers.len(),
             topics.len(),
             states.len(),
-            deletions.len()
+            deletions.len(),
+            begun.elapsed().as_millis()
         );
         let snapshot = Snapshot { brokers, topics, states, unclean };
         active.core = Controller::new(config, mandate.epoch, snapshot);
         let mut effects = Vec::new();
         active.core.start(deletions, &mut effects);
         active.perform(effects).await?;
+        tracing::info!("[Controller id={}] At work after {} ms", active.options.id, begun.elapsed().as_millis());
         active.preferred_election().await?;
         Ok(active)
     }
@@ -399,32 +402,23 @@ impl Active {
     /// Begins all reads and writes of a round, then gives their outcomes to the core, which may want another round.
     async fn perform(&mut self, mut effects: Vec<Effect>) -> Result<(), Deposed> {
         let pen = self.pen.clone();
+        let mut news: Option<Arc<News>> = None;
         while !effects.is_empty() {
             let (mut writes, mut reads) = (Vec::new(), Vec::new());
             for effect in std::mem::take(&mut effects) {
                 match effect {
-                    Effect::Write { op, write } => {
-                        let sent = pen.begin(&write)?;
-                        writes.push((op, write, sent));
-                    }
+                    Effect::Write { op, write } => writes.push((op, write)),
                     Effect::ReadState { op, partition } => reads.push((op, partition)),
                     Effect::Send { broker, broker_epoch, request } => {
+                        let order = order(request, &mut news);
                         if let Some(channel) = self.channel(broker, broker_epoch) {
-                            channel.send(request);
+                            channel.send(order);
                         }
                     }
                     reply => self.reply(reply),
                 }
             }
-            for (op, write, sent) in writes {
-                let result = match pen.finish(&write, sent).await {
-                    Ok(result) => result,
-                    Err(Deposed::ZooKeeper(error)) if !error.session_over() => {
-                        tracing::error!("{error}");
-                        Err(WriteError::Failed)
-                    }
-                    Err(deposed) => return Err(deposed),
-                };
+            for (op, result) in pen.write_all(writes).await? {
                 self.core.step(Event::Written { op, result }, &mut effects);
             }
             for (op, partition) in reads {
@@ -452,6 +446,7 @@ impl Active {
             };
             let target = Target {
                 broker,
+                broker_epoch,
                 address: format!("{host}:{}", endpoint.port),
                 timeout: self.options.socket_timeout,
                 controller: self.options.id,
@@ -480,6 +475,21 @@ impl Active {
                 let _ = reply.send(Ok(results));
             }
             _ => {}
+        }
+    }
+}
+
+/// Brokers that hear the same share it; they come one after the other.
+fn order(request: ToBroker, last: &mut Option<Arc<News>>) -> Order {
+    match request {
+        ToBroker::LeaderAndIsr(request) => Order::LeaderAndIsr(request),
+        ToBroker::StopReplica(request) => Order::StopReplica(request),
+        ToBroker::UpdateMetadata(request) => {
+            let news = match last.take() {
+                Some(news) if news.is_of(&request) => news,
+                _ => News::new(request),
+            };
+            Order::UpdateMetadata(last.insert(news).clone())
         }
     }
 }

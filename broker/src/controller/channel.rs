@@ -1,23 +1,55 @@
 //! The controller's channel to one broker: requests in order, one at a time, each repeated until it is answered or the
 //! broker's registration is gone.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use broker_core::controller::{Event, ToBroker};
+use broker_core::controller::Event;
 use client::{CallError, Connection, ConnectionOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use wire::Str;
-use wire::kafka::ErrorCode;
+use wire::kafka::update_metadata::SharedUpdateMetadata;
+use wire::kafka::{ApiKey, ErrorCode, LeaderAndIsrRequest, StopReplicaRequest, UpdateMetadataRequest};
 
 use super::active::Observed;
 
 /// Pause before a broker that could not be reached is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
+/// An UpdateMetadata for several brokers: whoever needs a version of it first encodes it for all.
+pub struct News {
+    request: Arc<UpdateMetadataRequest>,
+    /// By version.
+    encoded: [OnceLock<SharedUpdateMetadata>; 9],
+}
+
+impl News {
+    pub fn new(request: Arc<UpdateMetadataRequest>) -> Arc<News> {
+        Arc::new(News { request, encoded: Default::default() })
+    }
+
+    /// Whether it is this very request.
+    pub fn is_of(&self, request: &Arc<UpdateMetadataRequest>) -> bool {
+        Arc::ptr_eq(&self.request, request)
+    }
+
+    fn encoded(&self, version: i16) -> Option<&SharedUpdateMetadata> {
+        let place = self.encoded.get(usize::try_from(version).ok()?)?;
+        Some(place.get_or_init(|| SharedUpdateMetadata::new(&self.request, version)))
+    }
+}
+
+/// What a broker is sent.
+pub enum Order {
+    LeaderAndIsr(LeaderAndIsrRequest),
+    StopReplica(StopReplicaRequest),
+    UpdateMetadata(Arc<News>),
+}
+
 /// One registration of one broker. Dropping it ends it, whatever is still queued.
 pub struct Channel {
-    requests: mpsc::UnboundedSender<ToBroker>,
+    requests: mpsc::UnboundedSender<Order>,
     task: JoinHandle<()>,
 }
 
@@ -31,6 +63,8 @@ impl Drop for Channel {
 #[derive(Debug, Clone)]
 pub struct Target {
     pub broker: i32,
+    /// Of its registration.
+    pub broker_epoch: i64,
     pub address: String,
     pub timeout: Duration,
     /// This broker's own id, by which the other end logs it.
@@ -43,21 +77,21 @@ impl Channel {
         Channel { requests, task: tokio::spawn(run(target, queue, observed)) }
     }
 
-    pub fn send(&self, request: ToBroker) {
+    pub fn send(&self, order: Order) {
         // The task ends only with this handle, so the queue is open.
-        let _ = self.requests.send(request);
+        let _ = self.requests.send(order);
     }
 }
 
 async fn run(
     target: Target,
-    mut queue: mpsc::UnboundedReceiver<ToBroker>,
+    mut queue: mpsc::UnboundedReceiver<Order>,
     observed: mpsc::UnboundedSender<Observed>,
 ) {
     let mut connection = None;
-    while let Some(request) = queue.recv().await {
+    while let Some(order) = queue.recv().await {
         let event = loop {
-            match exchange(&target, &mut connection, &request).await {
+            match exchange(&target, &mut connection, &order).await {
                 Ok(event) => break event,
                 Err(error) => {
                     tracing::warn!(
@@ -83,7 +117,7 @@ async fn run(
 async fn exchange(
     target: &Target,
     connection: &mut Option<Connection>,
-    request: &ToBroker,
+    order: &Order,
 ) -> Result<Option<Event>, CallError> {
     let open = match connection {
         Some(open) if !open.is_closed() => open,
@@ -98,18 +132,28 @@ async fn exchange(
         }
     };
     let broker = target.broker;
-    match request {
-        ToBroker::LeaderAndIsr(request) => {
+    match order {
+        Order::UpdateMetadata(news) => {
+            let version = open.versions_of(ApiKey::UpdateMetadata).map(|(_, highest)| highest);
+            let encoded = version.and_then(|version| news.encoded(version).map(|body| (version, body)));
+            let response = match encoded {
+                Some((version, body)) => {
+                    let (head, rest) = body.for_broker(target.broker_epoch);
+                    let reply = open.start_encoded::<UpdateMetadataRequest>(version, &head, rest)?;
+                    reply.within(target.timeout).await?
+                }
+                // The error says that the broker does not know the API.
+                None => open.call(&*news.request).await?,
+            };
+            log_refusal(broker, "UpdateMetadata", response.error_code);
+            Ok(None)
+        }
+        Order::LeaderAndIsr(request) => {
             let response = open.call(request).await?;
             log_refusal(broker, "LeaderAndIsr", response.error_code);
             Ok(Some(Event::LeaderAndIsrAnswered { broker, response }))
         }
-        ToBroker::UpdateMetadata(request) => {
-            let response = open.call(request).await?;
-            log_refusal(broker, "UpdateMetadata", response.error_code);
-            Ok(None)
-        }
-        ToBroker::StopReplica(request) => {
+        Order::StopReplica(request) => {
             let response = open.call(request).await?;
             log_refusal(broker, "StopReplica", response.error_code);
             Ok(Some(Event::StopReplicaAnswered { broker, request: request.clone(), response }))

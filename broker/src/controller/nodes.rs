@@ -1,6 +1,9 @@
 //! What the controller reads from and writes to znodes, as JSON in Kafka's own key order.
 
+use std::fmt::Write;
+
 use broker_core::controller::{Broker, Endpoint, PartitionState, TopicPartition};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::Str;
 
@@ -48,12 +51,6 @@ fn int(node: &Value, path: &str, key: &str) -> Result<i32, ZkError> {
     value.ok_or_else(|| bad(path, format!("no {key}")))
 }
 
-fn ints(node: &Value, path: &str, key: &str) -> Result<Vec<i32>, ZkError> {
-    let list = node[key].as_array().ok_or_else(|| bad(path, format!("no {key}")))?;
-    let id = |value: &Value| value.as_i64().and_then(|id| i32::try_from(id).ok());
-    list.iter().map(id).collect::<Option<_>>().ok_or_else(|| bad(path, format!("unreadable {key}")))
-}
-
 /// The broker in `/controller`.
 pub fn controller_id(data: &[u8]) -> Result<i32, ZkError> {
     int(&parse(CONTROLLER, data)?, CONTROLLER, "brokerid")
@@ -71,31 +68,43 @@ pub fn controller_epoch(data: &[u8]) -> Result<i32, ZkError> {
     text.trim().parse().map_err(|_| bad(CONTROLLER_EPOCH, format!("{text:?} is no number")))
 }
 
+/// What a state node says: read without a tree between, as a new controller reads those of all partitions.
+#[derive(Deserialize)]
+struct StateNode {
+    controller_epoch: i32,
+    leader: i32,
+    leader_epoch: i32,
+    isr: Vec<i32>,
+    #[serde(default)]
+    leader_recovery_state: i64,
+}
+
 /// A partition's state node; `version` is the node's own.
 pub fn partition_state(path: &str, data: &[u8], version: i32) -> Result<PartitionState, ZkError> {
-    let node = parse(path, data)?;
+    let node: StateNode = serde_json::from_slice(data).map_err(|error| bad(path, error.to_string()))?;
     Ok(PartitionState {
-        controller_epoch: int(&node, path, "controller_epoch")?,
-        leader: int(&node, path, "leader")?,
-        leader_epoch: int(&node, path, "leader_epoch")?,
-        isr: ints(&node, path, "isr")?,
-        recovering: node["leader_recovery_state"].as_i64().unwrap_or(0) != 0,
+        controller_epoch: node.controller_epoch,
+        leader: node.leader,
+        leader_epoch: node.leader_epoch,
+        isr: node.isr,
+        recovering: node.leader_recovery_state != 0,
         version,
     })
 }
 
 pub fn encode_state(state: &PartitionState) -> Vec<u8> {
-    let mut node = json!({
-        "controller_epoch": state.controller_epoch,
-        "leader": state.leader,
-        "version": 1,
-        "leader_epoch": state.leader_epoch,
-        "isr": state.isr,
-    });
-    if state.recovering {
-        node["leader_recovery_state"] = json!(1);
+    let mut node = String::with_capacity(96);
+    // Writing to a string does not fail.
+    let _ = write!(
+        node,
+        r#"{{"controller_epoch":{},"leader":{},"version":1,"leader_epoch":{},"isr":["#,
+        state.controller_epoch, state.leader, state.leader_epoch
+    );
+    for (at, id) in state.isr.iter().enumerate() {
+        let _ = write!(node, "{}{id}", if at == 0 { "" } else { "," });
     }
-    node.to_string().into_bytes()
+    node.push_str(if state.recovering { r#"],"leader_recovery_state":1}"# } else { "]}" });
+    node.into_bytes()
 }
 
 /// A broker's registration; `czxid` of the node is its epoch.

@@ -1,9 +1,11 @@
-//! What the controller writes: each node in one transaction with a check of `/controller_epoch`, so that a controller
-//! that has been replaced writes nothing.
+//! What the controller writes: always in one transaction with a check of `/controller_epoch`, so that a controller
+//! that has been replaced writes nothing. The states of many partitions go into few transactions, as most of what a
+//! transaction costs is the same for one node and for fifty; where one of those is refused, each state gets its own.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 
-use broker_core::controller::{PartitionState, TopicPartition, Write, WriteError};
+use broker_core::controller::{OpId, PartitionState, TopicPartition, Write, WriteError};
 use zookeeper_client::{CheckWriteError, CheckWriter, Error, MultiWriteResult};
 
 use super::claim::Mandate;
@@ -22,6 +24,17 @@ pub enum Deposed {
 type Outcome = Result<Vec<MultiWriteResult>, CheckWriteError>;
 /// A transaction that has been sent.
 pub type Sent<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+/// States in one transaction.
+const BATCH: usize = 50;
+
+/// Writes of several states in one transaction, and the places of those writes.
+struct Batch<'a> {
+    places: Vec<usize>,
+    /// Creating them: the parents that they may lack, one transaction for each.
+    parents: Vec<(String, Sent<'a>)>,
+    sent: Sent<'a>,
+}
 
 /// The controller's pen.
 #[derive(Debug, Clone)]
@@ -54,6 +67,91 @@ impl Pen {
 
     fn send_set(&self, path: &str, data: &[u8], version: i32) -> Result<Sent<'_>, ZkError> {
         self.send(path, |writer| writer.add_set_data(path, data, Some(version)))
+    }
+
+    /// All of these writes, and what came of each. They are all on their way before the first answer is awaited.
+    pub async fn write_all(
+        &self,
+        writes: Vec<(OpId, Write)>,
+    ) -> Result<Vec<(OpId, Result<i32, WriteError>)>, Deposed> {
+        let mut results: Vec<Option<Result<i32, WriteError>>> = vec![None; writes.len()];
+        for batch in self.send_batches(&writes)? {
+            for (path, parent) in batch.parents {
+                // One that is there already is fine; of any other failure the states' own transaction tells.
+                self.settled(&path, parent.await)?;
+            }
+            // Refused or lost: each by itself, which also tells a write of ours from another's.
+            let Some(outcome) = self.settled("states", batch.sent.await)? else { continue };
+            let versions = outcome.iter().filter_map(|one| match one {
+                MultiWriteResult::SetData { stat } => Some(stat.version),
+                MultiWriteResult::Create { path, .. } if path.ends_with("/state") => Some(0),
+                _ => None,
+            });
+            for (place, version) in batch.places.into_iter().zip(versions) {
+                results[place] = Some(Ok(version));
+            }
+        }
+        let mut alone = Vec::new();
+        for (place, (_, write)) in writes.iter().enumerate().filter(|(place, _)| results[*place].is_none()) {
+            alone.push((place, write, self.begin(write)?));
+        }
+        for (place, write, sent) in alone {
+            results[place] = Some(match self.finish(write, sent).await {
+                Ok(result) => result,
+                Err(Deposed::ZooKeeper(error)) if !error.session_over() => {
+                    tracing::error!("{error}");
+                    Err(WriteError::Failed)
+                }
+                Err(deposed) => return Err(deposed),
+            });
+        }
+        let results = results.into_iter().map(|result| result.unwrap_or(Err(WriteError::Failed)));
+        Ok(writes.iter().map(|(op, _)| *op).zip(results).collect())
+    }
+
+    /// What a transaction did, if it did; an error only where the controller's time is over.
+    fn settled(&self, path: &str, outcome: Outcome) -> Result<Option<Vec<MultiWriteResult>>, Deposed> {
+        match settle(path, outcome) {
+            Ok(outcome) => Ok(outcome.ok()),
+            Err(Deposed::ZooKeeper(error)) if !error.session_over() => Ok(None),
+            Err(deposed) => Err(deposed),
+        }
+    }
+
+    /// States that are made, and states that are replaced, so many to a transaction.
+    fn send_batches(&self, writes: &[(OpId, Write)]) -> Result<Vec<Batch<'_>>, ZkError> {
+        let places = |wanted: fn(&Write) -> bool| {
+            let found = writes.iter().enumerate().filter(move |(_, (_, write))| wanted(write));
+            found.map(|(place, _)| place).collect::<Vec<usize>>()
+        };
+        let made = places(|write| matches!(write, Write::CreateState { .. }));
+        let replaced = places(|write| matches!(write, Write::SetState { .. }));
+        let mut batches = Vec::new();
+        for places in made.chunks(BATCH).chain(replaced.chunks(BATCH)).filter(|places| places.len() > 1) {
+            let chosen = || places.iter().map(|&place| &writes[place].1);
+            let parents = self.send_parents(chosen())?;
+            let sent = self.send("states", |writer| chosen().try_for_each(|write| add_state(writer, write)))?;
+            batches.push(Batch { places: places.to_vec(), parents, sent });
+        }
+        Ok(batches)
+    }
+
+    fn send_parents<'w>(
+        &self,
+        writes: impl Iterator<Item = &'w Write>,
+    ) -> Result<Vec<(String, Sent<'_>)>, ZkError> {
+        let topics: BTreeSet<&str> = writes
+            .filter_map(|write| match write {
+                Write::CreateState { partition, .. } => Some(&*partition.topic),
+                _ => None,
+            })
+            .collect();
+        let parent = |topic: &str| {
+            let path = nodes::partitions_path(topic);
+            let sent = self.send_create(&path, b"")?;
+            Ok((path, sent))
+        };
+        topics.into_iter().map(parent).collect()
     }
 
     /// Sends all that a state's write takes; parents of a new state go first.
@@ -170,6 +268,20 @@ impl Pen {
         let path = nodes::state_path(partition);
         let found = self.zk.get(&path).await?;
         Ok(found.map(|(data, stat)| nodes::partition_state(&path, &data, stat.version)).transpose()?)
+    }
+}
+
+/// One state of a batch.
+fn add_state(writer: &mut CheckWriter<'_>, write: &Write) -> Result<(), Error> {
+    match write {
+        Write::CreateState { partition, state } => {
+            writer.add_create(&nodes::partition_path(partition), b"", &PERSISTENT)?;
+            writer.add_create(&nodes::state_path(partition), &nodes::encode_state(state), &PERSISTENT)
+        }
+        Write::SetState { partition, state } => {
+            writer.add_set_data(&nodes::state_path(partition), &nodes::encode_state(state), Some(state.version))
+        }
+        Write::DeleteTopic { .. } | Write::DropDeletion { .. } => Ok(()),
     }
 }
 

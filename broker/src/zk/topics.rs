@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ConfigEntity, Zk, ZkError};
@@ -18,6 +19,18 @@ pub struct TopicNode {
     pub partitions: Assignment,
     pub adding: Assignment,
     pub removing: Assignment,
+}
+
+/// The node as it is read, without a tree between: a new controller reads those of all topics.
+#[derive(Deserialize)]
+struct Fields {
+    topic_id: Option<String>,
+    #[serde(default)]
+    partitions: Assignment,
+    #[serde(default)]
+    adding_replicas: Assignment,
+    #[serde(default)]
+    removing_replicas: Assignment,
 }
 
 impl TopicNode {
@@ -41,31 +54,21 @@ impl TopicNode {
 
     /// Reads versions 1 to 3; a topic without id has the nil uuid.
     pub fn parse(path: &str, data: &[u8]) -> Result<TopicNode, ZkError> {
-        let bad = |problem: &str| ZkError::BadData { path: path.to_owned(), problem: problem.to_owned() };
-        let node = Zk::json(path, data)?;
-        let lists = |key: &str| -> Result<Assignment, ZkError> {
-            let Some(map) = node[key].as_object() else { return Ok(Assignment::new()) };
-            let ids = |value: &Value| -> Option<Vec<i32>> {
-                value.as_array()?.iter().map(|id| id.as_i64().and_then(|id| i32::try_from(id).ok())).collect()
-            };
-            map.iter()
-                .map(|(partition, value)| Some((partition.parse().ok()?, ids(value)?)))
-                .collect::<Option<_>>()
-                .ok_or_else(|| bad(&format!("unreadable {key}")))
-        };
-        let id = match node["topic_id"].as_str() {
+        let bad = |problem: String| ZkError::BadData { path: path.to_owned(), problem };
+        let node: Fields = serde_json::from_slice(data).map_err(|error| bad(error.to_string()))?;
+        let id = match node.topic_id {
             None => uuid::Uuid::nil(),
             Some(text) => URL_SAFE_NO_PAD
                 .decode(text)
                 .ok()
                 .and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok())
-                .ok_or_else(|| bad("unreadable topic_id"))?,
+                .ok_or_else(|| bad("unreadable topic_id".to_owned()))?,
         };
         Ok(TopicNode {
             id,
-            partitions: lists("partitions")?,
-            adding: lists("adding_replicas")?,
-            removing: lists("removing_replicas")?,
+            partitions: node.partitions,
+            adding: node.adding_replicas,
+            removing: node.removing_replicas,
         })
     }
 }

@@ -222,13 +222,13 @@ async fn leaders(load: &Load) -> Result<BTreeMap<i32, String>> {
 }
 
 /// One connection, requests answered in their order.
-struct Link {
+pub(super) struct Link {
     stream: TcpStream,
     input: BytesMut,
 }
 
 impl Link {
-    async fn open(address: &str) -> Result<Link> {
+    pub(super) async fn open(address: &str) -> Result<Link> {
         let stream = TcpStream::connect(address).await.with_context(|| address.to_string())?;
         stream.set_nodelay(true)?;
         Ok(Link { stream, input: BytesMut::with_capacity(1 << 16) })
@@ -250,7 +250,7 @@ impl Link {
         frame.freeze()
     }
 
-    async fn call<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {
+    pub(super) async fn call<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {
         let frame = self.frame(request, version);
         self.stream.write_all(&frame).await?;
         self.receive::<R>(version).await

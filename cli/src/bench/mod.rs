@@ -4,7 +4,9 @@
 //! each, idle memory, and the time from start to the first answer.
 
 mod kafka_bench;
+mod kafka_failover;
 mod kafka_load;
+mod kafka_stub;
 mod process;
 mod zk_bench;
 mod zk_load;
@@ -21,6 +23,7 @@ const USAGE: &str = "\
 menagerie bench zookeeper [options]    three servers: reads, 90 % reads, writes
 menagerie bench zookeeper-size [options]    one server with a large tree: memory, longest write, start
 menagerie bench kafka [options]        three brokers, three replicas, acks=all: produce, then consume
+menagerie bench kafka-failover [options]    the controller is killed: until all brokers know live leaders
   --java 'COMMAND'     the peer: COMMAND FILE runs Java's server in the foreground; left out, only ours is measured
   --rounds N           how often both are measured in turn (2)
   --seconds N          how long each load runs (5)
@@ -30,7 +33,11 @@ menagerie bench kafka [options]        three brokers, three replicas, acks=all: 
   --size BYTES         of each node's data (1024)
   --nodes N            of the large tree, 100 bytes each unless --size says otherwise (1000000)
   --watches N          on so many of them (100000)
-  --port PORT          first of 24 ports on this machine (24100)";
+  --partitions N       of the cluster whose controller dies, three replicas each (10000)
+  --per-topic N        partitions of each of its topics (50)
+  --brokers N          of metadata alone that have the replicas, in this process (10); 0: the three real ones have them
+  --idle SECONDS       watch the cluster do nothing before the controller dies (0)
+  --port PORT          first of 24 ports on this machine, or as many more as --brokers says (24100)";
 
 /// Runs the benchmark that the arguments name.
 pub fn main(args: &[String]) -> ExitCode {
@@ -53,6 +60,7 @@ fn run(args: &[String]) -> Result<()> {
         "zookeeper" => zk_bench::run(&options),
         "zookeeper-size" => zk_size::run(&options),
         "kafka" => kafka_bench::run(&options),
+        "kafka-failover" => kafka_failover::run(&options),
         other => bail!("there is no benchmark {other}\n{USAGE}"),
     }
 }
@@ -68,6 +76,10 @@ struct Options {
     size: usize,
     nodes: usize,
     watches: usize,
+    partitions: usize,
+    per_topic: usize,
+    brokers: usize,
+    idle: Duration,
     port: u16,
 }
 
@@ -87,6 +99,10 @@ impl Options {
             size: 1024,
             nodes: 1_000_000,
             watches: 100_000,
+            partitions: 10_000,
+            per_topic: 50,
+            brokers: 10,
+            idle: Duration::ZERO,
             port: 24100,
         };
         let mut args = args.iter();
@@ -104,6 +120,10 @@ impl Options {
                 "--size" => options.size = number()? as usize,
                 "--nodes" => options.nodes = number()?.max(1) as usize,
                 "--watches" => options.watches = number()? as usize,
+                "--partitions" => options.partitions = number()?.max(1) as usize,
+                "--per-topic" => options.per_topic = number()?.max(1) as usize,
+                "--brokers" => options.brokers = number()? as usize,
+                "--idle" => options.idle = Duration::from_secs(number()?),
                 "--port" => options.port = u16::try_from(number()?).context("--port")?,
                 _ => bail!("there is no option {name}\n{USAGE}"),
             }

@@ -1,7 +1,8 @@
 //! UpdateMetadata, API key 6.
 
 use crate::Str;
-use crate::kafka::{ErrorCode, Uuid, codec::message};
+use crate::kafka::{ErrorCode, Message, Uuid, codec::message};
+use bytes::Bytes;
 
 message! { flexible 6..;
     /// Versions 0-8.
@@ -53,5 +54,57 @@ message! { flexible 6..;
     /// Versions 0-8.
     pub struct UpdateMetadataResponse {
         error_code: ErrorCode [0..],
+    }
+}
+
+/// A body that many brokers get, encoded once: only the epoch of the broker in it differs.
+#[derive(Debug, Clone)]
+pub struct SharedUpdateMetadata {
+    version: i16,
+    body: Bytes,
+}
+
+impl SharedUpdateMetadata {
+    pub fn new(request: &UpdateMetadataRequest, version: i16) -> SharedUpdateMetadata {
+        SharedUpdateMetadata { version, body: request.encode(version) }
+    }
+
+    /// The start of the body for the broker of this epoch, and the rest, which is all brokers'.
+    pub fn for_broker(&self, broker_epoch: i64) -> (Vec<u8>, Bytes) {
+        // Before it stand the controller's id and epoch, and whether it is KRaft's.
+        let epoch_at = match self.version {
+            ..=4 => return (Vec::new(), self.body.clone()),
+            5..=7 => 8,
+            _ => 9,
+        };
+        let mut head = self.body[..epoch_at].to_vec();
+        head.extend_from_slice(&broker_epoch.to_be_bytes());
+        let rest = self.body.slice(head.len()..);
+        (head, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_body_differs_in_the_broker_s_epoch_alone() {
+        let broker = UpdateMetadataBroker { id: 3, ..Default::default() };
+        let request = UpdateMetadataRequest {
+            controller_id: 1,
+            controller_epoch: 7,
+            live_brokers: vec![broker],
+            ..Default::default()
+        };
+        for version in 0..=8 {
+            let shared = SharedUpdateMetadata::new(&request, version);
+            for broker_epoch in [5, 0x1_0000_0002] {
+                let (mut whole, rest) = shared.for_broker(broker_epoch);
+                whole.extend_from_slice(&rest);
+                let own = UpdateMetadataRequest { broker_epoch, ..request.clone() };
+                assert_eq!(whole, own.encode(version), "version {version}");
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::state::{Broker, PartitionState, Topic, TopicPartition};
 use crate::error::ErrorCode;
 use crate::partition::Token;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use wire::Str;
 use wire::kafka::{
     AlterPartitionRequest, AlterPartitionResponse, LeaderAndIsrRequest, LeaderAndIsrResponse,
@@ -113,7 +114,8 @@ pub enum Write {
 #[derive(Debug, Clone, PartialEq)]
 pub enum ToBroker {
     LeaderAndIsr(LeaderAndIsrRequest),
-    UpdateMetadata(UpdateMetadataRequest),
+    /// One for all brokers that hear the same, so that it is encoded once: the shell adds each broker's own epoch.
+    UpdateMetadata(Arc<UpdateMetadataRequest>),
     StopReplica(StopReplicaRequest),
 }
 

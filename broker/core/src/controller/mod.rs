@@ -115,7 +115,7 @@ pub struct Controller {
 impl Controller {
     /// The controller of `epoch`, with the cluster as it stands in ZooKeeper. Call [`Controller::start`] next.
     pub fn new(config: ControllerConfig, epoch: i32, snapshot: Snapshot) -> Controller {
-        let Snapshot { brokers, topics, mut states, unclean } = snapshot;
+        let Snapshot { brokers, topics, states, unclean } = snapshot;
         let mut controller = Controller {
             config,
             epoch,
@@ -130,9 +130,13 @@ impl Controller {
             next_op: 0,
             requests: Requests::default(),
         };
+        // Both are in the order of names and numbers.
+        let mut states = states.into_iter().peekable();
         for (name, topic) in topics {
             let entry = |(partition, assignment)| {
-                let state = states.remove(&TopicPartition { topic: name.clone(), partition });
+                let own = TopicPartition { topic: name.clone(), partition };
+                while states.next_if(|(tp, _)| *tp < own).is_some() {}
+                let state = states.next_if(|(tp, _)| *tp == own).map(|(_, state)| state);
                 (partition, PartitionEntry::new(assignment, state))
             };
             let partitions = topic.partitions.into_iter().map(entry).collect();
@@ -148,10 +152,7 @@ impl Controller {
         let brokers: Vec<i32> = self.brokers.keys().copied().collect();
         brokers.iter().for_each(|&id| self.outbox.newcomer(id));
         self.delete_topics(deletions, out);
-        for tp in self.partitions_where(|_, _| true) {
-            self.tell_replicas(&tp, false);
-            self.look_at(&tp, out);
-        }
+        self.look_at_all(|_| true, out);
         self.settle(out);
     }
 
@@ -260,9 +261,14 @@ impl Controller {
     }
 
     fn liveness(&self, broker: i32, tp: &TopicPartition) -> Liveness {
-        if !self.brokers.contains_key(&broker)
-            || self.offline_dirs.get(&broker).is_some_and(|offline| offline.contains(tp))
-        {
+        self.liveness_of(broker, &tp.topic, tp.partition)
+    }
+
+    fn liveness_of(&self, broker: i32, topic: &Str, partition: i32) -> Liveness {
+        let dir_failed = |offline: &BTreeSet<TopicPartition>| {
+            !offline.is_empty() && offline.contains(&TopicPartition { topic: topic.clone(), partition })
+        };
+        if !self.brokers.contains_key(&broker) || self.offline_dirs.get(&broker).is_some_and(dir_failed) {
             Liveness::Offline
         } else if self.shutting_down.contains(&broker) {
             Liveness::ShuttingDown
@@ -321,20 +327,15 @@ impl Controller {
             self.outbox.forget(*id);
             self.halt_deletions_on(*id);
         }
-        for &id in &gone {
-            for tp in self.partitions_on(id) {
-                self.look_at(&tp, out);
-            }
+        if !gone.is_empty() {
+            self.look_at_all(|entry| gone.iter().any(|id| entry.assignment.replicas.contains(id)), out);
         }
         self.brokers = now;
         for &id in &come {
             self.outbox.newcomer(id);
         }
-        for &id in &come {
-            for tp in self.partitions_on(id) {
-                self.tell_replica(id, &tp, false);
-                self.look_at(&tp, out);
-            }
+        if !come.is_empty() {
+            self.look_at_all(|entry| come.iter().any(|id| entry.assignment.replicas.contains(id)), out);
         }
         if !come.is_empty() {
             self.resume_deletions(out);
@@ -392,22 +393,24 @@ impl Controller {
             return;
         }
         self.unclean.insert(topic.clone());
-        for tp in self.partitions_where(|tp, _| tp.topic == topic) {
-            self.look_at(&tp, out);
+        let Some(entry) = self.topics.get(&topic) else { return };
+        for partition in entry.partitions.keys().copied().collect::<Vec<_>>() {
+            self.look_at(&TopicPartition { topic: topic.clone(), partition }, out);
         }
     }
 
     /// Moves leadership back to preferred replicas, for brokers that lead too little of what they should.
     fn balance_leaders(&mut self, out: &mut Vec<Effect>) {
         let mut preferred: BTreeMap<i32, (usize, Vec<TopicPartition>)> = BTreeMap::new();
-        for tp in self.partitions_where(|_, entry| entry.state.is_some()) {
-            let Some(entry) = self.entry(&tp) else { continue };
-            let Some(&first) = entry.assignment.replicas.first() else { continue };
-            let led = entry.state.as_ref().is_some_and(|state| state.leader == first);
-            let (count, elsewhere) = preferred.entry(first).or_default();
-            *count += 1;
-            if !led {
-                elsewhere.push(tp);
+        for (name, topic) in self.topics.iter().filter(|(_, topic)| topic.deletion.is_none()) {
+            for (&partition, entry) in &topic.partitions {
+                let Some(state) = &entry.state else { continue };
+                let Some(&first) = entry.assignment.replicas.first() else { continue };
+                let (count, elsewhere) = preferred.entry(first).or_default();
+                *count += 1;
+                if state.leader != first {
+                    elsewhere.push(TopicPartition { topic: name.clone(), partition });
+                }
             }
         }
         for (count, elsewhere) in preferred.into_values() {
@@ -427,6 +430,35 @@ impl Controller {
         self.look_at_with(tp, unclean, Why::Election, out);
     }
 
+    /// Looks at all partitions that `concerned` is true of, in one pass: most of them are as they should be.
+    fn look_at_all(&mut self, concerned: impl Fn(&PartitionEntry) -> bool, out: &mut Vec<Effect>) {
+        let mut moved = Vec::new();
+        for (name, topic) in self.topics.iter().filter(|(_, topic)| topic.deletion.is_none()) {
+            let unclean = self.unclean.contains(name);
+            for (&partition, entry) in topic.partitions.iter().filter(|(_, entry)| concerned(entry)) {
+                if entry.writing.is_some() || self.wanted(name, partition, entry, unclean).is_some() {
+                    moved.push(TopicPartition { topic: name.clone(), partition });
+                }
+            }
+        }
+        moved.iter().for_each(|tp| self.look_at(tp, out));
+    }
+
+    /// The state that a partition should have, if it has another.
+    fn wanted(
+        &self,
+        topic: &Str,
+        partition: i32,
+        entry: &PartitionEntry,
+        unclean: bool,
+    ) -> Option<PartitionState> {
+        let liveness = |id| self.liveness_of(id, topic, partition);
+        match &entry.state {
+            None => election::first_state(&entry.assignment, self.epoch, liveness),
+            Some(state) => election::reassess(&entry.assignment, state, self.epoch, unclean, liveness),
+        }
+    }
+
     /// Says whether a write was begun.
     fn look_at_with(&mut self, tp: &TopicPartition, unclean: bool, why: Why, out: &mut Vec<Effect>) -> bool {
         if self.is_deleting(&tp.topic) {
@@ -439,12 +471,7 @@ impl Controller {
             return false;
         }
         let Some(entry) = self.entry(tp) else { return false };
-        let liveness = |id| self.liveness(id, tp);
-        let new = match &entry.state {
-            None => election::first_state(&entry.assignment, self.epoch, liveness),
-            Some(state) => election::reassess(&entry.assignment, state, self.epoch, unclean, liveness),
-        };
-        let Some(new) = new else { return false };
+        let Some(new) = self.wanted(&tp.topic, tp.partition, entry, unclean) else { return false };
         self.write_state(tp, new, why, out);
         true
     }
@@ -497,7 +524,7 @@ impl Controller {
             Ok(version) => {
                 let is_new = entry.state.is_none();
                 entry.state = Some(PartitionState { version, ..state });
-                self.outbox.metadata(tp.clone());
+                self.tell_all(tp);
                 if !matches!(why, Why::Alter(_)) {
                     self.tell_replicas(tp, is_new);
                 }
@@ -524,7 +551,7 @@ impl Controller {
             state.as_ref().is_some_and(|read| PartitionState { version: read.version, ..wanted } == *read);
         entry.state = state;
         entry.again = true;
-        self.outbox.metadata(tp.clone());
+        self.tell_all(&tp);
         self.tell_replicas(&tp, false);
         let error = if done { ErrorCode::NONE } else { ErrorCode::INVALID_UPDATE_VERSION };
         self.answer_write(&tp, why, error, out);
@@ -549,6 +576,13 @@ impl Controller {
         deferred.into_iter().for_each(|ask| self.alter_one(ask, out));
         if self.is_deleting(&tp.topic) {
             self.resume_deletion(&tp.topic.clone(), out);
+        }
+    }
+
+    /// Every broker's metadata; newcomers get all of it in any case.
+    fn tell_all(&mut self, tp: &TopicPartition) {
+        if self.outbox.newcomers() < self.brokers.len() {
+            self.outbox.metadata(tp.clone());
         }
     }
 
@@ -593,7 +627,7 @@ impl Controller {
             }
         }
         for tp in changed {
-            self.outbox.metadata(tp.clone());
+            self.tell_all(&tp);
             self.look_at(&tp, out);
         }
     }

@@ -1,10 +1,12 @@
 //! Requests for brokers, gathered while the state settles and then sent once for each broker.
 
-use super::Controller;
+use super::election::Liveness;
+use super::{Controller, PartitionEntry, TopicEntry};
 use super::event::{Effect, ToBroker};
 use super::state::{LEADER_DURING_DELETE, TopicPartition};
 use crate::partition::{EPOCH_DURING_DELETE, EPOCH_UNKNOWN};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use wire::Str;
 use wire::kafka::leader_and_isr::{
     LeaderAndIsrLiveLeader, LeaderAndIsrPartitionState, LeaderAndIsrTopicState,
@@ -17,7 +19,7 @@ use wire::kafka::{LeaderAndIsrRequest, StopReplicaRequest, UpdateMetadataRequest
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    /// Brokers that know nothing yet and get all partitions.
+    /// Brokers that know nothing yet: they get all partitions' metadata, and the leaders of all replicas that they have.
     newcomers: BTreeSet<i32>,
     brokers_changed: bool,
     metadata: BTreeSet<TopicPartition>,
@@ -42,9 +44,16 @@ impl Outbox {
         self.metadata.insert(partition);
     }
 
+    /// How many brokers hear of everything anyway.
+    pub fn newcomers(&self) -> usize {
+        self.newcomers.len()
+    }
+
     /// This replica is to hear of its partition's leader.
     pub fn leader_and_isr(&mut self, broker: i32, partition: TopicPartition, is_new: bool) {
-        *self.leader_and_isr.entry(broker).or_default().entry(partition).or_default() |= is_new;
+        if is_new || !self.newcomers.contains(&broker) {
+            *self.leader_and_isr.entry(broker).or_default().entry(partition).or_default() |= is_new;
+        }
     }
 
     pub fn stop(&mut self, broker: i32, partition: TopicPartition, delete: bool) {
@@ -59,29 +68,62 @@ impl Outbox {
     }
 }
 
+/// A LeaderAndIsr in the making; partitions come in order.
+#[derive(Default)]
+struct Draft {
+    topic_states: Vec<LeaderAndIsrTopicState>,
+    leaders: BTreeSet<i32>,
+}
+
+impl Draft {
+    fn add(&mut self, name: &Str, topic: &TopicEntry, partition: i32, entry: &PartitionEntry, is_new: bool) {
+        let Some(state) = &entry.state else { return };
+        self.leaders.insert(state.leader);
+        let partition_state = LeaderAndIsrPartitionState {
+            partition_index: partition,
+            controller_epoch: state.controller_epoch,
+            leader: state.leader,
+            leader_epoch: state.leader_epoch,
+            isr: state.isr.clone(),
+            partition_epoch: state.version,
+            replicas: entry.assignment.replicas.clone(),
+            adding_replicas: entry.assignment.adding.clone(),
+            removing_replicas: entry.assignment.removing.clone(),
+            is_new,
+            leader_recovery_state: i8::from(state.recovering),
+            ..LeaderAndIsrPartitionState::default()
+        };
+        match self.topic_states.last_mut().filter(|last| last.topic_name == *name) {
+            Some(last) => last.partition_states.push(partition_state),
+            None => self.topic_states.push(LeaderAndIsrTopicState {
+                topic_name: name.clone(),
+                topic_id: topic.id,
+                partition_states: vec![partition_state],
+            }),
+        }
+    }
+}
+
 impl Controller {
     /// Sends what has gathered. Brokers first hear who is alive, as they follow only leaders that they know.
     pub(super) fn flush(&mut self, out: &mut Vec<Effect>) {
         let outbox = std::mem::take(&mut self.outbox);
-        if outbox.brokers_changed || !outbox.newcomers.is_empty() {
-            let all: Vec<TopicPartition> =
-                if outbox.newcomers.is_empty() { Vec::new() } else { self.known_partitions().collect() };
-            for &broker in self.brokers.keys() {
-                if outbox.newcomers.contains(&broker) {
-                    self.send(broker, ToBroker::UpdateMetadata(self.update_metadata(all.iter())), out);
-                } else if outbox.brokers_changed {
-                    self.send(broker, ToBroker::UpdateMetadata(self.update_metadata([].iter())), out);
-                }
-            }
+        let newcomers = &outbox.newcomers;
+        if !newcomers.is_empty() {
+            let all = Arc::new(self.all_metadata());
+            newcomers.iter().for_each(|&broker| self.send(broker, ToBroker::UpdateMetadata(all.clone()), out));
         }
-        for (&broker, partitions) in &outbox.leader_and_isr {
-            self.send(broker, ToBroker::LeaderAndIsr(self.leader_and_isr(partitions)), out);
+        let others: Vec<i32> = self.brokers.keys().copied().filter(|id| !newcomers.contains(id)).collect();
+        if outbox.brokers_changed && !others.is_empty() {
+            let none = Arc::new(self.update_metadata([].iter()));
+            others.iter().for_each(|&broker| self.send(broker, ToBroker::UpdateMetadata(none.clone()), out));
         }
-        if !outbox.metadata.is_empty() {
-            let request = self.update_metadata(outbox.metadata.iter());
-            for &broker in self.brokers.keys() {
-                self.send(broker, ToBroker::UpdateMetadata(request.clone()), out);
-            }
+        for (broker, request) in self.leaders_for(newcomers, &outbox.leader_and_isr) {
+            self.send(broker, ToBroker::LeaderAndIsr(request), out);
+        }
+        if !outbox.metadata.is_empty() && !others.is_empty() {
+            let changed = Arc::new(self.update_metadata(outbox.metadata.iter()));
+            others.iter().for_each(|&broker| self.send(broker, ToBroker::UpdateMetadata(changed.clone()), out));
         }
         for (&broker, partitions) in &outbox.stop {
             self.send(broker, ToBroker::StopReplica(self.stop_replica(partitions)), out);
@@ -93,19 +135,25 @@ impl Controller {
         let broker_epoch = registered.epoch;
         match &mut request {
             ToBroker::LeaderAndIsr(request) => request.broker_epoch = broker_epoch,
-            ToBroker::UpdateMetadata(request) => request.broker_epoch = broker_epoch,
+            ToBroker::UpdateMetadata(_) => {}
             ToBroker::StopReplica(request) => request.broker_epoch = broker_epoch,
         }
         out.push(Effect::Send { broker, broker_epoch, request });
     }
 
-    /// Those of topics that are being deleted too: a broker that has only lost its session still knows them, and is
-    /// to forget them.
-    fn known_partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
-        self.topics.iter().flat_map(|(name, topic)| {
-            let led = topic.partitions.iter().filter(|(_, entry)| entry.state.is_some());
-            led.map(|(&partition, _)| TopicPartition { topic: name.clone(), partition })
-        })
+    /// Everything. Topics that are being deleted are in it too: a broker that has only lost its session still knows
+    /// them, and is to forget them.
+    fn all_metadata(&self) -> UpdateMetadataRequest {
+        let topic_states = self.topics.iter().filter_map(|(name, topic)| {
+            let states = topic.partitions.iter().filter_map(|(&id, entry)| self.metadata_of(name, topic, id, entry));
+            let partition_states: Vec<UpdateMetadataPartitionState> = states.collect();
+            (!partition_states.is_empty()).then(|| UpdateMetadataTopicState {
+                topic_name: name.clone(),
+                topic_id: topic.id,
+                partition_states,
+            })
+        });
+        self.with_brokers(topic_states.collect())
     }
 
     fn update_metadata<'a>(
@@ -114,17 +162,22 @@ impl Controller {
     ) -> UpdateMetadataRequest {
         let mut topic_states: Vec<UpdateMetadataTopicState> = Vec::new();
         for tp in partitions {
-            let Some(state) = self.metadata_of(tp) else { continue };
-            let topic_id = self.topics.get(&tp.topic).map(|topic| topic.id).unwrap_or_default();
+            let Some(topic) = self.topics.get(&tp.topic) else { continue };
+            let Some(entry) = topic.partitions.get(&tp.partition) else { continue };
+            let Some(state) = self.metadata_of(&tp.topic, topic, tp.partition, entry) else { continue };
             match topic_states.last_mut().filter(|last| last.topic_name == tp.topic) {
                 Some(last) => last.partition_states.push(state),
                 None => topic_states.push(UpdateMetadataTopicState {
                     topic_name: tp.topic.clone(),
-                    topic_id,
+                    topic_id: topic.id,
                     partition_states: vec![state],
                 }),
             }
         }
+        self.with_brokers(topic_states)
+    }
+
+    fn with_brokers(&self, topic_states: Vec<UpdateMetadataTopicState>) -> UpdateMetadataRequest {
         let live_brokers = self.brokers.iter().map(|(&id, broker)| UpdateMetadataBroker {
             id,
             endpoints: broker
@@ -149,15 +202,20 @@ impl Controller {
         }
     }
 
-    fn metadata_of(&self, tp: &TopicPartition) -> Option<UpdateMetadataPartitionState> {
-        let topic = self.topics.get(&tp.topic)?;
-        let entry = topic.partitions.get(&tp.partition)?;
+    fn metadata_of(
+        &self,
+        name: &Str,
+        topic: &TopicEntry,
+        partition: i32,
+        entry: &PartitionEntry,
+    ) -> Option<UpdateMetadataPartitionState> {
         let state = entry.state.as_ref()?;
         let deleting = topic.deletion.is_some();
         let replicas = entry.assignment.replicas.clone();
-        let offline_replicas = replicas.iter().copied().filter(|&id| !self.is_online(id, tp)).collect();
+        let offline = |id: &i32| self.liveness_of(*id, name, partition) != Liveness::Online;
+        let offline_replicas = replicas.iter().copied().filter(offline).collect();
         Some(UpdateMetadataPartitionState {
-            partition_index: tp.partition,
+            partition_index: partition,
             controller_epoch: state.controller_epoch,
             leader: if deleting { LEADER_DURING_DELETE } else { state.leader },
             leader_epoch: if deleting { 0 } else { state.leader_epoch },
@@ -169,42 +227,44 @@ impl Controller {
         })
     }
 
-    fn leader_and_isr(&self, partitions: &BTreeMap<TopicPartition, bool>) -> LeaderAndIsrRequest {
-        let mut topic_states: Vec<LeaderAndIsrTopicState> = Vec::new();
-        let mut leaders = BTreeSet::new();
-        for (tp, &is_new) in partitions {
-            let Some(topic) = self.topics.get(&tp.topic) else { continue };
-            let Some(entry) = topic.partitions.get(&tp.partition) else { continue };
-            let Some(state) = &entry.state else { continue };
-            leaders.insert(state.leader);
-            let partition_state = LeaderAndIsrPartitionState {
-                partition_index: tp.partition,
-                controller_epoch: state.controller_epoch,
-                leader: state.leader,
-                leader_epoch: state.leader_epoch,
-                isr: state.isr.clone(),
-                partition_epoch: state.version,
-                replicas: entry.assignment.replicas.clone(),
-                adding_replicas: entry.assignment.adding.clone(),
-                removing_replicas: entry.assignment.removing.clone(),
-                is_new,
-                leader_recovery_state: i8::from(state.recovering),
-                ..LeaderAndIsrPartitionState::default()
-            };
-            match topic_states.last_mut().filter(|last| last.topic_name == tp.topic) {
-                Some(last) => last.partition_states.push(partition_state),
-                None => topic_states.push(LeaderAndIsrTopicState {
-                    topic_name: tp.topic.clone(),
-                    topic_id: topic.id,
-                    partition_states: vec![partition_state],
-                }),
+    /// What `newcomers` are to hear of all their replicas, and others of the partitions in `told`.
+    fn leaders_for(
+        &self,
+        newcomers: &BTreeSet<i32>,
+        told: &BTreeMap<i32, BTreeMap<TopicPartition, bool>>,
+    ) -> BTreeMap<i32, LeaderAndIsrRequest> {
+        let mut drafts: BTreeMap<i32, Draft> = BTreeMap::new();
+        if !newcomers.is_empty() {
+            let live = self.topics.iter().filter(|(_, topic)| topic.deletion.is_none());
+            for (name, topic) in live {
+                for (&id, entry) in &topic.partitions {
+                    let replicas = entry.assignment.replicas.iter();
+                    for &broker in replicas.filter(|id| newcomers.contains(id)) {
+                        let is_new = told.get(&broker).is_some_and(|told| {
+                            let tp = TopicPartition { topic: name.clone(), partition: id };
+                            told.get(&tp).copied().unwrap_or(false)
+                        });
+                        drafts.entry(broker).or_default().add(name, topic, id, entry, is_new);
+                    }
+                }
             }
         }
+        for (&broker, partitions) in told.iter().filter(|(id, _)| !newcomers.contains(id)) {
+            for (tp, &is_new) in partitions {
+                let Some(topic) = self.topics.get(&tp.topic) else { continue };
+                let Some(entry) = topic.partitions.get(&tp.partition) else { continue };
+                drafts.entry(broker).or_default().add(&tp.topic, topic, tp.partition, entry, is_new);
+            }
+        }
+        drafts.into_iter().map(|(broker, draft)| (broker, self.leader_and_isr(draft))).collect()
+    }
+
+    fn leader_and_isr(&self, draft: Draft) -> LeaderAndIsrRequest {
         LeaderAndIsrRequest {
             controller_id: self.config.id,
             controller_epoch: self.epoch,
-            topic_states,
-            live_leaders: leaders.into_iter().filter_map(|id| self.live_leader(id)).collect(),
+            topic_states: draft.topic_states,
+            live_leaders: draft.leaders.into_iter().filter_map(|id| self.live_leader(id)).collect(),
             ..LeaderAndIsrRequest::default()
         }
     }
