@@ -13,6 +13,7 @@ pub mod net;
 mod peers;
 pub mod server;
 pub mod shard;
+mod shared_map;
 mod store;
 pub mod topics;
 pub mod zk;

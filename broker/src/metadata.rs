@@ -1,7 +1,7 @@
 //! What this broker knows of the cluster, as the controller told it: an immutable snapshot behind one pointer, so that
 //! connections read it without waiting.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -9,7 +9,9 @@ use tokio::sync::watch;
 use wire::Str;
 use wire::kafka::UpdateMetadataRequest;
 use wire::kafka::Uuid;
-use wire::kafka::update_metadata::UpdateMetadataPartitionState;
+use wire::kafka::update_metadata::{UpdateMetadataBroker, UpdateMetadataPartitionState};
+
+use crate::shared_map::SharedMap;
 
 /// `leader` of a partition that is being deleted.
 const LEADER_DURING_DELETE: i32 = -2;
@@ -46,8 +48,8 @@ pub struct TopicInfo {
 pub struct Snapshot {
     pub controller: Option<i32>,
     pub nodes: BTreeMap<i32, Node>,
-    pub topics: BTreeMap<Str, Arc<TopicInfo>>,
-    pub names: HashMap<Uuid, Str>,
+    pub topics: SharedMap<Str, Arc<TopicInfo>>,
+    pub names: SharedMap<Uuid, Str>,
 }
 
 impl Snapshot {
@@ -72,78 +74,115 @@ impl Snapshot {
     }
 
     /// The next state, and the topics that are gone in it.
-    fn updated(&self, request: &UpdateMetadataRequest) -> (Snapshot, Vec<Str>) {
+    fn updated(&self, request: UpdateMetadataRequest) -> (Snapshot, Vec<Str>) {
         let mut next = Snapshot {
             controller: Some(request.controller_id).filter(|id| *id >= 0),
-            nodes: BTreeMap::new(),
+            nodes: request.live_brokers.into_iter().map(|broker| (broker.id, node(broker))).collect(),
             topics: self.topics.clone(),
             names: self.names.clone(),
         };
-        for broker in &request.live_brokers {
-            let endpoints = broker
-                .endpoints
-                .iter()
-                .map(|endpoint| {
-                    // Before version 3 endpoints had no listener name.
-                    let listener = if endpoint.listener.is_empty() {
-                        Str::from_static("PLAINTEXT")
-                    } else {
-                        endpoint.listener.clone()
-                    };
-                    (listener, (endpoint.host.clone(), endpoint.port))
-                })
-                .collect();
-            next.nodes.insert(broker.id, Node { endpoints, rack: broker.rack.clone() });
-        }
         let mut gone = Vec::new();
-        for state in &request.ungrouped_partition_states {
-            next.set_partition(&state.topic_name, Uuid::ZERO, state, &mut gone);
+        for state in request.ungrouped_partition_states {
+            let topic = state.topic_name.clone();
+            next.set_partitions(topic, Uuid::ZERO, vec![state], &mut gone);
         }
-        for topic in &request.topic_states {
-            for state in &topic.partition_states {
-                next.set_partition(&topic.topic_name, topic.topic_id, state, &mut gone);
-            }
+        for topic in request.topic_states {
+            next.set_partitions(topic.topic_name, topic.topic_id, topic.partition_states, &mut gone);
         }
         (next, gone)
     }
 
-    fn set_partition(
+    /// Takes in a topic's partitions. A new controller tells of all of them, of which few are another than before: a
+    /// topic in which nothing changes stays shared with the snapshots before.
+    fn set_partitions(
         &mut self,
-        topic: &Str,
+        name: Str,
         id: Uuid,
-        state: &UpdateMetadataPartitionState,
+        mut states: Vec<UpdateMetadataPartitionState>,
         gone: &mut Vec<Str>,
     ) {
-        if state.leader == LEADER_DURING_DELETE {
-            let Some(info) = self.topics.get_mut(topic) else { return };
-            let left = Arc::make_mut(info);
-            left.partitions.remove(&state.partition_index);
-            if left.partitions.is_empty() {
-                let id = left.id;
-                self.topics.remove(topic);
-                self.names.remove(&id);
-                gone.push(topic.clone());
+        let known = self.topics.get(&name);
+        // A topic made anew under an old name: nothing of the old one counts. One that ends does so by its name.
+        let ends = states.iter().all(|state| state.leader == LEADER_DURING_DELETE);
+        let same = known.filter(|known| id.is_zero() || known.id == id || ends);
+        if let Some(known) = same {
+            states.retain(|state| match known.partitions.get(&state.partition_index) {
+                Some(partition) => !partition.is(state),
+                None => state.leader != LEADER_DURING_DELETE,
+            });
+            if states.is_empty() {
+                return;
             }
+        } else if ends {
             return;
         }
-        let info = Arc::make_mut(self.topics.entry(topic.clone()).or_default());
-        if !id.is_zero() && info.id != id {
-            // A topic made anew under an old name: nothing of the old one counts.
-            self.names.remove(&info.id);
-            info.partitions.clear();
-            info.id = id;
-            self.names.insert(id, topic.clone());
+        let mut info = match same {
+            // All is new: what was is not worth a copy.
+            Some(known) if states.len() == known.partitions.len() && covers(known, &states) => {
+                TopicInfo { id: known.id, partitions: BTreeMap::new() }
+            }
+            Some(known) => TopicInfo::clone(known),
+            None => TopicInfo { id, partitions: BTreeMap::new() },
+        };
+        if let Some(known) = known.filter(|known| known.id != info.id) {
+            let old = known.id;
+            self.names.remove(&old);
         }
-        info.partitions.insert(
-            state.partition_index,
-            PartitionInfo {
-                leader: state.leader,
-                leader_epoch: state.leader_epoch,
-                isr: state.isr.clone(),
-                replicas: state.replicas.clone(),
-                offline: state.offline_replicas.clone(),
-            },
-        );
+        for state in states {
+            if state.leader == LEADER_DURING_DELETE {
+                info.partitions.remove(&state.partition_index);
+            } else {
+                info.partitions.insert(state.partition_index, PartitionInfo::of(state));
+            }
+        }
+        if info.partitions.is_empty() {
+            self.topics.remove(&name);
+            self.names.remove(&info.id);
+            gone.push(name);
+            return;
+        }
+        if !info.id.is_zero() && !self.names.contains_key(&info.id) {
+            self.names.insert(info.id, name.clone());
+        }
+        self.topics.insert(name, Arc::new(info));
+    }
+}
+
+/// Whether each partition is among those that are told of.
+fn covers(known: &TopicInfo, states: &[UpdateMetadataPartitionState]) -> bool {
+    states.iter().all(|state| known.partitions.contains_key(&state.partition_index))
+}
+
+fn node(broker: UpdateMetadataBroker) -> Node {
+    let endpoints = broker.endpoints.into_iter().map(|endpoint| {
+        // Before version 3 endpoints had no listener name.
+        let listener = if endpoint.listener.is_empty() {
+            Str::from_static("PLAINTEXT")
+        } else {
+            endpoint.listener
+        };
+        (listener, (endpoint.host, endpoint.port))
+    });
+    Node { endpoints: endpoints.collect(), rack: broker.rack }
+}
+
+impl PartitionInfo {
+    fn of(state: UpdateMetadataPartitionState) -> PartitionInfo {
+        PartitionInfo {
+            leader: state.leader,
+            leader_epoch: state.leader_epoch,
+            isr: state.isr,
+            replicas: state.replicas,
+            offline: state.offline_replicas,
+        }
+    }
+
+    fn is(&self, state: &UpdateMetadataPartitionState) -> bool {
+        self.leader == state.leader
+            && self.leader_epoch == state.leader_epoch
+            && self.isr == state.isr
+            && self.replicas == state.replicas
+            && self.offline == state.offline_replicas
     }
 }
 
@@ -172,7 +211,7 @@ impl MetadataCache {
     }
 
     /// Takes in what the controller sent; the topics that are gone are returned.
-    pub fn update(&self, request: &UpdateMetadataRequest) -> Vec<Str> {
+    pub fn update(&self, request: UpdateMetadataRequest) -> Vec<Str> {
         let guard = self.writing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let (next, gone) = self.current.load().updated(request);
         self.current.store(Arc::new(next));
@@ -195,9 +234,7 @@ impl MetadataCache {
 
 #[cfg(test)]
 mod tests {
-    use wire::kafka::update_metadata::{
-        UpdateMetadataBroker, UpdateMetadataEndpoint, UpdateMetadataTopicState,
-    };
+    use wire::kafka::update_metadata::{UpdateMetadataEndpoint, UpdateMetadataTopicState};
 
     use super::*;
 
@@ -234,30 +271,44 @@ mod tests {
     #[test]
     fn updates_add_up_and_live_brokers_are_replaced() {
         let cache = MetadataCache::default();
-        cache.update(&request("a", 1, 0, 1));
-        cache.update(&request("a", 1, 1, 2));
+        cache.update(request("a", 1, 0, 1));
+        cache.update(request("a", 1, 1, 2));
         let now = cache.snapshot();
-        assert_eq!(now.topics["a"].partitions.len(), 2);
+        assert_eq!(now.topics.get("a").unwrap().partitions.len(), 2);
         assert_eq!(now.partition("a", 1).unwrap().leader, 2);
         assert_eq!(now.address(1, "OUT"), Some(&("h".into(), 9092)));
-        cache.update(&UpdateMetadataRequest { controller_id: 2, ..Default::default() });
+        cache.update(UpdateMetadataRequest { controller_id: 2, ..Default::default() });
         assert!(cache.snapshot().nodes.is_empty());
         assert_eq!(cache.snapshot().controller, Some(2));
-        assert_eq!(cache.snapshot().topics["a"].partitions.len(), 2);
+        assert_eq!(cache.snapshot().topics.get("a").unwrap().partitions.len(), 2);
     }
 
     #[test]
     fn a_topic_goes_with_its_last_partition_and_a_new_id_replaces_the_old_topic() {
         let cache = MetadataCache::default();
-        cache.update(&request("a", 1, 0, 1));
-        cache.update(&request("a", 1, 1, 1));
-        assert!(cache.update(&request("a", 1, 0, -2)).is_empty());
-        assert_eq!(cache.update(&request("a", 1, 1, -2)), [Str::from_static("a")]);
+        cache.update(request("a", 1, 0, 1));
+        cache.update(request("a", 1, 1, 1));
+        assert!(cache.update(request("a", 1, 0, -2)).is_empty());
+        assert_eq!(cache.update(request("a", 1, 1, -2)), [Str::from_static("a")]);
         assert!(cache.snapshot().names.is_empty());
-        cache.update(&request("a", 2, 0, 1));
-        cache.update(&request("a", 3, 1, 1));
-        assert_eq!(cache.snapshot().topics["a"].partitions.keys().collect::<Vec<_>>(), [&1]);
+        cache.update(request("a", 2, 0, 1));
+        cache.update(request("a", 3, 1, 1));
+        assert_eq!(cache.snapshot().topics.get("a").unwrap().partitions.keys().collect::<Vec<_>>(), [&1]);
         assert_eq!(cache.snapshot().names.len(), 1);
+    }
+
+    #[test]
+    fn a_topic_in_which_nothing_changes_stays_shared() {
+        let cache = MetadataCache::default();
+        cache.update(request("a", 1, 0, 1));
+        cache.update(request("b", 2, 0, 1));
+        let before = cache.snapshot();
+        cache.update(request("a", 1, 0, 1));
+        cache.update(request("b", 2, 0, 2));
+        let now = cache.snapshot();
+        let shared = |topic| Arc::ptr_eq(before.topics.get(topic).unwrap(), now.topics.get(topic).unwrap());
+        assert!(shared("a") && !shared("b"));
+        assert_eq!(now.names.get(&Uuid([2; 16])), Some(&"b".into()));
     }
 
     #[tokio::test]
@@ -267,7 +318,7 @@ mod tests {
         let waiter =
             tokio::spawn(async move { waiting.wait_until(|now| now.partition("a", 0).is_some()).await });
         tokio::task::yield_now().await;
-        cache.update(&request("a", 1, 0, 1));
+        cache.update(request("a", 1, 0, 1));
         waiter.await.unwrap();
     }
 }

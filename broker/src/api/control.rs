@@ -60,7 +60,8 @@ pub async fn update_metadata(call: &Call<'_>, request: UpdateMetadataRequest) ->
         return UpdateMetadataResponse { error_code: ErrorCode::STALE_BROKER_EPOCH };
     }
     let before = broker.metadata.snapshot();
-    let gone = broker.metadata.update(&request);
+    let brokers = request.live_brokers.iter().map(|node| node.id).collect();
+    let gone = broker.metadata.update(request);
     let mut partitions = Vec::new();
     for topic in &gone {
         broker.forget_topic(topic);
@@ -70,7 +71,6 @@ pub async fn update_metadata(call: &Call<'_>, request: UpdateMetadataRequest) ->
     if !partitions.is_empty() {
         let _ = broker.shard.tell(Event::GroupTopicsDeleted { partitions }).await;
     }
-    let brokers = request.live_brokers.iter().map(|node| node.id).collect();
     let _ = broker.shard.tell(Event::Alive { brokers }).await;
     UpdateMetadataResponse::default()
 }

@@ -2,59 +2,110 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use wire::Str;
+use wire::jute::{DecodeError, Reader};
 use wire::kafka::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
     MetadataResponseTopic,
 };
-use wire::kafka::{ErrorCode, Uuid};
+use wire::kafka::{ErrorCode, Message, Uuid};
 
 use super::{CLUSTER_OPERATIONS, Call, TOPIC_OPERATIONS};
 use crate::metadata::{PartitionInfo, Snapshot, TopicInfo};
 use crate::topics;
 
+/// An answer: some topics, or all of a snapshot, which are written straight from there.
+#[derive(Debug, Default)]
+pub struct Answer {
+    response: MetadataResponse,
+    all: Option<All>,
+}
+
+#[derive(Debug)]
+struct All {
+    now: Arc<Snapshot>,
+    listener: String,
+    operations: i32,
+}
+
+/// About the bytes of a partition in an answer.
+const PARTITION_BYTES: usize = 48;
+
+impl Answer {
+    /// About how many bytes it takes.
+    pub fn size(&self) -> usize {
+        let partitions = |all: &All| {
+            all.now.topics.iter().map(|(name, topic)| 24 + name.len() + topic.partitions.len() * PARTITION_BYTES).sum()
+        };
+        1024 + self.all.as_ref().map_or(0, partitions)
+    }
+}
+
+/// It is written only: a client reads it as [`MetadataResponse`].
+impl Message for Answer {
+    const FLEXIBLE_FROM: i16 = MetadataResponse::FLEXIBLE_FROM;
+
+    fn read(from: &mut Reader, version: i16) -> Result<Answer, DecodeError> {
+        Ok(Answer { response: MetadataResponse::read(from, version)?, all: None })
+    }
+
+    fn write(&self, to: &mut BytesMut, version: i16) {
+        let Some(All { now, listener, operations }) = &self.all else {
+            return self.response.write(to, version);
+        };
+        let mut topics = now.topics.iter();
+        self.response.write_topics(to, version, now.topics.len(), |place| {
+            if let Some((name, topic)) = topics.next() {
+                known(version, listener, now, name, topic, place);
+                place.topic_authorized_operations = *operations;
+            }
+        });
+    }
+}
+
 /// Answers from the snapshot of this moment.
-pub async fn answer(call: &Call<'_>, request: MetadataRequest) -> MetadataResponse {
+pub async fn answer(call: &Call<'_>, request: MetadataRequest) -> Answer {
     let now = call.broker.metadata.snapshot();
     let version = call.version();
-    let asked = request.topics.filter(|asked| version > 0 || !asked.is_empty());
-    let mut topics: Vec<MetadataResponseTopic> = match asked {
-        None => now.topics.iter().map(|(name, topic)| known(call, &now, name, topic)).collect(),
-        Some(asked) => {
-            let may_create =
-                request.allow_auto_topic_creation && call.broker.config.bool("auto.create.topics.enable");
-            let mut topics = Vec::with_capacity(asked.len());
-            for topic in asked {
-                let by_id = topic.name.is_none() && !topic.topic_id.is_zero();
-                let name = if by_id { now.names.get(&topic.topic_id).cloned() } else { topic.name };
-                topics.push(match (name, by_id) {
-                    (Some(name), _) => match now.topics.get(&name) {
-                        Some(topic) => known(call, &now, &name, topic),
-                        None => missing(call, name, may_create).await,
-                    },
-                    (None, true) => failed(None, topic.topic_id, ErrorCode::UNKNOWN_TOPIC_ID),
-                    (None, false) => failed(None, Uuid::ZERO, ErrorCode::INVALID_REQUEST),
-                });
-            }
-            topics
-        }
-    };
-    if request.include_topic_authorized_operations {
-        for topic in topics.iter_mut().filter(|topic| topic.error_code.is_ok()) {
-            topic.topic_authorized_operations = TOPIC_OPERATIONS;
-        }
-    }
+    let listener = &call.peer.listener;
     let mut response = MetadataResponse {
-        brokers: nodes(&now, &call.peer.listener),
+        brokers: nodes(&now, listener),
         cluster_id: Some(call.broker.cluster_id.clone()),
         controller_id: now.controller.unwrap_or(-1),
-        topics,
         ..Default::default()
     };
     if request.include_cluster_authorized_operations {
         response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
-    response
+    let operations = if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { i32::MIN };
+    let Some(asked) = request.topics.filter(|asked| version > 0 || !asked.is_empty()) else {
+        let all = Some(All { now, listener: listener.to_string(), operations });
+        return Answer { response, all };
+    };
+    let may_create =
+        request.allow_auto_topic_creation && call.broker.config.bool("auto.create.topics.enable");
+    for topic in asked {
+        let by_id = topic.name.is_none() && !topic.topic_id.is_zero();
+        let name = if by_id { now.names.get(&topic.topic_id).cloned() } else { topic.name };
+        let mut answer = match (name, by_id) {
+            (Some(name), _) => match now.topics.get(&name) {
+                Some(topic) => {
+                    let mut place = MetadataResponseTopic::default();
+                    known(version, listener, &now, &name, topic, &mut place);
+                    place
+                }
+                None => missing(call, name, may_create).await,
+            },
+            (None, true) => failed(None, topic.topic_id, ErrorCode::UNKNOWN_TOPIC_ID),
+            (None, false) => failed(None, Uuid::ZERO, ErrorCode::INVALID_REQUEST),
+        };
+        if answer.error_code.is_ok() {
+            answer.topic_authorized_operations = operations;
+        }
+        response.topics.push(answer);
+    }
+    Answer { response, all: None }
 }
 
 fn nodes(now: &Snapshot, listener: &str) -> Vec<MetadataResponseBroker> {
@@ -81,18 +132,22 @@ async fn missing(call: &Call<'_>, name: Str, may_create: bool) -> MetadataRespon
     failed(Some(name), Uuid::ZERO, error)
 }
 
-fn known(call: &Call<'_>, now: &Snapshot, name: &Str, topic: &Arc<TopicInfo>) -> MetadataResponseTopic {
-    let partitions = topic
-        .partitions
-        .iter()
-        .map(|(index, partition)| one_partition(call.version(), &call.peer.listener, now, *index, partition))
-        .collect();
-    MetadataResponseTopic {
-        name: Some(name.clone()),
-        topic_id: topic.id,
-        is_internal: topics::is_internal(name),
-        partitions,
-        ..Default::default()
+/// Brings a topic into `place`, whatever was there before: its lists keep their memory.
+fn known(
+    version: i16,
+    listener: &str,
+    now: &Snapshot,
+    name: &Str,
+    topic: &TopicInfo,
+    place: &mut MetadataResponseTopic,
+) {
+    place.error_code = ErrorCode::NONE;
+    place.name = Some(name.clone());
+    place.topic_id = topic.id;
+    place.is_internal = topics::is_internal(name);
+    place.partitions.resize_with(topic.partitions.len(), Default::default);
+    for (place, (index, partition)) in place.partitions.iter_mut().zip(&topic.partitions) {
+        one_partition(version, listener, now, *index, partition, place);
     }
 }
 
@@ -102,28 +157,24 @@ fn one_partition(
     now: &Snapshot,
     index: i32,
     partition: &PartitionInfo,
-) -> MetadataResponsePartition {
+    place: &mut MetadataResponsePartition,
+) {
     // Version 0 leaves out replicas that nobody can reach, and says so.
-    let reachable = |ids: &Vec<i32>| -> Vec<i32> {
-        ids.iter().copied().filter(|id| version > 0 || now.address(*id, listener).is_some()).collect()
+    let reachable = |ids: &[i32], into: &mut Vec<i32>| {
+        into.clear();
+        into.extend(ids.iter().filter(|id| version > 0 || now.address(**id, listener).is_some()));
+        into.len() < ids.len()
     };
-    let replicas = reachable(&partition.replicas);
-    let isr = reachable(&partition.isr);
-    let (leader, error) = if now.address(partition.leader, listener).is_some() {
-        let short = replicas.len() < partition.replicas.len() || isr.len() < partition.isr.len();
+    let mut short = reachable(&partition.replicas, &mut place.replica_nodes);
+    short |= reachable(&partition.isr, &mut place.isr_nodes);
+    (place.leader_id, place.error_code) = if now.address(partition.leader, listener).is_some() {
         (partition.leader, if short { ErrorCode::REPLICA_NOT_AVAILABLE } else { ErrorCode::NONE })
     } else if now.nodes.contains_key(&partition.leader) && version >= 6 {
         (-1, ErrorCode::LISTENER_NOT_FOUND)
     } else {
         (-1, ErrorCode::LEADER_NOT_AVAILABLE)
     };
-    MetadataResponsePartition {
-        error_code: error,
-        partition_index: index,
-        leader_id: leader,
-        leader_epoch: partition.leader_epoch,
-        replica_nodes: replicas,
-        isr_nodes: isr,
-        offline_replicas: partition.offline.clone(),
-    }
+    place.partition_index = index;
+    place.leader_epoch = partition.leader_epoch;
+    place.offline_replicas.clone_from(&partition.offline);
 }

@@ -190,7 +190,13 @@ impl Service for Answerer {
         let mut body = Body { call: &call, api, reader };
         match api.key {
             ApiKey::ApiVersions => answer!(body, api_versions::answer),
-            ApiKey::Metadata => answer!(body, metadata::answer),
+            ApiKey::Metadata => match body.read() {
+                Some(request) => {
+                    let response = metadata::answer(&call, request).await;
+                    body.send_sized(&response, response.size())
+                }
+                None => Answer::Close,
+            },
             ApiKey::Produce => match body.read() {
                 Some(request) => produce::answer(&call, request).await,
                 None => Answer::Close,

@@ -1,7 +1,9 @@
 //! Metadata, API key 3.
 
 use crate::Str;
-use crate::kafka::{ErrorCode, Uuid, codec::message};
+use crate::kafka::codec::{Field, message, write_uvarint};
+use crate::kafka::{ErrorCode, Message, Uuid};
+use bytes::{BufMut, BytesMut};
 
 message! { flexible 9..;
     /// Versions 0-12.
@@ -53,5 +55,64 @@ message! { flexible 9..;
         replica_nodes: Vec<i32> [0..],
         isr_nodes: Vec<i32> [0..],
         offline_replicas: Vec<i32> [5..],
+    }
+}
+
+impl MetadataResponse {
+    /// As [`Message::write`], but for the topics: instead of `self.topics`, there are `count` of them, and `fill` brings one
+    /// topic after the other into the same place, so that an answer with all topics of a large cluster is not built first.
+    pub fn write_topics(
+        &self,
+        to: &mut BytesMut,
+        version: i16,
+        count: usize,
+        mut fill: impl FnMut(&mut MetadataResponseTopic),
+    ) {
+        let flexible = version >= Self::FLEXIBLE_FROM;
+        // What stands behind the topics is the end of the message without any.
+        let without = MetadataResponse { topics: Vec::new(), ..self.clone() }.encode(version);
+        let behind = 4 * usize::from((8..=10).contains(&version)) + usize::from(flexible);
+        let count_len = if flexible { 1 } else { 4 };
+        let (before, behind) = without.split_at(without.len() - behind);
+        to.put_slice(&before[..before.len() - count_len]);
+        match flexible {
+            true => write_uvarint(to, count as u32 + 1),
+            false => to.put_i32(count as i32),
+        }
+        let mut topic = MetadataResponseTopic::default();
+        for _ in 0..count {
+            fill(&mut topic);
+            Field::write(&topic, to, version, flexible);
+        }
+        to.put_slice(behind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_that_come_one_by_one_are_written_as_all_at_once() {
+        let topic = |n: i32| MetadataResponseTopic {
+            name: Some(Str::from(format!("t{n}"))),
+            partitions: vec![MetadataResponsePartition { leader_id: n, ..Default::default() }; n as usize],
+            ..Default::default()
+        };
+        for (version, count) in (0..=12).flat_map(|version| [(version, 0), (version, 3), (version, 200)]) {
+            let whole = MetadataResponse {
+                controller_id: 4,
+                cluster_id: Some("c".into()),
+                brokers: vec![MetadataResponseBroker::default()],
+                topics: (0..count).map(topic).collect(),
+                cluster_authorized_operations: 5,
+                ..Default::default()
+            };
+            let mut to = BytesMut::new();
+            let mut topics = whole.topics.iter();
+            let head = MetadataResponse { topics: Vec::new(), ..whole.clone() };
+            head.write_topics(&mut to, version, count as usize, |place| *place = topics.next().unwrap().clone());
+            assert_eq!(to, whole.encode(version), "version {version}, {count} topics");
+        }
     }
 }
