@@ -156,11 +156,8 @@ fn covers(known: &TopicInfo, states: &[UpdateMetadataPartitionState]) -> bool {
 fn node(broker: UpdateMetadataBroker) -> Node {
     let endpoints = broker.endpoints.into_iter().map(|endpoint| {
         // Before version 3 endpoints had no listener name.
-        let listener = if endpoint.listener.is_empty() {
-            Str::from_static("PLAINTEXT")
-        } else {
-            endpoint.listener
-        };
+        let listener =
+            if endpoint.listener.is_empty() { Str::from_static("PLAINTEXT") } else { endpoint.listener };
         (listener, (endpoint.host, endpoint.port))
     });
     Node { endpoints: endpoints.collect(), rack: broker.rack }

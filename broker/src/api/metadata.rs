@@ -36,7 +36,11 @@ impl Answer {
     /// About how many bytes it takes.
     pub fn size(&self) -> usize {
         let partitions = |all: &All| {
-            all.now.topics.iter().map(|(name, topic)| 24 + name.len() + topic.partitions.len() * PARTITION_BYTES).sum()
+            all.now
+                .topics
+                .iter()
+                .map(|(name, topic)| 24 + name.len() + topic.partitions.len() * PARTITION_BYTES)
+                .sum()
         };
         1024 + self.all.as_ref().map_or(0, partitions)
     }

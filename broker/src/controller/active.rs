@@ -142,7 +142,11 @@ impl Active {
         let mut effects = Vec::new();
         active.core.start(deletions, &mut effects);
         active.perform(effects).await?;
-        tracing::info!("[Controller id={}] At work after {} ms", active.options.id, begun.elapsed().as_millis());
+        tracing::info!(
+            "[Controller id={}] At work after {} ms",
+            active.options.id,
+            begun.elapsed().as_millis()
+        );
         active.preferred_election().await?;
         Ok(active)
     }

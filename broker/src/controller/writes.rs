@@ -130,7 +130,8 @@ impl Pen {
         for places in made.chunks(BATCH).chain(replaced.chunks(BATCH)).filter(|places| places.len() > 1) {
             let chosen = || places.iter().map(|&place| &writes[place].1);
             let parents = self.send_parents(chosen())?;
-            let sent = self.send("states", |writer| chosen().try_for_each(|write| add_state(writer, write)))?;
+            let sent =
+                self.send("states", |writer| chosen().try_for_each(|write| add_state(writer, write)))?;
             batches.push(Batch { places: places.to_vec(), parents, sent });
         }
         Ok(batches)
@@ -278,9 +279,11 @@ fn add_state(writer: &mut CheckWriter<'_>, write: &Write) -> Result<(), Error> {
             writer.add_create(&nodes::partition_path(partition), b"", &PERSISTENT)?;
             writer.add_create(&nodes::state_path(partition), &nodes::encode_state(state), &PERSISTENT)
         }
-        Write::SetState { partition, state } => {
-            writer.add_set_data(&nodes::state_path(partition), &nodes::encode_state(state), Some(state.version))
-        }
+        Write::SetState { partition, state } => writer.add_set_data(
+            &nodes::state_path(partition),
+            &nodes::encode_state(state),
+            Some(state.version),
+        ),
         Write::DeleteTopic { .. } | Write::DropDeletion { .. } => Ok(()),
     }
 }

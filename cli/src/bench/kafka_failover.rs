@@ -292,7 +292,8 @@ impl Cluster {
             known = done.then(Instant::now);
             Ok(done)
         })?;
-        self.controller = runtime.block_on(self.metadata((dead[0] + 1) % CANDIDATES, Some(&[])))?.controller_id;
+        self.controller =
+            runtime.block_on(self.metadata((dead[0] + 1) % CANDIDATES, Some(&[])))?.controller_id;
         let used = |id: i32| anyhow::Ok(self.candidate(id)?.cpu_seconds()? - before[id as usize]);
         let other = (0..CANDIDATES).find(|id| *id != dead[0] && *id != self.controller).unwrap_or(0);
         Ok(FailOver {
@@ -343,8 +344,10 @@ async fn write_topics(server: SocketAddr, layout: Layout, crowd: usize) -> Resul
     for topic in 0..layout.topics() {
         let first = topic * layout.per_topic;
         let numbers = first..layout.partitions.min(first + layout.per_topic);
-        let list: Vec<String> =
-            numbers.clone().map(|n| format!("\"{}\":{:?}", n - first, replicas(n)).replace(' ', "")).collect();
+        let list: Vec<String> = numbers
+            .clone()
+            .map(|n| format!("\"{}\":{:?}", n - first, replicas(n)).replace(' ', ""))
+            .collect();
         let mut id = [7; 16];
         id[8..].copy_from_slice(&(topic as u64 + 1).to_be_bytes());
         let node = format!(

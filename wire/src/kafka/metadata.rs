@@ -111,7 +111,9 @@ mod tests {
             let mut to = BytesMut::new();
             let mut topics = whole.topics.iter();
             let head = MetadataResponse { topics: Vec::new(), ..whole.clone() };
-            head.write_topics(&mut to, version, count as usize, |place| *place = topics.next().unwrap().clone());
+            head.write_topics(&mut to, version, count as usize, |place| {
+                *place = topics.next().unwrap().clone()
+            });
             assert_eq!(to, whole.encode(version), "version {version}, {count} topics");
         }
     }

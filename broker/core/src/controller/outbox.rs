@@ -1,9 +1,9 @@
 //! Requests for brokers, gathered while the state settles and then sent once for each broker.
 
 use super::election::Liveness;
-use super::{Controller, PartitionEntry, TopicEntry};
 use super::event::{Effect, ToBroker};
 use super::state::{LEADER_DURING_DELETE, TopicPartition};
+use super::{Controller, PartitionEntry, TopicEntry};
 use crate::partition::{EPOCH_DURING_DELETE, EPOCH_UNKNOWN};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -111,7 +111,9 @@ impl Controller {
         let newcomers = &outbox.newcomers;
         if !newcomers.is_empty() {
             let all = Arc::new(self.all_metadata());
-            newcomers.iter().for_each(|&broker| self.send(broker, ToBroker::UpdateMetadata(all.clone()), out));
+            newcomers
+                .iter()
+                .for_each(|&broker| self.send(broker, ToBroker::UpdateMetadata(all.clone()), out));
         }
         let others: Vec<i32> = self.brokers.keys().copied().filter(|id| !newcomers.contains(id)).collect();
         if outbox.brokers_changed && !others.is_empty() {
@@ -123,7 +125,9 @@ impl Controller {
         }
         if !outbox.metadata.is_empty() && !others.is_empty() {
             let changed = Arc::new(self.update_metadata(outbox.metadata.iter()));
-            others.iter().for_each(|&broker| self.send(broker, ToBroker::UpdateMetadata(changed.clone()), out));
+            others
+                .iter()
+                .for_each(|&broker| self.send(broker, ToBroker::UpdateMetadata(changed.clone()), out));
         }
         for (&broker, partitions) in &outbox.stop {
             self.send(broker, ToBroker::StopReplica(self.stop_replica(partitions)), out);
@@ -145,7 +149,8 @@ impl Controller {
     /// them, and is to forget them.
     fn all_metadata(&self) -> UpdateMetadataRequest {
         let topic_states = self.topics.iter().filter_map(|(name, topic)| {
-            let states = topic.partitions.iter().filter_map(|(&id, entry)| self.metadata_of(name, topic, id, entry));
+            let states =
+                topic.partitions.iter().filter_map(|(&id, entry)| self.metadata_of(name, topic, id, entry));
             let partition_states: Vec<UpdateMetadataPartitionState> = states.collect();
             (!partition_states.is_empty()).then(|| UpdateMetadataTopicState {
                 topic_name: name.clone(),
