@@ -36,6 +36,8 @@ pub enum Answer {
     NodeExists,
     NoNode,
     BadVersion,
+    /// The server had no room on its disk: it has not happened.
+    Refused,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,8 +86,9 @@ pub enum Verdict {
 
 pub fn check(history: &[Operation]) -> Verdict {
     let mut ops: Vec<&Operation> = history.iter().collect();
-    // A read without an answer says nothing.
+    // A read without an answer says nothing, nor does what has not happened: if it has, others see it.
     ops.retain(|op| op.answer.is_some() || op.call != Call::Read);
+    ops.retain(|op| !matches!(op.answer, Some((_, Answer::Refused))));
     ops.sort_by_key(|op| op.start);
     let unanswered = ops.iter().filter(|op| op.answer.is_none()).count();
     let left = ops.len() - unanswered;
@@ -325,6 +328,8 @@ mod tests {
         good(&[refused(-1, 1, 2, Answer::NoNode), create(3, 4), refused(5, 5, 6, Answer::BadVersion)]);
         bad(&[create(1, 2), refused(0, 3, 4, Answer::BadVersion)], "no order");
         bad(&[create(1, 2), refused(-1, 3, 4, Answer::NoNode)], "no order");
+        good(&[create(1, 2), refused(-1, 3, 4, Answer::Refused), read(5, 6, 0, "0")]);
+        bad(&[create(1, 2), refused(-1, 3, 4, Answer::Refused), read(5, 6, 1, "r")], "no order");
         let exists = op(Call::Create("r".into()), 3, Some((4, Answer::NodeExists)));
         good(&[create(1, 2), exists.clone()]);
         bad(&[exists], "after 0 of 1");

@@ -3,11 +3,13 @@
 //!
 //! It is an ensemble of ZooKeeper servers; with `--partition`, the replicas of a broker's partition. `--servers N` says
 //! how many there are: without it the seed decides, as in the tests. `--lying-disks`: crashes also take what was synced,
-//! which is to be seen as broken promises. `--changing`: the members change on the way.
+//! which is to be seen as broken promises. `--changing`: the members change on the way. `--full-disks`: disks come to their
+//! reserve, and to their end.
 
 use std::ops::Range;
 use std::process::ExitCode;
-use tests::{replicas, sim};
+use tests::sim::{self, Variety};
+use tests::replicas;
 
 #[derive(Debug, Default)]
 struct Args {
@@ -15,8 +17,7 @@ struct Args {
     seeds: Option<Range<u64>>,
     servers: Option<usize>,
     partition: bool,
-    lying_disks: bool,
-    changing: bool,
+    variety: Variety,
 }
 
 /// What one run did.
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         Some(args @ Args { seed: None, seeds: Some(_), .. }) => run_many(&args),
         _ => {
             eprintln!(
-                "usage: simulate [--partition] [--lying-disks] [--changing] --seed N | --seeds FIRST..END [--servers N]"
+                "usage: simulate [--partition | --lying-disks | --changing | --full-disks] --seed N | --seeds FIRST..END [--servers N]"
             );
             ExitCode::from(2)
         }
@@ -53,8 +54,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Args> {
             }
             "--servers" => args.servers = Some(value()?.parse().ok().filter(|servers| *servers > 0)?),
             "--partition" => args.partition = true,
-            "--lying-disks" => args.lying_disks = true,
-            "--changing" => args.changing = true,
+            "--lying-disks" => args.variety = Variety::LyingDisks,
+            "--changing" => args.variety = Variety::Changing,
+            "--full-disks" => args.variety = Variety::FullDisks,
             _ => return None,
         }
     }
@@ -69,8 +71,7 @@ fn run(args: &Args, seed: u64, trace: bool) -> Run {
         return Run { servers: replicas, trace: report.trace, figures, failure: report.failure };
     }
     let servers = args.servers.unwrap_or_else(|| sim::servers_of(seed));
-    let report =
-        sim::run(sim::Setup { seed, servers, trace, lying_disks: args.lying_disks, changing: args.changing });
+    let report = sim::run(sim::Setup { seed, servers, trace, variety: args.variety });
     Run { servers, trace: report.trace, figures: format!("{:?}", report.figures), failure: report.failure }
 }
 
@@ -90,11 +91,7 @@ fn replay(args: &Args, seed: u64) -> ExitCode {
 fn run_many(args: &Args) -> ExitCode {
     let seeds = args.seeds.clone().unwrap_or_default();
     let (mut failed, count) = (0, seeds.end.saturating_sub(seeds.start));
-    let partition = match args {
-        Args { partition: true, .. } => "--partition ",
-        Args { changing: true, .. } => "--changing ",
-        _ => "",
-    };
+    let partition = if args.partition { "--partition " } else { args.variety.option() };
     for seed in seeds {
         let run = run(args, seed, false);
         if let Some(failure) = run.failure {

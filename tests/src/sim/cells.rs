@@ -1,5 +1,6 @@
 //! Nodes that all clients create, change, delete and read behind a sync: their histories must be linearizable.
 
+use super::Variety;
 use super::invariants::Invariant::{Answers, Linearizability};
 use super::replies::read;
 use super::request::{Cell, Request};
@@ -83,6 +84,10 @@ impl World {
         let answer = match (cell, code) {
             // Whatever it was, the session is over: nobody knows what became of the request.
             (_, err::SESSION_EXPIRED | err::SESSION_MOVED) => return Ok(()),
+            (Cell::Create | Cell::Set | Cell::Delete, err::SYSTEM) if self.setup.variety == Variety::FullDisks => {
+                self.figures.refused += 1;
+                Answer::Refused
+            }
             (Cell::Create | Cell::Delete, err::OK) => Answer::Done,
             (Cell::Set, err::OK) => {
                 let stat: Stat = read(from)?;

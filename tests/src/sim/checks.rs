@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::invariants::Invariant::*;
 use super::node::Node;
+use super::request::{Kind, Request};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -41,6 +42,8 @@ pub struct Checks {
     expiring: BTreeSet<String>,
     /// Sessions that their clients have closed.
     closed: BTreeSet<SessionId>,
+    /// Nodes of which nobody else would make one, whose creation was refused.
+    refused: BTreeSet<String>,
     /// Acknowledged changes of the members: their text by its version.
     changes: BTreeMap<Zxid, Bytes>,
 }
@@ -193,6 +196,13 @@ impl Checks {
         self.vanishing.insert(path.into());
     }
 
+    /// A server without room did not do this.
+    pub fn refused(&mut self, request: &Request) {
+        if matches!(request.kind, Kind::CreateNew | Kind::CreateEphemeral | Kind::CreateTwo) {
+            self.refused.insert(request.path.clone());
+        }
+    }
+
     pub fn deleted(&mut self, path: &str, zxid: Zxid, floor: Zxid) -> Result<(), String> {
         if zxid <= floor {
             return Err(RealTimeOrder.broken(format!(
@@ -301,6 +311,9 @@ impl Checks {
         }
         if let Some(session) = self.closed.iter().find(|session| db.sessions().contains_key(session)) {
             return Err(Finality.broken(format!("session 0x{session:x} lives, though it was closed")));
+        }
+        if let Some(path) = self.refused.iter().find(|path| db.node(path).is_some()) {
+            return Err(Refusal.broken(format!("{path} is there, though it was refused")));
         }
         let half = |(path, twin): &&(String, String)| db.node(path).is_some() != db.node(twin).is_some();
         // One of two may have been deleted since.

@@ -1,6 +1,7 @@
 //! Simulated clients: sessions, pipelined requests, and reconnects that bring the watches along. What answers must be
 //! like is in [`super::replies`].
 
+use super::Variety;
 use super::cells;
 use super::invariants::Invariant::Answers;
 use super::net::Payload;
@@ -206,7 +207,7 @@ impl World {
     fn ask_something(&mut self, id: usize) {
         // About two a second, however fast clients think: roles that change faster than servers connect are never taken.
         let often = self.profile.think_ms.end as f64 / 3000.0;
-        if self.setup.changing && !self.calm && self.rng.random_bool(often) {
+        if self.setup.variety == Variety::Changing && !self.calm && self.rng.random_bool(often) {
             return self.ask(id, Kind::Reconfig);
         }
         let watch = self.rng.random_bool(0.4);

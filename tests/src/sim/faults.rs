@@ -1,8 +1,10 @@
 //! What goes wrong, and when.
 
+use super::Variety;
 use super::profile::Fault;
 use super::world::{Happening, World};
 use rand::RngExt;
+use zk_core::Event;
 use zk_core::peer::Mode;
 
 impl World {
@@ -56,13 +58,36 @@ impl World {
                 let ms = self.rng.random_range(200..3000);
                 self.nodes[node].full_disk_until = self.now + ms;
                 self.note(|| format!("server {}'s disk is full for {ms} ms", node + 1));
+                if self.setup.variety == Variety::FullDisks {
+                    self.no_room(node, ms);
+                }
+            }
+            Fault::NoRoom => {
+                let ms = self.rng.random_range(300..6000);
+                self.no_room(node, ms);
             }
         }
     }
 
+    /// The server is told of its disk as its shell would, which looks now and then.
+    fn no_room(&mut self, node: usize, ms: u64) {
+        let server = &mut self.nodes[node];
+        server.no_room_until = server.no_room_until.max(self.now + ms);
+        let until = server.no_room_until;
+        self.note(|| format!("server {}'s disk is down to its reserve until {until}", node + 1));
+        self.look_at_disk(node);
+        self.schedule_at(until, Happening::Room { node });
+    }
+
+    pub fn look_at_disk(&mut self, node: usize) {
+        let enough = self.nodes[node].no_room_until <= self.now;
+        let life = self.nodes[node].life;
+        self.deliver(node, life, Event::DiskSpace { enough });
+    }
+
     /// A quorum without this server keeps what it has: nothing survives the loss of more.
     fn is_spare(&self, node: usize) -> bool {
-        if self.setup.changing {
+        if self.setup.variety == Variety::Changing {
             return false;
         }
         let Some(ensemble) = &self.nodes[node].config.ensemble else { return false };

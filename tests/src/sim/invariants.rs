@@ -19,6 +19,8 @@ pub enum Invariant {
     Durability,
     /// What was deleted, and what belonged to sessions that are over, is gone.
     Finality,
+    /// What was refused has not happened.
+    Refusal,
     /// The nodes of a transaction are there together, or not at all.
     Atomicity,
     /// Ephemeral nodes live as long as their session.

@@ -13,6 +13,7 @@
 //! | disk | appends are stable after a simulated fsync; a crash keeps a random part of what was not, the next one torn |
 //! | damage | sectors of the log, at its end or within, and of snapshots; whoever cannot read its log starts empty |
 //! | space | a disk is full for a while: whoever has to write ends, as without a reserve, and comes back; old logs are removed |
+//! | a reserve | in runs of their own: a server is told that its disk is nearly full; on a full one its log waits |
 //! | stalls | a process does nothing for a while; slow fsyncs; slow networks; slow snapshot streams |
 //! | clocks | wall clocks minutes apart that jump, monotonic clocks with their own origin and up to 5% drift |
 //! | shell | events are taken in turns, what is sent leaves at their end; snapshots are written between them, fuzzy |
@@ -24,7 +25,7 @@
 //!
 //! A seed's [`profile`] weighs the faults, so that rare ones meet undiluted.
 //!
-//! What must hold has names: [`invariants`]. Out of the promise: disks that lie about their syncs ([`Setup::lying_disks`]
+//! What must hold has names: [`invariants`]. Out of the promise: disks that lie about their syncs ([`Variety::LyingDisks`]
 //! shows that they are seen to break it), damage on a majority at a time, servers that lie.
 
 pub mod cells;
@@ -54,11 +55,33 @@ pub struct Setup {
     pub servers: usize,
     /// Keep what happened, for a person to read.
     pub trace: bool,
+    pub variety: Variety,
+}
+
+/// What is special about a run. The seeds of each variety are its own: a ledger's seed stays what it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Variety {
+    #[default]
+    Usual,
     /// A crash also takes some of what the disk said to be synced. No promise stands on such disks.
-    pub lying_disks: bool,
+    LyingDisks,
     /// Clients also change who the members are and who of them votes. Disks stay whole then: how many copies a write
     /// has is not the same for long.
-    pub changing: bool,
+    Changing,
+    /// Disks come to their reserve, of which servers are told, and to their end, where the log waits for room.
+    FullDisks,
+}
+
+impl Variety {
+    /// The option that asks for it.
+    pub fn option(self) -> &'static str {
+        match self {
+            Variety::Usual => "",
+            Variety::LyingDisks => "--lying-disks ",
+            Variety::Changing => "--changing ",
+            Variety::FullDisks => "--full-disks ",
+        }
+    }
 }
 
 /// What a run did.
@@ -79,6 +102,8 @@ pub struct Figures {
     pub leaderships: u64,
     /// Acknowledged changes of the members.
     pub changes: u64,
+    /// Writes that a server without room refused.
+    pub refused: u64,
 }
 
 /// How many servers a seed has where nobody says: 3, 4 or 5.
@@ -93,23 +118,13 @@ pub fn run(setup: Setup) -> Report {
 }
 
 /// Runs a seed and panics with what broke and how to see it again.
-pub fn check(seed: u64, servers: usize) -> Figures {
-    check_setup(Setup { seed, servers, trace: false, lying_disks: false, changing: false })
-}
-
-/// The same of an ensemble whose members change.
-pub fn check_changing(seed: u64, servers: usize) -> Figures {
-    check_setup(Setup { seed, servers, trace: false, lying_disks: false, changing: true })
-}
-
-fn check_setup(setup: Setup) -> Figures {
-    let Setup { seed, servers, changing, .. } = setup;
-    let report = run(setup);
+pub fn check(variety: Variety, seed: u64, servers: usize) -> Figures {
+    let report = run(Setup { seed, servers, trace: false, variety });
     if let Some(failure) = report.failure {
-        let changing = if changing { "--changing " } else { "" };
+        let option = variety.option();
         panic!(
             "seed {seed} with {servers} servers: {failure}\n\
-             replay: cargo run -p tests --bin simulate -- {changing}--seed {seed} --servers {servers}"
+             replay: cargo run -p tests --bin simulate -- {option}--seed {seed} --servers {servers}"
         );
     }
     report.figures

@@ -27,6 +27,8 @@ pub struct Node {
     pub stalled_until: u64,
     pub slow_disk_until: u64,
     pub full_disk_until: u64,
+    /// Its disk is down to the reserve.
+    pub no_room_until: u64,
     /// Connections that died with the process and whose other ends do not know yet.
     pub silent: Vec<usize>,
     pub snapping: Option<Snapping>,
@@ -77,6 +79,7 @@ impl Node {
             stalled_until: 0,
             slow_disk_until: 0,
             full_disk_until: 0,
+            no_room_until: 0,
             silent: vec![],
             snapping: None,
             sending: BTreeMap::new(),

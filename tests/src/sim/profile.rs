@@ -1,5 +1,6 @@
 //! What a seed is like: each has its own mix of faults, load and settings, so that rare ones meet undiluted.
 
+use super::Variety;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use std::ops::Range;
@@ -32,8 +33,11 @@ pub enum Fault {
     /// A sector of the log goes bad, in its middle or at its end. The next start refuses it, and the disk is emptied.
     DamageLog,
     DamageSnapshot,
-    /// What is written does not fit for a while: the process ends at the first attempt, and comes back.
+    /// What is written does not fit for a while: the process ends at the first attempt, and comes back; or, in runs with
+    /// full disks, the log waits.
     FullDisk,
+    /// The disk is down to the reserve for a while.
+    NoRoom,
 }
 
 /// Each with its usual weight.
@@ -83,7 +87,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    pub fn new(rng: &mut ChaCha8Rng) -> Profile {
+    pub fn new(rng: &mut ChaCha8Rng, variety: Variety) -> Profile {
         let mut weights = USUAL.to_vec();
         if rng.random_bool(0.75) {
             for (fault, weight) in &mut weights {
@@ -91,6 +95,9 @@ impl Profile {
                 // Some seeds have no crashes at all, but none has no faults.
                 *weight *= if *fault == Fault::ResetConnection { factor.max(1) } else { factor };
             }
+        }
+        if variety == Variety::FullDisks {
+            weights.extend([(Fault::FullDisk, 10), (Fault::NoRoom, 40)]);
         }
         let longest = [150, 600, 1200, 3000][rng.random_range(0..4)];
         let think = [12, 120, 400][rng.random_range(0..3)];

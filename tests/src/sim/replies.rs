@@ -1,5 +1,6 @@
 //! What a client may be told: the checks that one session allows.
 
+use super::Variety;
 use super::client::Watch;
 use super::invariants::Invariant::{Answers, SessionOrder, Watches};
 use super::net::Payload;
@@ -99,6 +100,11 @@ impl World {
             (_, err::OK) => {}
             // Whatever it was, the session is over.
             (_, err::SESSION_EXPIRED | err::SESSION_MOVED) => return Ok(()),
+            (kind, err::SYSTEM) if self.setup.variety == Variety::FullDisks && kind.writes() => {
+                self.figures.refused += 1;
+                self.checks.refused(&request);
+                return Ok(());
+            }
             (Kind::CreateKey, err::NODE_EXISTS) => return Ok(()),
             // Another change is under way, too few are in sync, or nobody would be left.
             (Kind::Reconfig, err::RECONFIG_IN_PROGRESS | err::NEW_CONFIG_NO_QUORUM | err::BAD_ARGUMENTS) => {

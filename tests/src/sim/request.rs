@@ -69,6 +69,24 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// Room on the disk is needed for it.
+    pub fn writes(self) -> bool {
+        matches!(
+            self,
+            Kind::CreateNew
+                | Kind::CreateKey
+                | Kind::CreateEphemeral
+                | Kind::CreateSequential
+                | Kind::CreateTwo
+                | Kind::Set
+                | Kind::Delete
+                | Kind::Reconfig
+                | Kind::Cell(Cell::Create | Cell::Set | Cell::Delete)
+        )
+    }
+}
+
 #[derive(Debug)]
 pub struct Request {
     pub xid: i32,

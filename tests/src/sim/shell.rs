@@ -1,5 +1,6 @@
 //! One server's process as `zk-server`'s loop is: turns of events, effects in order, what leaves at a turn's end.
 
+use super::Variety;
 use super::invariants::Invariant::Health;
 use super::net::Payload;
 use super::node::Node;
@@ -81,6 +82,9 @@ impl World {
         for conn in std::mem::take(&mut self.nodes[node].silent) {
             self.reset(conn);
         }
+        if self.nodes[node].no_room_until > self.now {
+            self.look_at_disk(node);
+        }
         self.wake(node, 0);
         for other in 0..self.nodes.len() {
             self.repeat_vote(other, node);
@@ -99,7 +103,7 @@ impl World {
         let kept = if self.rng.random_bool(0.3) { 0 } else { self.rng.random_range(0..=unsynced) };
         let torn = self.rng.random_bool(0.5);
         self.nodes[node].disk.crash(kept, torn);
-        if self.setup.lying_disks {
+        if self.setup.variety == Variety::LyingDisks {
             let lost = self.rng.random_range(0..8);
             self.nodes[node].disk.lied(lost);
         }
@@ -336,7 +340,7 @@ impl World {
         if turn.appends.is_empty() {
             return Ok(());
         }
-        let full = self.nodes[node].full_disk_until > self.now;
+        let full = self.setup.variety != Variety::FullDisks && self.nodes[node].full_disk_until > self.now;
         for (zxid, txn) in turn.appends.drain(..) {
             if full {
                 turn.fuel = Some(0);
@@ -353,8 +357,10 @@ impl World {
         if self.nodes[node].disk.begin_sync() {
             let slow = self.nodes[node].slow_disk_until > self.now;
             let ms = self.rng.random_range(if slow { self.profile.slow_sync_ms.clone() } else { 1..8 });
+            // In runs with full disks the log is written once there is room.
+            let wait = self.nodes[node].full_disk_until.saturating_sub(self.now);
             let life = self.nodes[node].life;
-            self.schedule(ms, Happening::Synced { node, life });
+            self.schedule(wait + ms, Happening::Synced { node, life });
         }
     }
 

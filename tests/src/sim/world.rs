@@ -8,7 +8,7 @@ use super::net::Conn;
 use super::node::{self, Clock, Node};
 use super::profile::Profile;
 use super::shape;
-use super::{Figures, Report, Setup};
+use super::{Figures, Report, Setup, Variety};
 use bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -80,6 +80,10 @@ pub enum Happening {
     Boot {
         node: usize,
     },
+    /// Its shell looks whether the disk has room again.
+    Room {
+        node: usize,
+    },
     /// Packets of the first reach the second again.
     Heal {
         way: (usize, usize),
@@ -119,7 +123,7 @@ pub struct World {
 impl World {
     pub fn new(setup: Setup) -> World {
         let mut rng = ChaCha8Rng::seed_from_u64(setup.seed);
-        let profile = Profile::new(&mut rng);
+        let profile = Profile::new(&mut rng, setup.variety);
         let observers = if setup.servers > 3 { rng.random_range(0..=setup.servers - 3) } else { 0 };
         let voters = setup.servers - observers;
         let mut configs = node::configs(voters, setup.servers, profile.commit_log_count);
@@ -133,7 +137,7 @@ impl World {
                 config.read_only_after_ms = (setup.seed % 8 == 3).then_some(READ_ONLY_AFTER_MS);
             }
         }
-        if setup.changing {
+        if setup.variety == Variety::Changing {
             configs.iter_mut().for_each(node::let_members_change);
         }
         let nodes = configs.into_iter().map(|config| {
@@ -271,6 +275,7 @@ impl World {
             Happening::Slice { node, life } => self.snapshot_slice(node, life),
             Happening::Piece { node, life, link } => self.snapshot_piece(node, life, link),
             Happening::Boot { node } => return self.boot(node),
+            Happening::Room { node } => self.look_at_disk(node),
             Happening::Heal { way } => self.heal_way(way),
             Happening::Fault if !self.calm => self.fault(),
             Happening::Fault => {}
@@ -291,6 +296,9 @@ impl World {
         for node in 0..self.nodes.len() {
             self.nodes[node].slow_disk_until = 0;
             self.nodes[node].full_disk_until = 0;
+            if std::mem::take(&mut self.nodes[node].no_room_until) > self.now {
+                self.look_at_disk(node);
+            }
             self.schedule(1, Happening::Boot { node });
         }
     }
