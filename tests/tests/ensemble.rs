@@ -26,7 +26,8 @@ fn ensembles_with_groups_and_with_observers_behind_followers_keep_their_promises
 
 #[test]
 fn while_members_come_go_and_change_roles_no_promise_breaks() {
-    let figures: Vec<Figures> = (0..50).map(|seed| check(Variety::Changing, seed, servers_of(seed))).collect();
+    let figures: Vec<Figures> =
+        (0..50).map(|seed| check(Variety::Changing, seed, servers_of(seed))).collect();
     let sum = |of: fn(&Figures) -> u64| figures.iter().map(of).sum::<u64>() / figures.len() as u64;
     assert!(sum(|run| run.changes) >= 2 && sum(|run| run.writes_acked) >= 40, "{figures:?}");
 }
@@ -40,7 +41,8 @@ fn a_standalone_server_keeps_its_promises_through_crashes() {
 
 #[test]
 fn servers_without_room_refuse_what_they_do_not_do_and_go_on_when_there_is_some() {
-    let figures: Vec<Figures> = (0..40).map(|seed| check(Variety::FullDisks, seed, servers_of(seed))).collect();
+    let figures: Vec<Figures> =
+        (0..40).map(|seed| check(Variety::FullDisks, seed, servers_of(seed))).collect();
     let sum = |of: fn(&Figures) -> u64| figures.iter().map(of).sum::<u64>() / figures.len() as u64;
     assert!(sum(|run| run.refused) >= 5 && sum(|run| run.writes_acked) >= 30, "{figures:?}");
     for seed in 0..10 {
@@ -51,8 +53,7 @@ fn servers_without_room_refuse_what_they_do_not_do_and_go_on_when_there_is_some(
 /// What [`Disk`](tests::sim::disk::Disk) promises is what the servers' promises stand on.
 #[test]
 fn disks_that_lie_about_their_syncs_are_seen_to_break_durability() {
-    let run =
-        |seed| tests::sim::run(Setup { seed, servers: 3, trace: false, variety: Variety::LyingDisks });
+    let run = |seed| tests::sim::run(Setup { seed, servers: 3, trace: false, variety: Variety::LyingDisks });
     let failures: Vec<String> = (0..30).filter_map(|seed| run(seed).failure).collect();
     let lost = failures.iter().filter(|why| why.contains("Durability") || why.contains("Linearizability"));
     assert!(lost.count() >= 2, "{failures:?}");

@@ -8,8 +8,8 @@
 
 use std::ops::Range;
 use std::process::ExitCode;
-use tests::sim::{self, Variety};
 use tests::replicas;
+use tests::sim::{self, Variety};
 
 #[derive(Debug, Default)]
 struct Args {

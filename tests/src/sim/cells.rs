@@ -84,7 +84,9 @@ impl World {
         let answer = match (cell, code) {
             // Whatever it was, the session is over: nobody knows what became of the request.
             (_, err::SESSION_EXPIRED | err::SESSION_MOVED) => return Ok(()),
-            (Cell::Create | Cell::Set | Cell::Delete, err::SYSTEM) if self.setup.variety == Variety::FullDisks => {
+            (Cell::Create | Cell::Set | Cell::Delete, err::SYSTEM)
+                if self.setup.variety == Variety::FullDisks =>
+            {
                 self.figures.refused += 1;
                 Answer::Refused
             }
