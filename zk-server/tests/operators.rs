@@ -4,7 +4,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use support::{Alone, Client, Ensemble, PATIENCE, config, free_ports, runtime, word};
+use support::{Alone, Client, Ensemble, PATIENCE, config, eventually, free_ports, runtime, word};
 use wire::zk::{Acl, Id, PathRequest, SetAclRequest, Stat as SetAclResponse, op};
 use zk_server::server::Server;
 
@@ -289,4 +289,43 @@ fn members_of_an_ensemble_tell_who_leads_and_what_they_measured() {
     assert!(figure(follower, "cnt_follower_sync_time") >= 1 && figure(follower, "looking_count") >= 1);
     assert!(figure(follower, "cnt_unavailable_time") >= 1);
     assert_eq!(figure(follower, "cnt_a_write_per_namespace"), 1);
+}
+
+/// The number behind `"name" : `, of every object that has one.
+fn numbers(json: &str, name: &str) -> Vec<i64> {
+    let key = format!("\"{name}\" : ");
+    json.split(&key)
+        .skip(1)
+        .map(|rest| rest.split([',', '\n', ' ']).next().unwrap().parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn observers_are_told_by_whom_they_learn_from() {
+    let (client, quorum, election) = (free_ports::<4>(), free_ports::<4>(), free_ports::<4>());
+    let mut lines = ADMIN.to_owned();
+    for n in 0..4 {
+        let role = if n == 3 { "observer" } else { "participant" };
+        let (c, q, e) = (client[n], quorum[n], election[n]);
+        lines += &format!("server.{}=127.0.0.1:{q}:{e}:{role};127.0.0.1:{c}\n", n + 1);
+    }
+    let ensemble = Ensemble::start_as(4, lines, "");
+    let leader = ensemble.leader(2);
+    let at = |n: usize| ensemble.servers[n].as_ref().unwrap().admin_addr().unwrap();
+    let mut through = eventually("an observer in service", || Client::connect(ensemble.addr(3)).ok());
+    through.create("/a", "x").unwrap().unwrap();
+    let told = get(at(leader), "observers");
+    assert!(told.contains("\"synced_observers\" : 1,"), "{told}");
+    assert!(told.contains("\"remote_socket_address\" : \"/127.0.0.1:"), "{told}");
+    assert_eq!(numbers(&told, "sid"), [4]);
+    // The session, the node, and the end of the connection's set-up.
+    assert!(numbers(&told, "requests")[0] >= 2 && numbers(&told, "packets_received")[0] >= 2, "{told}");
+    assert!(numbers(&told, "packets_sent")[0] >= 4 && numbers(&told, "last_zxid")[0] > 1 << 32, "{told}");
+    assert!(numbers(&told, "established")[0] > 1_700_000_000_000, "{told}");
+    assert_eq!((numbers(&told, "queued_packets"), numbers(&told, "queued_packets_size")), (vec![0], vec![0]));
+    get(at(leader), "orst");
+    assert_eq!(numbers(&get(at(leader), "obsr"), "requests"), [0]);
+    let nobody = "{\n  \"synced_observers\" : 0,\n  \"observers\" : [ ],\n  \"command\" : \"observers\",\n  \"error\" : null\n}";
+    assert_eq!(get(at((leader + 1) % 3), "observers"), nobody);
+    assert!(get(at(leader), "monitor").contains("_4_learner_handler_qp_size\" : "));
 }

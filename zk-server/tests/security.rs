@@ -233,3 +233,30 @@ fn a_port_for_https_is_not_held_up_by_who_shakes_no_hands() {
         assert!(matches!(socket.read(&mut [0; 64]), Ok(0)), "an idle connection stays");
     }
 }
+
+#[test]
+fn plain_connections_are_counted_and_too_many_handshakes_refused() {
+    let alone = Alone::start(&format!(
+        "secureClientPort=0\nsecureClientPortAddress=127.0.0.1\nnetty.server.outstandingHandshake.limit=2\n\
+         4lw.commands.whitelist=*\n{}",
+        stores("ssl.", "server")
+    ));
+    let secure = alone.server.as_ref().unwrap().secure_client_addr().unwrap();
+    let figure = |name: &str| -> u64 {
+        let text = word(dial(secure, "client").unwrap(), "mntr");
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("zk_{name}\t")));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    };
+    // What started the server asked it for its mode.
+    let before = figure("non_mtls_local_conn_count");
+    support::word(alone.addr(), "ruok");
+    assert_eq!(figure("non_mtls_local_conn_count"), before + 1);
+    assert_eq!(figure("non_mtls_remote_conn_count"), 0);
+    assert_eq!(figure("tls_handshake_exceeded"), 0);
+    let silent = [(); 2].map(|()| TcpStream::connect(secure).unwrap());
+    let refused = support::eventually("a handshake too many", || dial(secure, "client").err());
+    drop(silent);
+    let exceeded =
+        support::eventually("room again", || dial(secure, "client").ok().map(|socket| word(socket, "mntr")));
+    assert!(!exceeded.contains("zk_tls_handshake_exceeded\t0\n"), "{refused}: {exceeded}");
+}

@@ -151,6 +151,8 @@ pub struct Measures {
     pub observer_sync_time: Summary,
     pub unavailable_time: Summary,
     pub leader_unavailable_time: Summary,
+    /// How long the process stood still; ZooKeeper's name for it is that of a virtual machine's pauses.
+    pub jvm_pause_time_ms: Summary,
     /// Mono ms since when nobody is served; `None` while somebody is.
     unserved_since: Option<u64>,
 

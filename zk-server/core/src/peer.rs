@@ -12,7 +12,7 @@ use crate::membership::Membership;
 use crate::zab::history::History;
 use crate::zab::leader::Leader;
 use crate::zab::learner::Learner;
-use crate::zab::links::Stage;
+use crate::zab::links::{Links, Stage};
 use crate::zab::pipeline::Pipeline;
 use crate::zab::standalone::Standalone;
 use crate::zab::{Over, Server, log};
@@ -176,6 +176,7 @@ impl Peer {
             LogLevel::Warn,
             format!("This server stood still for {stalled} ms: its sessions get as much more"),
         );
+        self.server.front.measures.jvm_pause_time_ms.add(stalled);
         self.server.front.postpone(stalled);
         match &mut self.role {
             Role::Leading(leader) => leader.postpone(stalled),
@@ -671,6 +672,27 @@ impl Peer {
     pub fn members(&self) -> impl Iterator<Item = (Sid, &Member)> {
         let members = self.server.members.iter().flat_map(|members| &members.committed().members);
         members.map(|(sid, member)| (*sid, member))
+    }
+
+    /// Observers in service, by the connections that they have come by.
+    pub fn observers(&self) -> impl Iterator<Item = (LinkId, Sid)> {
+        let links = self.learners().into_iter().flatten();
+        let served = links.filter(|(_, link)| link.observer && link.stage == Stage::Active);
+        served.map(|(id, link)| (*id, link.sid))
+    }
+
+    /// Who has come by this connection to learn from this server, once it has said so.
+    pub fn learner(&self, link: LinkId) -> Option<Sid> {
+        let link = self.learners()?.get(&link)?;
+        (link.stage > Stage::Hello).then_some(link.sid)
+    }
+
+    fn learners(&self) -> Option<&Links> {
+        match &self.role {
+            Role::Leading(leader) => Some(leader.links()),
+            Role::Learning(learner) => learner.observer_links(),
+            Role::Starting | Role::Cutting | Role::Looking { .. } | Role::Standalone(_) => None,
+        }
     }
 
     pub fn member(&self, sid: Sid) -> Option<&Member> {

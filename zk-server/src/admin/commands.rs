@@ -4,7 +4,9 @@ use super::json;
 use crate::config::{Admin, HostPort};
 use crate::disk::Disk;
 use crate::metrics;
+use crate::net::client_port::Origin;
 use crate::server::clients::Client;
+use crate::server::links::LinkStats;
 use crate::server::stats::Sizes;
 use crate::words::{self, VERSION, View};
 use axum::http::StatusCode;
@@ -119,11 +121,12 @@ static COMMANDS: &[Command] = &[
     }),
     get(&["leader", "lead"], leader),
     always(&["monitor", "mntr"], monitor),
-    get(&["observer_connection_stat_reset", "orst"], |_, _, _| {}),
-    get(&["observers", "obsr"], |_, view, to| {
-        put(to, "synced_observers", view.peer.status().synced_observers.unwrap_or(0));
-        put(to, "observers", Value::Array(vec![]));
+    get(&["observer_connection_stat_reset", "orst"], |_, view, _| {
+        for (link, _) in view.peer.observers() {
+            view.links.entry(link).and_modify(|link| link.stats = LinkStats::default());
+        }
     }),
+    get(&["observers", "obsr"], observers),
     protected(&["restore", "rest"], Verb::Post, Does::Restore),
     get(&["ruok"], |_, _, _| {}),
     get(&["server_stats", "srvr"], server_stats),
@@ -336,6 +339,28 @@ fn connection(client: &Client, brief: bool) -> Value {
     Value::Object(to)
 }
 
+/// Those that learn from this server.
+fn observers(_: &Asked, view: &mut View, to: &mut Fields) {
+    let served = view.peer.observers().filter_map(|(id, sid)| Some((view.links.get(&id)?, sid)));
+    let told = served.map(|(link, sid)| {
+        let (packets, bytes) = link.queued();
+        json!({
+            "remote_socket_address": link.from().map_or("<null>".to_owned(), |from| format!("/{from}")),
+            "sid": sid,
+            "established": link.established,
+            "queued_packets": packets,
+            "queued_packets_size": bytes,
+            "packets_received": link.stats.received,
+            "packets_sent": link.stats.sent,
+            "requests": link.stats.requests,
+            "last_zxid": link.stats.last_zxid,
+        })
+    });
+    let told: Vec<Value> = told.collect();
+    put(to, "synced_observers", told.len());
+    put(to, "observers", told);
+}
+
 fn dump(_: &Asked, view: &mut View, to: &mut Fields) {
     let expiries = view.peer.expiries().into_iter().flatten();
     let expiries = expiries.map(|(at, sessions)| (at, sessions.iter().copied().collect::<Vec<i64>>()));
@@ -412,9 +437,8 @@ fn server_stats(_: &Asked, view: &mut View, to: &mut Fields) {
         "num_alive_client_connections": view.clients.alive(),
         "uptime": view.now.mono,
         "auth_failed_count": view.peer.measures().auth_failed_count,
-        // Only Netty's connections count in Java.
-        "non_mtlsremote_conn_count": 0,
-        "non_mtlslocal_conn_count": 0,
+        "non_mtlsremote_conn_count": view.clients.plain_from(Origin::Elsewhere),
+        "non_mtlslocal_conn_count": view.clients.plain_from(Origin::Here),
     });
     put(to, "version", VERSION);
     put(to, "read_only", status.read_only);

@@ -34,6 +34,13 @@ pub static PROPERTIES: &[Opt] = &[
     Opt::bool("admin.portUnification", "false", "The admin server takes HTTPS and HTTP."),
     Opt::bool("admin.forceHttps", "false", "The admin server takes HTTPS alone."),
     Opt::bool("admin.needClientAuth", "false", "Who comes by HTTPS has to show a certificate."),
+    Opt::int(
+        HANDSHAKES,
+        "-1",
+        i32::MIN as i64,
+        i32::MAX as i64,
+        "TLS handshakes of clients at a time; -1: all.",
+    ),
     Opt::bool("client.certReload", "false", "Stores of ssl.* that change are always read again here."),
     Opt::text("ssl.authProvider", "Scheme of the ids that certificates give: x509.").or("x509"),
     Opt::text("X509AuthenticationProvider.superUser", "Subject of the certificate whose owner may do all."),
@@ -47,6 +54,7 @@ pub static PROPERTIES: &[Opt] = &[
 
 /// Read from `-DKEY` only.
 pub static FLAGS: &[Opt] = &[Opt::text(JAAS, "File with the users and passwords of SASL.")];
+const HANDSHAKES: &str = "netty.server.outstandingHandshake.limit";
 const JAAS: &str = "java.security.auth.login.config";
 
 /// What the operator says of TLS and SASL.
@@ -58,6 +66,8 @@ pub struct Security {
     pub client_unified: bool,
     /// `ssl.*`; `None`: no client can come by TLS.
     pub tls: Option<Arc<Tls>>,
+    /// `netty.server.outstandingHandshake.limit`; `None`: no limit.
+    pub handshakes_max: Option<usize>,
     /// `X509AuthenticationProvider.superUser`
     pub x509_super_user: Option<Str>,
     /// `ssl.quorum.*`; `None`: servers talk plain.
@@ -107,6 +117,7 @@ impl Security {
             secure_client,
             client_unified,
             tls,
+            handshakes_max: usize::try_from(settings.int(HANDSHAKES)).ok().filter(|max| *max > 0),
             x509_super_user: settings.text_opt("X509AuthenticationProvider.superUser").map(Str::from),
             quorum_tls: quorum_tls(settings)?,
             sasl_users: sasl_users(settings, jaas.as_ref())?.map(Arc::new),

@@ -2,6 +2,8 @@
 //! `/metrics` show the same table.
 
 pub(crate) mod endpoint;
+#[cfg(test)]
+mod every_metric;
 mod process;
 mod table;
 

@@ -1,6 +1,7 @@
 //! The table. Rows that a mechanism is missing for are not here: `docs/compatibility.md` lists them.
 
 use super::{Figures, Read, Row, summarized, summary};
+use crate::net::client_port::Origin;
 use base::metrics::{Kind, Number, Reading, Value};
 use zk_core::config::Role;
 use zk_core::database::QuotaTotals;
@@ -51,6 +52,7 @@ pub(super) static TABLE: &[Row] = &[
     gauge("max_turn_time_ms", |f| ms(f.view.clients.stats.turns.longest).into()),
     gauge("max_turn_cpu_ms", |f| ms(f.view.clients.stats.turns.longest_cpu).into()),
     gauge("max_step_time_ms", |f| ms(f.view.clients.stats.turns.longest_step).into()),
+    detailed("jvm_pause_time_ms", |f| summary(&f.measures.jvm_pause_time_ms)),
     gauge("disk_free_bytes", |f| f.view.disk.space().free().into()),
     gauge("disk_full", |f| u64::from(f.view.disk.space().is_low()).into()),
     gauge("open_file_descriptor_count", |_| super::process::open_files().into()),
@@ -62,6 +64,8 @@ pub(super) static TABLE: &[Row] = &[
     gauge("connection_drop_probability", |f| {
         f.view.peer.front().figures().connection_drop_probability.into()
     }),
+    gauge("non_mtls_remote_conn_count", |f| f.view.clients.plain_from(Origin::Elsewhere).into()),
+    gauge("non_mtls_local_conn_count", |f| f.view.clients.plain_from(Origin::Here).into()),
     gauge("outstanding_tls_handshake", |f| f.view.clients.handshakes().0.into()),
     // The ensemble.
     gauge("quorum_size", |f| voters(f).into()),
@@ -98,6 +102,7 @@ pub(super) static TABLE: &[Row] = &[
     counter("response_bytes", |f| f.view.clients.stats.response_bytes.into()),
     counter("watch_bytes", |f| f.view.clients.stats.watch_bytes.into()),
     counter("unsuccessful_handshake", |f| f.view.clients.handshakes().1.into()),
+    counter("tls_handshake_exceeded", |f| f.view.clients.handshakes_refused().into()),
     basic("connection_token_deficit", |f| summary(&f.measures.connection_token_deficit)),
     counter("large_requests_rejected", |f| f.view.clients.large_rejected().into()),
     counter("request_throttle_wait_count", |f| f.measures.request_throttle_wait_count.into()),
@@ -145,6 +150,9 @@ pub(super) static TABLE: &[Row] = &[
     counter("snap_count", |f| f.measures.snap_count.into()),
     basic("inflight_diff_count", |f| summary(&f.measures.inflight_diff_count)),
     basic("inflight_snap_count", |f| summary(&f.measures.inflight_snap_count)),
+    Row::new("learner_handler_qp_size", Kind::SummarySet, |f| {
+        keyed(f.view.clients.stats.learner_handler_qp_size.iter())
+    }),
     // The disk.
     basic("fsynctime", |f| summary(&f.journal.fsynctime)),
     basic("sync_processor_batch_size", |f| summary(&f.journal.batch_size)),

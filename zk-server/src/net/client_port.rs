@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub of_one_address_max: usize,
     /// `maxCnxns`; 0: no limit.
     pub connections_max: usize,
+    /// `netty.server.outstandingHandshake.limit`: of a port that takes TLS.
+    pub handshakes_max: Option<usize>,
     pub keep_alive: bool,
     pub sessionless: Duration,
     /// `globalOutstandingLimit`
@@ -80,13 +82,42 @@ pub(crate) struct Shared {
     /// TLS handshakes that failed, and those under way; a plain connection's takes no time.
     pub handshakes_failed: AtomicUsize,
     pub handshakes: AtomicUsize,
+    /// Handshakes that were not begun because too many were under way.
+    pub handshakes_refused: AtomicUsize,
+    /// Connections so far that did not come by TLS, from this machine and from others.
+    plain: [AtomicUsize; 2],
     /// Requests that were refused for their size.
     pub large_rejected: AtomicUsize,
     /// Bytes of the large ones among the requests that are not answered yet.
     large_bytes: AtomicUsize,
 }
 
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin {
+    /// By the loopback interface.
+    Here,
+    Elsewhere,
+}
+
 impl Shared {
+    /// Connections so far that did not come by TLS.
+    pub fn plain_from(&self, origin: Origin) -> usize {
+        self.plain[origin as usize].load(SeqCst)
+    }
+
+    /// One more handshake may begin; it is counted among those under way.
+    fn may_shake_hands(&self, door: &Door) -> bool {
+        let under_way = self.handshakes.fetch_add(1, SeqCst) + 1;
+        let max = self.settings.handshakes_max.filter(|_| !matches!(door, Door::Plain));
+        if max.is_none_or(|max| under_way <= max) {
+            return true;
+        }
+        self.handshakes.fetch_sub(1, SeqCst);
+        self.handshakes_refused.fetch_add(1, SeqCst);
+        false
+    }
+
     /// What a request of this length counts among the large ones.
     pub fn large(&self, len: usize) -> usize {
         self.settings.large_requests.filter(|large| len > large.above).map_or(0, |_| len)
@@ -177,6 +208,8 @@ impl ClientPort {
             rejected: AtomicUsize::new(0),
             handshakes_failed: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
+            handshakes_refused: AtomicUsize::new(0),
+            plain: Default::default(),
             large_rejected: AtomicUsize::new(0),
             large_bytes: AtomicUsize::new(0),
         });
@@ -274,7 +307,9 @@ async fn serve(stream: TcpStream, from: SocketAddr, door: Door, place: Place) {
         listen::keep_alive(&stream);
     }
     let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-    shared.handshakes.fetch_add(1, SeqCst);
+    if !shared.may_shake_hands(&door) {
+        return debug!("/{from} is sent away: too many handshakes are under way");
+    }
     let entered = timeout(shared.settings.sessionless, door.enter(stream)).await;
     shared.handshakes.fetch_sub(1, SeqCst);
     let (stream, ids) = match entered {
@@ -285,6 +320,10 @@ async fn serve(stream: TcpStream, from: SocketAddr, door: Door, place: Place) {
         }
         Err(_) => return debug!("/{from} left without a handshake"),
     };
+    if !stream.is_tls() {
+        let origin = if from.ip().is_loopback() { Origin::Here } else { Origin::Elsewhere };
+        shared.plain[origin as usize].fetch_add(1, SeqCst);
+    }
     let mut buffer = BytesMut::with_capacity(READ_MIN);
     let first = timeout(shared.settings.sessionless, async {
         while buffer.len() < 4 {

@@ -37,6 +37,10 @@ impl Outlet {
         self.backlog.lock().expect("nobody panics while holding the backlog")
     }
 
+    pub fn peer_addr(&self) -> Option<std::net::SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
     /// Bytes that the peer has not taken yet.
     pub fn pending(&self) -> usize {
         self.backlog().bytes

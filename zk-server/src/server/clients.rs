@@ -1,7 +1,7 @@
 //! The loop's table of client connections: what goes out in one write, what is under way, and who is too slow.
 
 use super::stats::{ConnectionStats, ServerStats, op_label};
-use crate::net::client_port::{Shared, UNSENT_MAX, request_weight};
+use crate::net::client_port::{Origin, Shared, UNSENT_MAX, request_weight};
 use crate::net::gate::Gate;
 use crate::net::outlet::Outlet;
 use bytes::{Bytes, BytesMut};
@@ -88,6 +88,16 @@ impl Clients {
     pub fn handshakes(&self) -> (usize, usize) {
         let port = self.port.as_ref();
         port.map_or((0, 0), |port| (port.handshakes.load(SeqCst), port.handshakes_failed.load(SeqCst)))
+    }
+
+    /// TLS handshakes that were not begun because too many were under way.
+    pub fn handshakes_refused(&self) -> usize {
+        self.port.as_ref().map_or(0, |port| port.handshakes_refused.load(SeqCst))
+    }
+
+    /// Connections so far that did not come by TLS.
+    pub fn plain_from(&self, origin: Origin) -> usize {
+        self.port.as_ref().map_or(0, |port| port.plain_from(origin))
     }
 
     pub fn large_rejected(&self) -> usize {

@@ -10,6 +10,7 @@ use super::Exit;
 use super::clients::Clients;
 use super::inbox::{Inbox, Input, Look};
 use super::journal::Journal;
+use super::links::{OutLink, OutLinks};
 use super::purging::Purging;
 use super::snapshots::{Permit, Trigger};
 use super::streams::Streams;
@@ -21,13 +22,10 @@ use crate::disk::{Disk, DiskError};
 use crate::election_net::ElectionNet;
 use crate::http::HttpPort;
 use crate::net::client_port::ClientPort;
-use crate::net::gate::Gate;
-use crate::net::outlet::Outlet;
 use crate::quorum_net::{Port, QuorumNet};
 use crate::words;
 use background::Snapping;
-use bytes::{Bytes, BytesMut};
-use std::collections::BTreeMap;
+use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -35,7 +33,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
-use wire::jute::Record;
 use wire::zk::Zxid;
 use wire::zk::quorum::QuorumPacket;
 use zk_core::peer::{Mode, Recovered};
@@ -107,14 +104,6 @@ impl Clock {
     }
 }
 
-#[derive(Debug)]
-struct OutLink {
-    outlet: Outlet,
-    gate: Arc<Gate>,
-    out: BytesMut,
-    closing: bool,
-}
-
 /// What came in one piece and is not all dealt with: the next turn goes on with it.
 #[derive(Debug)]
 enum Rest {
@@ -139,7 +128,7 @@ struct Loop {
     /// Of the admin server.
     limits: Limits,
     http: Vec<HttpPort>,
-    links: BTreeMap<LinkId, OutLink>,
+    links: OutLinks,
     dirty_links: Vec<LinkId>,
     journal: Journal,
     appends: Vec<(Zxid, Bytes)>,
@@ -163,7 +152,7 @@ impl Loop {
             clock: Clock { start: Instant::now() },
             clients: Clients::new(clients.as_ref().map(|port| port.shared.clone())),
             client_port: clients,
-            links: BTreeMap::new(),
+            links: OutLinks::new(),
             dirty_links: Vec::new(),
             appends: Vec::new(),
             trigger: Trigger::new(config.disk.snap_count, config.disk.snap_bytes),
@@ -265,10 +254,12 @@ impl Loop {
                         }
                         self.rest = None;
                     }
-                    Some(packet) if self.links.get(&link).is_some_and(|link| !link.closing) => {
-                        self.step_at(now, Event::LinkPacket { link, packet });
+                    Some(packet) => {
+                        let open = self.links.get_mut(&link).filter(|link| !link.closing);
+                        if open.map(|link| link.stats.note_received(packet.kind)).is_some() {
+                            self.step_at(now, Event::LinkPacket { link, packet });
+                        }
                     }
-                    Some(_) => {}
                 }
             }
         }
@@ -308,7 +299,7 @@ impl Loop {
                 self.step_at(now, Event::Vote { from, vote });
             }
             Input::LinkOpened { link, leader, outlet, gate } => {
-                self.links.insert(link, OutLink { outlet, gate, out: BytesMut::new(), closing: false });
+                self.links.insert(link, OutLink::new(outlet, gate, now.wall));
                 self.step_at(now, Event::LinkOpened { link, leader });
             }
             Input::LinkPackets { link, packets, load } => {
@@ -363,7 +354,7 @@ impl Loop {
                     quorum.dial_master(follower);
                 }
             }
-            Effect::SendPacket { link, packet } => self.queue_for(link, |out| packet.write(out)),
+            Effect::SendPacket { link, packet } => self.queue_for(link, &packet),
             Effect::SendSnapshot { link, stream } => self.begin_stream(link, stream),
             Effect::CloseLink { link } => {
                 self.streams.end(link);
@@ -406,12 +397,12 @@ impl Loop {
         Ok(())
     }
 
-    fn queue_for(&mut self, link: LinkId, write: impl FnOnce(&mut BytesMut)) {
+    fn queue_for(&mut self, link: LinkId, packet: &QuorumPacket) {
         let Some(out) = self.links.get_mut(&link).filter(|link| !link.closing) else { return };
         if out.out.is_empty() {
             self.dirty_links.push(link);
         }
-        write(&mut out.out);
+        out.queue(packet);
     }
 
     fn hand_over_appends(&mut self) {
@@ -426,6 +417,11 @@ impl Loop {
         for link in std::mem::take(&mut self.dirty_links) {
             let Some(out) = self.links.get_mut(&link) else { continue };
             if !out.out.is_empty() {
+                let waiting = out.leaves();
+                if let Some(sid) = self.peer.learner(link) {
+                    let sizes = &mut self.clients.stats.learner_handler_qp_size;
+                    sizes.entry(sid).or_default().add(waiting as u64 - 1);
+                }
                 match self.streams.hold(link, out.out.split().freeze()) {
                     Ok(None) => {}
                     Ok(Some(bytes)) => _ = out.outlet.send(bytes),
@@ -471,6 +467,7 @@ impl Loop {
         words::View {
             peer: &mut self.peer,
             clients: &mut self.clients,
+            links: &mut self.links,
             config: &self.config,
             disk: &self.disk,
             journal: &self.journal.stats,

@@ -5,6 +5,7 @@
 pub(crate) mod clients;
 pub(crate) mod inbox;
 pub(crate) mod journal;
+pub(crate) mod links;
 mod main_loop;
 mod purging;
 mod snapshots;
@@ -288,6 +289,7 @@ impl From<&Config> for client_port::Settings {
             backlog: config.client_backlog.filter(|backlog| *backlog > 0).unwrap_or(1024),
             of_one_address_max: config.client_cnxns_max,
             connections_max: config.cnxns_max,
+            handshakes_max: config.security.handshakes_max,
             keep_alive: config.client_keep_alive,
             sessionless: config.sessionless_timeout,
             outstanding_max: config.outstanding_max,

@@ -1,5 +1,7 @@
 //! Counters of the client side, as `srvr`, `cons` and `mntr` print them.
 
+use std::collections::BTreeMap;
+use wire::zk::Sid;
 use zk_core::measure::Summary;
 
 /// Latencies in ms, with the moments that Java prints.
@@ -45,6 +47,8 @@ pub(crate) struct ServerStats {
     /// Answers to requests, in bytes.
     pub responses: Sizes,
     pub admin: AdminStats,
+    /// Of each learner, by its id: packets that were waiting when a turn's packets left.
+    pub learner_handler_qp_size: BTreeMap<Sid, Summary>,
     /// Snapshots taken, by the time they took; in ms.
     pub snapshottime: Summary,
     pub turns: super::turns::Turns,

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::disk::Disk;
 use crate::server::clients::Clients;
 use crate::server::journal::SharedStats;
+use crate::server::links::OutLinks;
 use bytes::Bytes;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ pub(crate) fn is_allowed(word: &str, whitelist: &[String]) -> bool {
 pub(crate) struct View<'a> {
     pub peer: &'a mut Peer,
     pub clients: &'a mut Clients,
+    pub links: &'a mut OutLinks,
     pub config: &'a Config,
     pub disk: &'a Disk,
     pub journal: &'a SharedStats,

@@ -5,6 +5,7 @@
 
 use super::history::History;
 use super::leader::read_request;
+use super::links::Links;
 use super::observer_master::ObserverMaster;
 use super::{Over, Server, log};
 use crate::config::Ensemble;
@@ -126,6 +127,11 @@ impl Learner {
     /// Whom this learner dials, or is served by: an observer master, or the leader.
     pub fn master(&self) -> Sid {
         self.masters.front().copied().unwrap_or(self.leader)
+    }
+
+    /// Those that learn from this server; `None` where it serves none.
+    pub fn observer_links(&self) -> Option<&Links> {
+        self.observers.as_ref().map(ObserverMaster::links)
     }
 
     /// Observers in sync with this server; `None` where it serves none.

@@ -35,6 +35,10 @@ impl ObserverMaster {
         ObserverMaster { observers: Links::new(), ping_at, touched: BTreeMap::new() }
     }
 
+    pub fn links(&self) -> &Links {
+        &self.observers
+    }
+
     /// Observers that are served.
     pub fn in_sync(&self) -> usize {
         self.observers.values().filter(|link| link.stage == Stage::Active).count()
