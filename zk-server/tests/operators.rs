@@ -303,7 +303,7 @@ fn numbers(json: &str, name: &str) -> Vec<i64> {
 #[test]
 fn observers_are_told_by_whom_they_learn_from() {
     let (client, quorum, election) = (free_ports::<4>(), free_ports::<4>(), free_ports::<4>());
-    let mut lines = ADMIN.to_owned();
+    let mut lines = format!("{ADMIN}tickTime=500\ninitLimit=20\nsyncLimit=10\n4lw.commands.whitelist=*\n");
     for n in 0..4 {
         let role = if n == 3 { "observer" } else { "participant" };
         let (c, q, e) = (client[n], quorum[n], election[n]);

@@ -2,17 +2,20 @@
 //! servers), stores as keytool makes them, certificates that are changed while the server runs.
 //!
 //! A [`Tls`] is made before a port is opened: every mistake in keys and files shows then. What Java can do and this
-//! cannot (TLS 1.0 and 1.1, CBC suites, OCSP, classes that supply a context) is refused by name.
+//! cannot (TLS 1.0 and 1.1, CBC suites, classes that supply a context) is refused by name.
 
 pub mod blocking;
+mod der;
+mod http_post;
 mod names;
+mod ocsp;
 mod settings;
 mod store;
 mod suites;
 mod verify;
 
 pub use names::{common_name, rfc2253};
-pub use settings::{ClientAuth, KEYS, TlsSettings};
+pub use settings::{ClientAuth, KEYS, Revocation, TlsSettings};
 pub use store::StoreError;
 pub use suites::SuiteError;
 pub use verify::{HostError, matches_host};
@@ -151,7 +154,7 @@ impl Contexts {
         let trust =
             trust.map_err(|source| TlsError::Store { key: settings.key("trustStore.location"), source })?;
         let trust =
-            trust.map(|certificates| verify::Trust::new(certificates, settings.crl, provider.clone()));
+            trust.map(|certificates| verify::Trust::new(certificates, settings.revocation, provider.clone()));
         let trust = trust
             .transpose()
             .map_err(|source| TlsError::Store { key: settings.key("trustStore.location"), source })?;

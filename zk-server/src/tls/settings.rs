@@ -17,6 +17,15 @@ pub enum ClientAuth {
     Need,
 }
 
+/// How it is found out whether a certificate still counts; one of which it cannot be found out is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Revocation {
+    /// `ssl.crl`: by lists.
+    pub crl: bool,
+    /// `ssl.ocsp`: by asking its issuer; by lists where that gives no answer.
+    pub ocsp: bool,
+}
+
 /// One family's keys.
 #[derive(Debug, Clone)]
 pub struct TlsSettings {
@@ -31,8 +40,7 @@ pub struct TlsSettings {
     pub checks_server_host: bool,
     /// Who dials must be named in its certificate.
     pub checks_client_host: bool,
-    /// `ssl.crl`: certificates without a good revocation list are refused.
-    pub crl: bool,
+    pub revocation: Revocation,
     /// Until a connection of a port that takes both has shown what it is.
     pub detect_within: Duration,
 }
@@ -54,7 +62,7 @@ macro_rules! keys {
             Opt::text(concat!($prefix, "context.supplier.class"), "Not here: classes cannot be loaded."),
             Opt::bool(concat!($prefix, "hostnameVerification"), "true", "Certificates must name the peer."),
             Opt::bool(concat!($prefix, "crl"), "false", "Revocation lists are asked."),
-            Opt::bool(concat!($prefix, "ocsp"), "false", "Not here: OCSP responders are not asked."),
+            Opt::bool(concat!($prefix, "ocsp"), "false", "Issuers are asked whether certificates still count."),
             Opt::text(concat!($prefix, "clientAuth"), "none, want or need.").or("need"),
             Opt::text(
                 concat!($prefix, "handshakeDetectionTimeoutMillis"),
@@ -107,7 +115,7 @@ impl TlsSettings {
             client_auth: if needs { ClientAuth::Need } else { ClientAuth::None },
             checks_server_host: false,
             checks_client_host: false,
-            crl: false,
+            revocation: Revocation::default(),
             detect_within: Duration::from_secs(5),
         })
     }
@@ -146,7 +154,7 @@ impl TlsSettings {
             client_auth: client_auth(settings, &key("clientAuth"))?,
             checks_server_host: names && !(quorum && fips),
             checks_client_host: names && quorum && !fips,
-            crl: settings.bool(&key("crl")),
+            revocation: Revocation { crl: settings.bool(&key("crl")), ocsp: settings.bool(&key("ocsp")) },
             detect_within: detect_within(settings, &key("handshakeDetectionTimeoutMillis"))?,
         })
     }
@@ -162,10 +170,6 @@ fn refuse(settings: &Settings, key: &dyn Fn(&str) -> String) -> Result<(), Confi
                 key("keyStore.location")
             ),
         ));
-    }
-    if settings.bool(&key("ocsp")) {
-        let message = "OCSP responders are not asked here: remove this line; crl=true asks revocation lists";
-        return Err(settings.error(&key("ocsp"), message));
     }
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! Key and trust stores: JKS, PKCS12, PEM.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fmt;
@@ -28,8 +31,6 @@ pub enum StoreError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path}: cannot be opened, wrong password or damaged: {why}")]
     Open { path: PathBuf, why: String },
-    #[error("{path}: the private key is encrypted, which is not supported in PEM files: use a PKCS12 store")]
-    EncryptedPem { path: PathBuf },
     #[error("{path}: there is no private key with a certificate in it")]
     NoKey { path: PathBuf },
     #[error("{path}: there is no trusted certificate in it")]
@@ -169,15 +170,32 @@ impl Store {
         if !keys {
             return Ok((vec![], certificates));
         }
-        let encrypted = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
-        if bytes.windows(encrypted.len()).any(|at| at == encrypted) {
-            return Err(StoreError::EncryptedPem { path: self.path.clone() });
+        if let Some(key) = self.encrypted_key(bytes)? {
+            return Ok((vec![(certificates, key)], vec![]));
         }
         let key = <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes).find_map(|section| {
             let (kind, der) = section.ok()?;
             PrivateKeyDer::from_pem(kind, der)
         });
         Ok((key.map(|key| (certificates, key)).into_iter().collect(), vec![]))
+    }
+}
+
+impl Store {
+    /// The first key of a PEM file where it is encrypted, as PKCS#8 has it (PBES2).
+    fn encrypted_key(&self, bytes: &[u8]) -> Result<Option<PrivateKeyDer<'static>>, StoreError> {
+        const LABEL: &str = "ENCRYPTED PRIVATE KEY";
+        let text = String::from_utf8_lossy(bytes);
+        let begin = format!("-----BEGIN {LABEL}-----");
+        let Some((_, rest)) = text.split_once(&begin) else { return Ok(None) };
+        let (inner, _) = rest
+            .split_once(&format!("-----END {LABEL}-----"))
+            .ok_or_else(|| self.open("the encrypted key has no end"))?;
+        let base64: String = inner.split_whitespace().collect();
+        let der = BASE64.decode(base64).map_err(|error| self.open(error))?;
+        let encrypted = EncryptedPrivateKeyInfoRef::try_from(&*der).map_err(|error| self.open(error))?;
+        let key = encrypted.decrypt(&self.password).map_err(|error| self.open(error))?;
+        Ok(Some(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into()))
     }
 }
 
@@ -205,7 +223,7 @@ mod tests {
             (
                 "b.pem",
                 b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n",
-                "use a PKCS12 store",
+                "wrong password or damaged",
             ),
         ] {
             let path = folder.path().join(name);

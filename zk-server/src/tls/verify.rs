@@ -1,9 +1,12 @@
-//! Whom we believe: chains up to the trust store, revocation lists where `crl=true`, and names of hosts.
+//! Whom we believe: chains up to the trust store, revocation lists where `crl=true`, issuers where `ocsp=true`, and names
+//! of hosts.
 //!
 //! A certificate that itself stands in the trust store is believed as it is, as Java does; this is how self-signed
 //! ones work. Host names are looked at after the handshake ([`matches_host`]), since they depend on the address.
 
 use super::names::common_name;
+use super::ocsp::{self, Status};
+use super::settings::Revocation;
 use super::store::StoreError;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -17,6 +20,7 @@ use rustls::{
 };
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::warn;
 use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -27,14 +31,17 @@ pub(super) struct Trust {
     roots: Arc<RootCertStore>,
     certificates: Arc<Vec<CertificateDer<'static>>>,
     hints: Arc<Vec<DistinguishedName>>,
-    crl: bool,
+    revocation: Revocation,
     provider: Arc<CryptoProvider>,
 }
+
+/// Certificates in a chain whose issuers are asked.
+const CHAIN_MAX: usize = 10;
 
 impl Trust {
     pub fn new(
         certificates: Vec<CertificateDer<'static>>,
-        crl: bool,
+        revocation: Revocation,
         provider: Arc<CryptoProvider>,
     ) -> Result<Trust, StoreError> {
         let mut roots = RootCertStore::empty();
@@ -42,7 +49,13 @@ impl Trust {
             roots.add(certificate.clone()).map_err(StoreError::Anchor)?;
         }
         let hints = Arc::new(roots.subjects());
-        Ok(Trust { roots: Arc::new(roots), certificates: Arc::new(certificates), hints, crl, provider })
+        Ok(Trust {
+            roots: Arc::new(roots),
+            certificates: Arc::new(certificates),
+            hints,
+            revocation,
+            provider,
+        })
     }
 
     pub fn for_servers(&self) -> ServerVerifier {
@@ -57,16 +70,68 @@ impl Trust {
         self.certificates.iter().any(|known| known.as_ref() == certificate.as_ref())
     }
 
-    /// The revocation lists of a chain; without `crl=true` there are none. Only lists in files are read; a chain of
+    /// `verify` looks at the chain with these revocation lists. Nobody is asked about a certificate that it does not
+    /// believe without them.
+    fn check(
+        &self,
+        end: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+        verify: impl Fn(Vec<CertificateRevocationListDer<'static>>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if self.is_pinned(end) {
+            return Ok(());
+        }
+        verify(vec![])?;
+        match self.revocation {
+            Revocation { crl: false, ocsp: false } => Ok(()),
+            Revocation { ocsp: true, .. } if aside(|| self.issuers_know(end, rest, now))? => Ok(()),
+            _ => verify(self.lists(end, rest)?),
+        }
+    }
+
+    /// Whether the issuers of a whole chain say that its certificates still count; false: one of them does not say.
+    fn issuers_know(
+        &self,
+        end: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<bool, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let mut current = end;
+        for _ in 0..CHAIN_MAX {
+            if self.is_pinned(current) {
+                return Ok(true);
+            }
+            let Ok((_, parsed)) = X509Certificate::from_der(current) else { return Ok(false) };
+            let mut known = rest.iter().chain(self.certificates.iter());
+            let issuer = known.find_map(|bytes| {
+                let (_, issuer) = X509Certificate::from_der(bytes).ok()?;
+                let same = issuer.subject().as_raw() == parsed.issuer().as_raw();
+                (same && ocsp::is_issued_by(current, &issuer, algorithms)).then_some((bytes, issuer))
+            });
+            let Some((bytes, issuer)) = issuer else { return Ok(false) };
+            match ocsp::ask(&parsed, &issuer, algorithms, now.as_secs() as i64) {
+                Ok(Status::Good) => current = bytes,
+                Ok(Status::Revoked) => {
+                    return Err(Error::InvalidCertificate(CertificateError::Revoked));
+                }
+                Err(why) => {
+                    warn!("Whether the certificate of {} still counts is not known: {why}", parsed.subject());
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The revocation lists of a chain. Only lists in files are read; a chain of
     /// which a list is missing is refused, as by Java.
     fn lists(
         &self,
         end: &CertificateDer<'_>,
         rest: &[CertificateDer<'_>],
     ) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
-        if !self.crl {
-            return Ok(vec![]);
-        }
         let mut lists = Vec::new();
         for certificate in std::iter::once(end).chain(rest) {
             for address in list_addresses(certificate) {
@@ -105,6 +170,14 @@ impl Trust {
     }
 }
 
+/// Runs what waits for others; the tasks of the same thread go on elsewhere meanwhile.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
 fn broken(error: impl std::fmt::Display) -> Error {
     Error::General(error.to_string())
 }
@@ -123,22 +196,22 @@ impl ServerCertVerifier for ServerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let trust = &self.0;
-        if trust.is_pinned(end) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(trust.roots.clone(), trust.provider.clone())
-                .with_crls(trust.lists(end, rest)?)
-                .enforce_revocation_expiration()
-                .build()
-                .map_err(broken)?;
-        match verifier.verify_server_cert(end, rest, name, ocsp, now) {
-            // It checks the name last, when all else was good.
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
-        }
+        trust.check(end, rest, now, |lists| {
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(trust.roots.clone(), trust.provider.clone())
+                    .with_crls(lists)
+                    .enforce_revocation_expiration()
+                    .build()
+                    .map_err(broken)?;
+            match verifier.verify_server_cert(end, rest, name, ocsp, now) {
+                // It checks the name last, when all else was good.
+                Err(Error::InvalidCertificate(
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+                )) => Ok(()),
+                other => other.map(|_| ()),
+            }
+        })?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -187,15 +260,16 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let trust = &self.trust;
-        if trust.is_pinned(end) {
-            return Ok(ClientCertVerified::assertion());
-        }
-        WebPkiClientVerifier::builder_with_provider(trust.roots.clone(), trust.provider.clone())
-            .with_crls(trust.lists(end, rest)?)
-            .enforce_revocation_expiration()
-            .build()
-            .map_err(broken)?
-            .verify_client_cert(end, rest, now)
+        trust.check(end, rest, now, |lists| {
+            WebPkiClientVerifier::builder_with_provider(trust.roots.clone(), trust.provider.clone())
+                .with_crls(lists)
+                .enforce_revocation_expiration()
+                .build()
+                .map_err(broken)?
+                .verify_client_cert(end, rest, now)
+                .map(|_| ())
+        })?;
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

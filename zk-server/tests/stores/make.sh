@@ -37,3 +37,7 @@ openssl pkcs12 -in server.p12 -passin pass:secret -nodes 2>/dev/null | sed -n '/
 kt -importcert -alias ca -keystore trust.jks -storetype JKS -file "$work/zoo-authority.pem"
 kt -importcert -alias ca -keystore trust.p12 -storetype PKCS12 -file "$work/zoo-authority.pem"
 cp "$work/zoo-authority.pem" trust.pem
+{
+    openssl pkcs8 -topk8 -in server.pem -passout pass:secret -v2 aes-256-cbc
+    sed -n '/BEGIN CERT/,/END CERT/p' server.pem
+} >server-encrypted.pem
