@@ -60,6 +60,11 @@ impl Reader {
         self.at
     }
 
+    /// Goes back to an offset that was read before.
+    pub fn go_back(&mut self, to: usize) {
+        self.at = self.at.min(to);
+    }
+
     /// The rest of the frame, as a slice.
     pub fn rest(&mut self) -> Bytes {
         let rest = self.bytes.slice(self.at..);

@@ -1,7 +1,7 @@
 //! What the files say of the past, for tools that only read: the state at some point, and every transaction. Nothing is
 //! written or deleted, and a server may be at work on the same files.
 
-use super::{Disk, DiskError, snapshot, txnlog};
+use super::{Disk, DiskError, loading, snapshot, txnlog};
 use std::path::{Path, PathBuf};
 use tracing::warn;
 use wire::jute::Record;
@@ -219,7 +219,7 @@ fn not_a_transaction(path: &Path, why: &str) -> HistoryError {
 
 /// `None`, and a line in the log: it is damaged.
 fn read(zxid: Zxid, path: &Path) -> Option<Start> {
-    match snapshot::read(path, usize::MAX) {
+    match loading::read(path, usize::MAX) {
         Ok(found) => {
             let end = found.reaches().max(zxid);
             let mut database = found.database;

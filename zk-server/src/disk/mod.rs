@@ -11,6 +11,7 @@
 mod epoch;
 pub mod history;
 pub mod inspect;
+mod loading;
 pub mod purge;
 mod recovery;
 mod snappy;
@@ -183,7 +184,7 @@ impl Disk {
 
     /// The database that a snapshot's bytes hold, and how far it goes.
     pub fn decode(&self, bytes: &Bytes) -> Result<(Database, Zxid), String> {
-        let snapshot = snapshot::decode(bytes, self.config.entry_max)?;
+        let snapshot = loading::decode(bytes.clone(), self.config.entry_max)?;
         let last_zxid =
             snapshot.last_zxid.ok_or("it does not say how far it goes: it lacks its last zxid")?;
         Ok((snapshot.database, last_zxid))

@@ -1,6 +1,6 @@
 //! Files -> database: the newest snapshot that is whole, and the log behind it.
 
-use super::{Disk, DiskError, epoch, snapshot, sync_folder, txnlog};
+use super::{Disk, DiskError, epoch, loading, snapshot, sync_folder, txnlog};
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ fn newest_snapshot(
     for (zxid, path) in &candidates {
         info!("Reading snapshot {}", path.display());
         let started = Instant::now();
-        match snapshot::read(path, disk.config.entry_max) {
+        match loading::read(path, disk.config.entry_max) {
             // Java takes it, and brings back what is being cut off.
             Ok(snapshot) if until != Zxid::MAX && snapshot.reaches() > until => too_late.push(path.clone()),
             Ok(snapshot) => {

@@ -23,14 +23,13 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tracing::info;
-use wire::jute::{DecodeError, Reader};
 use wire::zk::Zxid;
 use zk_core::Database;
 
-const HEADER: [u8; 16] = [b'Z', b'K', b'S', b'N', 0, 0, 0, 2, 255, 255, 255, 255, 255, 255, 255, 255];
-const CLOSE: [u8; 5] = [0, 0, 0, 1, b'/'];
+pub(super) const HEADER: [u8; 16] = [b'Z', b'K', b'S', b'N', 0, 0, 0, 2, 255, 255, 255, 255, 255, 255, 255, 255];
+pub(super) const CLOSE: [u8; 5] = [0, 0, 0, 1, b'/'];
 /// The last trailer with its seal.
-const LAST_ZXID_LEN: usize = 8 + 8 + CLOSE.len();
+pub(super) const LAST_ZXID_LEN: usize = 8 + 8 + CLOSE.len();
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// A snapshot under way; dropped before it is published it leaves nothing behind.
@@ -218,11 +217,6 @@ pub fn encode(database: &Database, with_digest: bool) -> Bytes {
     to.freeze()
 }
 
-/// Reads what [`encode`] writes, and plain files.
-pub fn decode(bytes: &Bytes, field_max: usize) -> Result<Snapshot, String> {
-    parse(bytes, field_max).map_err(|(at, what)| format!("at byte {at}: {what}"))
-}
-
 /// Files that look complete, newest first, at most `max`.
 pub fn candidates(folder: &Path, max: usize) -> Result<Vec<(Zxid, PathBuf)>, DiskError> {
     let mut files = Vec::new();
@@ -264,7 +258,7 @@ fn extension(path: &Path) -> &str {
 }
 
 /// The plain bytes of a file; its name says how it is compressed.
-pub fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+pub fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     let file = File::open(path)?;
     Ok(match extension(path) {
         "gz" => Box::new(MultiGzDecoder::new(file)),
@@ -273,58 +267,9 @@ pub fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     })
 }
 
-/// Reads a whole file and checks every seal; a path or a node's data longer than `field_max` is refused.
-pub fn read(path: &Path, field_max: usize) -> Result<Snapshot, DiskError> {
-    let mut bytes = Vec::new();
-    let result = open(path).and_then(|mut from| from.read_to_end(&mut bytes));
-    result.map_err(DiskError::io("read", path))?;
-    let bytes = Bytes::from(bytes);
-    parse(&bytes, field_max).map_err(|(at, what)| DiskError::Corrupt {
-        path: path.into(),
-        at: at as u64,
-        what,
-    })
-}
-
-fn parse(bytes: &Bytes, field_max: usize) -> Result<Snapshot, (usize, String)> {
-    if bytes.len() < HEADER.len() || bytes[..8] != HEADER[..8] {
-        return Err((0, "not a snapshot of version 2 (a file begins with ZKSN)".into()));
-    }
-    let mut body = Reader::new(bytes.slice(HEADER.len()..)).with_field_max(field_max);
-    let database = Database::decode_stream(&mut body)
-        .map_err(|error| (HEADER.len(), format!("{error} (counted from byte {})", HEADER.len())))?;
-    let mut from = Reader::new(bytes.clone());
-    let short = |error: DecodeError| (bytes.len(), error.to_string());
-    from.take(HEADER.len() + body.position()).map_err(short)?;
-    check_seal(bytes, &mut from)?;
-    let mut digest = None;
-    // Each trailer can be switched off for itself: their lengths tell which are there.
-    if from.remaining() > 0 && from.remaining() != LAST_ZXID_LEN {
-        let (zxid, version, sum): (Zxid, i32, i64) =
-            (from.read().map_err(short)?, from.read().map_err(short)?, from.read().map_err(short)?);
-        check_seal(bytes, &mut from)?;
-        digest = Some((zxid, sum)).filter(|_| version == 2 && zxid != 0);
-    }
-    let mut last_zxid = None;
-    if from.remaining() > 0 {
-        last_zxid = Some(from.read::<Zxid>().map_err(short)?);
-        check_seal(bytes, &mut from)?;
-    }
-    Ok(Snapshot { database, digest, last_zxid })
-}
-
-fn check_seal(bytes: &Bytes, from: &mut Reader) -> Result<(), (usize, String)> {
-    let at = from.position();
-    let seal = from.take(8 + CLOSE.len()).map_err(|error| (at, error.to_string()))?;
-    let wanted = u64::from(adler32(&&bytes[..at]));
-    if seal[..8] != wanted.to_be_bytes() || seal[8..] != CLOSE {
-        return Err((at, "CRC corruption: the checksum does not match what is before it".into()));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::loading::{decode, read};
     use super::*;
     use crate::disk::tests::config;
 
@@ -387,7 +332,7 @@ mod tests {
         for at in (0..8).chain(16..whole.len()) {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
-            assert!(parse(&bytes.into(), usize::MAX).is_err(), "byte {at} of {}", whole.len());
+            assert!(decode(bytes.into(), usize::MAX).is_err(), "byte {at} of {}", whole.len());
         }
     }
 

@@ -399,7 +399,7 @@ fn both_snapshots_of_a_java_server_lead_to_the_same_tree() {
     assert_eq!(older.recent.len(), 0x16);
     assert_eq!(older.database.digest(), newer.database.digest());
     let folder = java_home();
-    let read = snapshot::read(&folder.0.path().join("version-2/snapshot.11"), usize::MAX).unwrap();
+    let read = loading::read(&folder.0.path().join("version-2/snapshot.11"), usize::MAX).unwrap();
     assert_eq!(read.digest, Some((0x11, read.database.digest().digest)));
 }
 

@@ -102,13 +102,45 @@ impl SnapshotDecoder {
             self.tables = true;
         }
         while from.remaining() > 0 {
-            let at = from.position();
-            let path: Str = from.read()?;
-            if path == "/" {
+            if self.take_node(from)? {
                 return Ok(true);
             }
-            self.db.decode_node(&mut self.loader, &path, at, from)?;
         }
+        Ok(false)
+    }
+
+    /// As [`SnapshotDecoder::take`] of a piece that ends anywhere: what is not whole is left unread.
+    pub fn take_whole(&mut self, from: &mut Reader) -> Result<bool, DecodeError> {
+        loop {
+            let at = from.position();
+            let taken = match self.tables {
+                true => self.take_node(from),
+                // Once more from the beginning, if need be: the same sessions and ACLs.
+                false => self.db.decode_tables(from).map(|()| {
+                    self.tables = true;
+                    false
+                }),
+            };
+            match taken {
+                Ok(false) => {}
+                Ok(true) => return Ok(true),
+                Err(DecodeError::Short { .. }) => {
+                    from.go_back(at);
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One node; true: it was the closing `/` instead.
+    fn take_node(&mut self, from: &mut Reader) -> Result<bool, DecodeError> {
+        let at = from.position();
+        let path: Str = from.read()?;
+        if path == "/" {
+            return Ok(true);
+        }
+        self.db.decode_node(&mut self.loader, &path, at, from)?;
         Ok(false)
     }
 
@@ -295,6 +327,28 @@ mod tests {
         orphan.extend_from_slice(&[0; 76]);
         let error = decoded(orphan.into()).unwrap_err();
         assert_eq!(error.to_string(), "the node \"/x\" at byte 8 comes before its parent");
+    }
+
+    #[test]
+    fn pieces_may_end_anywhere_and_nothing_is_taken_twice() {
+        let mut rig = Rig::new();
+        (1..4).for_each(|conn| {
+            rig.session(conn);
+            rig.request(conn, 1, op::CREATE, create(&format!("/e{conn}"), 1));
+            rig.request(conn, 2, op::CREATE, create(&format!("/e{conn}/"), 0));
+        });
+        let bytes = encoded(&rig.db);
+        for len in [1, 7, 64, 1000] {
+            let (mut decoder, mut left, mut done) = (SnapshotDecoder::new(), vec![], false);
+            for piece in bytes.chunks(len) {
+                assert!(!done);
+                let mut from = Reader::new([&left[..], piece].concat().into());
+                done = decoder.take_whole(&mut from).unwrap();
+                left = from.rest().to_vec();
+            }
+            assert!(done && left.is_empty());
+            check_same(&decoder.finish(), &rig.db);
+        }
     }
 
     #[test]
