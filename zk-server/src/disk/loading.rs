@@ -194,7 +194,9 @@ mod tests {
         bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0]);
         bytes.resize(2 * PIECES_WAITING * PIECE, 0);
         std::fs::write(&path, bytes).unwrap();
-        let Err(DiskError::Corrupt { at, what, .. }) = read(&path, usize::MAX) else { panic!("it is damaged") };
+        let Err(DiskError::Corrupt { at, what, .. }) = read(&path, usize::MAX) else {
+            panic!("it is damaged")
+        };
         assert_eq!(at, 16);
         assert!(what.ends_with("at byte 8 is out of range (counted from byte 16)"), "{what}");
     }

@@ -26,7 +26,8 @@ use tracing::info;
 use wire::zk::Zxid;
 use zk_core::Database;
 
-pub(super) const HEADER: [u8; 16] = [b'Z', b'K', b'S', b'N', 0, 0, 0, 2, 255, 255, 255, 255, 255, 255, 255, 255];
+pub(super) const HEADER: [u8; 16] =
+    [b'Z', b'K', b'S', b'N', 0, 0, 0, 2, 255, 255, 255, 255, 255, 255, 255, 255];
 pub(super) const CLOSE: [u8; 5] = [0, 0, 0, 1, b'/'];
 /// The last trailer with its seal.
 pub(super) const LAST_ZXID_LEN: usize = 8 + 8 + CLOSE.len();
