@@ -35,6 +35,15 @@ pub enum ClientError {
     NoBrokers { call: &'static str, cause: Box<ClientError> },
     #[error("the producer is closed")]
     Closed,
+    /// A call that has no place here: a record outside of a transaction, for example.
+    #[error("{0}")]
+    State(String),
+    /// A transaction, or its producer, has failed before.
+    #[error("Cannot execute transactional method because we are in an error state")]
+    InErrorState(Box<ClientError>),
+    /// The record's transaction was aborted before the record was sent.
+    #[error("Failing batch since transaction was aborted")]
+    TransactionAborted,
 }
 
 impl ClientError {
@@ -71,7 +80,7 @@ impl ClientError {
     /// What Java calls the cause.
     pub fn cause(&self) -> Option<&ClientError> {
         match self {
-            ClientError::NoBrokers { cause, .. } => Some(cause),
+            ClientError::NoBrokers { cause, .. } | ClientError::InErrorState(cause) => Some(cause),
             _ => None,
         }
     }
@@ -98,10 +107,16 @@ impl ClientError {
             ClientError::TimedOut(_) | ClientError::Call(CallError::TimedOut { .. }) => "TimeoutException",
             ClientError::Call(CallError::Unsupported { .. }) => "UnsupportedVersionException",
             ClientError::Call(_) => "DisconnectException",
-            ClientError::Records { .. } | ClientError::BesideRefused | ClientError::NoBrokers { .. } => {
+            ClientError::TransactionAborted => "TransactionAbortedException",
+            ClientError::Records { .. }
+            | ClientError::BesideRefused
+            | ClientError::NoBrokers { .. }
+            | ClientError::InErrorState(_) => {
                 return "org.apache.kafka.common.KafkaException".to_owned();
             }
-            ClientError::Closed => return "java.lang.IllegalStateException".to_owned(),
+            ClientError::Closed | ClientError::State(_) => {
+                return "java.lang.IllegalStateException".to_owned();
+            }
         };
         format!("org.apache.kafka.common.errors.{simple}")
     }

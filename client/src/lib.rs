@@ -24,7 +24,9 @@ pub use connection::{CallError, Connection, ConnectionOptions};
 pub use consumer::{Consumer, ConsumerOptions, ConsumerRecord, OffsetReset};
 pub use error::ClientError;
 pub use options::{ClientKind, ClientOptions};
-pub use producer::{Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata};
+pub use producer::{
+    Delivery, GroupMetadata, Producer, ProducerOptions, ProducerRecord, RecordMetadata, TxnOffset,
+};
 
 use std::fmt;
 use wire::Str;

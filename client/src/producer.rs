@@ -6,6 +6,9 @@
 
 mod accumulator;
 mod sender;
+mod transaction;
+
+pub use transaction::{GroupMetadata, TxnOffset};
 
 use crate::TopicPartition;
 use crate::cluster::Cluster;
@@ -41,6 +44,10 @@ pub struct ProducerOptions {
     /// How long a record may take from `send` to its answer.
     pub delivery_timeout: Duration,
     pub in_flight_max: usize,
+    /// Records are sent in transactions of this id only.
+    pub transactional_id: Option<Str>,
+    /// How long a transaction may take before its coordinator aborts it.
+    pub transaction_timeout: Duration,
 }
 
 impl ProducerOptions {
@@ -59,6 +66,8 @@ impl ProducerOptions {
             retries: i32::MAX as u32,
             delivery_timeout: Duration::from_secs(120),
             in_flight_max: 5,
+            transactional_id: None,
+            transaction_timeout: Duration::from_secs(60),
         })
     }
 
@@ -104,12 +113,15 @@ impl ProducerOptions {
             let why = "Must set acks to all in order to use the idempotent producer. Otherwise we cannot guarantee idempotence.";
             return Err(ClientError::Config(why.to_owned()));
         }
-        if properties.get("transactional.id").is_some() {
-            return Err(ClientError::Config(
-                "transactional.id is not supported by this client yet".to_owned(),
-            ));
-        }
         self.idempotent = wanted.unwrap_or(self.acks == -1 && self.retries > 0 && self.in_flight_max <= 5);
+        millis(&mut self.transaction_timeout, "transaction.timeout.ms")?;
+        if let Some(entry) = properties.get("transactional.id") {
+            self.transactional_id = Some(entry.value.as_str().into());
+        }
+        if self.transactional_id.is_some() && !self.idempotent {
+            let why = "Cannot set a transactional.id without also enabling idempotence.";
+            return Err(ClientError::Config(why.to_owned()));
+        }
         Ok(self)
     }
 }
@@ -190,6 +202,9 @@ pub(crate) struct Shared {
     wake: Notify,
     /// A batch is done.
     done: Notify,
+    transaction: Option<Mutex<transaction::Transaction>>,
+    /// Held while partitions are added to the transaction, and while it ends.
+    adding: tokio::sync::Mutex<()>,
 }
 
 impl Producer {
@@ -202,6 +217,11 @@ impl Producer {
             memory: Arc::new(Semaphore::new(options.buffer_memory.min(Semaphore::MAX_PERMITS))),
             wake: Notify::new(),
             done: Notify::new(),
+            adding: tokio::sync::Mutex::default(),
+            transaction: options
+                .transactional_id
+                .clone()
+                .map(|id| Mutex::new(transaction::Transaction::new(id))),
             options,
         });
         let task = tokio::spawn(sender::run(shared.clone()));
@@ -215,6 +235,9 @@ impl Producer {
     /// Queues a record; waits only for metadata and memory. Its fate is the [`Delivery`]'s.
     pub async fn send(&self, record: ProducerRecord) -> Result<Delivery, ClientError> {
         let shared = &self.shared;
+        if let Some(transaction) = &shared.transaction {
+            transaction.lock().expect("no panic holds it").check_send()?;
+        }
         let deadline = Instant::now() + shared.options.max_block;
         let (partitions, available) = self.partitions_of(&record.topic, deadline).await?;
         let size = record_size(&record);

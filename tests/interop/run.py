@@ -17,7 +17,7 @@ from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
 from operators import operators
 from reconfig import reconfig_brief, reconfig_mixed
-from transactions import exactly_once_brief, exactly_once_mixed, transactions, transactions_mixed
+from transactions import exactly_once_brief, exactly_once_java, exactly_once_mixed, transactions, transactions_mixed
 from swap import swap, swap_brief, swap_kafka
 from zookeeper_cli import zookeeper_cli
 from zookeeper_clients import kazoo_recipes, real_zkcli
@@ -29,7 +29,7 @@ from zookeeper_torn import torn_logs, torn_logs_brief
 
 # These run by name only: minutes each.
 BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kills, broker_kills_mixed, faults, reconfig_mixed, kafka_on_ours, kafka_tools, swap, swap_kafka, broker_swap,
-           exactly_once_mixed)
+           exactly_once_mixed, exactly_once_java)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble,

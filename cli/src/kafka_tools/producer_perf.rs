@@ -43,9 +43,10 @@ optional arguments:
                          file with settings of the producer
   --print-metrics        not here: this producer counts nothing else
   --transactional-id TRANSACTIONAL-ID
-                         not here: this producer has no transactions
+                         in whose transactions the records go, if they go in transactions (default:
+                         performance-producer-default-transactional-id)
   --transaction-duration-ms TRANSACTION-DURATION
-                         not here, but for 0
+                         a transaction is committed with the first record after so long; 0: no transactions (default: 0)
 
   one of these two:
 
@@ -108,6 +109,16 @@ struct Plan {
     throughput: i64,
     properties: Vec<String>,
     config: Option<String>,
+    transactions: Option<Transactions>,
+}
+
+const DEFAULT_ID: &str = "performance-producer-default-transactional-id";
+
+/// The records go in transactions.
+#[derive(Debug)]
+struct Transactions {
+    id: String,
+    duration: Duration,
 }
 
 impl Plan {
@@ -180,11 +191,6 @@ impl Plan {
         if properties.is_none() && config.is_none() {
             return Err(usage("Either --producer-props or --producer.config must be specified.".to_owned()));
         }
-        if duration > 0 {
-            return Err(usage(
-                "argument --transaction-duration-ms: transactions are not supported by this tool".to_owned(),
-            ));
-        }
         if values.contains_key("--print-metrics") {
             return Err(usage("argument --print-metrics: not supported by this tool".to_owned()));
         }
@@ -198,6 +204,10 @@ impl Plan {
             throughput,
             properties: properties.unwrap_or_default(),
             config,
+            transactions: u64::try_from(duration).ok().filter(|ms| *ms > 0).map(|ms| Transactions {
+                id: text("--transactional-id").unwrap_or(DEFAULT_ID.to_owned()),
+                duration: Duration::from_millis(ms),
+            }),
         })
     }
 
@@ -233,6 +243,9 @@ impl Plan {
                 return Err(Stop::Uncaught("java.lang.IllegalArgumentException", why));
             };
             properties.set("--producer-props", key, value);
+        }
+        if let Some(transactions) = &self.transactions {
+            properties.set("--transactional-id", "transactional.id", &transactions.id);
         }
         let refused = |error: ClientError| {
             let why = format!("Failed to construct kafka producer\nCaused by: {}", throwable(&error));
@@ -296,8 +309,18 @@ async fn send(plan: Plan, mut payloads: Payloads, options: ProducerOptions) -> R
     // A partition's records are answered in order; those of two partitions wait for their own.
     let mut waiters: BTreeMap<i32, mpsc::UnboundedSender<Sent>> = BTreeMap::new();
     let mut tasks = JoinSet::new();
+    let failed =
+        |error: ClientError| Stop::Uncaught("org.apache.kafka.common.KafkaException", error.to_string());
+    if plan.transactions.is_some() {
+        producer.init_transactions().await.map_err(failed)?;
+    }
+    let mut begun: Option<Instant> = None;
     let start = Instant::now();
     for sent in 0..plan.records {
+        if plan.transactions.is_some() && begun.is_none() {
+            producer.begin_transaction().map_err(failed)?;
+            begun = Some(Instant::now());
+        }
         let value = payloads.next();
         let (at, bytes) = (Instant::now(), value.len());
         let record =
@@ -313,9 +336,18 @@ async fn send(plan: Plan, mut payloads: Payloads, options: ProducerOptions) -> R
             }
             Err(error) => eprintln!("{}", throwable(&error)),
         }
+        if let (Some(since), Some(transactions)) = (begun, &plan.transactions)
+            && transactions.duration <= at.duration_since(since)
+        {
+            producer.commit_transaction().await.map_err(failed)?;
+            begun = None;
+        }
         if plan.throughput >= 0 {
             throttle(start, sent + 1, plan.throughput).await;
         }
+    }
+    if begun.is_some() {
+        producer.commit_transaction().await.map_err(failed)?;
     }
     producer.flush().await;
     drop(waiters);

@@ -134,7 +134,9 @@ impl Accumulator {
             Some(batch) => batch,
             None => {
                 queue.waiting.push_back(PendingBatch {
-                    builder: BatchBuilder::new().compression(options.compression),
+                    builder: BatchBuilder::new()
+                        .compression(options.compression)
+                        .transactional(options.transactional_id.is_some()),
                     outcome: Arc::default(),
                     created: Instant::now(),
                     reserved: 0,
@@ -163,6 +165,19 @@ impl Accumulator {
 
     pub fn is_empty(&self) -> bool {
         self.queues.values().all(|queue| queue.waiting.is_empty() && queue.in_flight == 0)
+    }
+
+    /// Batches that have not been sent, or came back.
+    pub fn take_waiting(&mut self) -> Vec<PendingBatch> {
+        self.queues.values_mut().flat_map(|queue| std::iter::from_fn(|| queue.pop())).collect()
+    }
+
+    /// Another producer id or epoch: sequences begin at 0 again.
+    pub fn restart_sequences(&mut self) {
+        for queue in self.queues.values_mut() {
+            queue.next_sequence = 0;
+            queue.waiting.iter_mut().for_each(|batch| batch.number(None));
+        }
     }
 
     /// All batches that wait now go out without lingering.

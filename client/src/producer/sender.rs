@@ -92,7 +92,7 @@ impl Sender {
         let shared = self.shared.clone();
         let mut next = Instant::now() + Duration::from_secs(60);
         self.expire();
-        if !self.ensure_producer_id(&mut next).await {
+        if !self.ensure_producer_id(&mut next).await || !self.ensure_partitions_added().await {
             return next;
         }
         let mut by_leader: BTreeMap<i32, Batches> = BTreeMap::new();
@@ -165,15 +165,19 @@ impl Sender {
         if !shared.options.idempotent {
             return true;
         }
+        if let Some(transaction) = &shared.transaction {
+            // What a lost sequence means here, the transaction's end sees to.
+            let mut transaction = transaction.lock().expect("no panic holds it");
+            transaction.bump |= std::mem::take(&mut self.renumber);
+            self.producer_id = transaction.producer;
+            return self.producer_id.is_some();
+        }
         if self.renumber {
             let mut accumulator = shared.accumulator.lock().expect("no panic holds it");
             if accumulator.queues.values().any(|queue| queue.in_flight > 0) {
                 return true;
             }
-            for queue in accumulator.queues.values_mut() {
-                queue.next_sequence = 0;
-                queue.waiting.iter_mut().for_each(|batch| batch.number(None));
-            }
+            accumulator.restart_sequences();
             self.producer_id = None;
             self.renumber = false;
         }
@@ -204,12 +208,32 @@ impl Sender {
         self.producer_id.is_some()
     }
 
-    fn fail_all(&mut self, error: &ClientError) {
-        let mut failed = Vec::new();
-        for queue in self.shared.accumulator.lock().expect("no panic holds it").queues.values_mut() {
-            failed.extend(std::iter::from_fn(|| queue.pop()));
+    /// The coordinator knows of every partition that has records to send. An error fails the transaction.
+    async fn ensure_partitions_added(&mut self) -> bool {
+        let shared = self.shared.clone();
+        if shared.transaction.is_none() {
+            return true;
         }
+        match shared.add_partitions().await {
+            Ok(()) => true,
+            Err(error) => {
+                self.fail_transaction(&error);
+                self.fail_all(&error);
+                false
+            }
+        }
+    }
+
+    fn fail_transaction(&self, error: &ClientError) {
+        if let Some(transaction) = &self.shared.transaction {
+            transaction.lock().expect("no panic holds it").fail(error);
+        }
+    }
+
+    fn fail_all(&mut self, error: &ClientError) {
+        let failed = self.shared.accumulator.lock().expect("no panic holds it").take_waiting();
         for batch in failed {
+            self.renumber |= batch.sequence.is_some();
             self.finish(batch, Err(error.clone()));
         }
     }
@@ -228,7 +252,9 @@ impl Sender {
             self.renumber |= batch.sequence.is_some();
             let why =
                 format!("Expiring {count} record(s) for {partition}:{ms} ms has passed since batch creation");
-            self.finish(batch, Err(ClientError::TimedOut(why)));
+            let error = ClientError::TimedOut(why);
+            self.fail_transaction(&error);
+            self.finish(batch, Err(error));
         }
     }
 
@@ -278,6 +304,7 @@ impl Sender {
                     self.metadata_stale |= code.is_invalid_metadata();
                     // The broker never saw this sequence, so those behind it would be out of order.
                     self.renumber |= batch.sequence.is_some();
+                    self.fail_transaction(&error);
                     self.finish(batch, Err(error));
                 }
                 acked => self.finish(batch, acked),
@@ -335,7 +362,7 @@ fn request_of(batches: &mut Batches, shared: &Shared) -> Result<ProduceRequest, 
         topics.entry(partition.topic.clone()).or_default().push(data);
     }
     Ok(ProduceRequest {
-        transactional_id: None,
+        transactional_id: shared.options.transactional_id.clone(),
         acks: shared.options.acks,
         timeout_ms: shared.options.client.request_timeout.as_millis() as i32,
         topic_data: topics
