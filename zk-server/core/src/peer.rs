@@ -284,7 +284,7 @@ impl Peer {
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
-        self.server.front.tick(now, out);
+        self.server.front.tick(now, &self.server.history.db, out);
         match &mut self.role {
             Role::Starting => {
                 self.server.front.measures.unserved(now);

@@ -83,6 +83,8 @@ pub struct Front {
     locals: LocalSessions,
     connects: ConnectThrottle,
     admission: Admission,
+    /// Connections of which more can be served than one step may.
+    ready: VecDeque<ConnId>,
     /// Requests that wait for their answer.
     outstanding: u64,
     /// What the whole server counts; it stands here because the clients' side counts the most.
@@ -119,6 +121,7 @@ impl Front {
             locals: LocalSessions::new(config.local_sessions, config.tick_ms),
             connects: ConnectThrottle::new(&config.connects, config.myid as u64),
             admission: Admission::new(&config.requests),
+            ready: VecDeque::new(),
             outstanding: 0,
             measures: Measures::default(),
         }
@@ -147,6 +150,7 @@ impl Front {
             self.touched.clear();
             self.locals.clear();
             self.admission.clear();
+            self.ready.clear();
         }
         if service != Service::Nobody {
             self.next_session = self.next_session.max(crate::session::first_id(self.myid, now.wall));
@@ -284,14 +288,15 @@ impl Front {
 
     /// Next moment (mono ms) at which [`Front::tick`] has something to do.
     pub fn deadline(&self) -> Option<u64> {
-        let forgetting = self.watches.is_forgetting().then_some(0);
+        let forgetting = (self.watches.is_forgetting() || !self.ready.is_empty()).then_some(0);
         let sessionless = self.sessionless.front().map(|(deadline, _)| *deadline);
         [forgetting, sessionless, self.locals.deadline()].into_iter().flatten().min()
     }
 
-    /// Connections without a session for too long, and local sessions whose time is over.
-    pub fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
+    /// Connections without a session for too long, local sessions whose time is over, and what was too much for a step.
+    pub fn tick(&mut self, now: Now, db: &Database, out: &mut Vec<Effect>) {
         self.watches.forget_more();
+        self.serve_ready(now, db, out);
         while let Some((_, conn)) = self.sessionless.pop_front_if(|(deadline, _)| *deadline <= now.mono) {
             if self.conns.get(&conn).is_some_and(|conn| !conn.has_session()) {
                 self.measures.sessionless_connections_expired += 1;

@@ -2,6 +2,7 @@
 
 use super::handshake::create_session;
 use super::reply::{put_buffer, put_path, put_stat, put_written};
+use super::watching::SetWatches;
 use super::{Front, Request, Service, Upcall, read};
 use crate::audit;
 use crate::auth;
@@ -50,6 +51,8 @@ pub(super) struct Connection {
     early_bytes: usize,
     /// From the oldest that went up to the newest.
     pub waiting: VecDeque<Waiting>,
+    /// More of it can be served than one step may: it has its turn.
+    in_line: bool,
     /// Is in the list of touched sessions.
     pub touched: bool,
     /// Mono ms at which the session was asked for.
@@ -77,7 +80,16 @@ enum WaitingFor {
     Answer,
     /// Those before it, with the answer at hand.
     TurnWith(Bytes),
+    /// Its own end: it is first, and was begun.
+    Watches(Box<SetWatches>),
 }
+
+/// What one connection's requests that waited for their turn may do in one step, as a number of paths: a request counts
+/// for some. The others have theirs later.
+const STEP_WORK: usize = 1024;
+const REQUEST_WORK: usize = 8;
+/// A setWatches of so many bytes may be more than that.
+const LONG_SET_WATCHES: usize = 4 * STEP_WORK;
 
 impl Connection {
     pub fn new(id: ConnId, peer: IpAddr, ip: Id, now: Now) -> Connection {
@@ -93,6 +105,7 @@ impl Connection {
             early: VecDeque::new(),
             early_bytes: 0,
             waiting: VecDeque::new(),
+            in_line: false,
             touched: false,
             asked_at: now.mono,
         }
@@ -211,7 +224,7 @@ impl Front {
             return self.refuse_stranger(id, header, out);
         }
         match way {
-            Way::Read if conn.waiting.is_empty() => {
+            Way::Read if conn.waiting.is_empty() && !is_long(header.op, &frame) => {
                 let reply = read::serve(
                     &mut read::Context {
                         conn,
@@ -232,8 +245,12 @@ impl Front {
                 }
             }
             Way::Read => {
+                let first = conn.waiting.is_empty();
                 self.outstanding += 1;
                 conn.wait(header, frame, WaitingFor::Turn, now);
+                if first {
+                    self.serve_waiting(id, STEP_WORK, now, db, out);
+                }
             }
             Way::Write => {
                 let body = frame.slice(8..);
@@ -421,7 +438,8 @@ impl Front {
                         .reply(txn.header.cxid, db.last_zxid(), err, |to| put_written(to, asked, outcome))
                 }
             };
-            self.settle(id, at, bytes, now, db, out);
+            // Behind a session's end nobody has another turn.
+            self.settle(id, at, bytes, if closed { usize::MAX } else { STEP_WORK }, now, db, out);
         }
         if closed {
             self.close(id, out);
@@ -450,53 +468,80 @@ impl Front {
                 put_path(to, &path);
                 Ok(())
             });
-            self.settle(id, at, bytes, now, db, out);
+            self.settle(id, at, bytes, STEP_WORK, now, db, out);
         }
     }
 
     /// The answer of the request at `at` is known: it leaves as soon as all before it have left, and so does what
     /// only waited for its turn.
+    #[expect(clippy::too_many_arguments, reason = "what a step works on")]
     fn settle(
         &mut self,
         id: ConnId,
         at: usize,
         bytes: Bytes,
+        work: usize,
         now: Now,
         db: &Database,
         out: &mut Vec<Effect>,
     ) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.waiting[at].state = WaitingFor::TurnWith(bytes);
-        while let Some(next) = conn.waiting.pop_front_if(|next| !matches!(next.state, WaitingFor::Answer)) {
-            let header = RequestHeader { xid: next.xid, op: next.op };
-            let bytes = match next.state {
-                WaitingFor::TurnWith(bytes) => bytes,
-                _ => read::serve(
-                    &mut read::Context {
-                        conn,
-                        db,
-                        watches: &mut self.watches,
-                        replies: &mut self.replies,
-                        auth: &self.auth,
-                        out,
-                    },
-                    header,
-                    &next.body,
-                ),
+        // Who has more to be served than one step may keeps his place in the line.
+        conn.in_line &= work <= STEP_WORK;
+        self.serve_waiting(id, work, now, db, out);
+    }
+
+    /// Serves what has only waited for its turn; where that is much, [`Front::tick`] goes on with it.
+    pub(super) fn serve_waiting(
+        &mut self,
+        id: ConnId,
+        mut work: usize,
+        now: Now,
+        db: &Database,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.in_line) else { return };
+        let (watches, replies, auth) = (&mut self.watches, &mut self.replies, &self.auth);
+        let mut context = read::Context { conn, db, watches, replies, auth, out };
+        while let Some(next) = context.conn.waiting.pop_front_if(|next| !next.waits_for_answer()) {
+            if work == 0 {
+                context.conn.waiting.push_front(next);
+                context.conn.in_line = true;
+                return self.ready.push_back(id);
+            }
+            let (header, since) = (RequestHeader { xid: next.xid, op: next.op }, next.since);
+            let (bytes, body) = match next.serve(&mut context, &mut work) {
+                Ok(served) => served,
+                Err(unfinished) => {
+                    context.conn.waiting.push_front(unfinished);
+                    context.conn.in_line = true;
+                    return self.ready.push_back(id);
+                }
             };
+            work = work.saturating_sub(REQUEST_WORK);
             self.outstanding -= 1;
-            let took = now.mono.saturating_sub(next.since);
+            let took = now.mono.saturating_sub(since);
             match way(header.op) {
                 Way::Write => self.measures.updatelatency.add(took),
                 _ => {
                     self.measures.readlatency.add(took);
-                    note_read(&mut self.measures, header.op, &next.body, &bytes);
+                    note_read(&mut self.measures, header.op, &body, &bytes);
                 }
             }
-            out.push(Effect::ToClient { conn: id, bytes });
-            if header.op == op::CLOSE_SESSION && self.locals.contains(conn.session) {
+            context.out.push(Effect::ToClient { conn: id, bytes });
+            if header.op == op::CLOSE_SESSION && self.locals.contains(context.conn.session) {
                 return self.end_local(id, out);
             }
+        }
+    }
+
+    /// Goes on with one of those that have more to be served.
+    pub(super) fn serve_ready(&mut self, now: Now, db: &Database, out: &mut Vec<Effect>) {
+        let Some(id) = self.ready.pop_front() else { return };
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.in_line = false;
+            self.serve_waiting(id, STEP_WORK, now, db, out);
         }
     }
 
@@ -520,6 +565,41 @@ impl Front {
         while let Some(frame) = self.conns.get_mut(&id).and_then(|conn| conn.early.pop_front()) {
             self.admit(id, frame, now, db, out, up);
         }
+    }
+}
+
+/// More than one step may do.
+fn is_long(op: i32, frame: &[u8]) -> bool {
+    matches!(op, op::SET_WATCHES | op::SET_WATCHES2) && frame.len() > LONG_SET_WATCHES
+}
+
+impl Waiting {
+    fn waits_for_answer(&self) -> bool {
+        matches!(self.state, WaitingFor::Answer)
+    }
+
+    /// The answer, and the request's body. An error is a request that is not done with yet.
+    fn serve(
+        mut self,
+        context: &mut read::Context,
+        work: &mut usize,
+    ) -> Result<(Bytes, Bytes), Waiting> {
+        let header = RequestHeader { xid: self.xid, op: self.op };
+        let mut set = match self.state {
+            WaitingFor::TurnWith(bytes) => return Ok((bytes, self.body)),
+            WaitingFor::Watches(set) => set,
+            _ => match is_long(self.op, &self.body).then(|| SetWatches::read(self.op, &self.body)) {
+                Some(Ok(set)) => Box::new(set),
+                // What cannot be read is refused as any other.
+                Some(Err(_)) | None => return Ok((read::serve(context, header, &self.body), self.body)),
+            },
+        };
+        if set.go_on(context, work) {
+            let bytes = context.replies.reply(header.xid, context.db.last_zxid(), err::OK, |_| {});
+            return Ok((bytes, self.body));
+        }
+        self.state = WaitingFor::Watches(set);
+        Err(self)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::pipeline::Connection;
 use super::reply::{Replies, put_buffer, put_error_part, put_names, put_part, put_stat};
-use super::watching;
+use super::watching::SetWatches;
 use crate::acl;
 use crate::auth::{self, AuthRules};
 use crate::database::Database;
@@ -33,7 +33,9 @@ pub(super) fn serve(context: &mut Context, header: RequestHeader, body: &[u8]) -
         // Of a local session: nobody else is asked.
         op::CLOSE_SESSION => context.replies.reply(header.xid, zxid, 0, |_| {}),
         op::SET_WATCHES | op::SET_WATCHES2 => {
-            let code = watching::set_watches(context, header.op, body).err().unwrap_or(err::OK);
+            let mut all = usize::MAX;
+            let set = SetWatches::read(header.op, body);
+            let code = set.map(|mut set| set.go_on(context, &mut all)).err().unwrap_or(err::OK);
             context.replies.reply(header.xid, zxid, code, |_| {})
         }
         op::MULTI_READ => multi_read(context, header, body),

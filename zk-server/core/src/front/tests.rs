@@ -123,9 +123,9 @@ fn a_connection_without_a_session_is_dropped_after_ten_seconds() {
     rig.session(1);
     rig.open(2);
     assert_eq!(rig.front.deadline(), Some(11_000));
-    rig.front.tick(Now { mono: 10_999, wall: 0 }, &mut rig.out);
+    rig.front.tick(Now { mono: 10_999, wall: 0 }, &rig.db, &mut rig.out);
     assert!(!rig.closed(2));
-    rig.front.tick(Now { mono: 11_000, wall: 0 }, &mut rig.out);
+    rig.front.tick(Now { mono: 11_000, wall: 0 }, &rig.db, &mut rig.out);
     assert!(rig.closed(2) && !rig.closed(1));
 }
 
@@ -445,6 +445,74 @@ fn set_watches_replays_what_was_missed_before_its_reply() {
     assert_eq!(heard(&mut rig, 2), expected);
 }
 
+/// What each step sends to a connection until nothing is left to be done: how many frames.
+fn step_by_step(rig: &mut Rig, conn: u64) -> Vec<usize> {
+    let mut steps = vec![rig.sent(conn).len()];
+    while rig.front.deadline() == Some(0) {
+        rig.front.tick(rig.now, &rig.db, &mut rig.out);
+        steps.push(rig.sent(conn).len());
+    }
+    steps
+}
+
+#[test]
+fn many_watches_are_set_step_by_step_and_what_comes_behind_waits() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    let gone: Vec<Str> = (0..2500).map(|n| format!("/gone-{n}").into()).collect();
+    let request = SetWatches2Request {
+        relative_zxid: 0,
+        data: gone,
+        exist: (0..2500).map(|n| format!("/missing-{n}").into()).collect(),
+        child: vec![],
+        persistent: vec![],
+        recursive: vec![],
+    };
+    rig.request(1, xid::SET_WATCHES, op::SET_WATCHES2, request);
+    rig.request(1, 7, op::EXISTS, read("/missing-0", false));
+    assert_eq!(rig.front.figures().outstanding, 2);
+    // Events of what is gone; then watches, silently; then both answers.
+    assert_eq!(step_by_step(&mut rig, 1), [1024, 1024, 452, 0, 2]);
+    assert_eq!((rig.front.watch_figures().watches, rig.front.figures().outstanding), (2500, 0));
+    assert_eq!(rig.code(1, op::EXISTS, read("/missing-0", false)), -101);
+}
+
+#[test]
+fn many_reads_behind_a_write_are_served_step_by_step_and_in_their_order() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    rig.request(1, 1, op::CREATE, create("/a"));
+    (2..302).for_each(|xid| rig.request(1, xid, op::EXISTS, read("/a", false)));
+    rig.settle();
+    rig.request(1, 302, op::CREATE, create("/b"));
+    let (mut xids, mut steps) = (vec![], vec![]);
+    loop {
+        let sent = rig.sent(1);
+        steps.push(sent.len());
+        xids.extend(sent.iter().map(|frame| split(frame).0.xid));
+        if rig.front.deadline() != Some(0) {
+            break;
+        }
+        rig.front.tick(rig.now, &rig.db, &mut rig.out);
+    }
+    assert_eq!(steps, [128, 128, 45]);
+    assert_eq!(xids, (1..302).collect::<Vec<_>>());
+    rig.settle();
+    assert_eq!(split(&rig.sent(1)[0]).0.xid, 302);
+}
+
+#[test]
+fn a_session_s_end_answers_all_that_came_before_it() {
+    let mut rig = Rig::new();
+    rig.session(1);
+    rig.request(1, 1, op::CREATE, create("/a"));
+    (2..302).for_each(|xid| rig.request(1, xid, op::EXISTS, read("/a", false)));
+    rig.request(1, 302, op::CLOSE_SESSION, ());
+    rig.settle();
+    assert_eq!(rig.sent(1).len(), 302);
+    assert!(rig.closed(1));
+}
+
 #[test]
 fn watches_go_with_their_connection() {
     let mut rig = Rig::new();
@@ -732,7 +800,7 @@ fn a_local_session_comes_back_where_it_is_known_and_ends_in_time() {
     rig.now.mono += 10_000 + 2000;
     let deadline = rig.front.deadline().unwrap();
     assert!(deadline <= rig.now.mono);
-    rig.front.tick(rig.now, &mut rig.out);
+    rig.front.tick(rig.now, &rig.db, &mut rig.out);
     assert!(rig.closed(2) && !rig.front.is_local(session));
     rig.open(3);
     rig.frame(3, connect(session, Some(&password(session))).encode());
