@@ -579,11 +579,7 @@ impl Waiting {
     }
 
     /// The answer, and the request's body. An error is a request that is not done with yet.
-    fn serve(
-        mut self,
-        context: &mut read::Context,
-        work: &mut usize,
-    ) -> Result<(Bytes, Bytes), Waiting> {
+    fn serve(mut self, context: &mut read::Context, work: &mut usize) -> Result<(Bytes, Bytes), Waiting> {
         let header = RequestHeader { xid: self.xid, op: self.op };
         let mut set = match self.state {
             WaitingFor::TurnWith(bytes) => return Ok((bytes, self.body)),
