@@ -76,6 +76,8 @@ pub(crate) enum Input {
     Core(Event),
     /// A snapshot that the core waits for is complete, but for its name.
     Sealed(Box<Sealed>),
+    /// A snapshot that the core waits for met a full disk: nothing is left of it.
+    Unsaved,
     /// The log or a snapshot cannot be written.
     Broken {
         code: i32,

@@ -134,6 +134,8 @@ struct Loop {
     appends: Vec<(Zxid, Bytes)>,
     trigger: Trigger,
     snapping: Option<Snapping>,
+    /// When the snapshot that the core waits for is tried again: the disk was full.
+    save_at: Option<Instant>,
     streams: Streams,
     /// Of the last snapshot that was encoded: its thread may still be at it.
     sealing: Option<Permit>,
@@ -157,6 +159,7 @@ impl Loop {
             appends: Vec::new(),
             trigger: Trigger::new(config.disk.snap_count, config.disk.snap_bytes),
             snapping: None,
+            save_at: None,
             streams: Streams::default(),
             sealing: None,
             effects: Vec::new(),
@@ -312,6 +315,7 @@ impl Loop {
             }
             Input::Core(event) => self.step_at(now, event),
             Input::Sealed(sealed) => self.publish(now, *sealed),
+            Input::Unsaved => self.save_again_later(),
             Input::Broken { code, why } => self.exit = Some(Exit { code, why }),
             Input::Stop => self.exit = Some(Exit { code: 0, why: "stopped".into() }),
         }

@@ -146,6 +146,11 @@ impl Writing {
             Err(error) if error.is_full() && kind == Kind::Periodic => {
                 error!("The snapshot of 0x{zxid:x} was given up, and nothing is left of it: {error}");
             }
+            // The core waits, and the ensemble has others meanwhile.
+            Err(error) if error.is_full() => {
+                error!("The snapshot of 0x{zxid:x} is not saved, and is tried again: {error}");
+                inbox.send(Input::Unsaved);
+            }
             Err(error) => {
                 let why = format!("Severe unrecoverable error, exiting: {error}");
                 inbox.send(Input::Broken { code: 10, why });
@@ -204,8 +209,10 @@ fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::tests::Home;
+    use crate::disk::space::tests::SmallDisk;
+    use crate::disk::tests::{Home, disk_in};
     use bytes::BytesMut;
+    use std::time::Duration;
 
     #[test]
     fn a_snapshot_is_due_in_the_upper_half_of_its_count_or_bytes() {
@@ -223,6 +230,23 @@ mod tests {
         let mut by_size = Trigger::new(1_000_000, 1000);
         by_size.reset(0);
         assert_eq!(due_after(&mut by_size), Some(51));
+    }
+
+    #[test]
+    fn a_snapshot_that_the_core_waits_for_and_that_meets_a_full_disk_is_to_be_tried_again() {
+        let Some(small) = SmallDisk::mount(2) else { return };
+        let disk = disk_in(small.0.path());
+        let (inbox, inputs) = Inbox::new();
+        let writing = Writing::start(&disk, 7, Kind::Saved, inbox).unwrap();
+        small.fill();
+        let chunk = Bytes::from(vec![7; 100_000]);
+        let told = (0..1000).find_map(|_| {
+            writing.chunk(chunk.clone());
+            inputs.recv_timeout(Duration::from_millis(10)).ok()
+        });
+        assert!(matches!(told, Some(Input::Unsaved)), "{told:?}");
+        let left: Vec<_> = std::fs::read_dir(disk.folders().0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["filler"], "nothing is left of it");
     }
 
     /// Everything that the thread is to write of `snapshot.<zxid>`, and what tells it of the log.

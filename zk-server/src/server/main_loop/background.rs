@@ -19,6 +19,8 @@ use zk_core::{Database, Event, LinkId, Now};
 const SLICE: usize = 256 << 10;
 /// The wait for the snapshot's thread, or for a learner, where it is behind.
 const PAUSE: Duration = Duration::from_millis(2);
+/// Between two attempts to save a snapshot on a full disk.
+const FULL_PAUSE: Duration = Duration::from_secs(2);
 
 /// A snapshot for the disk that is being encoded.
 pub(super) struct Snapping {
@@ -44,6 +46,7 @@ enum Basis {
 impl Loop {
     pub(super) fn work_in_background(&mut self) {
         self.give_up_what_is_stale();
+        self.save_again_if_due();
         if let Some(basis) = self.peer.snapshot_basis()
             && self.snapping.is_none()
             && self.trigger.is_due()
@@ -61,7 +64,7 @@ impl Loop {
     pub(super) fn background_pause(&self) -> Option<Duration> {
         match &self.snapping {
             Some(Snapping { held: None, .. }) => return Some(Duration::ZERO),
-            None if self.streams.is_empty() => return None,
+            None if self.streams.is_empty() => return self.save_at.map(|_| FULL_PAUSE),
             _ => {}
         }
         let ready = self.streams.any(|link| takes_more(&self.links, link));
@@ -97,7 +100,26 @@ impl Loop {
             Err(error) if error.is_full() && basis != Basis::Saving => {
                 error!("No snapshot is taken: {error}");
             }
+            Err(error) if error.is_full() => {
+                error!("The leader's snapshot is not saved, and is tried again: {error}");
+                self.save_again_later();
+            }
             Err(error) => self.fail(&error),
+        }
+    }
+
+    /// What the leader has sent stays in memory, and unacknowledged, until there is room for it.
+    pub(super) fn save_again_later(&mut self) {
+        self.give_up_snapshot();
+        self.save_at = Some(Instant::now() + FULL_PAUSE);
+    }
+
+    fn save_again_if_due(&mut self) {
+        if self.save_at.is_some_and(|at| at <= Instant::now()) {
+            self.save_at = None;
+            if self.peer.is_saving() {
+                self.begin_snapshot(Basis::Saving);
+            }
         }
     }
 
@@ -107,6 +129,7 @@ impl Loop {
 
     pub(super) fn save_snapshot(&mut self) {
         self.give_up_snapshot();
+        self.save_at = None;
         self.begin_snapshot(Basis::Saving);
     }
 
