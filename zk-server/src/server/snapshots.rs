@@ -245,7 +245,8 @@ mod tests {
             inputs.recv_timeout(Duration::from_millis(10)).ok()
         });
         assert!(matches!(told, Some(Input::Unsaved)), "{told:?}");
-        let left: Vec<_> = std::fs::read_dir(disk.folders().0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(disk.folders().0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["filler"], "nothing is left of it");
     }
 
