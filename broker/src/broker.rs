@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use broker_core::fetch_session::FetchSessions;
 use wire::Str;
 use wire::kafka::Uuid;
@@ -38,8 +38,10 @@ pub struct Broker {
     pub dynamic: ArcSwap<Dynamic>,
     /// Overrides of the topics whose settings were read.
     topic_overrides: ArcSwap<HashMap<Str, BTreeMap<String, String>>>,
-    /// Effective settings, worked out once.
+    /// Effective settings of the topics that have overrides, worked out once.
     topic_configs: ArcSwap<HashMap<Str, Arc<TopicConfig>>>,
+    /// Those of all others.
+    default_config: ArcSwapOption<TopicConfig>,
     /// The newest controller epoch that was heard of.
     pub controller_epoch: AtomicI32,
     pub shard: ShardHandle,
@@ -76,6 +78,7 @@ impl Broker {
             dynamic: ArcSwap::default(),
             topic_overrides: ArcSwap::default(),
             topic_configs: ArcSwap::default(),
+            default_config: ArcSwapOption::default(),
             controller_epoch: AtomicI32::new(0),
             shard,
             controller: OnceLock::new(),
@@ -142,15 +145,26 @@ impl Broker {
         if let Some(known) = self.topic_configs.load().get(topic) {
             return known.clone();
         }
-        let none = BTreeMap::new();
         let overrides = self.topic_overrides.load();
-        let overrides = overrides.get(topic).unwrap_or(&none);
+        let Some(overrides) = overrides.get(topic).filter(|overrides| !overrides.is_empty()) else {
+            return self.default_topic_config();
+        };
         let config = Arc::new(TopicConfig::resolve(&self.config, &self.dynamic.load(), overrides));
         self.topic_configs.rcu(|all| {
             let mut all = HashMap::clone(all);
             all.insert(topic.into(), config.clone());
             all
         });
+        config
+    }
+
+    fn default_topic_config(&self) -> Arc<TopicConfig> {
+        if let Some(known) = &*self.default_config.load() {
+            return known.clone();
+        }
+        let dynamic = self.dynamic.load();
+        let config = Arc::new(TopicConfig::resolve(&self.config, &dynamic, &BTreeMap::new()));
+        self.default_config.store(Some(config.clone()));
         config
     }
 
@@ -168,6 +182,24 @@ impl Broker {
             all
         });
         self.forget_topic_config(topic);
+        Ok(())
+    }
+
+    /// Reads the overrides of many topics.
+    pub async fn load_topic_overrides(&self, topics: &[Str]) -> Result<(), ZkError> {
+        let read = self.zk().topic_configs(topics).await?;
+        self.topic_overrides.rcu(|all| {
+            let mut all = HashMap::clone(all);
+            all.extend(topics.iter().cloned().zip(read.iter().cloned()));
+            all
+        });
+        self.topic_configs.rcu(|all| {
+            let mut all = HashMap::clone(all);
+            for topic in topics {
+                all.remove(topic);
+            }
+            all
+        });
         Ok(())
     }
 
@@ -201,6 +233,7 @@ impl Broker {
         }
         self.dynamic.store(Dynamic { broker, default }.into());
         self.topic_configs.store(HashMap::new().into());
+        self.default_config.store(None);
         Ok(())
     }
 }

@@ -107,12 +107,11 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     let broker = Arc::new(Broker::new(config, id, &cluster_id, zk.clone(), shard, coordinated));
     broker.reload_dynamic().await?;
     tell_of_quotas(&zk).await?;
-    for topic in zk.topics().await? {
-        broker.reload_topic_overrides(&topic).await?;
-    }
+    let topics: Vec<Str> = zk.topics().await?.iter().map(|topic| Str::from(topic.as_str())).collect();
+    broker.load_topic_overrides(&topics).await?;
     let loading = broker.clone();
     let loaded = tokio::task::spawn_blocking(move || {
-        let threads = usize::try_from(loading.config.int("num.recovery.threads.per.data.dir")).unwrap_or(1);
+        let threads = crate::store::threads(&loading.config);
         store.load(&|topic| loading.topic_config(topic).log.clone(), threads, wall_clock()).map(|()| store)
     });
     let store = loaded.await.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;

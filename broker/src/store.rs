@@ -80,6 +80,13 @@ impl Writer {
     }
 }
 
+/// Threads that open or close the logs of one directory: `num.recovery.threads.per.data.dir`, or a thread for each
+/// processor where that is more.
+pub fn threads(config: &crate::config::BrokerConfig) -> usize {
+    let least = usize::try_from(config.int("num.recovery.threads.per.data.dir")).unwrap_or(1);
+    least.max(thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// One value for the checkpoint of a directory: (directory, topic, partition, offset).
 pub type Point<'a> = (usize, &'a Str, i32, i64);
 
@@ -315,6 +322,22 @@ impl Store {
         let all = self.dirs.iter().zip(by_dir).enumerate();
         all.filter_map(|(at, (dir, points))| Some(Page { at, dir: Arc::clone(dir.live()?), which, points }))
             .collect()
+    }
+
+    /// Puts everything on disk that lies in the live directories; those that failed are returned.
+    pub fn sync(&self) -> Vec<usize> {
+        let synced = |dir: &Dir| -> Result<(), LogError> {
+            let Some(dir) = dir.live() else { return Ok(()) };
+            let failed =
+                |source| LogError::Io { op: "cannot sync", path: dir.path().to_owned(), source };
+            let open = std::fs::File::open(dir.path()).map_err(failed)?;
+            rustix::fs::syncfs(open).map_err(|errno| failed(errno.into()))
+        };
+        let all = self.dirs.iter().enumerate().map(|(at, dir)| (at, synced(dir)));
+        all.filter_map(|(at, result)| {
+            result.inspect_err(|error| tracing::error!("{error}")).is_err().then_some(at)
+        })
+        .collect()
     }
 
     /// Marks the live directories as closed in good order, but for those in which a log could not be closed.

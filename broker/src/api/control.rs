@@ -20,17 +20,14 @@ use crate::shard::Event;
 pub async fn leader_and_isr(call: &Call<'_>, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse {
     let ungrouped = request.ungrouped_partition_states.iter().map(|state| &state.topic_name);
     let grouped = request.topic_states.iter().map(|topic| &topic.topic_name);
-    for topic in ungrouped.chain(grouped) {
-        if call.broker.knows_topic_overrides(topic) {
-            continue;
-        }
-        if let Err(error) = call.broker.reload_topic_overrides(topic).await {
-            tracing::error!("Reading the settings of {topic}: {error}");
-            return LeaderAndIsrResponse {
-                error_code: ErrorCode::UNKNOWN_SERVER_ERROR,
-                ..Default::default()
-            };
-        }
+    let unknown = ungrouped.chain(grouped).filter(|topic| !call.broker.knows_topic_overrides(topic));
+    let unknown: std::collections::BTreeSet<Str> = unknown.cloned().collect();
+    let unknown: Vec<Str> = unknown.into_iter().collect();
+    if !unknown.is_empty()
+        && let Err(error) = call.broker.load_topic_overrides(&unknown).await
+    {
+        tracing::error!("Reading the settings of {} topics, {} first: {error}", unknown.len(), unknown[0]);
+        return LeaderAndIsrResponse { error_code: ErrorCode::UNKNOWN_SERVER_ERROR, ..Default::default() };
     }
     let answer = call.broker.shard.ask(|reply| Event::LeaderAndIsr { request, reply }).await;
     answer.unwrap_or_else(|_| LeaderAndIsrResponse {

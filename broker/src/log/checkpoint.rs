@@ -7,19 +7,48 @@ use super::error::{At, LogError, Result};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Replaces `path` by a file with these bytes, all or nothing.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = PathBuf::from(temporary);
+    write_temporary(path, bytes)?.sync_all().at("cannot sync", path)?;
+    fs::rename(temporary(path), path).at("cannot rename to", path)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// As [`replace_file`], but whether the old or the new content is there after a loss of power is left to the file system:
+/// for what can be told from the log itself.
+pub(crate) fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_temporary(path, bytes)?;
+    fs::rename(temporary(path), path).at("cannot rename to", path)
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    PathBuf::from(name)
+}
+
+fn write_temporary(path: &Path, bytes: &[u8]) -> Result<File> {
+    let temporary = temporary(path);
     let mut file = File::create(&temporary).at("cannot create", &temporary)?;
     file.write_all(bytes).at("cannot write", &temporary)?;
-    file.sync_all().at("cannot sync", &temporary)?;
-    fs::rename(&temporary, path).at("cannot rename to", path)?;
-    path.parent().map_or(Ok(()), sync_dir)
+    Ok(file)
+}
+
+/// A file that has a few bytes, in three calls to the system.
+pub(crate) fn read_small(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut bytes = vec![0; 1024];
+    let read = file.read(&mut bytes)?;
+    let full = read == bytes.len();
+    bytes.truncate(read);
+    if full {
+        file.read_to_end(&mut bytes)?;
+    }
+    bytes.shrink_to_fit();
+    Ok(bytes)
 }
 
 /// Makes renames, creations and removals in `dir` durable.
@@ -29,7 +58,7 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
 
 /// The file's text; `None` where it does not exist.
 pub(crate) fn read_optional(path: &Path) -> Result<Option<String>> {
-    match fs::read(path) {
+    match read_small(path) {
         Ok(bytes) => match String::from_utf8(bytes) {
             Ok(text) => Ok(Some(text)),
             Err(error) => Err(LogError::corrupt(path, error.utf8_error().valid_up_to() as u64, "not UTF-8")),

@@ -3,6 +3,7 @@
 
 use super::clean_filter::{Control, Filter, Kept, Transactions};
 use super::error::{At, LogError, Result};
+use super::handle::Handle;
 use super::header::{Header, Scan};
 use super::key_map::KeyMap;
 use super::recovery::CLEANED;
@@ -10,7 +11,7 @@ use super::segment::{FILE_KINDS, SIZE_MAX, Segment, file_of};
 use super::{AbortedTxn, LogConfig};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +35,7 @@ pub(crate) enum LastRecord {
 pub(crate) struct Source {
     pub base: i64,
     pub path: PathBuf,
-    pub file: Arc<File>,
+    pub file: Arc<Handle>,
     pub size: u32,
     /// Bytes of the offset and of the time index.
     pub index_bytes: (u64, u64),

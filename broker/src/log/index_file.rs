@@ -2,7 +2,9 @@
 //! the file has its full size (a hole, but for the entries); trimming cuts it to what is used.
 
 use super::error::{At, LogError, Result};
-use std::fs::{File, OpenOptions};
+use super::handle::Handle;
+use std::cell::OnceCell;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -10,12 +12,15 @@ use std::path::{Path, PathBuf};
 /// The last steps of a search happen in memory, on so many entries.
 const BLOCK: u32 = 512;
 
-/// The file is opened with its first use; until then only its path is known.
+/// The file is opened with its first use; until then only its path is known. What was learned of it stays known when the
+/// handle is given back.
 #[derive(Debug)]
 pub(crate) struct IndexFile {
     path: PathBuf,
     entry_size: u32,
-    file: Option<File>,
+    file: OnceCell<Handle>,
+    /// The two below are what the file says.
+    known: bool,
     entries: u32,
     /// The file's length, in entries.
     capacity: u32,
@@ -23,22 +28,26 @@ pub(crate) struct IndexFile {
 
 impl IndexFile {
     pub fn new(path: PathBuf, entry_size: u32) -> Self {
-        Self { path, entry_size, file: None, entries: 0, capacity: 0 }
+        Self { path, entry_size, file: OnceCell::new(), known: false, entries: 0, capacity: 0 }
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// True where a handle is held.
     pub fn is_open(&self) -> bool {
-        self.file.is_some()
+        self.file.get().is_some()
+    }
+
+    pub fn is_known(&self) -> bool {
+        self.known
     }
 
     /// Opens the file as it lies there, every whole entry taken as used; [`LogError::Corrupt`] where its length is no
     /// multiple of the entry size.
     pub fn open_existing(&mut self) -> Result<()> {
-        let file =
-            OpenOptions::new().read(true).write(true).open(&self.path).at("cannot open", &self.path)?;
+        let file = Handle::open(&self.path)?;
         let len = file.metadata().at("cannot stat", &self.path)?.len();
         let size = u64::from(self.entry_size);
         if len % size != 0 || len / size > u64::from(i32::MAX as u32) {
@@ -50,26 +59,25 @@ impl IndexFile {
         }
         self.entries = (len / size) as u32;
         self.capacity = self.entries;
-        self.file = Some(file);
+        self.file = OnceCell::from(file);
+        self.known = true;
         Ok(())
     }
 
     /// Starts over with no entries and room for `bytes`.
     pub fn create(&mut self, bytes: u32) -> Result<()> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&self.path)
-            .at("cannot create", &self.path)?;
-        self.file = Some(file);
+        self.file = OnceCell::from(Handle::create(&self.path)?);
+        self.known = true;
         self.entries = 0;
         self.set_capacity(bytes / self.entry_size)
     }
 
-    fn file(&self) -> &File {
-        self.file.as_ref().expect("an index is opened before it is used")
+    fn file(&self) -> Result<&File> {
+        debug_assert!(self.known, "an index is looked at before it is used");
+        if self.file.get().is_none() {
+            let _ = self.file.set(Handle::open(&self.path)?);
+        }
+        Ok(self.file.get().expect("it was just set"))
     }
 
     pub fn entries(&self) -> u32 {
@@ -97,7 +105,7 @@ impl IndexFile {
 
     fn set_capacity(&mut self, capacity: u32) -> Result<()> {
         let len = u64::from(capacity) * u64::from(self.entry_size);
-        self.file().set_len(len).at("cannot resize", &self.path)?;
+        self.file()?.set_len(len).at("cannot resize", &self.path)?;
         self.capacity = capacity;
         Ok(())
     }
@@ -115,7 +123,7 @@ impl IndexFile {
 
     pub fn append(&mut self, entry: &[u8]) -> Result<()> {
         debug_assert_eq!(entry.len(), self.entry_size as usize);
-        self.file().write_all_at(entry, self.size()).at("cannot write", &self.path)?;
+        self.file()?.write_all_at(entry, self.size()).at("cannot write", &self.path)?;
         self.entries += 1;
         self.capacity = self.capacity.max(self.entries);
         Ok(())
@@ -125,7 +133,7 @@ impl IndexFile {
         debug_assert!(n < self.entries && N == self.entry_size as usize);
         let mut entry = [0; N];
         let position = u64::from(n) * u64::from(self.entry_size);
-        self.file().read_exact_at(&mut entry, position).at("cannot read", &self.path)?;
+        self.file()?.read_exact_at(&mut entry, position).at("cannot read", &self.path)?;
         Ok(entry)
     }
 
@@ -142,18 +150,28 @@ impl IndexFile {
         }
         let mut block = vec![0; (high - low) as usize * N];
         let position = u64::from(low) * u64::from(self.entry_size);
-        self.file().read_exact_at(&mut block, position).at("cannot read", &self.path)?;
+        self.file()?.read_exact_at(&mut block, position).at("cannot read", &self.path)?;
         let (entries, _) = block.as_chunks::<N>();
         Ok(low + entries.partition_point(below) as u32)
     }
 
+    /// Another handle for a sync; `None` where the file was not touched.
     pub fn duplicate(&self) -> Result<Option<File>> {
-        self.file.as_ref().map(|file| file.try_clone().at("cannot duplicate", &self.path)).transpose()
+        if !self.known {
+            return Ok(None);
+        }
+        self.file()?.try_clone().at("cannot duplicate", &self.path).map(Some)
     }
 
-    /// Drops the handle; the next use opens the file anew.
+    /// Gives the handle back; the next use opens the file anew.
     pub fn release(&mut self) {
-        self.file = None;
+        self.file.take();
+    }
+
+    /// What the file says is no longer known.
+    pub fn forget(&mut self) {
+        self.release();
+        self.known = false;
     }
 
     pub fn exists(&self) -> Result<bool> {

@@ -1,7 +1,7 @@
 //! `leader-epoch-checkpoint`: the first offset of each leader epoch, by which replicas find where they part.
 
 use super::EpochEntry;
-use super::checkpoint::{read_entries, replace_file, text_of};
+use super::checkpoint::{read_entries, replace_unsynced, text_of};
 use super::error::Result;
 use std::path::PathBuf;
 
@@ -27,9 +27,10 @@ impl LeaderEpochs {
         Ok(epochs)
     }
 
+    /// Unsynced: a recovery finds the epochs in the batches, and one without batches is of no use to anybody.
     fn flush(&self) -> Result<()> {
         let lines = self.entries.iter().map(|entry| format!("{} {}", entry.epoch, entry.start_offset));
-        replace_file(&self.path, text_of(lines).as_bytes())
+        replace_unsynced(&self.path, text_of(lines).as_bytes())
     }
 
     /// The epoch starts at this offset; entries that contradict it are dropped.

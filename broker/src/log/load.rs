@@ -9,7 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// From then on the load of one log is worth a line.
+const SLOW_LOAD_MS: u128 = 100;
 
 /// How [`LogDir::load`] opens logs.
 pub struct LoadOptions<'a> {
@@ -87,7 +90,7 @@ impl LogDir {
                 let started = Instant::now();
                 let opened = Log::open(&path, (options.config)(&partition.topic), at, options.now);
                 if let Ok(log) = &opened {
-                    tracing::info!("Completed load of {log} in {}ms", started.elapsed().as_millis());
+                    say_that_it_is_loaded(log, started.elapsed());
                 }
                 let mut results = results.lock().expect("no thread panics with the results");
                 match opened {
@@ -152,6 +155,14 @@ impl LogDir {
         deleted.sort();
         found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(found)
+    }
+}
+
+/// A line for each of many thousand logs would take longer than loading them.
+fn say_that_it_is_loaded(log: &Log, took: Duration) {
+    match took.as_millis() {
+        ..SLOW_LOAD_MS => tracing::debug!("Completed load of {log} in {took:?}"),
+        ms => tracing::info!("Completed load of {log} in {ms}ms"),
     }
 }
 

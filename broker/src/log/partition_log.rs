@@ -26,6 +26,10 @@ pub struct Log {
     pub(super) log_start: i64,
     pub(super) end: i64,
     pub(super) recovery_point: i64,
+    /// The end was not looked for in the active segment yet.
+    pub(super) taken_on_trust: bool,
+    /// Appended to or read since the last [`Log::was_used`].
+    pub(super) used: bool,
     pub(super) epochs: LeaderEpochs,
     pub(super) producers: Producers,
     pub(super) topic_id: Option<[u8; 16]>,
@@ -121,12 +125,39 @@ impl Log {
         max_timestamp_offset: Option<i64>,
         now: i64,
     ) -> Result<Appended> {
+        self.check_end()?;
         let mut batches = std::mem::take(&mut self.batches);
         let appended = self.measure(records, max_timestamp_offset, &mut batches);
         let appended = appended.and_then(|appended| self.write(records, &batches, appended, now));
         batches.clear();
         self.batches = batches;
         appended
+    }
+
+    /// Whether it was appended to or read since this was asked last.
+    pub fn was_used(&mut self) -> bool {
+        std::mem::take(&mut self.used)
+    }
+
+    /// Nothing was appended since the last flush.
+    pub fn is_flushed(&self) -> bool {
+        self.recovery_point >= self.end
+    }
+
+    /// With the first use: does the active segment end where the checkpoint says?
+    pub(super) fn check_end(&mut self) -> Result<()> {
+        self.used = true;
+        if !self.taken_on_trust {
+            return Ok(());
+        }
+        let (end, active) = (self.end, self.active());
+        let found = active.next_offset()?;
+        if found != end {
+            let reason = format!("the last whole batch ends at offset {found}, where the recovery point is {end}");
+            return Err(LogError::corrupt(active.path(), u64::from(active.size()), reason));
+        }
+        self.taken_on_trust = false;
+        Ok(())
     }
 
     /// Walks the batches; whatever is wrong with them is found before a byte is written.
@@ -242,6 +273,8 @@ impl Log {
         for (_, segment) in self.segments.range_mut(from..end_offset) {
             files.extend(segment.sync_handles()?);
         }
+        let snapshots = self.producers.take_unsynced()?;
+        files.extend(snapshots.into_iter().map(|(path, file)| (path, Arc::new(file))));
         self.flush_job = Some(FlushJob { files, dir: self.dir.clone(), end_offset });
         Ok(())
     }
@@ -273,6 +306,9 @@ impl Log {
             for (_, segment) in self.segments.range_mut(from..) {
                 segment.sync()?;
             }
+            for (path, file) in self.producers.take_unsynced()? {
+                file.sync_data().at("cannot sync", &path)?;
+            }
             checkpoint::sync_dir(&self.dir)?;
             self.flush_job = None;
         }
@@ -290,11 +326,18 @@ impl Log {
             return Err(LogError::OffsetOutOfRange { dir: self.dir.clone(), offset, start, end });
         }
         let base = self.floor(offset).unwrap_or(self.log_start);
-        let mut slice =
-            FetchSlice { file: None, position: 0, len: 0, segment_base: base, first_incomplete: false };
+        let mut slice = FetchSlice {
+            file: None,
+            position: 0,
+            len: 0,
+            segment_base: base,
+            first_incomplete: false,
+            bytes: None,
+        };
         if offset >= upper {
             return Ok(slice);
         }
+        self.check_end()?;
         let end = self.end;
         let mut segments = self.segments.range_mut(base..).peekable();
         while let Some((base, segment)) = segments.next() {
@@ -414,10 +457,19 @@ impl Log {
     /// Flushes, snapshots the producers, trims the indexes: the directory then opens without a scan. The recovery point
     /// to be checkpointed is the log end.
     pub fn close(mut self, now: i64) -> Result<()> {
+        self.finish()?;
+        self.flush(now)
+    }
+
+    /// As [`Log::close`], the flush left to the caller, who syncs the whole file system.
+    pub fn close_unsynced(mut self) -> Result<()> {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Result<()> {
         self.abort_cleaning();
         self.producers.take_snapshot()?;
-        self.active().seal()?;
-        self.flush(now)
+        self.active().seal()
     }
 
     /// Renames the directory to `<topic>-<partition>.<uuid>-delete` and returns its new path; the caller removes it

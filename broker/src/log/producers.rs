@@ -5,13 +5,15 @@
 //! int16 epoch, int32 last sequence, int64 last offset, int32 offset delta, int64 timestamp, int32 coordinator epoch,
 //! int64 first offset of the open transaction. Only the last batch survives, and so here.
 
+use super::checkpoint::read_small;
 use super::error::{At, LogError, Result};
+use super::handle::Handle;
 use super::header::Header;
 use super::{AbortedTxn, ProducerEntry};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use wire::batch::Batch;
 use wire::batch::control::{EndTransaction, Marker};
@@ -29,6 +31,8 @@ pub(crate) struct Producers {
     end_offset: i64,
     last_snapshot: i64,
     snapshots: BTreeSet<i64>,
+    /// Written and not yet handed to a sync. A torn one is known by its checksum, and the one before it counts.
+    unsynced: Vec<i64>,
 }
 
 impl Producers {
@@ -40,6 +44,7 @@ impl Producers {
             end_offset: 0,
             last_snapshot: 0,
             snapshots,
+            unsynced: Vec::new(),
         }
     }
 
@@ -129,15 +134,20 @@ impl Producers {
         self.entries.retain(|_, entry| !is_expired(entry, now, expiration_ms));
     }
 
+    /// Snapshots that a flush has to sync, opened; each is handed out once.
+    pub fn take_unsynced(&mut self) -> Result<Vec<(PathBuf, Handle)>> {
+        let kept: Vec<i64> = self.unsynced.drain(..).filter(|at| self.snapshots.contains(at)).collect();
+        kept.into_iter().map(|at| self.path(at)).map(|path| Ok((path.clone(), Handle::open(&path)?))).collect()
+    }
+
     /// Writes a snapshot at the end offset, unless the last one already is there.
     pub fn take_snapshot(&mut self) -> Result<()> {
         if self.end_offset <= self.last_snapshot {
             return Ok(());
         }
         let path = self.path(self.end_offset);
-        let mut file = File::create(&path).at("cannot create", &path)?;
-        file.write_all(&encode(self.entries.values())).at("cannot write", &path)?;
-        file.sync_all().at("cannot sync", &path)?;
+        fs::write(&path, encode(self.entries.values())).at("cannot write", &path)?;
+        self.unsynced.push(self.end_offset);
         self.snapshots.insert(self.end_offset);
         self.last_snapshot = self.end_offset;
         Ok(())
@@ -255,7 +265,7 @@ pub(crate) fn encode<'a>(entries: impl ExactSizeIterator<Item = &'a ProducerEntr
 
 /// Reads a snapshot file whole.
 pub(crate) fn read_snapshot(path: &Path) -> Result<Vec<ProducerEntry>> {
-    let bytes = fs::read(path).at("cannot read", path)?;
+    let bytes = read_small(path).at("cannot read", path)?;
     let corrupt = |position: usize, reason: String| Err(LogError::corrupt(path, position as u64, reason));
     let Some((header, body)) = bytes.split_first_chunk::<HEADER>() else {
         return corrupt(bytes.len(), format!("a snapshot's header is {HEADER} bytes long"));

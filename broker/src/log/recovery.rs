@@ -11,6 +11,7 @@ use super::topic_id;
 use super::types::OpenAt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub(super) const CLEANED: &str = "cleaned";
@@ -39,9 +40,14 @@ impl LogFile {
     }
 }
 
+/// Made where it is missing.
 fn list(dir: &Path) -> Result<Vec<LogFile>> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(dir).at("cannot list", dir)? {
+    let entries = fs::read_dir(dir).or_else(|error| match error.kind() {
+        ErrorKind::NotFound => fs::create_dir_all(dir).and_then(|()| fs::read_dir(dir)),
+        _ => Err(error),
+    });
+    for entry in entries.at("cannot list", dir)? {
         let entry = entry.at("cannot list", dir)?;
         if entry.file_type().at("cannot stat", dir)?.is_file() {
             files.extend(LogFile::of(entry.path()));
@@ -111,9 +117,9 @@ fn finish_swap(files: &[LogFile]) -> Result<()> {
 
 impl Log {
     /// Opens `dir` (created where missing), finishing what a crash interrupted: temporary files, and from the recovery
-    /// point on every batch's CRC, the indexes and the producers, up to the first batch that is not whole.
+    /// point on every batch's CRC and the producers, up to the first batch that is not whole. After a clean stop no
+    /// segment is read: the log ends at the recovery point, which the first use compares with what is there.
     pub fn open(dir: &Path, config: LogConfig, at: OpenAt, now: i64) -> Result<Self> {
-        fs::create_dir_all(dir).at("cannot create", dir)?;
         let (bases, snapshots) = tidy(dir)?;
         let mut segments = BTreeMap::new();
         for base in bases {
@@ -126,6 +132,8 @@ impl Log {
             log_start: at.log_start_offset,
             end: 0,
             recovery_point: at.recovery_point,
+            taken_on_trust: false,
+            used: false,
             epochs: LeaderEpochs::load(dir.join("leader-epoch-checkpoint"))?,
             producers: Producers::new(dir, snapshots),
             topic_id: topic_id::read(dir)?,
@@ -142,19 +150,25 @@ impl Log {
     }
 
     fn load(&mut self, at: OpenAt, now: i64) -> Result<()> {
-        self.split_overflowing(!at.clean, now)?;
+        let trusted = self.trusted_end(at);
+        self.taken_on_trust = trusted.is_some();
+        self.split_overflowing(!at.clean, trusted, now)?;
         if !at.clean {
             self.recover(at, now)?;
         }
         let mut found = !self.segments.is_empty();
         if found {
-            self.end = self.active().next_offset()?;
+            self.end = match trusted {
+                Some(end) => end,
+                None => self.active().next_offset()?,
+            };
             if self.end < at.log_start_offset {
                 self.drop_all_below(at.log_start_offset, now)?;
                 found = false;
             }
         }
         if !found {
+            self.taken_on_trust = false;
             let base = at.log_start_offset;
             self.segments.insert(base, Segment::create(&self.dir, base, now, &self.config)?);
             self.end = base;
@@ -168,6 +182,14 @@ impl Log {
         self.rebuild_producers(at.clean, now)?;
         self.release_idle();
         Ok(())
+    }
+
+    /// After a clean stop the recovery point is the log's end; `None` where it does not fit the active segment.
+    fn trusted_end(&self, at: OpenAt) -> Option<i64> {
+        let (base, active) = self.segments.last_key_value()?;
+        let above = at.recovery_point.checked_sub(*base)?;
+        let fits = (0..=i64::from(i32::MAX)).contains(&above) && (above == 0) == (active.size() == 0);
+        (at.clean && fits).then_some(at.recovery_point)
     }
 
     /// The segments end below the log start: they were taken away by hand, and nothing of them is of use.
@@ -188,7 +210,10 @@ impl Log {
         let from = self.floor(at.recovery_point).unwrap_or(i64::MIN);
         let unflushed: Vec<i64> = self.segments.range(from..).map(|(base, _)| *base).collect();
         for (n, base) in unflushed.iter().enumerate() {
-            tracing::info!("{}: recovering unflushed segment {base}", self.dir.display());
+            tracing::debug!("{}: recovering unflushed segment {base}", self.dir.display());
+            if n > 0 {
+                self.producers.take_snapshot()?;
+            }
             if n == 0 {
                 self.producers.reload(
                     at.log_start_offset,
@@ -205,7 +230,6 @@ impl Log {
                 self.split(*base, now)?;
                 return self.recover(at, now);
             };
-            self.producers.take_snapshot()?;
             if cut > 0 {
                 let path = self.segments[base].path().display();
                 tracing::warn!("{path}: cut {cut} bytes behind the last whole batch");
@@ -232,7 +256,8 @@ impl Log {
             self.replay_producers(self.log_start, self.end)?;
         }
         self.producers.set_end_offset(self.end);
-        self.producers.take_snapshot()
+        // Without producers there is nothing that a snapshot would spare; a clean stop writes one in any case.
+        if self.producers.entries().len() == 0 { Ok(()) } else { self.producers.take_snapshot() }
     }
 
     /// Replays the batches from where the producers are up to `end`, with snapshots where the last two segments start.

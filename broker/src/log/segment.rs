@@ -1,6 +1,7 @@
 //! A segment: `.log` with its three indexes, all named after its first possible offset.
 
 use super::error::{At, LogError, Result};
+use super::handle::Handle;
 use super::header::{Header, Scan};
 use super::leader_epochs::LeaderEpochs;
 use super::offset_index::OffsetIndex;
@@ -9,7 +10,7 @@ use super::time_index::TimeIndex;
 use super::txn_index::TxnIndex;
 use super::{LogConfig, TimestampOffset};
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ const RECENT_MAX: usize = 64;
 const WALK_CHUNK: usize = 8 << 10;
 /// Bytes read at once while reading a segment from end to end.
 const SCAN_CHUNK: usize = 1 << 20;
+/// The indexes of a recovered segment up to this size are built when they are needed.
+const LAZY_MAX: u32 = 256 << 10;
 /// `.log` sizes and positions are Java ints.
 pub(crate) const SIZE_MAX: u64 = i32::MAX as u64;
 
@@ -62,20 +65,26 @@ pub(crate) enum Recovered {
 pub(crate) struct Segment {
     pub base: i64,
     path: PathBuf,
-    file: Option<Arc<File>>,
+    file: Option<Arc<Handle>>,
     size: u32,
     offsets: OffsetIndex,
     times: TimeIndex,
     pub txns: TxnIndex,
     /// Both indexes are as long as `segment.index.bytes` asks for.
     reserved: bool,
+    /// A recovery passed the indexes over: they are built with their first use.
+    stale_indexes: bool,
     bytes_since_index: u32,
     max_timestamp: Option<TimestampOffset>,
     /// The first chunk's largest timestamp, from which `segment.ms` counts.
     first_timestamp: Option<i64>,
     created: i64,
     pub jitter_ms: i64,
+    /// For indexes that are built anew.
+    index_interval_bytes: u32,
     recent: VecDeque<BatchAt>,
+    /// Behind the last batch; `None` where it was not looked for.
+    end: Option<i64>,
 }
 
 impl Segment {
@@ -95,12 +104,15 @@ impl Segment {
             times: TimeIndex::new(path(TIME_INDEX), base),
             txns: TxnIndex::new(path(TXN_INDEX), base),
             reserved: false,
+            stale_indexes: false,
             bytes_since_index: 0,
             max_timestamp: None,
             first_timestamp: None,
             created: now,
             jitter_ms: jitter(config),
+            index_interval_bytes: config.index_interval_bytes,
             recent: VecDeque::new(),
+            end: None,
         }
     }
 
@@ -122,8 +134,7 @@ impl Segment {
     /// As [`Segment::create`], with a suffix (`.cleaned`) behind the files' names.
     pub fn create_named(dir: &Path, base: i64, suffix: &str, now: i64, config: &LogConfig) -> Result<Self> {
         let mut segment = Self::named(dir, base, suffix, 0, now, config);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&segment.path);
-        let file = file.at("cannot create", &segment.path)?;
+        let file = Handle::create(&segment.path)?;
         if config.preallocate {
             file.set_len(u64::from(config.segment_bytes)).at("cannot allocate", &segment.path)?;
         }
@@ -149,22 +160,27 @@ impl Segment {
         self.size
     }
 
-    pub fn file(&mut self) -> Result<Arc<File>> {
+    pub fn file(&mut self) -> Result<Arc<Handle>> {
         if let Some(file) = &self.file {
             return Ok(Arc::clone(file));
         }
-        let file =
-            OpenOptions::new().read(true).write(true).open(&self.path).at("cannot open", &self.path)?;
-        let file = Arc::new(file);
+        let file = Arc::new(Handle::open(&self.path)?);
         self.file = Some(Arc::clone(&file));
         Ok(file)
     }
 
-    /// Lets go of the handles of a segment that is only read now and then.
+    /// True where handles are held.
+    pub fn is_open(&self) -> bool {
+        self.file.is_some() || self.offsets.file.is_open() || self.times.file.is_open()
+    }
+
+    /// Whether this is a segment that was made ready for appends.
+    pub fn is_reserved(&self) -> bool {
+        self.reserved
+    }
+
+    /// Lets go of the handles and of what spares readers at the tail a look at the disk; the next use opens them again.
     pub fn release(&mut self) {
-        if self.reserved {
-            return;
-        }
         self.file = None;
         self.offsets.file.release();
         self.times.file.release();
@@ -178,8 +194,11 @@ impl Segment {
 
     /// Opens the indexes; those that are damaged or missing are built anew from the batches.
     fn open_indexes(&mut self) -> Result<()> {
-        if self.offsets.file.is_open() && self.times.file.is_open() {
+        if self.offsets.file.is_known() && self.times.file.is_known() {
             return Ok(());
+        }
+        if self.stale_indexes {
+            return self.rebuild_indexes();
         }
         let opened = match self.has_indexes()? {
             true => self.offsets.open_existing().and_then(|()| self.times.open_existing()),
@@ -199,24 +218,35 @@ impl Segment {
     }
 
     fn rebuild_indexes(&mut self) -> Result<()> {
-        let config = LogConfig::default();
-        self.reset_indexes(&config)?;
+        self.stale_indexes = false;
+        let interval = self.index_interval_bytes;
+        self.reset_indexes(0)?;
         let file = self.file()?;
         let path = self.path.clone();
         let mut scan = Scan::new(&file, &path, 0, u64::from(self.size), SCAN_CHUNK);
         while let Some((position, header)) = scan.next_header()? {
-            self.index_batch(position as u32, &header, config.index_interval_bytes)?;
+            self.index_batch(position as u32, &header, interval)?;
         }
         self.finish_indexes()
     }
 
-    fn reset_indexes(&mut self, config: &LogConfig) -> Result<()> {
-        self.offsets.create(config.segment_index_bytes)?;
-        self.times.create(config.segment_index_bytes)?;
+    fn reset_indexes(&mut self, bytes: u32) -> Result<()> {
+        self.offsets.create(bytes)?;
+        self.times.create(bytes)?;
         self.reserved = false;
         self.max_timestamp = Some(self.times.last());
         self.bytes_since_index = 0;
         Ok(())
+    }
+
+    /// The indexes that lie there are not to be believed; they are built when they are needed.
+    fn forget_indexes(&mut self) {
+        self.offsets.file.forget();
+        self.times.file.forget();
+        self.stale_indexes = true;
+        self.reserved = false;
+        self.max_timestamp = None;
+        self.bytes_since_index = 0;
     }
 
     /// An index entry for the batch where one is due, as recovery sets them.
@@ -245,6 +275,7 @@ impl Segment {
             position += header.size;
         }
         self.size = position;
+        self.end = headers.last().map(|header| header.last_offset + 1).or(self.end);
         Ok(())
     }
 
@@ -303,10 +334,9 @@ impl Segment {
 
     /// Makes ready for appends: handles open, indexes at their full size.
     fn prepare(&mut self, config: &LogConfig) -> Result<()> {
-        if self.reserved && self.file.is_some() && self.offsets.file.is_open() && self.times.file.is_open() {
+        if self.reserved {
             return Ok(());
         }
-        self.file()?;
         self.open_indexes()?;
         self.offsets.file.reserve(config.segment_index_bytes)?;
         self.times.file.reserve(config.segment_index_bytes)?;
@@ -372,6 +402,7 @@ impl Segment {
             self.first_timestamp = Some(max.timestamp);
         }
         self.size += bytes.len() as u32;
+        self.end = batches.last().map(|batch| batch.last_offset + 1).or(self.end);
         self.note_timestamp(max);
         for batch in batches {
             self.remember(BatchAt { position: position + batch.position, ..*batch });
@@ -442,8 +473,8 @@ impl Segment {
 
     /// The offset behind the last batch, the base offset where there is none.
     pub fn next_offset(&mut self) -> Result<i64> {
-        if let Some(last) = self.recent.back() {
-            return Ok(last.last_offset + 1);
+        if let Some(end) = self.end {
+            return Ok(end);
         }
         if self.size == 0 {
             return Ok(self.base);
@@ -456,6 +487,7 @@ impl Segment {
         while let Some((_, header)) = scan.next_header()? {
             next = header.last_offset + 1;
         }
+        self.end = Some(next);
         Ok(next)
     }
 
@@ -474,7 +506,10 @@ impl Segment {
         epochs: &mut LeaderEpochs,
         config: &LogConfig,
     ) -> Result<Recovered> {
-        self.reset_indexes(config)?;
+        let lazy = self.size <= LAZY_MAX;
+        if !lazy {
+            self.reset_indexes(config.segment_index_bytes)?;
+        }
         self.txns.reset()?;
         self.recent.clear();
         let file = self.file()?;
@@ -513,10 +548,19 @@ impl Segment {
             if let Some(aborted) = producers.replay(&header, batch) {
                 self.txns.append(aborted)?;
             }
-            self.index_batch(position as u32, &header, config.index_interval_bytes)?;
+            if !lazy {
+                self.index_batch(position as u32, &header, config.index_interval_bytes)?;
+            }
         };
-        self.cut(valid as u32)?;
-        self.finish_indexes()?;
+        if valid < len {
+            self.cut(valid as u32)?;
+        }
+        if lazy {
+            self.forget_indexes();
+        } else {
+            self.finish_indexes()?;
+        }
+        self.end = Some(next_offset);
         Ok(Recovered::Cut((len - valid) as u32))
     }
 
@@ -534,6 +578,7 @@ impl Segment {
         self.times.truncate_to(offset)?;
         self.txns.truncate_to(offset)?;
         self.recent.clear();
+        self.end = None;
         if let Some(batch) = found {
             self.cut(batch.position)?;
         }
@@ -564,6 +609,9 @@ impl Segment {
 
     /// The segment is no longer the active one: last time index entry, indexes and a preallocated file trimmed.
     pub fn seal(&mut self) -> Result<()> {
+        if self.stale_indexes {
+            self.rebuild_indexes()?;
+        }
         if self.reserved {
             self.finish_indexes()?;
             self.file()?.set_len(u64::from(self.size)).at("cannot trim", &self.path)?;
@@ -572,15 +620,15 @@ impl Segment {
     }
 
     /// What a flush must sync, with names for errors.
-    pub fn sync_handles(&mut self) -> Result<Vec<(PathBuf, Arc<File>)>> {
+    pub fn sync_handles(&mut self) -> Result<Vec<(PathBuf, Arc<Handle>)>> {
         let mut files = vec![(self.path.clone(), self.file()?)];
         for index in [&self.offsets.file, &self.times.file] {
             if let Some(file) = index.duplicate()? {
-                files.push((index.path().to_owned(), Arc::new(file)));
+                files.push((index.path().to_owned(), Arc::new(Handle::new(file))));
             }
         }
         if let Some(file) = self.txns.handle()? {
-            files.push((self.txns.path().to_owned(), Arc::new(file)));
+            files.push((self.txns.path().to_owned(), Arc::new(Handle::new(file))));
         }
         Ok(files)
     }

@@ -36,14 +36,14 @@ fn parts(file: &File, path: &Path, base: i64, size: u64) -> Result<Vec<(i64, u64
 
 impl Log {
     /// Splits the segments that reach too far; only those are read whose neighbours say that they might. The last one has
-    /// none: its indexes tell, unless it is going to be `recovered`.
-    pub(super) fn split_overflowing(&mut self, recovered: bool, now: i64) -> Result<()> {
+    /// none: its indexes tell, unless it is going to be `recovered` or its end is known.
+    pub(super) fn split_overflowing(&mut self, recovered: bool, end: Option<i64>, now: i64) -> Result<()> {
         let bases: Vec<i64> = self.segments.keys().copied().collect();
         for (n, base) in bases.iter().enumerate() {
             let segment = self.segments.get_mut(base).expect("the key was just listed");
             let next = match bases.get(n + 1) {
                 Some(next) => *next,
-                None if recovered => continue,
+                None if recovered || end.is_some() => continue,
                 None => segment.next_offset()?,
             };
             if next - 1 - base > i64::from(i32::MAX) {

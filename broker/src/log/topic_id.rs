@@ -1,6 +1,6 @@
 //! `partition.metadata`: `version: 0`, a line break, `topic_id: ` and 22 characters of base64, no final line break.
 
-use super::checkpoint::{read_optional, replace_file};
+use super::checkpoint::{read_optional, replace_unsynced};
 use super::error::{LogError, Result};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,6 +11,11 @@ const FILE: &str = "partition.metadata";
 pub(crate) fn read(dir: &Path) -> Result<Option<[u8; 16]>> {
     let path = dir.join(FILE);
     let Some(text) = read_optional(&path)? else { return Ok(None) };
+    if text.is_empty() {
+        // A loss of power may leave a new file without its content.
+        tracing::warn!("{} is empty: waiting for the controller to tell the topic's id", path.display());
+        return Ok(None);
+    }
     let mut lines = text.lines();
     if lines.next().map(str::trim_end) != Some("version: 0") {
         return Err(LogError::corrupt(&path, 0, "the first line is not 'version: 0'"));
@@ -24,8 +29,9 @@ pub(crate) fn read(dir: &Path) -> Result<Option<[u8; 16]>> {
     }
 }
 
+/// Unsynced: where it is missing the controller tells the id again.
 pub(crate) fn write(dir: &Path, id: &[u8; 16]) -> Result<()> {
-    replace_file(&dir.join(FILE), format!("version: 0\ntopic_id: {}", URL_SAFE_NO_PAD.encode(id)).as_bytes())
+    replace_unsynced(&dir.join(FILE), format!("version: 0\ntopic_id: {}", URL_SAFE_NO_PAD.encode(id)).as_bytes())
 }
 
 pub(crate) fn mismatch(dir: &Path, known: &[u8; 16], other: &[u8; 16]) -> String {

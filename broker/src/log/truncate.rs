@@ -17,6 +17,7 @@ impl Log {
             self.truncate_fully_and_start_at(offset, now)?;
             return Ok(true);
         }
+        self.check_end()?;
         self.abort_cleaning();
         self.cleaned = self.cleaned.map(|cleaned| cleaned.min(offset));
         self.flush_job = None;
@@ -35,6 +36,7 @@ impl Log {
     /// Drops everything; the next offset is `offset`.
     pub fn truncate_fully_and_start_at(&mut self, offset: i64, now: i64) -> Result<()> {
         self.abort_cleaning();
+        self.taken_on_trust = false;
         self.cleaned = None;
         self.flush_job = None;
         let all: Vec<i64> = self.segments.keys().copied().collect();
@@ -157,10 +159,20 @@ impl Log {
         due.into_iter().map(|(_, path)| path).collect()
     }
 
-    /// Drops the handles of segments that are not written to; the next reader opens them again.
+    /// Gives the handles of segments back that are not written to; the next reader opens them again.
     pub fn release_idle(&mut self) {
-        for segment in self.segments.values_mut() {
+        for segment in self.segments.values_mut().filter(|segment| !segment.is_reserved()) {
             segment.release();
         }
+    }
+
+    /// Gives all handles back, those of the active segment too; returns whether there were any.
+    pub fn release(&mut self) -> bool {
+        let mut open = false;
+        for segment in self.segments.values_mut().filter(|segment| segment.is_open()) {
+            open = true;
+            segment.release();
+        }
+        open
     }
 }

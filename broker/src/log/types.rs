@@ -2,7 +2,7 @@
 
 use super::checkpoint::sync_dir;
 use super::error::{At, Result};
-use std::fs::File;
+use super::handle::Handle;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -39,19 +39,31 @@ pub struct Appended {
 #[derive(Debug, Clone)]
 pub struct FetchSlice {
     /// `None` where `len` is 0.
-    pub file: Option<Arc<File>>,
+    pub file: Option<Arc<Handle>>,
     pub position: u64,
     pub len: u32,
     /// Base offset of the segment the slice lies in.
     pub segment_base: i64,
     /// The size limit cut the first batch (never with `min_one`).
     pub first_incomplete: bool,
+    /// What [`FetchSlice::load`] read.
+    pub bytes: Option<bytes::Bytes>,
 }
 
 impl FetchSlice {
+    /// Reads now, and gives the file back.
+    pub fn load(&mut self) -> std::io::Result<()> {
+        self.bytes = Some(self.read()?);
+        self.file = None;
+        Ok(())
+    }
+
     /// The bytes, as far as they are still there.
     pub fn read(&self) -> std::io::Result<bytes::Bytes> {
         use std::os::unix::fs::FileExt;
+        if let Some(bytes) = &self.bytes {
+            return Ok(bytes.clone());
+        }
         let Some(file) = &self.file else { return Ok(bytes::Bytes::new()) };
         let mut bytes = vec![0; self.len as usize];
         let mut filled = 0;
@@ -114,7 +126,7 @@ pub struct AbortedTxn {
 /// Files and their directory to fsync; [`FlushJob::run`] may be called on any thread, then [`Log::mark_flushed`] by the owner.
 #[derive(Debug)]
 pub struct FlushJob {
-    pub(super) files: Vec<(PathBuf, Arc<File>)>,
+    pub(super) files: Vec<(PathBuf, Arc<Handle>)>,
     pub(super) dir: PathBuf,
     /// The recovery point once the files are on disk.
     pub end_offset: i64,

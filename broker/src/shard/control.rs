@@ -14,6 +14,22 @@ use super::replica::{Records, Replica, partition_config};
 use super::{Notice, Shard, find};
 use crate::topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
 
+/// What came of one LeaderAndIsr, for a line: one for each of many thousand partitions would take longer than the change.
+#[derive(Default)]
+struct Roles {
+    leads: usize,
+    follows: usize,
+    first: Option<String>,
+}
+
+impl Roles {
+    fn say(&self) {
+        let Some(first) = &self.first else { return };
+        let more = if self.leads + self.follows > 1 { " and others" } else { "" };
+        tracing::info!("{first}{more}: leader of {} partitions, follower of {} now", self.leads, self.follows);
+    }
+}
+
 impl Shard {
     /// A controller of an older epoch, or word for an earlier life of this broker.
     fn check_fence(&mut self, controller_epoch: i32, broker_epoch: i64) -> Result<(), ErrorCode> {
@@ -39,8 +55,9 @@ impl Shard {
         }
         let mut response = LeaderAndIsrResponse::default();
         let mut leaders = std::collections::BTreeSet::new();
+        let mut roles = Roles::default();
         for state in &request.ungrouped_partition_states {
-            let error_code = self.one_leader_and_isr(&state.topic_name, Uuid::ZERO, state, &mut leaders);
+            let error_code = self.one_leader_and_isr(&state.topic_name, Uuid::ZERO, state, &mut leaders, &mut roles);
             response.partition_errors.push(partition_error(
                 &state.topic_name,
                 state.partition_index,
@@ -50,7 +67,7 @@ impl Shard {
         for topic in &request.topic_states {
             let mut errors = Vec::with_capacity(topic.partition_states.len());
             for state in &topic.partition_states {
-                let error = self.one_leader_and_isr(&topic.topic_name, topic.topic_id, state, &mut leaders);
+                let error = self.one_leader_and_isr(&topic.topic_name, topic.topic_id, state, &mut leaders, &mut roles);
                 errors.push(partition_error(&topic.topic_name, state.partition_index, error));
             }
             // Up to version 4 errors go by name, from 5 on by id; what a version lacks is not sent.
@@ -59,6 +76,7 @@ impl Shard {
                 .topics
                 .push(LeaderAndIsrTopicError { topic_id: topic.topic_id, partition_errors: errors });
         }
+        roles.say();
         for leader in leaders {
             let _ = self.notices.send(Notice::Fetch { leader });
         }
@@ -71,6 +89,7 @@ impl Shard {
         id: Uuid,
         state: &LeaderAndIsrPartitionState,
         leaders: &mut std::collections::BTreeSet<i32>,
+        roles: &mut Roles,
     ) -> ErrorCode {
         if !state.replicas.contains(&self.broker.id) {
             return ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
@@ -105,7 +124,9 @@ impl Shard {
         match role {
             Ok(RoleChange::Leader { newly }) => {
                 if newly {
-                    tracing::info!(
+                    roles.leads += 1;
+                    roles.first.get_or_insert_with(|| format!("{topic}-{}", state.partition_index));
+                    tracing::debug!(
                         "Leader of {topic}-{} in epoch {} from offset {}, ISR {:?}",
                         state.partition_index,
                         state.leader_epoch,
@@ -115,7 +136,9 @@ impl Shard {
                 }
             }
             Ok(RoleChange::Follower { leader }) => {
-                tracing::info!("Follower of {topic}-{}, led by {leader}", state.partition_index);
+                roles.follows += 1;
+                roles.first.get_or_insert_with(|| format!("{topic}-{}", state.partition_index));
+                tracing::debug!("Follower of {topic}-{}, led by {leader}", state.partition_index);
                 if leader >= 0 {
                     leaders.insert(leader);
                 }

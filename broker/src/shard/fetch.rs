@@ -8,7 +8,7 @@ use wire::kafka::ErrorCode;
 
 use super::replica::{Records, Turn};
 use super::{FetchAsk, FetchPart, FetchedPart, Shard, find};
-use crate::log::LogError;
+use crate::log::{LogError, open_handles};
 
 /// A fetch that waits.
 pub struct ParkedFetch {
@@ -175,7 +175,15 @@ impl Shard {
         let max_bytes = left.min(i64::from(part.max_bytes)).max(0);
         if fetch.offset < up_to && (max_bytes > 0 || min_one) {
             match replica.log.read(fetch.offset, max_bytes as u32, up_to, min_one) {
-                Ok(slice) => {
+                Ok(mut slice) => {
+                    if open_handles() > self.turn.handles_max {
+                        // One request may be about very many partitions.
+                        replica.log.release();
+                        if let Err(error) = slice.load() {
+                            tracing::error!("{}-{}: {error}", part.topic, part.partition);
+                            return (FetchedPart::failed(ErrorCode::KAFKA_STORAGE_ERROR), up_to);
+                        }
+                    }
                     if slice.len > 0 && !slice.first_incomplete {
                         fetched.slice = Some(slice);
                     }

@@ -6,6 +6,7 @@ mod control;
 mod event;
 mod fetch;
 mod groups;
+mod handles;
 mod produce;
 mod queries;
 mod replica;
@@ -150,7 +151,7 @@ impl Shard {
             broker,
             store,
             replicas,
-            turn: Turn::default(),
+            turn: Turn::new(handles::handles_max()),
             notices,
             started: Instant::now(),
             next_token: 1,
@@ -189,6 +190,9 @@ impl Shard {
             }
             self.tick();
             self.settle();
+            if crate::log::open_handles() > self.turn.handles_max {
+                self.release_handles();
+            }
             if let Some(done) = stop {
                 self.close();
                 let _ = done.send(());

@@ -13,7 +13,7 @@ use wire::kafka::{ErrorCode, Uuid};
 
 use super::event::ProducePart;
 use crate::config::TopicConfig;
-use crate::log::{Log, LogError, ProducerEntry};
+use crate::log::{Log, LogError, ProducerEntry, open_handles};
 
 /// A replica that this broker has.
 pub struct Replica {
@@ -37,9 +37,18 @@ pub struct Turn {
     pub deleted: Vec<(Token, Result<i64, ErrorCode>)>,
     pub woken: Vec<Token>,
     pub alters: Vec<(Str, Uuid, i32, AlterPartition)>,
+    /// So many files of logs may be open when a turn begins.
+    pub handles_max: usize,
     /// Directories whose disk failed.
     pub failed_dirs: Vec<usize>,
     effects: Vec<Effect>,
+}
+
+impl Turn {
+    /// The first turn; the logs keep so many files open.
+    pub fn new(handles_max: usize) -> Turn {
+        Turn { handles_max, ..Turn::default() }
+    }
 }
 
 /// The records that the effects of one step are about.
@@ -144,6 +153,10 @@ impl Replica {
                 failed = Some(error);
                 break;
             }
+        }
+        // One event may be about very many partitions.
+        if open_handles() > turn.handles_max {
+            self.log.release();
         }
         let Some(error) = failed else { return };
         tracing::error!("{}-{}: {error}", self.topic, self.partition);

@@ -28,6 +28,9 @@ const RETENTION_DELAY_MS: i64 = 30_000;
 /// How often flushes by time, producers and files to be removed are looked at, at least.
 const FILES_INTERVAL_MS: i64 = 5_000;
 
+/// With more logs to flush at the end, the file systems are synced as a whole.
+const SYNC_EACH_MAX: usize = 64;
+
 impl Schedule {
     pub fn new(config: &BrokerConfig) -> Schedule {
         let every = |key: &str| config.int(key).max(1);
@@ -161,14 +164,15 @@ impl Shard {
         let wall = self.turn.wall;
         let replicas = std::mem::take(&mut self.replicas).into_values().flat_map(BTreeMap::into_values);
         let replicas: Vec<Replica> = replicas.filter(|replica| self.store.is_live(replica.dir)).collect();
-        let threads =
-            usize::try_from(self.broker.config.int("num.recovery.threads.per.data.dir")).unwrap_or(1);
+        let threads = crate::store::threads(&self.broker.config);
+        let at_once = replicas.iter().filter(|replica| !replica.log.is_flushed()).count() > SYNC_EACH_MAX;
         let queue = Mutex::new(replicas);
         let closed = Mutex::new((Vec::new(), Vec::new()));
         let work = || {
             while let Some(replica) = pop(&queue) {
                 let (dir, end) = (replica.dir, replica.log.log_end_offset());
-                let done = replica.log.close(wall);
+                let done =
+                    if at_once { replica.log.close_unsynced() } else { replica.log.close(wall) };
                 let mut closed = closed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 match done {
                     Ok(()) => closed.0.push((dir, replica.topic, replica.partition, end)),
@@ -186,6 +190,9 @@ impl Shard {
             work();
         });
         let (points, mut failed) = closed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if at_once {
+            failed.extend(self.store.sync());
+        }
         failed.extend(self.store.save(Checkpoint::RecoveryPoint, borrow(&points)));
         failed.append(&mut self.turn.failed_dirs);
         self.store.close(&failed);

@@ -47,24 +47,40 @@ impl ConfigEntity {
     }
 }
 
+/// Requests that are under way at a time.
+const WINDOW: usize = 512;
+
 impl Zk {
     /// The entity's overrides; none when it has no node.
     pub async fn config(&self, entity: &ConfigEntity) -> Result<BTreeMap<String, String>, ZkError> {
         let path = format!("/config/{}", entity.path());
-        let Some((data, _)) = self.get(&path).await? else { return Ok(BTreeMap::new()) };
-        if data.is_empty() {
-            return Ok(BTreeMap::new());
+        match self.get(&path).await? {
+            Some((data, _)) => parse(&path, &data),
+            None => Ok(BTreeMap::new()),
         }
-        let node = Self::json(&path, &data)?;
-        let entries = node["config"]
-            .as_object()
-            .ok_or_else(|| ZkError::BadData { path: path.clone(), problem: "no \"config\" object".into() })?;
-        Ok(entries
-            .iter()
-            .map(|(key, value)| {
-                (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-            })
-            .collect())
+    }
+
+    /// The overrides of these topics, in their order; many requests are under way at a time.
+    pub async fn topic_configs<T: AsRef<str>>(
+        &self,
+        topics: &[T],
+    ) -> Result<Vec<BTreeMap<String, String>>, ZkError> {
+        let mut configs = Vec::with_capacity(topics.len());
+        for topics in topics.chunks(WINDOW) {
+            let paths: Vec<String> =
+                topics.iter().map(|topic| format!("/config/topics/{}", topic.as_ref())).collect();
+            let reads: Vec<_> = paths.iter().map(|path| self.client.get_data(path)).collect();
+            for (path, read) in paths.iter().zip(reads) {
+                let node = match read.await {
+                    Ok(node) => Some(node),
+                    Err(zookeeper_client::Error::NoNode) => None,
+                    // Lost connections and the like: alone and with retries.
+                    Err(_) => self.get(path).await?,
+                };
+                configs.push(node.map_or_else(|| Ok(BTreeMap::new()), |(data, _)| parse(path, &data))?);
+            }
+        }
+        Ok(configs)
     }
 
     /// Replaces the entity's overrides without telling anybody (topics that are being created).
@@ -87,6 +103,20 @@ impl Zk {
         let note = json!({ "version": 2, "entity_path": entity.path() }).to_string();
         self.create_sequential(&format!("{CHANGES}/{CHANGE_PREFIX}"), note.as_bytes()).await
     }
+}
+
+/// Reads a node of `/config`; an empty one has no overrides.
+fn parse(path: &str, data: &[u8]) -> Result<BTreeMap<String, String>, ZkError> {
+    if data.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let node = Zk::json(path, data)?;
+    let entries = node["config"].as_object().ok_or_else(|| ZkError::BadData {
+        path: path.to_owned(),
+        problem: "no \"config\" object".into(),
+    })?;
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Ok(entries.iter().map(|(key, value)| (key.clone(), text(value))).collect())
 }
 
 /// Follows `/config/changes` and calls `changed` for each entity noted from now on; `armed` once

@@ -7,6 +7,7 @@ mod kafka_bench;
 mod kafka_failover;
 mod kafka_load;
 mod kafka_stub;
+mod kafka_start;
 mod process;
 mod zk_bench;
 mod zk_load;
@@ -24,6 +25,7 @@ menagerie bench zookeeper [options]    three servers: reads, 90 % reads, writes
 menagerie bench zookeeper-size [options]    one server with a large tree: memory, longest write, start
 menagerie bench kafka [options]        three brokers, three replicas, acks=all: produce, then consume
 menagerie bench kafka-failover [options]    the controller is killed: until all brokers know live leaders
+menagerie bench kafka-start [options]  one broker with many partitions: start after a clean stop and after kill -9
   --java 'COMMAND'     the peer: COMMAND FILE runs Java's server in the foreground; left out, only ours is measured
   --rounds N           how often both are measured in turn (2)
   --seconds N          how long each load runs (5)
@@ -37,7 +39,9 @@ menagerie bench kafka-failover [options]    the controller is killed: until all 
   --per-topic N        partitions of each of its topics (50)
   --brokers N          of metadata alone that have the replicas, in this process (10); 0: the three real ones have them
   --idle SECONDS       watch the cluster do nothing before the controller dies (0)
-  --port PORT          first of 24 ports on this machine, or as many more as --brokers says (24100)";
+  --port PORT          first of 24 ports on this machine, or as many more as --brokers says (24100)
+  --counts N,N         partitions of the broker that starts (1000,24000)
+  --java-most N        of them that Java's broker is measured with (2000)";
 
 /// Runs the benchmark that the arguments name.
 pub fn main(args: &[String]) -> ExitCode {
@@ -61,6 +65,7 @@ fn run(args: &[String]) -> Result<()> {
         "zookeeper-size" => zk_size::run(&options),
         "kafka" => kafka_bench::run(&options),
         "kafka-failover" => kafka_failover::run(&options),
+        "kafka-start" => kafka_start::run(&options),
         other => bail!("there is no benchmark {other}\n{USAGE}"),
     }
 }
@@ -80,6 +85,8 @@ struct Options {
     per_topic: usize,
     brokers: usize,
     idle: Duration,
+    counts: Vec<usize>,
+    java_most: usize,
     port: u16,
 }
 
@@ -103,6 +110,8 @@ impl Options {
             per_topic: 50,
             brokers: 10,
             idle: Duration::ZERO,
+            counts: vec![1000, 24_000],
+            java_most: 2000,
             port: 24100,
         };
         let mut args = args.iter();
@@ -124,6 +133,12 @@ impl Options {
                 "--per-topic" => options.per_topic = number()?.max(1) as usize,
                 "--brokers" => options.brokers = number()? as usize,
                 "--idle" => options.idle = Duration::from_secs(number()?),
+                "--counts" => {
+                    let counts = value.split(',').map(str::parse).collect::<Result<_, _>>();
+                    options.counts =
+                        counts.with_context(|| format!("--counts {value}: numbers are needed"))?;
+                }
+                "--java-most" => options.java_most = number()? as usize,
                 "--port" => options.port = u16::try_from(number()?).context("--port")?,
                 _ => bail!("there is no option {name}\n{USAGE}"),
             }
@@ -162,14 +177,14 @@ fn in_turn(
 }
 
 fn report(figures: &Figures) {
-    println!("\n{:<42} {:>12} {:>12} {:>12}", "median", "ours", "Java", "ours / Java");
+    println!("\n{:<72} {:>12} {:>12} {:>12}", "median", "ours", "Java", "ours / Java");
     let names: std::collections::BTreeSet<&String> = figures.keys().map(|(name, _)| name).collect();
     for name in names {
         let of = |kind| figures.get(&(name.clone(), kind)).map(|values| median(values.clone()));
         let (ours, java) = (of(Kind::Ours), of(Kind::Java));
         let cell = |value: Option<f64>| value.map_or("-".to_string(), |v| format!("{v:.2}"));
         let ratio = ours.zip(java).map(|(ours, java)| ours / java);
-        println!("{name:<42} {:>12} {:>12} {:>12}", cell(ours), cell(java), cell(ratio));
+        println!("{name:<72} {:>12} {:>12} {:>12}", cell(ours), cell(java), cell(ratio));
     }
 }
 

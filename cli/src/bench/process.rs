@@ -42,6 +42,16 @@ impl Measured {
         Ok(line.split_whitespace().nth(1).context("VmRSS")?.parse::<u64>()? * 1024)
     }
 
+    /// Asks it to stop in good order.
+    pub fn terminate(&self) -> Result<()> {
+        Ok(rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM)?)
+    }
+
+    /// Whether it has come to its end, by itself or because it was told to.
+    pub fn ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// An error with the end of its log, if it has ended by itself.
     pub fn alive(&mut self, log: &Path) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {

@@ -70,7 +70,7 @@ fn measure(
 }
 
 /// One standalone server on this machine.
-struct Server {
+pub(super) struct Server {
     kind: Kind,
     command: Options,
     config: PathBuf,
@@ -81,7 +81,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(options: &Options, kind: Kind, dir: &Path) -> Result<Server> {
+    pub(super) fn new(options: &Options, kind: Kind, dir: &Path) -> Result<Server> {
         let data = dir.join("data");
         fs::create_dir_all(&data).with_context(|| format!("{}", data.display()))?;
         let config = dir.join("zoo.cfg");
@@ -104,7 +104,7 @@ impl Server {
     }
 
     /// Seconds until it answers.
-    fn start(&mut self) -> Result<f64> {
+    pub(super) fn start(&mut self) -> Result<f64> {
         let mut command = self.command.command(self.kind, "zkServer")?;
         let mut server = Measured::start(format!("{:?}", self.kind), command.arg(&self.config), &self.log)?;
         let took = wait_for("a server that serves", START_MAX, || {
