@@ -400,7 +400,7 @@ mod tests {
             log.close(0).unwrap();
         }
         drop(store);
-        fs::write(root.path().join("b/u-0/leader-epoch-checkpoint"), "nonsense").unwrap();
+        fs::write(root.path().join("b/u-0/partition.metadata"), "nonsense").unwrap();
         fs::write(root.path().join("c"), "no directory").unwrap();
         let mut store = open(root.path(), &["a", "b", "c"]).unwrap();
         let found: Vec<_> = store.take_found().into_iter().map(|found| (found.topic, found.dir)).collect();

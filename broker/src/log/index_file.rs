@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// The last steps of a search happen in memory, on so many entries.
 const BLOCK: u32 = 512;
+/// Entries that are read at once from front to end.
+const READ_BLOCK: u32 = 8192;
 
 /// The file is opened with its first use; until then only its path is known. What was learned of it stays known when the
 /// handle is given back.
@@ -135,6 +137,23 @@ impl IndexFile {
         let position = u64::from(n) * u64::from(self.entry_size);
         self.file()?.read_exact_at(&mut entry, position).at("cannot read", &self.path)?;
         Ok(entry)
+    }
+
+    /// All entries in their order, with their numbers.
+    pub fn for_each<const N: usize>(&self, mut look: impl FnMut(u32, &[u8; N]) -> Result<()>) -> Result<()> {
+        let mut block = Vec::new();
+        let mut from = 0;
+        while from < self.entries {
+            let count = (self.entries - from).min(READ_BLOCK);
+            block.resize(count as usize * N, 0);
+            let position = u64::from(from) * N as u64;
+            self.file()?.read_exact_at(&mut block, position).at("cannot read", &self.path)?;
+            for (n, entry) in (from..).zip(block.as_chunks::<N>().0) {
+                look(n, entry)?;
+            }
+            from += count;
+        }
+        Ok(())
     }
 
     /// How many entries from the front satisfy `below`, which is true for a front part only.

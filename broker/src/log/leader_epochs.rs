@@ -3,7 +3,7 @@
 use super::EpochEntry;
 use super::checkpoint::{read_entries, replace_unsynced, text_of};
 use super::error::Result;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Entries with rising epochs and rising offsets; every change is written to the file.
 #[derive(Debug)]
@@ -25,6 +25,24 @@ impl LeaderEpochs {
             epochs.insert(entry);
         }
         Ok(epochs)
+    }
+
+    /// None known, whatever the file says.
+    pub fn empty(path: PathBuf) -> Self {
+        Self { path, entries: Vec::new() }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The batches' own epochs take the place of what the file said.
+    pub fn replace(&mut self, entries: impl Iterator<Item = EpochEntry>) -> Result<()> {
+        self.entries.clear();
+        for entry in entries {
+            self.insert(entry);
+        }
+        self.flush()
     }
 
     /// Unsynced: a recovery finds the epochs in the batches, and one without batches is of no use to anybody.

@@ -13,6 +13,8 @@ mod compaction;
 #[cfg(test)]
 mod compaction_tests;
 mod config;
+#[cfg(test)]
+mod damage_tests;
 mod dirs;
 mod error;
 mod handle;
@@ -25,6 +27,7 @@ mod meta;
 mod offset_index;
 mod partition_log;
 mod producers;
+mod rebuild;
 mod records;
 mod recovery;
 mod segment;

@@ -18,17 +18,30 @@ impl OffsetIndex {
         Self { file: IndexFile::new(path, ENTRY as u32), base, last_offset: base }
     }
 
-    pub fn open_existing(&mut self) -> Result<()> {
+    /// Opens what lies beside a segment of so many bytes.
+    pub fn open_existing(&mut self, log_size: u32) -> Result<()> {
         self.file.open_existing()?;
-        self.load_last()?;
-        if self.file.entries() != 0 && self.last_offset <= self.base {
-            let reason = format!(
-                "the last entry's offset {} is not above the base offset {}",
-                self.last_offset, self.base
-            );
-            return Err(LogError::corrupt(self.file.path(), self.file.size() - ENTRY as u64, reason));
-        }
-        Ok(())
+        self.check(log_size)?;
+        self.load_last()
+    }
+
+    /// Offsets and positions rise, and lie within the segment.
+    fn check(&self, log_size: u32) -> Result<()> {
+        let (mut offset, mut position) = (0, None);
+        self.file.for_each(|n, entry: &[u8; ENTRY]| {
+            let (next, at) = split(entry);
+            let reason = match (n, next > offset, position.is_none_or(|before| at > before), at < log_size) {
+                (_, true, true, true) => {
+                    (offset, position) = (next, Some(at));
+                    return Ok(());
+                }
+                (0, false, ..) => format!("the first entry's offset is the base offset {} and {next}", self.base),
+                (_, false, ..) => format!("an entry's offset {next} above the base offset is not above {offset}"),
+                (_, _, _, false) => format!("an entry's position {at} is not within the segment's {log_size} bytes"),
+                _ => format!("an entry's position {at} is not above the one before"),
+            };
+            Err(LogError::corrupt(self.file.path(), u64::from(n) * ENTRY as u64, reason))
+        })
     }
 
     pub fn create(&mut self, bytes: u32) -> Result<()> {

@@ -64,7 +64,12 @@ impl Producers {
         self.snapshots.last().copied()
     }
 
-    fn path(&self, offset: i64) -> PathBuf {
+    /// Where snapshots lie, in order.
+    pub fn snapshots(&self) -> impl DoubleEndedIterator<Item = i64> {
+        self.snapshots.iter().copied()
+    }
+
+    pub fn path(&self, offset: i64) -> PathBuf {
         self.dir.join(format!("{offset:020}.snapshot"))
     }
 
@@ -187,7 +192,7 @@ impl Producers {
         Ok(())
     }
 
-    fn load(&mut self, entries: impl Iterator<Item = ProducerEntry>) {
+    pub fn load(&mut self, entries: impl Iterator<Item = ProducerEntry>) {
         for entry in entries {
             if entry.txn_first_offset >= 0 {
                 self.open_txns.insert(entry.txn_first_offset, entry.producer_id);

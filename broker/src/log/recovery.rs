@@ -1,7 +1,7 @@
 //! Opening a log's directory: what a crash interrupted is finished, what it tore is cut.
 
 use super::LogConfig;
-use super::error::{At, Result};
+use super::error::{At, LogError, Result};
 use super::header::Scan;
 use super::leader_epochs::LeaderEpochs;
 use super::partition_log::{Log, SCAN_CHUNK};
@@ -62,9 +62,15 @@ fn remove(file: &LogFile) -> Result<()> {
     fs::remove_file(&file.path).at("cannot remove", &file.path)
 }
 
+/// What is left to be opened, by base offset.
+struct Tidied {
+    bases: BTreeSet<i64>,
+    snapshots: BTreeSet<i64>,
+    txn_indexes: Vec<i64>,
+}
+
 /// Removes what deletions and unfinished compactions left, completes compactions whose `.swap` files are whole.
-/// Returns the base offsets of the segments and of the producer snapshots.
-fn tidy(dir: &Path) -> Result<(BTreeSet<i64>, BTreeSet<i64>)> {
+fn tidy(dir: &Path) -> Result<Tidied> {
     let mut files = list(dir)?;
     let least_cleaned = files.iter().filter(|file| file.is(CLEANED)).map(|file| file.offset).min();
     let stale = |file: &LogFile| {
@@ -87,7 +93,9 @@ fn tidy(dir: &Path) -> Result<(BTreeSet<i64>, BTreeSet<i64>)> {
         index && file.suffix.is_none() && !bases.contains(&file.offset)
     };
     files.iter().filter(orphan).try_for_each(remove)?;
-    Ok((bases, snapshots))
+    let is_txn_index = |file: &&LogFile| file.kind == TXN_INDEX && bases.contains(&file.offset);
+    let txn_indexes = files.iter().filter(is_txn_index).map(|file| file.offset).collect();
+    Ok(Tidied { bases, snapshots, txn_indexes })
 }
 
 /// A compaction got as far as its `.swap` files: the segments that they replace go, then they take their names.
@@ -120,7 +128,7 @@ impl Log {
     /// point on every batch's CRC and the producers, up to the first batch that is not whole. After a clean stop no
     /// segment is read: the log ends at the recovery point, which the first use compares with what is there.
     pub fn open(dir: &Path, config: LogConfig, at: OpenAt, now: i64) -> Result<Self> {
-        let (bases, snapshots) = tidy(dir)?;
+        let Tidied { bases, snapshots, txn_indexes: files } = tidy(dir)?;
         let mut segments = BTreeMap::new();
         for base in bases {
             segments.insert(base, Segment::existing(dir, base, now, &config)?);
@@ -134,7 +142,7 @@ impl Log {
             recovery_point: at.recovery_point,
             taken_on_trust: false,
             used: false,
-            epochs: LeaderEpochs::load(dir.join("leader-epoch-checkpoint"))?,
+            epochs: LeaderEpochs::empty(dir.join("leader-epoch-checkpoint")),
             producers: Producers::new(dir, snapshots),
             topic_id: topic_id::read(dir)?,
             flush_job: None,
@@ -145,7 +153,13 @@ impl Log {
             doomed: VecDeque::new(),
             batches: Vec::new(),
         };
+        let damaged = log.load_epochs()?;
         log.load(at, now)?;
+        if damaged {
+            log.rebuild_epochs()?;
+        }
+        log.check_txn_indexes(&files)?;
+        log.release_idle();
         Ok(log)
     }
 
@@ -160,7 +174,7 @@ impl Log {
         if found {
             self.end = match trusted {
                 Some(end) => end,
-                None => self.active().next_offset()?,
+                None => self.find_end(at, now)?,
             };
             if self.end < at.log_start_offset {
                 self.drop_all_below(at.log_start_offset, now)?;
@@ -179,9 +193,20 @@ impl Log {
         self.epochs.truncate_from_start(at.log_start_offset)?;
         let bases = self.segments.keys().copied().collect();
         self.producers.remove_strays(&bases)?;
-        self.rebuild_producers(at.clean, now)?;
-        self.release_idle();
-        Ok(())
+        self.rebuild_producers(at.clean, now)
+    }
+
+    /// Behind the last batch. What follows it that is none is cut, although the stop was clean.
+    fn find_end(&mut self, at: OpenAt, now: i64) -> Result<i64> {
+        match self.active().next_offset() {
+            Err(error @ LogError::Corrupt { .. }) => {
+                tracing::warn!("Recovering the last segment: {error}");
+                let recovery_point = self.active().base;
+                self.recover(OpenAt { recovery_point, ..at }, now)?;
+                self.active().next_offset()
+            }
+            found => found,
+        }
     }
 
     /// After a clean stop the recovery point is the log's end; `None` where it does not fit the active segment.

@@ -201,7 +201,7 @@ impl Segment {
             return self.rebuild_indexes();
         }
         let opened = match self.has_indexes()? {
-            true => self.offsets.open_existing().and_then(|()| self.times.open_existing()),
+            true => self.offsets.open_existing(self.size).and_then(|()| self.times.open_existing()),
             false => Err(LogError::corrupt(self.offsets.file.path(), 0, "the segment lacks an index")),
         };
         match opened {
@@ -446,8 +446,7 @@ impl Segment {
         if self.size == 0 {
             return Ok(None);
         }
-        self.open_indexes()?;
-        let start = self.offsets.lookup(offset)?;
+        let start = self.start_for(offset)?;
         let file = self.file()?;
         let mut scan = Scan::new(&file, &self.path, u64::from(start), u64::from(self.size), WALK_CHUNK);
         while let Some((position, header)) = scan.next_header()? {
@@ -457,6 +456,33 @@ impl Segment {
             }
         }
         Ok(None)
+    }
+
+    /// Where the index says that a walk to `offset` may begin; if there is no batch, or a later one, the index is wrong, and
+    /// is built anew.
+    fn start_for(&mut self, offset: i64) -> Result<u32> {
+        self.open_indexes()?;
+        let start = self.offsets.lookup(offset)?;
+        if start == 0 || self.is_batch_below(start, offset)? {
+            return Ok(start);
+        }
+        tracing::warn!(
+            "Rebuilding the indexes of {}: they lead to byte {start} for offset {offset}",
+            self.path.display()
+        );
+        self.rebuild_indexes()?;
+        self.offsets.lookup(offset)
+    }
+
+    fn is_batch_below(&mut self, position: u32, offset: i64) -> Result<bool> {
+        let file = self.file()?;
+        let mut scan =
+            Scan::new(&file, &self.path, u64::from(position), u64::from(self.size), HEADER_SIZE);
+        match scan.next_header() {
+            Ok(found) => Ok(found.is_some_and(|(_, header)| header.base_offset <= offset)),
+            Err(LogError::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// From memory: `None` for "not known here".
@@ -480,12 +506,20 @@ impl Segment {
             return Ok(self.base);
         }
         self.open_indexes()?;
-        let start = self.offsets.lookup(self.offsets.last_offset())?;
+        let start = self.start_for(self.offsets.last_offset())?;
         let file = self.file()?;
         let mut scan = Scan::new(&file, &self.path, u64::from(start), u64::from(self.size), WALK_CHUNK);
         let mut next = self.base;
-        while let Some((_, header)) = scan.next_header()? {
-            next = header.last_offset + 1;
+        let valid = loop {
+            let at = scan.position();
+            match scan.next_header()? {
+                Some((_, header)) => next = header.last_offset + 1,
+                None => break at,
+            }
+        };
+        if valid < u64::from(self.size) {
+            let reason = format!("there is no whole batch in front of the end at byte {}", self.size);
+            return Err(LogError::corrupt(&self.path, valid, reason));
         }
         self.end = Some(next);
         Ok(next)
@@ -495,7 +529,7 @@ impl Segment {
     pub fn timestamp_scan_start(&mut self, timestamp: i64, from: i64) -> Result<u32> {
         self.open_indexes()?;
         let below = self.times.lookup(timestamp)?;
-        self.offsets.lookup(below.offset.max(from))
+        self.start_for(below.offset.max(from))
     }
 
     /// Reads the segment from the start: checks every batch, builds indexes, epochs and producers anew, and cuts what
@@ -594,7 +628,7 @@ impl Segment {
     fn reload_max_timestamp(&mut self) -> Result<()> {
         let last = self.times.last();
         self.max_timestamp = Some(last);
-        let start = self.offsets.lookup(last.offset)?;
+        let start = self.start_for(last.offset)?;
         let file = self.file()?;
         let path = self.path.clone();
         let mut scan = Scan::new(&file, &path, u64::from(start), u64::from(self.size), WALK_CHUNK);

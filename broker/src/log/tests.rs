@@ -337,22 +337,6 @@ fn producers_and_aborted_transactions_survive_a_crash() {
 }
 
 #[test]
-fn a_damaged_transaction_index_is_an_error_and_not_an_empty_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut log = open(dir.path(), small(), false);
-    log.append(&transactional(0, 7, 0), NOW).unwrap();
-    log.append(&marker(1, 7, Marker::Abort), NOW).unwrap();
-    assert_eq!(log.aborted_txns(0, 2).unwrap().len(), 1);
-    log.close(NOW).unwrap();
-    let path = file(&dir, 0, "txnindex");
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[1] = 9;
-    fs::write(&path, bytes).unwrap();
-    let mut log = open(dir.path(), small(), true);
-    assert!(matches!(log.aborted_txns(0, 2), Err(LogError::Corrupt { .. })));
-}
-
-#[test]
 fn batches_that_do_not_fit_are_refused_before_a_byte_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = filled(dir.path(), LogConfig { segment_bytes: 1000, ..small() }, 2);
@@ -394,7 +378,7 @@ fn a_directory_loads_all_its_logs_and_names_those_that_do_not() {
     assert!(gone.file_name().unwrap().to_string_lossy().starts_with("gone-0."));
     let watermarks = [("a-0".parse().unwrap(), 4), ("a-1".parse().unwrap(), 99)].into();
     log_dir.write_checkpoint(Checkpoint::HighWatermark, &watermarks).unwrap();
-    fs::write(dir.path().join("b.c-0/leader-epoch-checkpoint"), "nonsense").unwrap();
+    fs::write(dir.path().join("b.c-0/partition.metadata"), "nonsense").unwrap();
     let config = |_: &str| small();
     let loaded = log_dir.load(&LoadOptions { config: &config, threads: 2, now: NOW }).unwrap();
     let found: Vec<_> =
@@ -402,7 +386,7 @@ fn a_directory_loads_all_its_logs_and_names_those_that_do_not() {
     assert_eq!(found, [("a-0".to_owned(), 4), ("a-1".to_owned(), 6)]);
     assert_eq!(loaded.deleted, [gone]);
     let [(partition, error)] = &loaded.failed[..] else { panic!("one log fails") };
-    assert!(partition.to_string() == "b.c-0" && error.to_string().contains("b.c-0/leader-epoch-checkpoint"));
+    assert!(partition.to_string() == "b.c-0" && error.to_string().contains("b.c-0/partition.metadata"));
     fs::create_dir(dir.path().join("lost+found")).unwrap();
     assert!(matches!(
         log_dir.load(&LoadOptions { config: &config, threads: 1, now: NOW }),

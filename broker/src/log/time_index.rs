@@ -23,16 +23,23 @@ impl TimeIndex {
 
     pub fn open_existing(&mut self) -> Result<()> {
         self.file.open_existing()?;
-        self.load_last()?;
-        if self.file.entries() == 0 {
-            return Ok(());
-        }
-        let first = self.decode(&self.file.entry(0)?);
-        if self.last.timestamp < first.timestamp || self.last.offset < self.base {
-            let reason = format!("the last entry {:?} is below the first {first:?}", self.last);
-            return Err(LogError::corrupt(self.file.path(), self.file.size() - ENTRY as u64, reason));
-        }
-        Ok(())
+        self.check()?;
+        self.load_last()
+    }
+
+    /// Timestamps rise, offsets do not fall.
+    fn check(&self) -> Result<()> {
+        let mut last: Option<(i64, i32)> = None;
+        self.file.for_each(|n, entry: &[u8; ENTRY]| {
+            let next = split(entry);
+            let follows = last.is_none_or(|last| next.0 > last.0 && next.1 >= last.1) && next.1 >= 0;
+            if !follows {
+                let reason = format!("the entry {next:?} (time, offset) does not follow {last:?}");
+                return Err(LogError::corrupt(self.file.path(), u64::from(n) * ENTRY as u64, reason));
+            }
+            last = Some(next);
+            Ok(())
+        })
     }
 
     pub fn create(&mut self, bytes: u32) -> Result<()> {

@@ -40,7 +40,11 @@ impl TxnIndex {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error).at("cannot read", &self.path),
         };
-        let (chunks, _torn) = bytes.as_chunks::<ENTRY>();
+        let (chunks, torn) = bytes.as_chunks::<ENTRY>();
+        if !torn.is_empty() {
+            let reason = format!("an index of {ENTRY} byte entries has {} bytes", bytes.len());
+            return Err(LogError::corrupt(&self.path, bytes.len() as u64, reason));
+        }
         chunks.iter().enumerate().map(|(n, chunk)| self.decode(chunk, (n * ENTRY) as u64)).collect()
     }
 
