@@ -328,8 +328,7 @@ impl Store {
     pub fn sync(&self) -> Vec<usize> {
         let synced = |dir: &Dir| -> Result<(), LogError> {
             let Some(dir) = dir.live() else { return Ok(()) };
-            let failed =
-                |source| LogError::Io { op: "cannot sync", path: dir.path().to_owned(), source };
+            let failed = |source| LogError::Io { op: "cannot sync", path: dir.path().to_owned(), source };
             let open = std::fs::File::open(dir.path()).map_err(failed)?;
             rustix::fs::syncfs(open).map_err(|errno| failed(errno.into()))
         };

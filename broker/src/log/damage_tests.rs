@@ -181,7 +181,8 @@ fn a_damaged_time_index_still_leads_to_every_batch() {
 
 #[test]
 fn a_malformed_list_of_leader_epochs_is_told_again_by_the_batches() {
-    for text in ["", "nonsense", "0\n3\n0 0\n1 40\n", "0\n2\n0 0\n1 x\n", "7\n0\n", "0\n2\n0 0\n1 40\n\u{0}"] {
+    for text in ["", "nonsense", "0\n3\n0 0\n1 40\n", "0\n2\n0 0\n1 x\n", "7\n0\n", "0\n2\n0 0\n1 40\n\u{0}"]
+    {
         let dir = tempfile::tempdir().unwrap();
         let told = fill(dir.path());
         let path = dir.path().join("leader-epoch-checkpoint");
@@ -252,7 +253,8 @@ fn a_damaged_file_of_the_log_directory_costs_time_or_is_refused_by_its_name() {
     meta.write(origin.path(), NOW).unwrap();
     drop(log_dir);
     let mut random = StdRng::seed_from_u64(11);
-    let files = ["recovery-point", "log-start", "replication", "cleaner"].map(|name| format!("{name}-offset-checkpoint"));
+    let files = ["recovery-point", "log-start", "replication", "cleaner"]
+        .map(|name| format!("{name}-offset-checkpoint"));
     let files = files.into_iter().chain(["meta.properties", "t-0/partition.metadata"].map(str::to_owned));
     for file in files {
         for round in 0..ROUNDS {

@@ -3,11 +3,11 @@
 
 use super::error::{At, LogError, Result};
 use super::handle::Handle;
-use std::cell::OnceCell;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The last steps of a search happen in memory, on so many entries.
 const BLOCK: u32 = 512;
@@ -20,7 +20,7 @@ const READ_BLOCK: u32 = 8192;
 pub(crate) struct IndexFile {
     path: PathBuf,
     entry_size: u32,
-    file: OnceCell<Handle>,
+    file: OnceLock<Handle>,
     /// The two below are what the file says.
     known: bool,
     entries: u32,
@@ -30,7 +30,7 @@ pub(crate) struct IndexFile {
 
 impl IndexFile {
     pub fn new(path: PathBuf, entry_size: u32) -> Self {
-        Self { path, entry_size, file: OnceCell::new(), known: false, entries: 0, capacity: 0 }
+        Self { path, entry_size, file: OnceLock::new(), known: false, entries: 0, capacity: 0 }
     }
 
     pub fn path(&self) -> &Path {
@@ -61,14 +61,14 @@ impl IndexFile {
         }
         self.entries = (len / size) as u32;
         self.capacity = self.entries;
-        self.file = OnceCell::from(file);
+        self.file = OnceLock::from(file);
         self.known = true;
         Ok(())
     }
 
     /// Starts over with no entries and room for `bytes`.
     pub fn create(&mut self, bytes: u32) -> Result<()> {
-        self.file = OnceCell::from(Handle::create(&self.path)?);
+        self.file = OnceLock::from(Handle::create(&self.path)?);
         self.known = true;
         self.entries = 0;
         self.set_capacity(bytes / self.entry_size)

@@ -35,9 +35,15 @@ impl OffsetIndex {
                     (offset, position) = (next, Some(at));
                     return Ok(());
                 }
-                (0, false, ..) => format!("the first entry's offset is the base offset {} and {next}", self.base),
-                (_, false, ..) => format!("an entry's offset {next} above the base offset is not above {offset}"),
-                (_, _, _, false) => format!("an entry's position {at} is not within the segment's {log_size} bytes"),
+                (0, false, ..) => {
+                    format!("the first entry's offset is the base offset {} and {next}", self.base)
+                }
+                (_, false, ..) => {
+                    format!("an entry's offset {next} above the base offset is not above {offset}")
+                }
+                (_, _, _, false) => {
+                    format!("an entry's position {at} is not within the segment's {log_size} bytes")
+                }
                 _ => format!("an entry's position {at} is not above the one before"),
             };
             Err(LogError::corrupt(self.file.path(), u64::from(n) * ENTRY as u64, reason))

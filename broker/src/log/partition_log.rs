@@ -153,7 +153,8 @@ impl Log {
         let (end, active) = (self.end, self.active());
         let found = active.next_offset()?;
         if found != end {
-            let reason = format!("the last whole batch ends at offset {found}, where the recovery point is {end}");
+            let reason =
+                format!("the last whole batch ends at offset {found}, where the recovery point is {end}");
             return Err(LogError::corrupt(active.path(), u64::from(active.size()), reason));
         }
         self.taken_on_trust = false;

@@ -142,7 +142,10 @@ impl Producers {
     /// Snapshots that a flush has to sync, opened; each is handed out once.
     pub fn take_unsynced(&mut self) -> Result<Vec<(PathBuf, Handle)>> {
         let kept: Vec<i64> = self.unsynced.drain(..).filter(|at| self.snapshots.contains(at)).collect();
-        kept.into_iter().map(|at| self.path(at)).map(|path| Ok((path.clone(), Handle::open(&path)?))).collect()
+        kept.into_iter()
+            .map(|at| self.path(at))
+            .map(|path| Ok((path.clone(), Handle::open(&path)?)))
+            .collect()
     }
 
     /// Writes a snapshot at the end offset, unless the last one already is there.

@@ -31,7 +31,9 @@ impl Log {
             let (file, size, path) = (segment.file()?, segment.size(), segment.path());
             let mut scan = Scan::new(&file, path, 0, u64::from(size), SCAN_CHUNK);
             while let Some((_, header)) = scan.next_header()? {
-                if found.last().is_none_or(|last| header.leader_epoch > last.epoch) && header.leader_epoch >= 0 {
+                if found.last().is_none_or(|last| header.leader_epoch > last.epoch)
+                    && header.leader_epoch >= 0
+                {
                     found.push(EpochEntry { epoch: header.leader_epoch, start_offset: header.base_offset });
                 }
             }

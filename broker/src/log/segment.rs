@@ -476,8 +476,7 @@ impl Segment {
 
     fn is_batch_below(&mut self, position: u32, offset: i64) -> Result<bool> {
         let file = self.file()?;
-        let mut scan =
-            Scan::new(&file, &self.path, u64::from(position), u64::from(self.size), HEADER_SIZE);
+        let mut scan = Scan::new(&file, &self.path, u64::from(position), u64::from(self.size), HEADER_SIZE);
         match scan.next_header() {
             Ok(found) => Ok(found.is_some_and(|(_, header)| header.base_offset <= offset)),
             Err(LogError::Corrupt { .. }) => Ok(false),

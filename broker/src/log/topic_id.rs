@@ -31,7 +31,10 @@ pub(crate) fn read(dir: &Path) -> Result<Option<[u8; 16]>> {
 
 /// Unsynced: where it is missing the controller tells the id again.
 pub(crate) fn write(dir: &Path, id: &[u8; 16]) -> Result<()> {
-    replace_unsynced(&dir.join(FILE), format!("version: 0\ntopic_id: {}", URL_SAFE_NO_PAD.encode(id)).as_bytes())
+    replace_unsynced(
+        &dir.join(FILE),
+        format!("version: 0\ntopic_id: {}", URL_SAFE_NO_PAD.encode(id)).as_bytes(),
+    )
 }
 
 pub(crate) fn mismatch(dir: &Path, known: &[u8; 16], other: &[u8; 16]) -> String {

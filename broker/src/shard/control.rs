@@ -26,7 +26,11 @@ impl Roles {
     fn say(&self) {
         let Some(first) = &self.first else { return };
         let more = if self.leads + self.follows > 1 { " and others" } else { "" };
-        tracing::info!("{first}{more}: leader of {} partitions, follower of {} now", self.leads, self.follows);
+        tracing::info!(
+            "{first}{more}: leader of {} partitions, follower of {} now",
+            self.leads,
+            self.follows
+        );
     }
 }
 
@@ -57,7 +61,8 @@ impl Shard {
         let mut leaders = std::collections::BTreeSet::new();
         let mut roles = Roles::default();
         for state in &request.ungrouped_partition_states {
-            let error_code = self.one_leader_and_isr(&state.topic_name, Uuid::ZERO, state, &mut leaders, &mut roles);
+            let error_code =
+                self.one_leader_and_isr(&state.topic_name, Uuid::ZERO, state, &mut leaders, &mut roles);
             response.partition_errors.push(partition_error(
                 &state.topic_name,
                 state.partition_index,
@@ -67,7 +72,13 @@ impl Shard {
         for topic in &request.topic_states {
             let mut errors = Vec::with_capacity(topic.partition_states.len());
             for state in &topic.partition_states {
-                let error = self.one_leader_and_isr(&topic.topic_name, topic.topic_id, state, &mut leaders, &mut roles);
+                let error = self.one_leader_and_isr(
+                    &topic.topic_name,
+                    topic.topic_id,
+                    state,
+                    &mut leaders,
+                    &mut roles,
+                );
                 errors.push(partition_error(&topic.topic_name, state.partition_index, error));
             }
             // Up to version 4 errors go by name, from 5 on by id; what a version lacks is not sent.

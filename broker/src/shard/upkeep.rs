@@ -171,8 +171,7 @@ impl Shard {
         let work = || {
             while let Some(replica) = pop(&queue) {
                 let (dir, end) = (replica.dir, replica.log.log_end_offset());
-                let done =
-                    if at_once { replica.log.close_unsynced() } else { replica.log.close(wall) };
+                let done = if at_once { replica.log.close_unsynced() } else { replica.log.close(wall) };
                 let mut closed = closed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 match done {
                     Ok(()) => closed.0.push((dir, replica.topic, replica.partition, end)),

@@ -111,10 +111,9 @@ fn parse(path: &str, data: &[u8]) -> Result<BTreeMap<String, String>, ZkError> {
         return Ok(BTreeMap::new());
     }
     let node = Zk::json(path, data)?;
-    let entries = node["config"].as_object().ok_or_else(|| ZkError::BadData {
-        path: path.to_owned(),
-        problem: "no \"config\" object".into(),
-    })?;
+    let entries = node["config"]
+        .as_object()
+        .ok_or_else(|| ZkError::BadData { path: path.to_owned(), problem: "no \"config\" object".into() })?;
     let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     Ok(entries.iter().map(|(key, value)| (key.clone(), text(value))).collect())
 }

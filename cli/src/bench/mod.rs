@@ -6,8 +6,8 @@
 mod kafka_bench;
 mod kafka_failover;
 mod kafka_load;
-mod kafka_stub;
 mod kafka_start;
+mod kafka_stub;
 mod process;
 mod zk_bench;
 mod zk_load;

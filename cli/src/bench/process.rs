@@ -44,7 +44,10 @@ impl Measured {
 
     /// Asks it to stop in good order.
     pub fn terminate(&self) -> Result<()> {
-        Ok(rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM)?)
+        Ok(rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::Signal::TERM,
+        )?)
     }
 
     /// Whether it has come to its end, by itself or because it was told to.
