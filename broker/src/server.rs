@@ -407,8 +407,10 @@ async fn config_changed(broker: &Broker, entity: ConfigEntity) {
     };
     match read {
         Ok(()) => {
-            if let (Some(controller), Some(topic)) = (broker.controller.get(), &topic) {
-                controller.topic_config_changed(Str::clone(topic)).await;
+            match (broker.controller.get(), &topic) {
+                (Some(controller), Some(topic)) => controller.topic_config_changed(Str::clone(topic)).await,
+                (Some(controller), None) => controller.topic_defaults_changed().await,
+                (None, _) => {}
             }
             let _ = broker.shard.tell(Event::ConfigChanged { topic }).await;
         }

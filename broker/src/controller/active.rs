@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use broker_core::controller::{
     Broker, Controller, ControllerConfig, Effect, Elected, ElectionType, Event, Snapshot, ToBroker, Token,
-    TopicPartition,
+    PartitionState, TopicPartition,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -43,6 +43,7 @@ pub enum Place {
     Topic(Str),
     Deletions,
     LogDirs,
+    IsrChanges,
     PreferredElection,
 }
 
@@ -117,7 +118,8 @@ impl Active {
             next_token: 0,
         };
         active.watch_controller().await?;
-        active.purge(nodes::ISR_CHANGES).await?;
+        // The states themselves are read below.
+        active.isr_changes().await?;
         // Of log directories that failed before, the brokers tell in their answers to LeaderAndIsr.
         active.purge(nodes::LOG_DIR_EVENTS).await?;
         active.log_dir_events().await?;
@@ -182,6 +184,10 @@ impl Active {
             Place::LogDirs => {
                 let brokers = self.log_dir_events().await?;
                 self.step(Event::LogDirsFailed(brokers)).await
+            }
+            Place::IsrChanges => {
+                let states = self.isr_changes().await?;
+                self.step(Event::StatesChanged(states)).await
             }
             Place::PreferredElection => self.preferred_election().await,
         }
@@ -298,6 +304,23 @@ impl Active {
         Ok(brokers)
     }
 
+    /// The states of partitions whose leaders left notes of them; the notes are deleted.
+    async fn isr_changes(&mut self) -> Result<BTreeMap<TopicPartition, PartitionState>, Deposed> {
+        let names = self.list(nodes::ISR_CHANGES, Place::IsrChanges).await?;
+        let paths: Vec<String> = names.iter().map(|name| format!("{}/{name}", nodes::ISR_CHANGES)).collect();
+        let mut partitions = BTreeSet::new();
+        for (at, (data, _)) in load::read_all(&self.pen.zk, &paths).await? {
+            match nodes::isr_change(&paths[at], &data) {
+                Ok(changed) => partitions.extend(changed),
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+        let known = partitions.into_iter().filter(|tp| self.core.state(tp).is_some()).collect();
+        let states = load::states_of(&self.pen.zk, known).await?;
+        self.pen.delete_all(&paths).await?;
+        Ok(states)
+    }
+
     async fn purge(&mut self, parent: &str) -> Result<(), Deposed> {
         let names = self.pen.zk.children(parent).await?;
         let paths: Vec<String> = names.iter().map(|name| format!("{parent}/{name}")).collect();
@@ -361,6 +384,10 @@ impl Active {
                 let response = self.allocate_producer_ids(broker, broker_epoch).await?;
                 let _ = reply.send(response);
                 return Ok(());
+            }
+            Command::TopicDefaultsChanged => {
+                let unclean = self.core.topics().filter(|topic| (self.options.unclean)(topic)).cloned().collect();
+                Event::UncleanTopics(unclean)
             }
             Command::TopicConfigChanged { topic } => {
                 let enabled = (self.options.unclean)(&topic);
@@ -498,10 +525,17 @@ fn order(request: ToBroker, last: &mut Option<Arc<News>>) -> Order {
     }
 }
 
-/// Brokers wait for this node when they start.
+/// Brokers wait for this node when they start. One that a controller of an older protocol switched off is switched on.
 async fn make_feature_node(zk: &Zk) -> Result<(), ZkError> {
     match zk.create(nodes::FEATURE, nodes::FEATURE_DATA.as_bytes()).await {
-        Err(error) if !error.node_exists() => Err(error),
+        Err(error) if !error.node_exists() => return Err(error),
+        Ok(()) => return Ok(()),
+        Err(_) => {}
+    }
+    match zk.get(nodes::FEATURE).await? {
+        Some((data, stat)) if nodes::features_are_off(&data).unwrap_or(false) => {
+            zk.set(nodes::FEATURE, nodes::FEATURE_DATA.as_bytes(), Some(stat.version)).await.map(drop)
+        }
         _ => Ok(()),
     }
 }

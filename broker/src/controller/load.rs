@@ -189,13 +189,21 @@ pub async fn states(
     zk: &Zk,
     topics: &BTreeMap<Str, Topic>,
 ) -> Result<BTreeMap<TopicPartition, PartitionState>, ZkError> {
-    let partitions: Vec<TopicPartition> = topics
+    let partitions = topics
         .iter()
         .flat_map(|(name, topic)| {
             let of = |&partition: &i32| TopicPartition { topic: name.clone(), partition };
             topic.partitions.keys().map(of)
         })
         .collect();
+    states_of(zk, partitions).await
+}
+
+/// The states of those of these partitions that have one.
+pub async fn states_of(
+    zk: &Zk,
+    partitions: Vec<TopicPartition>,
+) -> Result<BTreeMap<TopicPartition, PartitionState>, ZkError> {
     let paths: Vec<String> = partitions.iter().map(nodes::state_path).collect();
     let mut states = Vec::with_capacity(partitions.len());
     read_each(zk, &paths, |at, data, stat| {

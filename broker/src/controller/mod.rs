@@ -96,6 +96,7 @@ pub(crate) enum Command {
     TopicConfigChanged {
         topic: Str,
     },
+    TopicDefaultsChanged,
 }
 
 /// The way to this broker's controller, active or not.
@@ -179,6 +180,11 @@ impl ControllerHandle {
     /// A topic's settings may have changed, among them whether it may lose data for a leader.
     pub async fn topic_config_changed(&self, topic: Str) {
         let _ = self.commands.send(Command::TopicConfigChanged { topic }).await;
+    }
+
+    /// As [`ControllerHandle::topic_config_changed`], for the defaults of all topics.
+    pub async fn topic_defaults_changed(&self) {
+        let _ = self.commands.send(Command::TopicDefaultsChanged).await;
     }
 }
 

@@ -151,13 +151,27 @@ pub fn log_dir_event(path: &str, data: &[u8]) -> Result<i32, ZkError> {
 
 /// The partitions in `/admin/preferred_replica_election`.
 pub fn preferred_election(data: &[u8]) -> Result<Vec<TopicPartition>, ZkError> {
-    let node = parse(PREFERRED_ELECTION, data)?;
-    let list = node["partitions"].as_array().ok_or_else(|| bad(PREFERRED_ELECTION, "no partitions"))?;
+    partitions(PREFERRED_ELECTION, data)
+}
+
+/// The partitions that a note under `/isr_change_notification` is of.
+pub fn isr_change(path: &str, data: &[u8]) -> Result<Vec<TopicPartition>, ZkError> {
+    partitions(path, data)
+}
+
+fn partitions(path: &str, data: &[u8]) -> Result<Vec<TopicPartition>, ZkError> {
+    let node = parse(path, data)?;
+    let list = node["partitions"].as_array().ok_or_else(|| bad(path, "no partitions"))?;
     let partition = |entry: &Value| {
         let partition = entry["partition"].as_i64().and_then(|id| i32::try_from(id).ok())?;
         Some(TopicPartition { topic: entry["topic"].as_str()?.into(), partition })
     };
-    list.iter().map(partition).collect::<Option<_>>().ok_or_else(|| bad(PREFERRED_ELECTION, "unreadable"))
+    list.iter().map(partition).collect::<Option<_>>().ok_or_else(|| bad(path, "unreadable partitions"))
+}
+
+/// Whether `/feature` says that features are not versioned, as a controller of Kafka before 2.7 leaves it.
+pub fn features_are_off(data: &[u8]) -> Result<bool, ZkError> {
+    Ok(int(&parse(FEATURE, data)?, FEATURE, "status")? == 0)
 }
 
 #[cfg(test)]
@@ -173,6 +187,21 @@ mod tests {
         let recovering = encode_state(&PartitionState { recovering: true, ..state });
         assert!(String::from_utf8(recovering).unwrap().ends_with(r#","leader_recovery_state":1}"#));
         assert!(partition_state("/p", br#"{"leader":1}"#, 0).is_err());
+    }
+
+    #[test]
+    fn notes_of_isr_changes_are_read() {
+        let note = br#"{"version":1,"partitions":[{"topic":"t","partition":3},{"topic":"u","partition":0}]}"#;
+        let read = isr_change("/isr_change_notification/isr_change_0000000000", note).unwrap();
+        assert_eq!(read.iter().map(|tp| (&*tp.topic, tp.partition)).collect::<Vec<_>>(), [("t", 3), ("u", 0)]);
+        assert!(isr_change("/n", br#"{"version":1,"partitions":[{"topic":"t"}]}"#).is_err());
+    }
+
+    #[test]
+    fn features_that_an_old_controller_switched_off_are_seen() {
+        assert!(!features_are_off(FEATURE_DATA.as_bytes()).unwrap());
+        assert!(features_are_off(br#"{"version":1,"status":0,"features":{}}"#).unwrap());
+        assert!(features_are_off(b"{}").is_err());
     }
 
     #[test]

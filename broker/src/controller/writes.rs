@@ -253,8 +253,8 @@ impl Pen {
 
     /// Deletes nodes that nobody needs any more; those that are gone already are fine.
     pub async fn delete_all(&self, paths: &[String]) -> Result<(), Deposed> {
-        for path in paths {
-            let sent = self.send_delete(path)?;
+        let sent = paths.iter().map(|path| self.send_delete(path)).collect::<Result<Vec<_>, _>>()?;
+        for (path, sent) in paths.iter().zip(sent) {
             if let Err(error) = settle(path, sent.await)?
                 && error != Error::NoNode
             {

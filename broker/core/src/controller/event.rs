@@ -42,6 +42,10 @@ pub enum Event {
         topic: Str,
         enabled: bool,
     },
+    /// Topics whose `unclean.leader.election.enable` is on, all of them: the default is another.
+    UncleanTopics(BTreeSet<Str>),
+    /// States that leaders wrote themselves, and told of by `/isr_change_notification`, as those of Kafka before 2.7 do.
+    StatesChanged(BTreeMap<TopicPartition, PartitionState>),
     /// Brokers that told of failed log directories.
     LogDirsFailed(Vec<i32>),
     /// `leader.imbalance.check.interval.seconds` have passed.

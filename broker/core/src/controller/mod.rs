@@ -165,6 +165,10 @@ impl Controller {
         self.topics.contains_key(topic)
     }
 
+    pub fn topics(&self) -> impl Iterator<Item = &Str> {
+        self.topics.keys()
+    }
+
     /// The topic's partitions, if it is known and not being deleted.
     pub fn assignment(&self, topic: &str) -> Option<Topic> {
         let entry = self.topics.get(topic).filter(|entry| entry.deletion.is_none())?;
@@ -213,6 +217,8 @@ impl Controller {
             Event::TopicChanged { name, topic } => self.topic_changed(name, topic, out),
             Event::DeleteTopics(topics) => self.delete_topics(topics, out),
             Event::UncleanElection { topic, enabled } => self.unclean_election(topic, enabled, out),
+            Event::UncleanTopics(topics) => self.unclean_topics(topics, out),
+            Event::StatesChanged(states) => self.states_changed(states),
             Event::LogDirsFailed(brokers) => {
                 for tp in self.partitions_where(|_, _| true) {
                     brokers.iter().for_each(|&id| self.tell_replica(id, &tp, false));
@@ -396,6 +402,21 @@ impl Controller {
         let Some(entry) = self.topics.get(&topic) else { return };
         for partition in entry.partitions.keys().copied().collect::<Vec<_>>() {
             self.look_at(&TopicPartition { topic: topic.clone(), partition }, out);
+        }
+    }
+
+    fn unclean_topics(&mut self, topics: BTreeSet<Str>, out: &mut Vec<Effect>) {
+        let added: Vec<Str> = topics.difference(&self.unclean).cloned().collect();
+        self.unclean = topics;
+        added.into_iter().for_each(|topic| self.unclean_election(topic, true, out));
+    }
+
+    /// Brokers hear of what was written; of a partition that is being written, the outcome will tell.
+    fn states_changed(&mut self, states: BTreeMap<TopicPartition, PartitionState>) {
+        for (tp, state) in states {
+            let Some(entry) = self.entry_mut(&tp).filter(|entry| entry.writing.is_none()) else { continue };
+            entry.state = Some(state);
+            self.tell_all(&tp);
         }
     }
 

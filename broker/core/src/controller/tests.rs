@@ -527,3 +527,78 @@ fn a_new_controller_takes_the_cluster_as_it_finds_it() {
     assert_eq!(c.states[&tp(0)].controller_epoch, 6);
     assert_eq!(c.states[&tp(2)].controller_epoch, 5);
 }
+
+#[test]
+fn a_state_that_its_leader_wrote_is_told_to_all_and_built_upon() {
+    let mut cluster = Cluster::new(&[&[1, 2, 3], &[2, 3, 1]]);
+    let mut state = cluster.states[&tp(0)].clone();
+    state.isr = vec![1, 3];
+    state.version += 1;
+    cluster.states.insert(tp(0), state.clone());
+    cluster.step(Event::StatesChanged([(tp(0), state)].into()));
+    let told = cluster.out.iter().filter(|effect| match effect {
+        Effect::Send { request: ToBroker::UpdateMetadata(request), .. } => {
+            let states = &request.topic_states[0].partition_states;
+            states.len() == 1 && states[0].isr == [1, 3] && states[0].zk_version == 1
+        }
+        _ => false,
+    });
+    assert_eq!((told.count(), cluster.out.len()), (3, 3), "nobody's leader is another: {:?}", cluster.out);
+    cluster.brokers.remove(&1);
+    cluster.step(Event::Brokers(cluster.brokers.clone()));
+    let after = &cluster.states[&tp(0)];
+    assert_eq!((after.leader, after.isr.as_slice(), after.version), (3, [3].as_slice(), 2));
+}
+
+#[test]
+fn a_new_default_of_unclean_elections_concerns_topics_that_had_the_old_one() {
+    let mut cluster = Cluster::new(&[&[1, 2]]);
+    let mut state = cluster.states[&tp(0)].clone();
+    (state.isr, state.version) = (vec![1], state.version + 1);
+    cluster.states.insert(tp(0), state.clone());
+    cluster.step(Event::StatesChanged([(tp(0), state)].into()));
+    cluster.brokers.remove(&1);
+    cluster.step(Event::Brokers(cluster.brokers.clone()));
+    assert_eq!(cluster.states[&tp(0)].leader, NO_LEADER);
+    cluster.step(Event::UncleanTopics(BTreeSet::from(["other".into()])));
+    assert_eq!(cluster.states[&tp(0)].leader, NO_LEADER);
+    cluster.step(Event::UncleanTopics(BTreeSet::from(["t".into()])));
+    assert_eq!((cluster.states[&tp(0)].leader, cluster.states[&tp(0)].recovering), (2, true));
+}
+
+/// A successor takes over a cluster in which two thirds of everything stays as it is.
+#[test]
+fn brokers_that_hear_the_same_share_it_and_those_that_hear_all_hear_it_once() {
+    let mut cluster = Cluster::new(&[&[1, 2, 3], &[2, 3, 1], &[3, 1, 2]]);
+    cluster.brokers.remove(&1);
+    let config =
+        ControllerConfig { id: 2, listener: "IN".into(), delete_topics: true, imbalance_percent_max: 10 };
+    let snapshot = Snapshot {
+        brokers: cluster.brokers.clone(),
+        topics: BTreeMap::from([("t".into(), topic(&[&[1, 2, 3], &[2, 3, 1], &[3, 1, 2]]))]),
+        states: cluster.states.clone(),
+        ..Snapshot::default()
+    };
+    cluster.controller = Controller::new(config, 6, snapshot);
+    cluster.out.clear();
+    let mut out = Vec::new();
+    cluster.controller.start(BTreeSet::new(), &mut out);
+    cluster.perform(out);
+    let mut metadata = Vec::new();
+    for effect in &cluster.out {
+        let Effect::Send { broker, request, .. } = effect else { continue };
+        match request {
+            ToBroker::UpdateMetadata(request) => metadata.push((*broker, request.clone())),
+            ToBroker::LeaderAndIsr(request) => {
+                let states = &request.topic_states[0].partition_states;
+                let leaders: Vec<i32> = states.iter().map(|state| state.leader).collect();
+                assert_eq!(leaders, [2, 2, 3], "to broker {broker}");
+                assert!(states.iter().all(|state| !state.is_new && !state.isr.contains(&1)));
+            }
+            ToBroker::StopReplica(_) => panic!("nothing is to stop"),
+        }
+    }
+    assert_eq!(metadata.iter().map(|(broker, _)| *broker).collect::<Vec<_>>(), [2, 3]);
+    assert!(std::sync::Arc::ptr_eq(&metadata[0].1, &metadata[1].1));
+    assert_eq!(metadata[0].1.topic_states[0].partition_states[0].leader, 2);
+}
