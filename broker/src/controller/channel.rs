@@ -9,8 +9,9 @@ use client::{CallError, Connection, ConnectionOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use wire::Str;
+use wire::kafka::leader_and_isr::LeaderAndIsrTopicState;
 use wire::kafka::update_metadata::SharedUpdateMetadata;
-use wire::kafka::{ApiKey, ErrorCode, LeaderAndIsrRequest, StopReplicaRequest, UpdateMetadataRequest};
+use wire::kafka::{ApiKey, ErrorCode, LeaderAndIsrRequest, Message, StopReplicaRequest, UpdateMetadataRequest};
 
 use super::active::Observed;
 
@@ -149,7 +150,15 @@ async fn exchange(
             Ok(None)
         }
         Order::LeaderAndIsr(request) => {
-            let response = open.call(request).await?;
+            // Encoded here, at its size: that of a broker's first one can be megabytes.
+            let response = match open.versions_of(ApiKey::LeaderAndIsr) {
+                Some((_, version)) => {
+                    let body = request.encode_sized(version, leader_and_isr_bytes(request));
+                    let reply = open.start_encoded::<LeaderAndIsrRequest>(version, &[], body)?;
+                    reply.within(target.timeout).await?
+                }
+                None => open.call(request).await?,
+            };
             log_refusal(broker, "LeaderAndIsr", response.error_code);
             Ok(Some(Event::LeaderAndIsrAnswered { broker, response }))
         }
@@ -159,6 +168,12 @@ async fn exchange(
             Ok(Some(Event::StopReplicaAnswered { broker, request: request.clone(), response }))
         }
     }
+}
+
+/// About the bytes of the request.
+fn leader_and_isr_bytes(request: &LeaderAndIsrRequest) -> usize {
+    let topic = |topic: &LeaderAndIsrTopicState| 48 + topic.partition_states.len() * 64;
+    512 + request.topic_states.iter().map(topic).sum::<usize>()
 }
 
 fn log_refusal(broker: i32, api: &str, error: ErrorCode) {

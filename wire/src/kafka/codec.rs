@@ -29,7 +29,12 @@ pub trait Message: Sized + Default {
     fn write(&self, to: &mut BytesMut, version: i16);
 
     fn encode(&self, version: i16) -> Bytes {
-        let mut to = BytesMut::new();
+        self.encode_sized(version, 64)
+    }
+
+    /// As [`Message::encode`]: a message of about `size` bytes does not grow, and move, as it is written.
+    fn encode_sized(&self, version: i16, size: usize) -> Bytes {
+        let mut to = BytesMut::with_capacity(size);
         self.write(&mut to, version);
         to.freeze()
     }
@@ -85,9 +90,11 @@ impl<T: Nullable> Field for Option<T> {
 macro_rules! fixed_size {
     ($($type:ty, $put:ident;)+) => {$(
         impl Field for $type {
+            #[inline]
             fn read(from: &mut Reader, _: i16, _: bool) -> Result<$type, DecodeError> {
                 from.array().map(<$type>::from_be_bytes)
             }
+            #[inline]
             fn write(&self, to: &mut BytesMut, _: i16, _: bool) {
                 to.$put(*self);
             }
@@ -259,6 +266,7 @@ fn write_null_count(to: &mut BytesMut, flexible: bool) {
 }
 
 /// Seven bits a byte, lowest first, at most five bytes.
+#[inline]
 pub fn read_uvarint(from: &mut Reader) -> Result<u32, DecodeError> {
     let at = from.position();
     let mut value = 0;
@@ -272,6 +280,7 @@ pub fn read_uvarint(from: &mut Reader) -> Result<u32, DecodeError> {
     Err(DecodeError::Varint { at })
 }
 
+#[inline]
 pub fn write_uvarint(to: &mut BytesMut, mut value: u32) {
     while value >= 0x80 {
         to.put_u8(value as u8 | 0x80);

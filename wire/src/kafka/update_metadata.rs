@@ -57,6 +57,9 @@ message! { flexible 6..;
     }
 }
 
+/// About the bytes of a partition with three replicas.
+const PARTITION_BYTES: usize = 56;
+
 /// A body that many brokers get, encoded once: only the epoch of the broker in it differs.
 #[derive(Debug, Clone)]
 pub struct SharedUpdateMetadata {
@@ -66,7 +69,9 @@ pub struct SharedUpdateMetadata {
 
 impl SharedUpdateMetadata {
     pub fn new(request: &UpdateMetadataRequest, version: i16) -> SharedUpdateMetadata {
-        SharedUpdateMetadata { version, body: request.encode(version) }
+        let partitions: usize = request.topic_states.iter().map(|topic| topic.partition_states.len()).sum();
+        let size = 1024 + request.topic_states.len() * 48 + partitions * PARTITION_BYTES;
+        SharedUpdateMetadata { version, body: request.encode_sized(version, size) }
     }
 
     /// The start of the body for the broker of this epoch, and the rest, which is all brokers'.

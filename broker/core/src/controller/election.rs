@@ -41,6 +41,10 @@ pub fn reassess(
     liveness: impl Fn(i32) -> Liveness,
 ) -> Option<PartitionState> {
     let online = |id: &i32| liveness(*id) == Liveness::Online;
+    // Nearly all partitions, nearly always.
+    if state.isr.contains(&state.leader) && state.isr.iter().all(online) {
+        return None;
+    }
     let mut replicas = assignment.replicas.iter().copied();
     let in_sync = replicas.clone().find(|id| online(id) && state.isr.contains(id));
     let mut recovering = state.recovering;

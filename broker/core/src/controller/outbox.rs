@@ -95,11 +95,13 @@ impl Draft {
         };
         match self.topic_states.last_mut().filter(|last| last.topic_name == *name) {
             Some(last) => last.partition_states.push(partition_state),
-            None => self.topic_states.push(LeaderAndIsrTopicState {
-                topic_name: name.clone(),
-                topic_id: topic.id,
-                partition_states: vec![partition_state],
-            }),
+            None => {
+                // Most brokers have a share of a topic's partitions.
+                let mut partition_states = Vec::with_capacity(topic.partitions.len().div_ceil(2));
+                partition_states.push(partition_state);
+                let (topic_name, topic_id) = (name.clone(), topic.id);
+                self.topic_states.push(LeaderAndIsrTopicState { topic_name, topic_id, partition_states });
+            }
         }
     }
 }
@@ -151,7 +153,8 @@ impl Controller {
         let topic_states = self.topics.iter().filter_map(|(name, topic)| {
             let states =
                 topic.partitions.iter().filter_map(|(&id, entry)| self.metadata_of(name, topic, id, entry));
-            let partition_states: Vec<UpdateMetadataPartitionState> = states.collect();
+            let mut partition_states = Vec::with_capacity(topic.partitions.len());
+            partition_states.extend(states);
             (!partition_states.is_empty()).then(|| UpdateMetadataTopicState {
                 topic_name: name.clone(),
                 topic_id: topic.id,
