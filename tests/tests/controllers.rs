@@ -108,10 +108,7 @@ fn a_controller_that_was_replaced_without_its_knowledge_writes_nothing() {
         timeout(PATIENCE, elected).await.unwrap();
         let (text, version) = state(client).await;
         assert_eq!(version, before.1 + 1);
-        assert_eq!(
-            text,
-            r#"{"controller_epoch":8,"leader":1,"version":1,"leader_epoch":1,"isr":[1,2]}"#
-        );
+        assert_eq!(text, r#"{"controller_epoch":8,"leader":1,"version":1,"leader_epoch":1,"isr":[1,2]}"#);
     });
 }
 
@@ -169,6 +166,7 @@ fn notes_of_isr_changes_and_an_old_controller_s_features_are_dealt_with() {
 /// Ends a session from outside, as time would.
 async fn end(ensemble: &Ensemble, session: Zk) {
     let info = session.client().session().clone();
-    let usurper = Client::connector().with_session(info).connect(&ensemble.addr(0).to_string()).await.unwrap();
+    let usurper =
+        Client::connector().with_session(info).connect(&ensemble.addr(0).to_string()).await.unwrap();
     drop(usurper);
 }

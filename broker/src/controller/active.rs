@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::controller::{
-    Broker, Controller, ControllerConfig, Effect, Elected, ElectionType, Event, Snapshot, ToBroker, Token,
-    PartitionState, TopicPartition,
+    Broker, Controller, ControllerConfig, Effect, Elected, ElectionType, Event, PartitionState, Snapshot,
+    ToBroker, Token, TopicPartition,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -386,7 +386,8 @@ impl Active {
                 return Ok(());
             }
             Command::TopicDefaultsChanged => {
-                let unclean = self.core.topics().filter(|topic| (self.options.unclean)(topic)).cloned().collect();
+                let unclean =
+                    self.core.topics().filter(|topic| (self.options.unclean)(topic)).cloned().collect();
                 Event::UncleanTopics(unclean)
             }
             Command::TopicConfigChanged { topic } => {

@@ -11,7 +11,9 @@ use tokio::task::JoinHandle;
 use wire::Str;
 use wire::kafka::leader_and_isr::LeaderAndIsrTopicState;
 use wire::kafka::update_metadata::SharedUpdateMetadata;
-use wire::kafka::{ApiKey, ErrorCode, LeaderAndIsrRequest, Message, StopReplicaRequest, UpdateMetadataRequest};
+use wire::kafka::{
+    ApiKey, ErrorCode, LeaderAndIsrRequest, Message, StopReplicaRequest, UpdateMetadataRequest,
+};
 
 use super::active::Observed;
 

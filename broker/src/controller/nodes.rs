@@ -193,7 +193,10 @@ mod tests {
     fn notes_of_isr_changes_are_read() {
         let note = br#"{"version":1,"partitions":[{"topic":"t","partition":3},{"topic":"u","partition":0}]}"#;
         let read = isr_change("/isr_change_notification/isr_change_0000000000", note).unwrap();
-        assert_eq!(read.iter().map(|tp| (&*tp.topic, tp.partition)).collect::<Vec<_>>(), [("t", 3), ("u", 0)]);
+        assert_eq!(
+            read.iter().map(|tp| (&*tp.topic, tp.partition)).collect::<Vec<_>>(),
+            [("t", 3), ("u", 0)]
+        );
         assert!(isr_change("/n", br#"{"version":1,"partitions":[{"topic":"t"}]}"#).is_err());
     }
 
