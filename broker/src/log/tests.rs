@@ -437,3 +437,36 @@ fn a_directory_of_kafka_3_5_1_opens_with_nothing_changed() {
     let readable = (0..125).filter(|offset| log.read(*offset, 1, i64::MAX, true).unwrap().len > 0).count();
     assert_eq!(readable, 125);
 }
+
+#[test]
+fn a_log_that_gives_its_handles_back_after_every_use_writes_the_same_files() {
+    let config = LogConfig { segment_bytes: 1000, ..small() };
+    let run = |release: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), config.clone(), false);
+        for n in 0..60 {
+            log.append(&batch(2 * n, 2, 0), NOW).unwrap();
+            assert_eq!(log.read(n, 1, i64::MAX, true).unwrap().len as usize, batch(n / 2 * 2, 2, 0).len());
+            assert!(log.was_used() && !log.was_used());
+            if release {
+                assert!(log.release() && !log.release());
+            }
+        }
+        log.truncate_to(101, NOW).unwrap();
+        log.close(NOW).unwrap();
+        contents(dir.path()).into_iter().filter(|(name, _)| !name.ends_with("deleted")).collect::<Vec<_>>()
+    };
+    assert_eq!(run(true), run(false));
+}
+
+#[test]
+fn a_recovery_point_that_does_not_fit_is_told_before_anything_is_appended() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), small(), 5).close(NOW).unwrap();
+    let at = OpenAt { recovery_point: 8, clean: true, ..OpenAt::default() };
+    let mut log = Log::open(dir.path(), small(), at, NOW).unwrap();
+    let error = log.append(&batch(8, 2, 0), NOW).unwrap_err().to_string();
+    assert!(error.contains("00000000000000000000.log") && error.contains("ends at offset 10"), "{error}");
+    let mut log = open(dir.path(), small(), false);
+    assert_eq!(offsets(&mut log, 0), [0, 2, 4, 6, 8]);
+}

@@ -152,6 +152,8 @@ impl Shard {
                 tracing::debug!("Follower of {topic}-{}, led by {leader}", state.partition_index);
                 if leader >= 0 {
                     leaders.insert(leader);
+                    let name = (topic.clone(), state.partition_index);
+                    self.following.entry(leader).or_default().insert(name);
                 }
             }
             Ok(RoleChange::Unchanged) => {}

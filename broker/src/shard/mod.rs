@@ -110,6 +110,8 @@ struct Shard {
     broker: Arc<Broker>,
     store: Store,
     replicas: HashMap<Str, BTreeMap<i32, Replica>>,
+    /// Which replicas became followers of whom; those that are it no longer go when the leader is asked next.
+    following: HashMap<i32, BTreeSet<(Str, i32)>>,
     turn: Turn,
     notices: mpsc::UnboundedSender<Notice>,
     started: Instant,
@@ -151,6 +153,7 @@ impl Shard {
             broker,
             store,
             replicas,
+            following: HashMap::new(),
             turn: Turn::new(handles::handles_max()),
             notices,
             started: Instant::now(),

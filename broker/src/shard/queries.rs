@@ -55,12 +55,15 @@ impl Shard {
     /// What followers here want of a leader.
     pub(super) fn follower_parts(&mut self, leader: i32) -> Vec<FollowerPart> {
         let mut parts = Vec::new();
-        for replica in self.replicas.values().flat_map(BTreeMap::values) {
-            if let Some(next) = replica.core.next_fetch().filter(|next| next.leader == leader) {
-                let (topic, id, partition) = (replica.topic.clone(), replica.id, replica.partition);
-                parts.push(FollowerPart { topic, id, partition, next });
-            }
-        }
+        let Some(followed) = self.following.get_mut(&leader) else { return parts };
+        parts.reserve(followed.len());
+        followed.retain(|(topic, partition)| {
+            let replica = find(&mut self.replicas, topic, *partition);
+            let next = replica.and_then(|replica| Some((replica.id, replica.core.next_fetch()?)));
+            let Some((id, next)) = next.filter(|(_, next)| next.leader == leader) else { return false };
+            parts.push(FollowerPart { topic: topic.clone(), id, partition: *partition, next });
+            true
+        });
         parts
     }
 

@@ -1,6 +1,7 @@
 //! What happens by the clock: checkpoints, retention, flushes, files whose time has come; and the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -20,11 +21,17 @@ pub struct Schedule {
     recovery_points: (i64, i64),
     log_starts: (i64, i64),
     retention: (i64, i64),
+    /// Whose turn has not come in the retention pass that is under way.
+    retained: Vec<(Str, i32)>,
     files: (i64, i64),
+    /// What each checkpoint said last, in short.
+    saved: HashMap<Checkpoint, u64>,
 }
 
 /// The first retention pass after a start.
 const RETENTION_DELAY_MS: i64 = 30_000;
+/// Logs that retention looks at in one turn of the loop.
+const RETAINED_PER_TURN: usize = 64;
 /// How often flushes by time, producers and files to be removed are looked at, at least.
 const FILES_INTERVAL_MS: i64 = 5_000;
 
@@ -41,14 +48,17 @@ impl Schedule {
             recovery_points: same(every("log.flush.offset.checkpoint.interval.ms")),
             log_starts: same(every("log.flush.start.offset.checkpoint.interval.ms")),
             retention: (RETENTION_DELAY_MS, retention),
+            retained: Vec::new(),
             files: same(every("log.flush.scheduler.interval.ms").min(FILES_INTERVAL_MS)),
+            saved: HashMap::new(),
         }
     }
 
     /// The earliest of all.
     pub fn next(&self) -> i64 {
         let all = [self.watermarks, self.recovery_points, self.log_starts, self.retention, self.files];
-        all.iter().map(|(next, _)| *next).min().unwrap_or(i64::MAX)
+        let next = all.iter().map(|(next, _)| *next).min().unwrap_or(i64::MAX);
+        if self.retained.is_empty() { next } else { 0 }
     }
 }
 
@@ -64,8 +74,10 @@ impl Shard {
     pub(super) fn keep_up(&mut self) {
         let now = self.turn.now;
         if due(&mut self.upkeep.retention, now) {
-            self.apply_retention();
+            let all = self.replicas.values().flat_map(BTreeMap::values);
+            self.upkeep.retained = all.map(|replica| (replica.topic.clone(), replica.partition)).collect();
         }
+        self.apply_retention();
         if due(&mut self.upkeep.files, now) {
             self.tick_files();
         }
@@ -80,10 +92,13 @@ impl Shard {
         }
     }
 
+    /// Some logs a turn: each may need a look at its files.
     fn apply_retention(&mut self) {
         let wall = self.turn.wall;
-        let replicas = self.replicas.values_mut().flat_map(BTreeMap::values_mut);
-        for replica in replicas.filter(|replica| self.store.is_live(replica.dir)) {
+        let rest = self.upkeep.retained.len().saturating_sub(RETAINED_PER_TURN);
+        for (topic, partition) in self.upkeep.retained.split_off(rest) {
+            let replica = find(&mut self.replicas, &topic, partition);
+            let Some(replica) = replica.filter(|replica| self.store.is_live(replica.dir)) else { continue };
             match replica.log.apply_retention(replica.core.high_watermark(), wall) {
                 Ok(0) => {}
                 Ok(segments) => {
@@ -147,8 +162,17 @@ impl Shard {
         });
     }
 
+    /// Leaves a checkpoint to the thread that writes them, unless it would say what the last one says.
     pub(super) fn save(&mut self, which: Checkpoint, offset: impl Fn(&Replica) -> Option<i64>) {
         let all = self.replicas.values().flat_map(BTreeMap::values);
+        let mut digest = DefaultHasher::new();
+        for replica in all.clone() {
+            (replica.dir, &replica.topic, replica.partition, offset(replica)).hash(&mut digest);
+        }
+        let digest = digest.finish();
+        if self.upkeep.saved.insert(which, digest) == Some(digest) {
+            return;
+        }
         let points = all.filter_map(|r| Some((r.dir, &r.topic, r.partition, offset(r)?)));
         let failed = self.store.save_later(which, points);
         self.turn.failed_dirs.extend(failed);
