@@ -52,6 +52,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("kafka-broker-api-versions", kafka_tools::broker_api_versions::main),
     ("kafka-delete-records", kafka_tools::delete_records::main),
     ("kafka-leader-election", kafka_tools::leader_election::main),
+    ("kafka-transactions", kafka_tools::transactions::main),
     ("bench", |call| bench::main(&call.args)),
 ];
 

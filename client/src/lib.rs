@@ -17,6 +17,7 @@ pub mod group;
 pub mod options;
 pub mod partitioner;
 pub mod producer;
+pub mod transactions;
 
 pub use admin::Admin;
 pub use cluster::{Cluster, Metadata, Node};

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 import signal
 import threading
 import time
@@ -372,3 +373,63 @@ def disk_upkeep():
         for partition in range(4):
             until("its leader", 20, lambda: not write("t", partition, 10))
         it.stop()
+
+
+def transactions_compacted():
+    """The same log with transactions, cleaned by Java's broker and by ours: the same batches are left, with the same records."""
+    kafka = need_peer("kafka")
+    with lone("transactions-compacted") as it:
+        import confluent_kafka as ck
+        from transactions import retried
+        it.start(kafka, log_cleaner_enable="false", transaction_state_log_num_partitions=2)
+        it.create("c", 1, cleanup_policy="compact", segment_bytes=20000, min_cleanable_dirty_ratio=0.01)
+        at = {"bootstrap.servers": it.bootstrap, "log_level": 0, "linger.ms": 2}
+        # Without compression: two compressors make two sizes of one record.
+        producers = [ck.Producer({**at, "transactional.id": f"id-{n}"}) for n in range(3)]
+        for producer in producers:
+            retried(lambda: producer.init_transactions(60))
+        plain = ck.Producer({**at, "enable.idempotence": True, "acks": "all"})
+        for n in range(120):
+            # The third writes at the beginning only: of its records nothing is left, but of its last batch.
+            producer = producers[2 if n in (3, 7) else n % 2]
+            producer.begin_transaction()
+            for i in range(1 + n % 5):
+                key = b"%d" % ((n * 7 + i) % 23)
+                producer.produce("c", key=key, value=None if n % 11 == 4 else b"%d" % n * 20)
+            producer.flush(30)
+            plain.produce("c", key=b"p%d" % (n % 5), value=b"%d" % n * 20)
+            assert plain.flush(30) == 0
+            retried(producer.abort_transaction if n % 3 == 1 else producer.commit_transaction)
+        for n in range(600):
+            plain.produce("c", key=b"f%d" % (n % 3), value=b"%d" % n * 20)
+            if n % 20 == 0:
+                plain.flush(30)
+        assert plain.flush(30) == 0
+        it.stop()
+        before, checkpoint = it.world.dir / "before", it.logs / "cleaner-offset-checkpoint"
+        it.logs.rename(before)
+        cleaned = {}
+        for who, command in (("java", kafka), ("ours", None)):
+            shutil.copytree(before, it.logs)
+            it.start(command, seconds=90)
+            reached = until(f"{who}'s cleaner", 60, lambda: re.search(r"^c 0 (\d+)$", checkpoint.read_text(), re.M))
+            it.stop()
+            folder = it.partitions("c")[0]
+            logs = ",".join(map(str, sorted(folder.glob("*.log"))))
+            said = it.world.run(kafka, "dump-log", "--deep-iteration", "--print-data-log", "--files", logs, seconds=120)
+            # When the horizon is depends on the clock, and so the checksum and the base timestamp.
+            said = re.sub(r"deleteHorizonMs: OptionalLong\[\d+\]", "deleteHorizonMs: set", said)
+            said = re.sub(r"crc: \d+", "", said).replace(str(it.logs), "")
+            indexes = [(path.name, path.read_bytes()) for path in sorted(folder.glob("*.txnindex"))]
+            cleaned[who] = (reached.group(1), said.splitlines(), indexes)
+            it.logs.rename(it.world.dir / f"cleaned-{who}")
+        (upto, java, java_indexes), (ours_upto, ours, ours_indexes) = cleaned["java"], cleaned["ours"]
+        assert upto == ours_upto, f"Java's cleaner got to {upto}, ours to {ours_upto}"
+        different = [pair for pair in zip(java, ours) if pair[0] != pair[1]]
+        assert len(java) == len(ours) and not different, f"{len(java)} and {len(ours)} lines; {different[:3]}"
+        assert java_indexes == ours_indexes, "the transaction indexes differ"
+        batches = [line for line in ours if line.startswith("baseOffset")]
+        empty = sum(" count: 0 " in line for line in batches)
+        horizons = sum("deleteHorizonMs: set" in line for line in batches)
+        assert empty and horizons, f"{empty} empty batches, {horizons} with a horizon"
+        say(f"{len(batches)} batches are left on both, {empty} of them empty, {horizons} with a delete horizon")

@@ -5,7 +5,7 @@
 
 import harness
 from bad_input import bad_frames, wrong_configurations
-from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker
+from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker, transactions_compacted
 from broker_faults import broker_faults, broker_kills, broker_kills_mixed
 from broker_swap import broker_swap, broker_swap_brief
 from ensemble_shapes import hierarchical, observer_masters, several_addresses
@@ -36,6 +36,6 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
           disk_upkeep,
-          transactions, transactions_mixed, exactly_once_brief)
+          transactions, transactions_mixed, transactions_compacted, exactly_once_brief)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})

@@ -4,6 +4,8 @@ writes while brokers die, coordinators that move from one kind to the other."""
 import contextlib
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -223,6 +225,33 @@ def java_tools(it, kafka):
     until("the abort by hand", 20, lambda: hanging(it, "perf") == 0)
     assert len(it.read("perf")) == 5000
     say("Java's perf producer, kafka-transactions list, describe, describe-producers, abort")
+    our_tools(it, kafka)
+
+
+def our_tools(it, kafka):
+    """Our perf producer with transactions, and our kafka-transactions beside Java's."""
+    done = it.world.run(it.world.tool("kafka-producer-perf-test.sh"), "--topic", "perf", "--num-records", 2000, "--record-size",
+                        100, "--throughput", 2000, "--transactional-id", "our-perf-id", "--transaction-duration-ms", 100,
+                        "--producer-props", f"bootstrap.servers={it.bootstrap}", seconds=120)
+    assert "2000 records sent" in done, done
+    assert len(it.read("perf")) == 7000
+    at = ["--bootstrap-server", it.bootstrap]
+
+    def run(*words):
+        java = it.world.run(kafka, "transactions", *at, *words, check=False)
+        ours = it.world.run(it.world.tool("kafka-transactions.sh"), *at, *words, check=False)
+        return [line for line in java.splitlines() if not line.startswith("[")], ours.splitlines()
+
+    for words in (["list"], ["describe", "--transactional-id", "our-perf-id"], ["describe", "--transactional-id", "nobody"],
+                  ["describe-producers", "--topic", "perf", "--partition", 0], ["find-hanging", "--topic", "perf"],
+                  ["abort", "--topic", "perf", "--partition", 0, "--start-offset", 7], ["find-hanging"]):
+        java, ours = run(*words)
+        if words[0] == "describe" and len(java) > 1:
+            # How long ago it began is another number the next second.
+            java[1:], ours[1:] = (["\t".join(line.split("\t")[:7]) for line in said[1:]] for said in (java, ours))
+            java[0], ours[0] = java[0].split(), ours[0].split()
+        assert sorted(map(str, java)) == sorted(map(str, ours)), f"{words}: {java} and {ours}"
+    say("our perf producer; our kafka-transactions says what Java's says")
 
 
 def dumped(world, kafka, folder):
@@ -300,6 +329,40 @@ def producers_of(snapshot):
     return sorted(body[at:at + 46] for at in range(0, len(body), 46))
 
 
+def job(bootstrap):
+    """One life of the job that copies `in` to `out`. An error that cannot be retried ends it; so may a kill at any time."""
+    import confluent_kafka as ck
+    consumer = ck.Consumer({"bootstrap.servers": bootstrap, "group.id": "job", "enable.auto.commit": False,
+                            "auto.offset.reset": "earliest", "isolation.level": "read_committed", "log_level": 0,
+                            "session.timeout.ms": 6000, "max.poll.interval.ms": 60000})
+    producer = ck.Producer({"bootstrap.servers": bootstrap, "transactional.id": "job-id", "log_level": 0,
+                            "transaction.timeout.ms": 15000, "linger.ms": 1})
+    try:
+        retried(lambda: producer.init_transactions(60))
+        consumer.subscribe(["in"])
+        while True:
+            messages = [m for m in consumer.consume(50, 0.3) if not m.error()]
+            if not messages:
+                print("done 0")
+                continue
+            producer.begin_transaction()
+            for message in messages:
+                producer.produce("out", value=message.value(), partition=message.partition())
+            positions = {}
+            for message in messages:
+                positions[message.topic(), message.partition()] = message.offset() + 1
+            offsets = [ck.TopicPartition(t, p, o) for (t, p), o in positions.items()]
+            retried(lambda: producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), 10), 25)
+            retried(lambda: producer.commit_transaction(10), 25)
+            print(f"done {len(messages)}")
+    except ck.KafkaException as why:
+        error = why.args[0]
+        print(f"the job ends with {error.name()}")
+        if error.txn_requires_abort():
+            with contextlib.suppress(ck.KafkaException):
+                retried(lambda: producer.abort_transaction(10), 25)
+
+
 def exactly_once(kinds, seconds, name, kills):
     """A job that reads a topic, and writes each record once to another, in transactions, while brokers and the job itself die."""
     kafka = need_peer("kafka")
@@ -321,57 +384,36 @@ def exactly_once(kinds, seconds, name, kills):
                 time.sleep(0.004)
             failures.extend(["unsent"] * source.flush(300))
 
-        done = [0]
-
-        def job():
-            """One life of the job: it ends with an error that cannot be retried, and is then started anew."""
-            consumer = ck.Consumer({"bootstrap.servers": it.bootstrap, "group.id": "job", "enable.auto.commit": False,
-                                    "auto.offset.reset": "earliest", "isolation.level": "read_committed", "log_level": 0,
-                                    "session.timeout.ms": 6000, "max.poll.interval.ms": 60000})
-            producer = None
-            try:
-                producer = ck.Producer({"bootstrap.servers": it.bootstrap, "transactional.id": "job-id", "log_level": 0,
-                                        "transaction.timeout.ms": 15000, "linger.ms": 1})
-                retried(lambda: producer.init_transactions(60))
-                consumer.subscribe(["in"])
-                while not finished():
-                    messages = [m for m in consumer.consume(50, 0.3) if not m.error()]
-                    if not messages:
-                        continue
-                    producer.begin_transaction()
-                    try:
-                        for message in messages:
-                            producer.produce("out", value=message.value(), partition=message.partition())
-                        positions = {}
-                        for message in messages:
-                            positions[message.topic(), message.partition()] = message.offset() + 1
-                        offsets = [ck.TopicPartition(t, p, o) for (t, p), o in positions.items()]
-                        retried(lambda: producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), 10), 25)
-                        retried(lambda: producer.commit_transaction(10), 25)
-                        done[0] += len(messages)
-                    except ck.KafkaException as why:
-                        if not why.args[0].txn_requires_abort():
-                            raise
-                        retried(lambda: producer.abort_transaction(10), 25)
-                        return
-            finally:
-                consumer.close()
-
-        over = threading.Event()
-
-        def finished():
-            return over.is_set()
-
-        lives = [0]
+        done, lives, hung = [0], [0], [0]
+        over, child = threading.Event(), [None]
 
         def work():
+            """One life of the job after the other. One that does nothing for long is killed: librdkafka's
+            send_offsets_to_transaction may wait for ever, whatever time it was given (seen where the group's coordinator,
+            which it had asked before, had gone)."""
             while not over.is_set():
                 lives[0] += 1
-                try:
-                    job()
-                except ck.KafkaException as why:
-                    say(f"the job died of {why.args[0].name()} and starts anew")
-                    time.sleep(0.2)
+                child[0] = process = subprocess.Popen([sys.executable, "-u", __file__, it.bootstrap], stdout=subprocess.PIPE,
+                                                      stdin=subprocess.DEVNULL, text=True)
+                last = [time.monotonic()]
+
+                def watch():
+                    while process.poll() is None:
+                        if over.is_set() or time.monotonic() - last[0] > 30:
+                            hung[0] += not over.is_set()
+                            process.kill()
+                        time.sleep(0.2)
+
+                watcher = threading.Thread(target=watch)
+                watcher.start()
+                for line in process.stdout:
+                    last[0] = time.monotonic()
+                    if line.startswith("done "):
+                        done[0] += int(line[5:])
+                    else:
+                        say(line.rstrip())
+                process.wait()
+                watcher.join()
 
         threads = [threading.Thread(target=feed), threading.Thread(target=work)]
         for thread in threads:
@@ -397,7 +439,10 @@ def exactly_once(kinds, seconds, name, kills):
                                for p in now[topic].partitions.values())
 
                 until(f"broker {number} to be back in sync", 120, back)
-                until("the job to go on", 90, lambda: done[0] > before)
+                until("the job to go on", 120, lambda: done[0] > before)
+                if n % 2 == 0 and kills:
+                    child[0].kill()
+                    say(f"the job killed with {done[0]} done")
             stop.set()
             threads[0].join(300)
             assert not failures, failures[:3]
@@ -415,7 +460,7 @@ def exactly_once(kinds, seconds, name, kills):
         for partition in range(PARTITIONS):
             of = [int(value) for p, _, _, value in out if p == partition]
             assert of == sorted(of), f"partition {partition} is out of order"
-        say(f"{sent[0]} records went through {lives[0]} lives of the job, each once and in order")
+        say(f"{sent[0]} records went through {lives[0]} lives of the job ({hung[0]} hung), each once and in order")
 
 
 def exactly_once_java():
@@ -431,3 +476,7 @@ def exactly_once_brief():
 def exactly_once_mixed():
     """Read, work, write in transactions on two of our brokers and one of Java's, killed in turn for ten minutes."""
     exactly_once(["ours", "java", "ours"], 600, "exactly-once-mixed", True)
+
+
+if __name__ == "__main__":
+    job(sys.argv[1])

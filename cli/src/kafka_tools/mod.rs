@@ -23,6 +23,7 @@ pub mod topics;
 mod topics_described;
 mod topics_options;
 mod topics_zookeeper;
+pub mod transactions;
 
 use crate::Call;
 use base::logging::{self, Layout, Output};
@@ -151,9 +152,13 @@ fn log_to_stderr() {
 
 /// An admin client for `--bootstrap-server`, with the settings in the file that `config_option` names.
 fn admin_options(given: &Given, config_option: &str) -> Result<ClientOptions, Stop> {
+    admin_of(given.text("bootstrap-server")?.unwrap_or_default(), given.text(config_option)?)
+}
+
+/// An admin client for these brokers, with the settings in a file, if one is named.
+fn admin_of(bootstrap: &str, config: Option<&str>) -> Result<ClientOptions, Stop> {
     log_to_stderr();
-    let properties = properties_of(given.text(config_option)?)?;
-    let bootstrap = given.text("bootstrap-server")?.unwrap_or_default();
+    let properties = properties_of(config)?;
     let options =
         ClientOptions::new(ClientKind::Admin, bootstrap, "adminclient-1").and_then(ClientOptions::resolve);
     let options = options.map_err(|error| {
