@@ -73,7 +73,7 @@ class Cluster:
         retried(lambda: producer.init_transactions(60))
         return producer
 
-    def read(self, topic, partitions=PARTITIONS, isolation="read_committed", seconds=60):
+    def read(self, topic, partitions=PARTITIONS, isolation="read_committed", seconds=120):
         """All records of a topic as (partition, offset, key, value), in order, up to what is the end of each partition now."""
         import confluent_kafka as ck
         consumer = ck.Consumer({"bootstrap.servers": self.bootstrap, "log_level": 0, "group.id": f"read-{time.time()}",
@@ -83,18 +83,26 @@ class Cluster:
         found, ended, end = [], set(), time.monotonic() + seconds
         while len(ended) < partitions:
             assert time.monotonic() < end, f"{len(found)} records of {topic} in {seconds} s"
-            message = consumer.poll(1)
-            if message is None:
-                continue
-            if not message.error():
-                found.append((message.partition(), message.offset(), message.key(), message.value()))
-                ended.discard(message.partition())
-            elif message.error().code() == ck.KafkaError._PARTITION_EOF:
-                ended.add(message.partition())
-            else:
-                raise AssertionError(message.error())
+            for message in consumer.consume(2000, 0.5):
+                if not message.error():
+                    found.append((message.partition(), message.offset(), message.key(), message.value()))
+                    ended.discard(message.partition())
+                elif message.error().code() == ck.KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+                else:
+                    raise AssertionError(message.error())
         consumer.close()
         return found
+
+    def lag(self, group, topic):
+        """How many records a group has not committed yet."""
+        import confluent_kafka as ck
+        consumer = ck.Consumer({"bootstrap.servers": self.bootstrap, "log_level": 0, "group.id": group})
+        try:
+            at = consumer.committed([ck.TopicPartition(topic, p) for p in range(PARTITIONS)], 10)
+            return sum(consumer.get_watermark_offsets(p, timeout=10)[1] - max(p.offset, 0) for p in at)
+        finally:
+            consumer.close()
 
 
 @contextlib.contextmanager
@@ -446,14 +454,14 @@ def exactly_once(kinds, seconds, name, kills):
             stop.set()
             threads[0].join(300)
             assert not failures, failures[:3]
-            until("everything to be done", 120, lambda: len(it.read("out")) >= sent[0])
+            until("everything to be done", 180, lambda: it.lag("job", "in") == 0)
         finally:
             stop.set()
             over.set()
             for thread in threads:
                 thread.join(120)
         until("every transaction decided", 60, lambda: hanging(it, "out") == 0)
-        out = it.read("out")
+        out = it.read("out", seconds=300)
         numbers = [int(value) for _, _, _, value in out]
         assert len(numbers) == len(set(numbers)), f"{len(numbers) - len(set(numbers))} records are there twice"
         assert sorted(numbers) == list(range(sent[0])), f"{sent[0] - len(numbers)} of {sent[0]} are lost"
