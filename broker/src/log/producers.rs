@@ -250,8 +250,23 @@ fn is_expired(entry: &ProducerEntry, now: i64, expiration_ms: i64) -> bool {
     entry.txn_first_offset < 0 && now.saturating_sub(entry.timestamp) >= expiration_ms
 }
 
+/// The place of a producer in Java's file: its map has so many buckets, 16 at least, and is full to three quarters at most.
+fn place(producer_id: i64, buckets: u32) -> u32 {
+    let hash = (producer_id ^ (producer_id as u64 >> 32) as i64) as u32;
+    (hash ^ (hash >> 16)) & (buckets - 1)
+}
+
+/// In the order in which Java's map, grown by these producers alone, would give them.
+fn in_java_s_order<'a>(entries: impl ExactSizeIterator<Item = &'a ProducerEntry>) -> Vec<&'a ProducerEntry> {
+    let mut entries: Vec<&ProducerEntry> = entries.collect();
+    let buckets = (entries.len() * 4).div_ceil(3).next_power_of_two().max(16) as u32;
+    entries.sort_by_key(|entry| place(entry.producer_id, buckets));
+    entries
+}
+
 /// The file of these producers.
 pub(crate) fn encode<'a>(entries: impl ExactSizeIterator<Item = &'a ProducerEntry>) -> Vec<u8> {
+    let entries = in_java_s_order(entries);
     let mut bytes = Vec::with_capacity(HEADER + ENTRY * entries.len());
     bytes.extend_from_slice(&VERSION.to_be_bytes());
     bytes.extend_from_slice(&[0; 4]);
@@ -342,6 +357,19 @@ mod tests {
         fs::write(&path, encode(entries.iter())).unwrap();
         assert_eq!(read_snapshot(&path).unwrap(), entries);
         assert_eq!(encode([].iter()).len(), 10);
+    }
+
+    #[test]
+    fn producers_stand_in_the_order_of_java_s_map() {
+        let all: Vec<ProducerEntry> = (1000..1012).map(entry).collect();
+        let ids = |entries: &[ProducerEntry]| -> Vec<i64> {
+            in_java_s_order(entries.iter()).iter().map(|entry| entry.producer_id).collect()
+        };
+        // 1000 is 8 modulo 16.
+        assert_eq!(ids(&all), [1008, 1009, 1010, 1011, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007]);
+        // A thirteenth doubles the buckets.
+        let more: Vec<ProducerEntry> = (1000..1013).map(entry).collect();
+        assert_eq!(ids(&more), (1000..1013).collect::<Vec<_>>());
     }
 
     #[test]
