@@ -1,9 +1,9 @@
 //! What an administrator asks of transactions: who has one open, and an end to those that nobody ends.
 
+use crate::TopicPartition;
 use crate::admin::Admin;
 use crate::cluster::Target;
 use crate::error::ClientError;
-use crate::TopicPartition;
 use std::collections::BTreeMap;
 use wire::Str;
 use wire::kafka::describe_producers::{ProducerState, TopicRequest};
@@ -33,7 +33,8 @@ impl Admin {
         let mut all = BTreeMap::new();
         for broker in brokers {
             let request = ListTransactionsRequest::default();
-            let response = self.call(&Target::Broker(broker), &request, |response| response.error_code).await?;
+            let response =
+                self.call(&Target::Broker(broker), &request, |response| response.error_code).await?;
             ClientError::check(response.error_code, &None)?;
             all.insert(broker, response.transaction_states);
         }
@@ -62,7 +63,8 @@ impl Admin {
     }
 
     async fn coordinator(&self, target: &Target) -> Result<i32, ClientError> {
-        let connection = self.cluster().find(target, self.cluster().deadline(), "describeTransactions").await?;
+        let connection =
+            self.cluster().find(target, self.cluster().deadline(), "describeTransactions").await?;
         let metadata = self.metadata(Some(&[])).await?;
         let named = metadata.brokers.iter().find(|(_, node)| node.address() == connection.peer());
         named.map(|(id, _)| *id).ok_or_else(|| ErrorCode::COORDINATOR_NOT_AVAILABLE.into())
@@ -78,10 +80,8 @@ impl Admin {
             Some(broker) => broker,
             None => self.leader_of(partition).await?,
         };
-        let topic = TopicRequest {
-            name: partition.topic.clone(),
-            partition_indexes: vec![partition.partition],
-        };
+        let topic =
+            TopicRequest { name: partition.topic.clone(), partition_indexes: vec![partition.partition] };
         let request = DescribeProducersRequest { topics: vec![topic] };
         let response = self.call(&Target::Broker(broker), &request, |_| ErrorCode::NONE).await?;
         let found = response.topics.into_iter().flat_map(|topic| topic.partitions).next().unwrap_or_default();

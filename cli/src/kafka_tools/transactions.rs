@@ -11,7 +11,8 @@ use wire::Str;
 use wire::kafka::ErrorCode;
 use wire::kafka::describe_producers::ProducerState;
 
-const USAGE: &str = "usage: kafka-transactions.sh [-h] [-v] [--command-config FILE] --bootstrap-server host:port COMMAND ...
+const USAGE: &str =
+    "usage: kafka-transactions.sh [-h] [-v] [--command-config FILE] --bootstrap-server host:port COMMAND ...
 ";
 
 const HELP: &str = "
@@ -41,7 +42,14 @@ const COMMANDS: [(&str, &[&str], usize); 5] = [
     ("describe-producers", &["--topic", "--partition", "--broker-id"], 2),
     (
         "abort",
-        &["--topic", "--partition", "--start-offset", "--producer-id", "--producer-epoch", "--coordinator-epoch"],
+        &[
+            "--topic",
+            "--partition",
+            "--start-offset",
+            "--producer-id",
+            "--producer-epoch",
+            "--coordinator-epoch",
+        ],
         2,
     ),
     ("find-hanging", &["--topic", "--partition", "--broker-id", "--max-transaction-timeout"], 0),
@@ -96,7 +104,8 @@ impl Given {
             let of_tool = command.is_none() && ["--command-config", "--bootstrap-server"].contains(&name);
             if of_command || of_tool {
                 let value = attached.or_else(|| words.next().cloned());
-                let value = value.ok_or_else(|| Stop::Usage(format!("argument {name}: expected one argument")))?;
+                let value =
+                    value.ok_or_else(|| Stop::Usage(format!("argument {name}: expected one argument")))?;
                 given.values.insert(name.to_owned(), value);
             } else if command.is_some() || word.starts_with('-') {
                 return Err(Stop::Usage(format!("unrecognized arguments: '{word}'")));
@@ -104,10 +113,14 @@ impl Given {
                 given.command.clone_from(word);
             } else {
                 let all: Vec<String> = COMMANDS.iter().map(|(command, ..)| format!("'{command}'")).collect();
-                return Err(Stop::Usage(format!("invalid choice: '{word}' (choose from {})", all.join(", "))));
+                return Err(Stop::Usage(format!(
+                    "invalid choice: '{word}' (choose from {})",
+                    all.join(", ")
+                )));
             }
         }
-        let Some((_, options, required)) = COMMANDS.iter().find(|(command, ..)| *command == given.command) else {
+        let Some((_, options, required)) = COMMANDS.iter().find(|(command, ..)| *command == given.command)
+        else {
             return Err(Stop::Usage("too few arguments".to_owned()));
         };
         let needed = std::iter::once(&"--bootstrap-server").chain(&options[..*required]);
@@ -123,7 +136,8 @@ impl Given {
 
     fn number<T: std::str::FromStr>(&self, name: &str, kind: &str) -> Result<Option<T>, Stop> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        let why = format!("argument {name}: could not convert '{text}' to {kind} (For input string: \"{text}\")");
+        let why =
+            format!("argument {name}: could not convert '{text}' to {kind} (For input string: \"{text}\")");
         text.parse().map(Some).map_err(|_| Stop::Usage(why))
     }
 
@@ -375,7 +389,8 @@ async fn partitions_of(
             continue;
         }
         ClientError::check(info.error, &None).map_err(failed("Failed to describe 1 topics".to_owned()))?;
-        let here = info.partitions.iter().filter(|(_, one)| broker.is_none_or(|id| one.replicas.contains(&id)));
+        let here =
+            info.partitions.iter().filter(|(_, one)| broker.is_none_or(|id| one.replicas.contains(&id)));
         found.extend(here.map(|(n, _)| TopicPartition::new(name.clone(), *n)));
     }
     Ok(found)
@@ -425,9 +440,14 @@ mod tests {
         assert_eq!(why("list"), "argument --bootstrap-server is required");
         assert_eq!(why("--bootstrap-server h:1 describe"), "argument --transactional-id is required");
         assert_eq!(why("--bootstrap-server h:1 list --topic t"), "unrecognized arguments: '--topic'");
-        assert!(why("--bootstrap-server h:1 lists").starts_with("invalid choice: 'lists' (choose from 'list', "));
-        let words = ["--bootstrap-server=h:1", "abort", "--topic", "t", "--partition", "x"].map(str::to_owned);
+        assert!(
+            why("--bootstrap-server h:1 lists").starts_with("invalid choice: 'lists' (choose from 'list', ")
+        );
+        let words =
+            ["--bootstrap-server=h:1", "abort", "--topic", "t", "--partition", "x"].map(str::to_owned);
         let given = Given::read(&words).unwrap();
-        assert!(matches!(given.partition(), Err(Stop::Usage(why)) if why.contains("could not convert 'x' to Integer")));
+        assert!(
+            matches!(given.partition(), Err(Stop::Usage(why)) if why.contains("could not convert 'x' to Integer"))
+        );
     }
 }
