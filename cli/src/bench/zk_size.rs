@@ -7,7 +7,8 @@ use super::{Figures, Kind, Options, in_turn};
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -54,16 +55,23 @@ fn measure(
     note("memory when filled, MiB", server.rss()?);
     note("bytes of memory a node", (server.rss()? - empty) * 1048576.0 / options.nodes as f64);
 
-    let quiet = runtime.block_on(writes(&mut watcher, options.run_time))?;
-    note("longest write, no snapshot under way, ms", quiet);
-    let (longest, snapshot) = runtime.block_on(LocalSet::new().run_until(during(&server, &mut watcher)))?;
-    note("longest write while a snapshot is taken, ms", longest);
+    server.note_turns("while filled", &mut note)?;
+
+    let quiet = runtime.block_on(LocalSet::new().run_until(quiet(&server, &mut watcher, options)))?;
+    note("longest write, no snapshot under way, ms", quiet.write);
+    note("longest read, no snapshot under way, ms", quiet.read);
+    server.note_turns("no snapshot under way", &mut note)?;
+    let (busy, snapshot) = runtime.block_on(LocalSet::new().run_until(during(&server, &mut watcher)))?;
+    note("longest write while a snapshot is taken, ms", busy.write);
+    note("longest read while a snapshot is taken, ms", busy.read);
+    server.note_turns("while a snapshot is taken", &mut note)?;
     let size = fs::metadata(&snapshot).with_context(|| snapshot.display().to_string())?.len();
     note("snapshot, MiB", size as f64 / 1048576.0);
 
     server.stop();
     let took = server.start()?;
     note("start from snapshot and log, s", took);
+    note("start from snapshot and log, CPU s", server.cpu_seconds()?);
     note("start, MiB of snapshot a second", size as f64 / 1048576.0 / took);
     note("memory after the start, MiB", server.rss()?);
     Ok(())
@@ -126,6 +134,30 @@ impl Server {
         Ok(server.rss()? as f64 / 1048576.0)
     }
 
+    fn cpu_seconds(&self) -> Result<f64> {
+        self.running.as_ref().context("it runs")?.cpu_seconds()
+    }
+
+    /// Ours tells how long its loop was busy with one thing at most, and begins anew.
+    fn note_turns(&self, when: &str, note: &mut impl FnMut(&str, f64)) -> Result<()> {
+        if self.kind == Kind::Java {
+            return Ok(());
+        }
+        let figures = word(self.address, b"mntr")?;
+        for (figure, what) in [
+            ("zk_max_turn_time_ms", "longest turn"),
+            ("zk_max_turn_cpu_ms", "longest turn by its CPU time"),
+            ("zk_max_step_time_ms", "longest step"),
+        ] {
+            // An older one of ours has not all of them.
+            let line = figures.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix('\t'));
+            if let Some(value) = line.and_then(|value| value.parse().ok()) {
+                note(&format!("{what}, {when}, ms"), value);
+            }
+        }
+        word(self.address, b"srst").map(|_| ())
+    }
+
     /// The newest snapshot that is complete, as far as its name and its end tell.
     fn newest_snapshot(&self) -> Result<(u64, PathBuf)> {
         let mut newest = (0, PathBuf::new());
@@ -143,7 +175,7 @@ impl Server {
 
 /// Java writes the file under its name from the beginning: the end shows whether it is all there.
 fn is_complete(path: &Path) -> bool {
-    use std::io::{Read, Seek, SeekFrom};
+    use std::io::{Seek, SeekFrom};
     let end = || -> std::io::Result<[u8; 5]> {
         let mut file = fs::File::open(path)?;
         file.seek(SeekFrom::End(-5))?;
@@ -190,12 +222,44 @@ async fn watch(server: SocketAddr, nodes: usize, watches: usize) -> Result<Link>
     Ok(link)
 }
 
-/// Writes one after the other; the longest took so many milliseconds.
-async fn writes(link: &mut Link, time: Duration) -> Result<f64> {
-    let end = Instant::now() + time;
+/// What a four-letter word is answered with.
+fn word(address: SocketAddr, word: &[u8; 4]) -> Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(word)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Milliseconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Longest {
+    write: f64,
+    read: f64,
+}
+
+/// Writes one after the other, and reads beside them.
+async fn quiet(server: &Server, link: &mut Link, options: &Options) -> Result<Longest> {
+    let end = Instant::now() + options.run_time;
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = tokio::task::spawn_local(reads(server.address, options.nodes, done.clone()));
     let mut longest = 0.0f64;
     while Instant::now() < end {
         longest = longest.max(write(link).await?);
+    }
+    done.store(true, SeqCst);
+    Ok(Longest { write: longest, read: reader.await?? })
+}
+
+/// Reads nodes all over the tree, one after the other, until it is done; the longest took so many milliseconds.
+async fn reads(server: SocketAddr, nodes: usize, done: Arc<AtomicBool>) -> Result<f64> {
+    let mut link = Link::open(server).await?;
+    let (mut longest, mut n) = (0.0f64, 0usize);
+    while !done.load(SeqCst) {
+        n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let path = path_of((n >> 33) % nodes);
+        let read = request(op::GET_DATA, &zk::PathWatchRequest { path: path.as_str().into(), watch: false });
+        longest = longest.max(timed(&mut link, &read).await?);
     }
     Ok(longest)
 }
@@ -203,9 +267,13 @@ async fn writes(link: &mut Link, time: Duration) -> Result<f64> {
 async fn write(link: &mut Link) -> Result<f64> {
     let data = Some(Bytes::from_static(&[b'w'; 100]));
     let write = request(op::SET_DATA, &zk::SetDataRequest { path: "/write".into(), data, version: -1 });
+    timed(link, &write).await
+}
+
+async fn timed(link: &mut Link, request: &Bytes) -> Result<f64> {
     let mut out = BytesMut::new();
     let begun = Instant::now();
-    link.push(&write, &mut out);
+    link.push(request, &mut out);
     link.send(&mut out).await?;
     link.replies().await?;
     Ok(begun.elapsed().as_secs_f64() * 1000.0)
@@ -213,7 +281,7 @@ async fn write(link: &mut Link) -> Result<f64> {
 
 /// The longest write from before a snapshot is begun until it is there, and the snapshot. Another connection writes as
 /// much as it takes to make one due, and stops when the file appears.
-async fn during(server: &Server, link: &mut Link) -> Result<(f64, PathBuf)> {
+async fn during(server: &Server, link: &mut Link) -> Result<(Longest, PathBuf)> {
     let (before, _) = server.newest_snapshot()?;
     let done = Arc::new(AtomicBool::new(false));
     let pusher = {
@@ -226,6 +294,7 @@ async fn during(server: &Server, link: &mut Link) -> Result<(f64, PathBuf)> {
             link.pipeline(pushes, PUSHED).await
         })
     };
+    let reader = tokio::task::spawn_local(reads(server.address, server.command.nodes, done.clone()));
     let mut longest = 0.0f64;
     let mut looked = Instant::now();
     loop {
@@ -237,7 +306,7 @@ async fn during(server: &Server, link: &mut Link) -> Result<(f64, PathBuf)> {
                 done.store(true, SeqCst);
                 pusher.await??;
                 sleep(Duration::from_millis(500)).await;
-                return Ok((longest, path));
+                return Ok((Longest { write: longest, read: reader.await?? }, path));
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::quota::{self, Excess, Figures, Quotas};
 use crate::tree::{Lifetime, Node, NodeStat, Tree};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 use wire::Str;
 use wire::zk::txn::{Txn, TxnDigest};
 use wire::zk::{SessionId, Stat, Zxid, perm};
@@ -184,6 +185,24 @@ impl Database {
         self.ephemerals.get(&session).into_iter().flatten().map(|path| &**path)
     }
 
+    /// The next `max` ephemeral nodes behind one, by owner and path.
+    pub fn some_ephemerals(
+        &self,
+        behind: Option<(SessionId, &str)>,
+        max: usize,
+    ) -> Vec<(SessionId, Arc<str>)> {
+        let first = behind.map_or(SessionId::MIN, |(session, _)| session);
+        let rest = |session: SessionId| match behind {
+            Some((last, path)) if last == session => Bound::Excluded(path),
+            _ => Bound::Unbounded,
+        };
+        let all = self.ephemerals.range(first..).flat_map(|(session, paths)| {
+            let paths = paths.range::<str, _>((rest(*session), Bound::Unbounded));
+            paths.map(|path| (*session, Arc::from(&**path)))
+        });
+        all.take(max).collect()
+    }
+
     /// Sessions that own nodes but are not known: a standalone server closes them when it starts.
     pub fn orphaned_sessions(&self) -> Vec<SessionId> {
         self.ephemerals.keys().filter(|session| !self.sessions.contains_key(session)).copied().collect()
@@ -343,6 +362,26 @@ mod tests {
         assert_eq!(db.stat(db.node("/old").unwrap()).ephemeral_owner, 0);
         assert!(db.all_reapable(1100, 0).is_empty());
         assert_eq!(db.all_reapable(1101, 0), ["/old"]);
+    }
+
+    #[test]
+    fn ephemeral_nodes_are_listed_in_parts() {
+        let mut db = Database::new();
+        for (owner, path) in [(-5, "/z"), (3, "/b"), (3, "/a"), (9, "/c")] {
+            db.enlist(path, Lifetime::Session(owner));
+        }
+        let (mut all, mut parts) = (vec![], 0);
+        loop {
+            let behind = all.last().map(|(session, path): &(SessionId, Arc<str>)| (*session, &**path));
+            let part = db.some_ephemerals(behind, 2);
+            if part.is_empty() {
+                break;
+            }
+            parts += 1;
+            all.extend(part);
+        }
+        let shown: Vec<(SessionId, &str)> = all.iter().map(|(session, path)| (*session, &**path)).collect();
+        assert_eq!((shown, parts), (vec![(-5, "/z"), (3, "/a"), (3, "/b"), (9, "/c")], 2));
     }
 
     #[test]

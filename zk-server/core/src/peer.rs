@@ -233,7 +233,7 @@ impl Peer {
                 Role::Learning(learner) => learner.on_snapshot_sent(link, &self.server, now, out),
                 _ => {}
             },
-            Event::Restored { database } => self.restore(*database, now),
+            Event::Restored { database } => self.restore(*database, now, out),
             Event::SnapshotSaved => {
                 if let Role::Learning(learner) = &mut self.role {
                     return learner.on_snapshot_saved(server, now, out);
@@ -525,9 +525,10 @@ impl Peer {
         }
     }
 
-    fn restore(&mut self, database: Database, now: Now) {
+    fn restore(&mut self, database: Database, now: Now, out: &mut Vec<Effect>) {
         let server = &mut self.server;
-        server.history.restored(database);
+        let before = server.history.restored(database);
+        out.push(Effect::Discard { database: Box::new(before) });
         server.replacements += 1;
         server.publish_config(now);
         match &mut self.role {

@@ -7,6 +7,7 @@ use crate::event::ConnId;
 use crate::hash::Sharded;
 use crate::path;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Event types on the wire.
@@ -204,15 +205,17 @@ impl WatchTable {
         }
     }
 
-    /// Paths of each connection, both in their order.
-    pub fn by_connection(&self) -> impl Iterator<Item = (ConnId, impl Iterator<Item = &str>)> {
-        self.by_conn.iter().map(|(conn, paths)| (*conn, paths.iter().map(|path| &**path)))
-    }
-
-    /// Connections of each path, both in their order.
-    pub fn by_path(&self) -> BTreeMap<&str, Vec<ConnId>> {
-        let of = |watchers: &Vec<(ConnId, Modes)>| watchers.iter().map(|(conn, _)| *conn).collect();
-        self.by_path.iter().map(|(path, watchers)| (&**path, of(watchers))).collect()
+    /// The next `max` watches behind one, by connection and path.
+    pub fn some(&self, behind: Option<&(ConnId, Arc<str>)>, max: usize) -> Vec<(ConnId, Arc<str>)> {
+        let first = behind.map_or(ConnId(0), |(conn, _)| *conn);
+        let rest = |conn: ConnId| match behind {
+            Some((last, path)) if *last == conn => Bound::Excluded(&**path),
+            _ => Bound::Unbounded,
+        };
+        let all = self.by_conn.range(first..).flat_map(|(conn, paths)| {
+            paths.range::<str, _>((rest(*conn), Bound::Unbounded)).map(|path| (*conn, path.clone()))
+        });
+        all.take(max).collect()
     }
 }
 
@@ -337,6 +340,25 @@ mod tests {
         assert_eq!(table.recursive, 0);
         assert_eq!(table.figures(), WatchFigures { connections: 1, paths: 1, watches: 1 });
         assert_eq!(fired(&mut table, "/a/7"), [B]);
+    }
+
+    #[test]
+    fn watches_are_listed_in_parts_also_when_the_last_one_is_gone() {
+        let mut table = WatchTable::default();
+        for path in ["/a", "/b", "/c"] {
+            table.add(path, A, Modes::STANDARD);
+            table.add(path, B, Modes::STANDARD);
+        }
+        let shown = |part: &[(ConnId, Arc<str>)]| -> Vec<String> {
+            part.iter().map(|(conn, path)| format!("{} {path}", conn.0)).collect()
+        };
+        let first = table.some(None, 2);
+        assert_eq!(shown(&first), ["1 /a", "1 /b"]);
+        table.remove("/b", A, Modes::ANY);
+        let second = table.some(first.last(), 2);
+        assert_eq!(shown(&second), ["1 /c", "2 /a"]);
+        table.forget(B);
+        assert!(table.some(second.last(), 2).is_empty());
     }
 
     #[test]

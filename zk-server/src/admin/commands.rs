@@ -6,9 +6,10 @@ use crate::disk::Disk;
 use crate::metrics;
 use crate::net::client_port::Origin;
 use crate::server::clients::Client;
+use crate::server::inbox::Inbox;
 use crate::server::links::LinkStats;
 use crate::server::stats::Sizes;
-use crate::words::{self, VERSION, View};
+use crate::words::{self, VERSION, View, listing};
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -58,11 +59,25 @@ pub(super) enum Next {
     Restore {
         disk: Disk,
     },
+    /// What is to be answered, but for a long list.
+    List {
+        name: &'static str,
+        body: Fields,
+        list: List,
+    },
     /// No JSON, only this status: the wrong verb, as Java fails on it.
     Bare(StatusCode),
 }
 
-type Fields = Map<String, Value>;
+/// Which one: [`listing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum List {
+    Watches,
+    WatchesByPath,
+    Ephemerals,
+}
+
+pub(super) type Fields = Map<String, Value>;
 type Run = fn(&Asked, &mut View<'_>, &mut Fields);
 
 struct Command {
@@ -81,6 +96,12 @@ enum Does {
     Show(Run),
     Snapshot,
     Restore,
+    /// What a list that is gathered in parts comes behind.
+    List(Run, List),
+}
+
+const fn list(names: &'static [&'static str], run: Run, list: List) -> Command {
+    Command { does: Does::List(run, list), ..get(names, run) }
 }
 
 const fn get(names: &'static [&'static str], run: Run) -> Command {
@@ -105,7 +126,7 @@ static COMMANDS: &[Command] = &[
         let (data, log) = view.disk.sizes();
         to.extend(fields(json!({ "datadir_size": data, "logdir_size": log })));
     }),
-    get(&["dump"], dump),
+    list(&["dump"], dump, List::Ephemerals),
     always(&["environment", "env", "envi"], |_, _, to| to.extend(environment())),
     always(&["get_trace_mask", "gtmk"], |_, _, to| put(to, "tracemask", words::TRACE_MASK)),
     get(&["hash"], hash),
@@ -150,13 +171,8 @@ static COMMANDS: &[Command] = &[
         put(to, "num_paths", figures.paths);
         put(to, "num_total_watches", figures.watches);
     }),
-    get(&["watches", "wchc"], |_, view, to| {
-        let by_session = view.peer.front().watches_by_session().into_iter();
-        put(to, "session_id_to_watched_paths", by_text(by_session));
-    }),
-    get(&["watches_by_path", "wchp"], |_, view, to| {
-        put(to, "path_to_session_ids", by_text(view.peer.front().watches_by_path().into_iter()));
-    }),
+    list(&["watches", "wchc"], |_, _, _| {}, List::Watches),
+    list(&["watches_by_path", "wchp"], |_, _, _| {}, List::WatchesByPath),
     always(&["zabstate"], zab_state),
 ];
 
@@ -189,7 +205,16 @@ pub(super) fn run(asked: &Asked, config: &Admin, view: &mut View) -> Next {
         return Next::Bare(StatusCode::INTERNAL_SERVER_ERROR);
     }
     match command.does {
-        Does::Show(run) => Next::Answer(show(command, run, asked, view)),
+        Does::Show(run) => {
+            let mut body = Fields::new();
+            run(asked, view, &mut body);
+            Next::Answer(finish(command.names[0], body))
+        }
+        Does::List(run, list) => {
+            let mut body = Fields::new();
+            run(asked, view, &mut body);
+            Next::List { name: command.names[0], body, list }
+        }
         Does::Snapshot => match may_snapshot(config, view) {
             Ok(()) => Next::Snapshot {
                 disk: view.disk.clone(),
@@ -205,12 +230,34 @@ pub(super) fn run(asked: &Asked, config: &Admin, view: &mut View) -> Next {
     }
 }
 
-fn show(command: &Command, run: Run, asked: &Asked, view: &mut View) -> Answer {
-    let mut body = Fields::new();
-    run(asked, view, &mut body);
+/// `None`: the loop has ended.
+pub(super) async fn gather(
+    inbox: &Inbox,
+    name: &'static str,
+    mut body: Fields,
+    list: List,
+) -> Option<Answer> {
+    match list {
+        List::Watches => {
+            let watches = listing::watches(inbox).await?;
+            put(&mut body, "session_id_to_watched_paths", by_text(listing::by_session(&watches).into_iter()));
+        }
+        List::WatchesByPath => {
+            let watches = listing::watches(inbox).await?;
+            put(&mut body, "path_to_session_ids", by_text(listing::by_path(&watches).into_iter()));
+        }
+        List::Ephemerals => {
+            let nodes = listing::ephemerals(inbox).await?;
+            put(&mut body, "session_id_to_ephemeral_paths", by_text(listing::by_session(&nodes).into_iter()));
+        }
+    }
+    Some(finish(name, body))
+}
+
+fn finish(name: &str, mut body: Fields) -> Answer {
     // A command that failed has its error before its name, and no second one.
     let failed = body.contains_key("error");
-    put(&mut body, "command", command.names[0]);
+    put(&mut body, "command", name);
     if !failed {
         put(&mut body, "error", Value::Null);
     }
@@ -365,9 +412,6 @@ fn dump(_: &Asked, view: &mut View, to: &mut Fields) {
     let expiries = view.peer.expiries().into_iter().flatten();
     let expiries = expiries.map(|(at, sessions)| (at, sessions.iter().copied().collect::<Vec<i64>>()));
     put(to, "expiry_time_to_session_ids", by_text(expiries));
-    let ephemerals = view.peer.database().ephemerals().iter();
-    let ephemerals = ephemerals.map(|(session, paths)| (session, paths.iter().map(|path| &**path).collect()));
-    put(to, "session_id_to_ephemeral_paths", by_text::<_, &str>(ephemerals));
 }
 
 fn hash(_: &Asked, view: &mut View, to: &mut Fields) {

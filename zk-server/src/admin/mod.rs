@@ -109,6 +109,12 @@ async fn dispatch(State(context): State<Context>, from: SocketAddr, request: Req
             state::snapshot(&context.inbox, disk, zxid, streaming).await
         }
         Some(Next::Restore { disk }) => state::restore(&context.inbox, disk, request.into_body()).await,
+        Some(Next::List { name, body, list }) => {
+            match commands::gather(&context.inbox, name, body, list).await {
+                Some(answer) => json_response(answer),
+                None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            }
+        }
         Some(Next::Bare(status)) => page_of(status),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }

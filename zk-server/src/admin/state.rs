@@ -7,7 +7,7 @@
 use super::commands::{Answer, failed};
 use super::json_response;
 use crate::disk::Disk;
-use crate::server::inbox::{Inbox, Input, Unrestored};
+use crate::server::inbox::{Inbox, Input, NewState, Unrestored};
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +18,6 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 use wire::zk::Zxid;
-use zk_core::Database;
 
 /// How long a restore waits for a moment without requests under way.
 const RESTORE_WITHIN: Duration = Duration::from_secs(10);
@@ -82,7 +81,7 @@ async fn take(disk: Disk, zxid: Zxid) -> Result<Bytes, String> {
 pub(super) async fn restore(inbox: &Inbox, disk: Disk, body: Body) -> Response {
     let begun = Instant::now();
     let done = match read(disk, body).await {
-        Ok((database, zxid)) => replace(inbox, Box::new(database)).await.map(|()| zxid),
+        Ok((state, zxid)) => replace(inbox, Box::new(state)).await.map(|()| zxid),
         Err(error) => Err(error),
     };
     match done {
@@ -101,19 +100,30 @@ pub(super) async fn restore(inbox: &Inbox, disk: Disk, body: Body) -> Response {
     }
 }
 
-async fn read(disk: Disk, body: Body) -> Result<(Database, Zxid), String> {
+/// The new state, and how far it goes. A snapshot of it is on the disk by then, but for its end: the loop is not to wait
+/// for that.
+async fn read(disk: Disk, body: Body) -> Result<(NewState, Zxid), String> {
     let bytes = to_bytes(body, usize::MAX).await.map_err(|error| error.to_string())?;
-    spawn_blocking(move || disk.decode(&bytes)).await.map_err(|panic| panic.to_string())?
+    let read = spawn_blocking(move || {
+        let (database, zxid) = disk.decode(&bytes)?;
+        let file = disk.write_body(&database, true).and_then(|mut file| {
+            file.sync_so_far()?;
+            Ok(file)
+        });
+        let file = file.map_err(|error| error.to_string())?;
+        Ok((NewState { database: Box::new(database), file }, zxid))
+    });
+    read.await.map_err(|panic| panic.to_string())?
 }
 
-async fn replace(inbox: &Inbox, mut database: Box<Database>) -> Result<(), String> {
+async fn replace(inbox: &Inbox, mut state: Box<NewState>) -> Result<(), String> {
     let until = Instant::now() + RESTORE_WITHIN;
     loop {
         let (answer, done) = oneshot::channel();
-        inbox.send(Input::Restore { database, answer });
-        database = match done.await {
+        inbox.send(Input::Restore { state, answer });
+        state = match done.await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(Unrestored::Busy(database))) if Instant::now() < until => database,
+            Ok(Err(Unrestored::Busy(state))) if Instant::now() < until => state,
             Ok(Err(Unrestored::Busy(_))) => return Err("requests are under way all the time".into()),
             Ok(Err(Unrestored::Failed(why))) => return Err(why),
             Err(_) => return Err("the server ends".into()),

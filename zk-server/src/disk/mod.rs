@@ -119,6 +119,13 @@ impl Disk {
 
     /// A whole database at once, as [`Disk::snapshot`].
     pub fn save(&self, database: &Database, sync: bool) -> Result<PathBuf, DiskError> {
+        let digest = database.snapshot_digest();
+        let writer = self.write_body(database, sync)?;
+        writer.finish(Some((digest.zxid, digest.digest)), database.last_zxid())
+    }
+
+    /// All of a database but for the file's end.
+    pub fn write_body(&self, database: &Database, sync: bool) -> Result<SnapshotWriter, DiskError> {
         let mut writer = self.snapshot(database.last_zxid(), sync)?;
         let mut cursor = zk_core::database::SnapshotCursor::new();
         let mut chunk = bytes::BytesMut::new();
@@ -127,11 +134,9 @@ impl Disk {
             writer.write(&chunk)?;
             chunk.clear();
             if last {
-                break;
+                return Ok(writer);
             }
         }
-        let digest = database.snapshot_digest();
-        writer.finish(Some((digest.zxid, digest.digest)), database.last_zxid())
     }
 
     /// Cuts the log behind `zxid`, deletes the snapshots that are newer, and loads what is left. Call it with every

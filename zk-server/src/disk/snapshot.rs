@@ -31,6 +31,8 @@ pub(super) const HEADER: [u8; 16] =
 pub(super) const CLOSE: [u8; 5] = [0, 0, 0, 1, b'/'];
 /// The last trailer with its seal.
 pub(super) const LAST_ZXID_LEN: usize = 8 + 8 + CLOSE.len();
+/// Endings of names.
+const COMPRESSED: [&str; 2] = ["gz", "snappy"];
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// A snapshot under way; dropped before it is published it leaves nothing behind.
@@ -92,6 +94,22 @@ impl SnapshotWriter {
             Sink::Snappy(to) => to.write_all(chunk),
         };
         result.map_err(DiskError::io("write to", &self.temporary.0))
+    }
+
+    /// It bears the name of this zxid instead.
+    pub fn set_zxid(&mut self, zxid: Zxid) {
+        let suffix = self.path.extension().filter(|ending| COMPRESSED.iter().any(|suffix| ending == suffix));
+        let suffix = suffix.map(|suffix| format!(".{}", suffix.display())).unwrap_or_default();
+        self.path.set_file_name(format!("snapshot.{zxid:x}{suffix}"));
+    }
+
+    /// What a plain file holds by now is on stable storage when this returns, so that its end takes no time.
+    pub fn sync_so_far(&mut self) -> Result<(), DiskError> {
+        let synced = match &mut self.sink {
+            Sink::Plain(to) if self.sync => to.flush().and_then(|()| to.get_ref().sync_data()),
+            _ => Ok(()),
+        };
+        synced.map_err(DiskError::io("write to", &self.temporary.0))
     }
 
     /// Seals it: `digest` is a zxid and the tree's digest as of it, `last_zxid` the last one applied by now. Returns
@@ -297,6 +315,27 @@ mod tests {
             let path = write(folder.path(), &DiskConfig { digest, last_zxid_trailer, ..config() });
             let back = read(&path, usize::MAX).unwrap();
             assert_eq!((back.digest.is_some(), back.last_zxid), (digest, last_zxid_trailer.then_some(0x8d)));
+        }
+    }
+
+    #[test]
+    fn a_snapshot_may_get_its_zxid_when_it_is_written() {
+        for (compression, name) in [
+            (SnapshotCompression::None, "snapshot.ab"),
+            (SnapshotCompression::Gzip, "snapshot.ab.gz"),
+            (SnapshotCompression::Snappy, "snapshot.ab.snappy"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let config = DiskConfig { compression, ..config() };
+            let mut writer = SnapshotWriter::new(folder.path(), 0xcd, &config, true).unwrap();
+            let mut body = bytes::BytesMut::new();
+            Database::new().encode_stream(&mut body);
+            writer.write(&body).unwrap();
+            writer.sync_so_far().unwrap();
+            writer.set_zxid(0xab);
+            let path = writer.finish(None, 0xab).unwrap();
+            assert_eq!(path.file_name().unwrap(), name);
+            assert_eq!(read(&path, usize::MAX).unwrap().last_zxid, Some(0xab));
         }
     }
 

@@ -10,7 +10,7 @@ use super::secure::{ClientTls, Door};
 use super::stream::{Half, Stream};
 use crate::config::LargeRequests;
 use crate::server::inbox::{Inbox, Input};
-use crate::words;
+use crate::words::{self, listing};
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
 use std::io;
@@ -356,15 +356,20 @@ async fn answer(stream: Stream, word: [u8; 4], mut rest: BytesMut, from: SocketA
     let name = String::from_utf8_lossy(&word).into_owned();
     info!("Processing {name} command from /{from}");
     let argument = rest.split_off(4).freeze();
-    let text = if words::is_allowed(&name, &shared.settings.words) {
+    let text = if !words::is_allowed(&name, &shared.settings.words) {
+        Bytes::from(format!("{name} is not executed because it is not in the whitelist.\n"))
+    } else if listing::is_long(&word) {
+        match timeout(WORD_WITHIN, listing::answer(word, &shared.inbox)).await {
+            Ok(Some(text)) => text,
+            _ => return,
+        }
+    } else {
         let (answer, rendered) = oneshot::channel();
         shared.inbox.send(Input::Word { word, argument, from, answer });
         match timeout(WORD_WITHIN, rendered).await {
             Ok(Ok(text)) => text,
             _ => return,
         }
-    } else {
-        Bytes::from(format!("{name} is not executed because it is not in the whitelist.\n"))
     };
     // Whoever asks and does not listen gets what the socket took.
     let mut stream = Half(Arc::new(stream));

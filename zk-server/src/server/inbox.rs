@@ -1,5 +1,6 @@
 //! The loop's inbox: what sockets, the log thread and the operator have to say.
 
+use crate::disk::SnapshotWriter;
 use crate::net::gate::Gate;
 use crate::net::outlet::Outlet;
 use crate::server::snapshots::Sealed;
@@ -47,10 +48,10 @@ pub(crate) enum Input {
     /// Somebody wants to see or reset what operators are shown.
     Look(Look),
 
-    /// The admin server has the state replaced. The answer gives the database back where that has to wait, and says
-    /// why it cannot be.
+    /// The admin server has the state replaced. The answer gives it back where that has to wait, and says why it cannot
+    /// be.
     Restore {
-        database: Box<Database>,
+        state: Box<NewState>,
         answer: oneshot::Sender<Result<(), Unrestored>>,
     },
 
@@ -86,11 +87,23 @@ pub(crate) enum Input {
     Stop,
 }
 
+/// What is to replace the state, and a snapshot of it that lacks its end and its name.
+pub(crate) struct NewState {
+    pub database: Box<Database>,
+    pub file: SnapshotWriter,
+}
+
+impl fmt::Debug for NewState {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("NewState")
+    }
+}
+
 /// Why a state was not replaced.
 #[derive(Debug)]
 pub(crate) enum Unrestored {
     /// Something is under way.
-    Busy(Box<Database>),
+    Busy(Box<NewState>),
     Failed(String),
 }
 

@@ -293,9 +293,9 @@ impl Loop {
                 let _ = answer.send(text);
             }
             Input::Look(Look(look)) => look(&mut self.view()),
-            Input::Restore { database, answer } => {
+            Input::Restore { state, answer } => {
                 // Whoever asked may be gone.
-                let _ = answer.send(self.restore(database));
+                let _ = answer.send(self.restore(state));
             }
             Input::Vote { from, vote } => {
                 self.inbox.votes.take_off(1);

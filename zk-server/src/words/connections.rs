@@ -64,7 +64,10 @@ fn session(stats: &ConnectionStats, to: &mut String) {
     );
 }
 
-pub(super) fn dump(view: &View, to: &mut String) {
+/// What `dump` says before the ephemeral nodes.
+pub(super) fn session_dump(view: &View) -> String {
+    let mut text = String::new();
+    let to = &mut text;
     let database = view.peer.database();
     to.push_str("SessionTracker dump:\n");
     let locals = view.peer.front().local_sessions();
@@ -85,16 +88,16 @@ pub(super) fn dump(view: &View, to: &mut String) {
             }
         }
     }
-    to.push_str("ephemeral nodes dump:\n");
-    let _ = writeln!(to, "Sessions with Ephemerals ({}):", database.ephemerals().len());
-    for (session, paths) in database.ephemerals() {
-        let _ = writeln!(to, "0x{session:x}:");
-        for path in paths {
-            let _ = writeln!(to, "\t{path}");
-        }
-    }
+    text
+}
+
+/// And what behind them.
+pub(super) fn connection_dump(view: &View) -> String {
+    let mut text = String::new();
+    let to = &mut text;
     to.push_str("Connections dump:\n");
     connection_expiries(view, to);
+    text
 }
 
 fn session_sets(view: &View, expiries: &BTreeMap<u64, BTreeSet<SessionId>>, to: &mut String) {
@@ -142,24 +145,4 @@ pub(super) fn watch_summary(view: &View, to: &mut String) {
     let figures = view.peer.front().watch_figures();
     let _ = writeln!(to, "{} connections watching {} paths", figures.connections, figures.paths);
     let _ = writeln!(to, "Total watches:{}", figures.watches);
-}
-
-pub(super) fn watches_by_connection(view: &View, to: &mut String) {
-    for (session, paths) in view.peer.front().watches_by_session() {
-        let _ = writeln!(to, "0x{session:x}");
-        for path in paths {
-            let _ = writeln!(to, "\t{path}");
-        }
-    }
-    to.push('\n');
-}
-
-pub(super) fn watches_by_path(view: &View, to: &mut String) {
-    for (path, sessions) in view.peer.front().watches_by_path() {
-        let _ = writeln!(to, "{path}");
-        for session in sessions {
-            let _ = writeln!(to, "\t0x{session:x}");
-        }
-    }
-    to.push('\n');
 }

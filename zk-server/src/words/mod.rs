@@ -3,6 +3,7 @@
 //! Texts as ZooKeeper 3.9.3 prints them; monitoring scripts parse them.
 
 mod connections;
+pub(crate) mod listing;
 mod mntr;
 mod serving;
 
@@ -51,7 +52,7 @@ pub(crate) struct View<'a> {
     pub now: Now,
 }
 
-/// The whole answer. `argument`: what came behind the word in the same read.
+/// The whole answer, but to what is long ([`listing`]). `argument`: what came behind the word in the same read.
 pub(crate) fn answer(word: [u8; 4], argument: &[u8], from: SocketAddr, view: &mut View) -> Bytes {
     let mut to = String::new();
     let status = view.peer.status();
@@ -78,10 +79,7 @@ pub(crate) fn answer(word: [u8; 4], argument: &[u8], from: SocketAddr, view: &mu
             to.push_str("Connection stats reset.\n");
         }
         b"cons" => connections::cons(view, from, &mut to),
-        b"dump" => connections::dump(view, &mut to),
         b"wchs" => connections::watch_summary(view, &mut to),
-        b"wchc" => connections::watches_by_connection(view, &mut to),
-        b"wchp" => connections::watches_by_path(view, &mut to),
         _ => {}
     }
     to.into()

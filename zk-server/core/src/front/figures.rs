@@ -3,7 +3,7 @@
 use super::Front;
 use crate::event::ConnId;
 use crate::watch::WatchFigures;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use wire::zk::SessionId;
 
 /// All clients together, at the moment.
@@ -46,16 +46,16 @@ impl Front {
         self.watches.data.figures()
     }
 
-    /// Watched paths of each session (`wchc`; data table).
-    pub fn watches_by_session(&self) -> BTreeMap<SessionId, Vec<&str>> {
-        let sessions = self.watches.data.by_connection();
-        sessions.filter_map(|(conn, paths)| Some((self.conns.get(&conn)?.session, paths.collect()))).collect()
-    }
-
-    /// Watching sessions of each path (`wchp`; data table).
-    pub fn watches_by_path(&self) -> BTreeMap<&str, Vec<SessionId>> {
+    /// Watching sessions and their paths (`wchc`, `wchp`; data table), in parts: a step looks at `max` of them. Begins with
+    /// none; the one to go on from is `None` where there are no more.
+    pub fn some_watches(&self, behind: Option<&Watching>, max: usize) -> (Vec<(SessionId, Arc<str>)>, Option<Watching>) {
+        let part = self.watches.data.some(behind.map(|Watching(last)| last), max);
+        let last = part.last().filter(|_| part.len() == max).cloned().map(Watching);
         let session = |conn: ConnId| self.conns.get(&conn).map(|conn| conn.session);
-        let paths = self.watches.data.by_path().into_iter();
-        paths.map(|(path, conns)| (path, conns.into_iter().filter_map(session).collect())).collect()
+        (part.into_iter().filter_map(|(conn, path)| Some((session(conn)?, path))).collect(), last)
     }
 }
+
+/// One watch.
+#[derive(Debug, Clone)]
+pub struct Watching((ConnId, Arc<str>));

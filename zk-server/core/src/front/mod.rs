@@ -15,7 +15,7 @@ mod reply;
 mod sasl;
 mod watching;
 
-pub use figures::FrontFigures;
+pub use figures::{FrontFigures, Watching};
 
 use crate::auth::{self, AuthRules};
 use crate::config::CoreConfig;

@@ -518,8 +518,10 @@ fn watches_go_with_their_connection() {
     let mut rig = Rig::new();
     let session = rig.session(1);
     rig.code(1, op::EXISTS, read("/a", true));
-    assert_eq!(rig.front.watches_by_path().get("/a"), Some(&vec![session]));
-    assert_eq!(rig.front.watches_by_session().get(&session), Some(&vec!["/a"]));
+    let (watches, more) = rig.front.some_watches(None, 1);
+    assert_eq!(watches, [(session, "/a".into())]);
+    let (watches, more) = rig.front.some_watches(more.as_ref(), 1);
+    assert!(watches.is_empty() && more.is_none());
     rig.front.closed(crate::event::ConnId(1));
     assert_eq!(rig.front.watch_figures(), Default::default());
 }

@@ -127,11 +127,11 @@ impl History {
     }
 
     /// Another state takes the place of this one, at the same point of the history. How it came to be nobody knows:
-    /// learners that lag get it whole.
-    pub fn restored(&mut self, mut db: Database) {
+    /// learners that lag get it whole. Returns what was there.
+    pub fn restored(&mut self, mut db: Database) -> Database {
         db.set_last_zxid(self.db.last_zxid());
-        self.db = db;
         self.committed.clear();
+        std::mem::replace(&mut self.db, db)
     }
 
     /// A leader's snapshot takes the place of everything; returns what was there. Until the snapshot is saved, the

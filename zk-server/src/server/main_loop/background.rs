@@ -3,7 +3,7 @@
 use super::{Loop, OutLink};
 use crate::disk::DiskError;
 use crate::server::Exit;
-use crate::server::inbox::Unrestored;
+use crate::server::inbox::{NewState, Unrestored};
 use crate::server::purging::Purge;
 use crate::server::snapshots::{Kind, Seal, Sealed, Writing, random};
 use crate::server::streams::UNSENT_MAX;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info};
 use wire::zk::Zxid;
 use zk_core::database::{SnapshotCursor, SnapshotStream};
-use zk_core::{Database, Event, LinkId, Now};
+use zk_core::{Event, LinkId, Now};
 
 /// Bytes of a snapshot that are encoded between two turns: about a millisecond's.
 const SLICE: usize = 256 << 10;
@@ -189,10 +189,12 @@ impl Loop {
     }
 
     /// Nothing else happens meanwhile: who restores wants this state at once, and the one before is of no use.
-    pub(super) fn restore(&mut self, mut database: Box<Database>) -> Result<(), Unrestored> {
+    /// What takes long was done before.
+    pub(super) fn restore(&mut self, state: Box<NewState>) -> Result<(), Unrestored> {
         if !self.peer.can_restore() {
-            return Err(Unrestored::Busy(database));
+            return Err(Unrestored::Busy(state));
         }
+        let NewState { mut database, mut file } = *state;
         let before = self.peer.database();
         info!("Before restore: zxid 0x{:x}, {} nodes", before.last_zxid(), before.node_count());
         database.set_last_zxid(before.last_zxid());
@@ -202,7 +204,10 @@ impl Loop {
             return Err(Unrestored::Failed("the log cannot be written".into()));
         }
         self.give_up_snapshot();
-        let saved = self.disk.save(&database, true).map_err(|error| Unrestored::Failed(error.to_string()))?;
+        let (zxid, digest) = (database.last_zxid(), database.snapshot_digest());
+        file.set_zxid(zxid);
+        let saved = file.finish(Some((digest.zxid, digest.digest)), zxid);
+        let saved = saved.map_err(|error| Unrestored::Failed(error.to_string()))?;
         info!("Snapshot written: {}", saved.display());
         self.trigger.reset(random());
         self.step(Event::Restored { database });
