@@ -35,8 +35,15 @@ pub(crate) async fn answer(word: [u8; 4], inbox: &Inbox) -> Option<Bytes> {
             ephemeral_dump(&ephemerals(inbox).await?, &mut to);
             to += &inbox.look(|view| connections::connection_dump(view)).await?;
         }
-        b"wchc" => list(by_session(&watches(inbox).await?), |id| format!("0x{id:x}"), |path| path.to_string(), &mut to),
-        _ => list(by_path(&watches(inbox).await?), |path| path.to_string(), |id| format!("0x{id:x}"), &mut to),
+        b"wchc" => list(
+            by_session(&watches(inbox).await?),
+            |id| format!("0x{id:x}"),
+            |path| path.to_string(),
+            &mut to,
+        ),
+        _ => {
+            list(by_path(&watches(inbox).await?), |path| path.to_string(), |id| format!("0x{id:x}"), &mut to)
+        }
     }
     Some(to.into())
 }

@@ -48,7 +48,11 @@ impl Front {
 
     /// Watching sessions and their paths (`wchc`, `wchp`; data table), in parts: a step looks at `max` of them. Begins with
     /// none; the one to go on from is `None` where there are no more.
-    pub fn some_watches(&self, behind: Option<&Watching>, max: usize) -> (Vec<(SessionId, Arc<str>)>, Option<Watching>) {
+    pub fn some_watches(
+        &self,
+        behind: Option<&Watching>,
+        max: usize,
+    ) -> (Vec<(SessionId, Arc<str>)>, Option<Watching>) {
         let part = self.watches.data.some(behind.map(|Watching(last)| last), max);
         let last = part.last().filter(|_| part.len() == max).cloned().map(Watching);
         let session = |conn: ConnId| self.conns.get(&conn).map(|conn| conn.session);
