@@ -470,6 +470,7 @@ impl Log {
     fn finish(&mut self) -> Result<()> {
         self.abort_cleaning();
         self.producers.take_snapshot()?;
+        self.segments.values_mut().try_for_each(Segment::settle_indexes)?;
         self.active().seal()
     }
 

@@ -642,9 +642,7 @@ impl Segment {
 
     /// The segment is no longer the active one: last time index entry, indexes and a preallocated file trimmed.
     pub fn seal(&mut self) -> Result<()> {
-        if self.stale_indexes {
-            self.rebuild_indexes()?;
-        }
+        self.settle_indexes()?;
         if self.reserved {
             self.finish_indexes()?;
             self.file()?.set_len(u64::from(self.size)).at("cannot trim", &self.path)?;
@@ -652,8 +650,14 @@ impl Segment {
         Ok(())
     }
 
+    /// Indexes that a recovery passed over are built now: nobody will mistrust them when the recovery point has passed.
+    pub fn settle_indexes(&mut self) -> Result<()> {
+        if self.stale_indexes { self.rebuild_indexes() } else { Ok(()) }
+    }
+
     /// What a flush must sync, with names for errors.
     pub fn sync_handles(&mut self) -> Result<Vec<(PathBuf, Arc<Handle>)>> {
+        self.settle_indexes()?;
         let mut files = vec![(self.path.clone(), self.file()?)];
         for index in [&self.offsets.file, &self.times.file] {
             if let Some(file) = index.duplicate()? {

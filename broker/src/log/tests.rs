@@ -470,3 +470,19 @@ fn a_recovery_point_that_does_not_fit_is_told_before_anything_is_appended() {
     let mut log = open(dir.path(), small(), false);
     assert_eq!(offsets(&mut log, 0), [0, 2, 4, 6, 8]);
 }
+
+#[test]
+fn indexes_that_a_recovery_passed_over_are_there_after_a_clean_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { segment_bytes: 1000, ..small() };
+    filled(dir.path(), config.clone(), 60).close(NOW).unwrap();
+    let before = contents(dir.path());
+    for (name, _) in before.iter().filter(|(name, _)| name.ends_with("index")) {
+        fs::write(dir.path().join(name), [9; 7]).unwrap();
+    }
+    open(dir.path(), config, false).close(NOW).unwrap();
+    let indexes = |files: Vec<(String, Vec<u8>)>| -> Vec<_> {
+        files.into_iter().filter(|(name, _)| name.ends_with("index")).collect()
+    };
+    assert_eq!(indexes(contents(dir.path())), indexes(before));
+}
