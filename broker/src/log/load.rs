@@ -142,9 +142,13 @@ impl LogDir {
     fn list(&self, deleted: &mut Vec<PathBuf>) -> Result<Vec<Found>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(self.path()).at("cannot list", self.path())? {
-            let path = entry.at("cannot list", self.path())?.path();
+            let entry = entry.at("cannot list", self.path())?;
+            let path = entry.path();
+            // The list itself tells what is a directory; only a link has to be followed.
+            let kind = entry.file_type().at("cannot list", &path)?;
+            let is_dir = if kind.is_symlink() { path.is_dir() } else { kind.is_dir() };
             // A remote storage's cache belongs to no partition.
-            if !path.is_dir() || path.ends_with("remote-log-index-cache") {
+            if !is_dir || path.ends_with("remote-log-index-cache") {
                 continue;
             }
             match classify(&path)? {

@@ -173,11 +173,18 @@ impl Producers {
             self.log_start_moved(log_start);
             return Ok(());
         }
+        self.restore(log_start, end, now, expiration_ms)
+    }
+
+    /// As [`Producers::reload`], but later snapshots stay where they are: a recovery may yet reach them.
+    pub fn restore(&mut self, log_start: i64, end: i64, now: i64, expiration_ms: i64) -> Result<()> {
         self.entries.clear();
         self.open_txns.clear();
         self.end_offset = log_start;
         self.last_snapshot = log_start;
-        while let Some(offset) = self.latest_snapshot() {
+        let usable: Vec<i64> =
+            self.snapshots.iter().copied().filter(|at| *at <= end && *at > log_start).collect();
+        for offset in usable.into_iter().rev() {
             match read_snapshot(&self.path(offset)) {
                 Ok(entries) => {
                     self.load(entries.into_iter().filter(|entry| !is_expired(entry, now, expiration_ms)));

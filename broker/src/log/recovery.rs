@@ -240,7 +240,7 @@ impl Log {
                 self.producers.take_snapshot()?;
             }
             if n == 0 {
-                self.producers.reload(
+                self.producers.restore(
                     at.log_start_offset,
                     *base,
                     now,
