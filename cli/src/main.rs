@@ -53,6 +53,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("kafka-delete-records", kafka_tools::delete_records::main),
     ("kafka-leader-election", kafka_tools::leader_election::main),
     ("kafka-transactions", kafka_tools::transactions::main),
+    ("kafka-reassign-partitions", kafka_tools::reassign_partitions::main),
     ("bench", |call| bench::main(&call.args)),
 ];
 

@@ -5,6 +5,7 @@ import sys
 import time
 
 from harness import World, free_ports, mode, need_peer, say, until
+from reassign_cases import reassign, reassign_options
 from side_by_side import SideBySide
 
 
@@ -507,7 +508,7 @@ def small_tools(run):
     run("leader-election", "", at=False)
 
 
-PARTS = (configs, perf, dump_log, small_tools, topics_options, topics, producer_options, producer, consumer_options, consumer, groups_options, groups, active_groups)
+PARTS = (configs, perf, dump_log, small_tools, topics_options, topics, producer_options, producer, consumer_options, consumer, groups_options, groups, active_groups, reassign_options, reassign)
 
 
 def compare(run, closed_port, parts=PARTS):
@@ -525,8 +526,8 @@ def kafka_tools():
 
 
 def kafka_tools_brief():
-    """The cases of kafka-topics and kafka-consumer-groups out of kafka_tools."""
-    on_real_brokers("kafka-tools-brief", (topics, groups))
+    """The cases of kafka-topics, kafka-consumer-groups and kafka-reassign-partitions out of kafka_tools."""
+    on_real_brokers("kafka-tools-brief", (topics, groups, reassign))
 
 
 def on_real_brokers(name, parts):

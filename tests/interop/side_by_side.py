@@ -31,8 +31,8 @@ def table_of_options(lines):
             shown.append(line)
         else:
             found = re.match(r"^(?:\* )?(--?[\w.-]+(?:, -+[\w.-]+)*)", line)
-            # kafka-topics of ours still knows --zookeeper, as old tutorials do.
-            if found and found.group(1) not in ("------", "--zookeeper"):
+            # kafka-topics of ours still knows --zookeeper, as old tutorials do; kafka-reassign-partitions has more to offer.
+            if found and found.group(1) not in ("------", "--zookeeper", "--balance", "--json"):
                 names.append(found.group(1))
     return shown if names is None else shown + ["OPTIONS " + " ".join(sorted(names))]
 

@@ -11,6 +11,7 @@ mod list_offsets;
 mod metadata;
 mod offsets;
 mod produce;
+mod reassignments;
 mod topics;
 mod transactions;
 mod txn_markers;
@@ -58,6 +59,8 @@ pub const IMPLEMENTED: &[ApiKey] = &[
     ApiKey::DeleteGroups,
     ApiKey::ElectLeaders,
     ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
     ApiKey::AlterPartition,
     ApiKey::DescribeCluster,
@@ -234,6 +237,8 @@ impl Service for Answerer {
             ApiKey::ControlledShutdown => answer!(body, control::controlled_shutdown),
             ApiKey::AllocateProducerIds => answer!(body, control::allocate_producer_ids),
             ApiKey::ElectLeaders => answer!(body, control::elect_leaders),
+            ApiKey::AlterPartitionReassignments => answer!(body, reassignments::alter),
+            ApiKey::ListPartitionReassignments => answer!(body, reassignments::list),
             ApiKey::DeleteRecords => answer!(body, offsets::delete_records),
             ApiKey::OffsetForLeaderEpoch => answer!(body, offsets::epoch_ends),
             ApiKey::DescribeLogDirs => answer!(body, describe_cluster::log_dirs),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::controller::{
-    Broker, Controller, ControllerConfig, Effect, Elected, ElectionType, Event, PartitionState, Snapshot,
-    ToBroker, Token, TopicPartition,
+    Broker, Controller, ControllerConfig, Effect, Elected, ElectionType, Event, PartitionState, Reassigned,
+    Snapshot, ToBroker, Token, TopicPartition,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -45,12 +45,14 @@ pub enum Place {
     LogDirs,
     IsrChanges,
     PreferredElection,
+    Reassignments,
 }
 
 enum Waiting {
     Alter(oneshot::Sender<AlterPartitionResponse>),
     Shutdown(oneshot::Sender<Result<Vec<TopicPartition>, ErrorCode>>),
     Elect(oneshot::Sender<Result<Vec<Elected>, ErrorCode>>),
+    Reassign(oneshot::Sender<Result<Vec<Reassigned>, ErrorCode>>),
 }
 
 pub struct Active {
@@ -62,6 +64,8 @@ pub struct Active {
     watching: JoinSet<()>,
     waiting: BTreeMap<Token, Waiting>,
     next_token: u64,
+    /// The czxid of the `/admin/reassign_partitions` that was taken up.
+    reassignments_czxid: Option<i64>,
 }
 
 /// Governs until something ends it.
@@ -116,6 +120,7 @@ impl Active {
             watching: JoinSet::new(),
             waiting: BTreeMap::new(),
             next_token: 0,
+            reassignments_czxid: None,
         };
         active.watch_controller().await?;
         // The states themselves are read below.
@@ -149,6 +154,7 @@ impl Active {
             active.options.id,
             begun.elapsed().as_millis()
         );
+        active.reassignments().await?;
         active.preferred_election().await?;
         Ok(active)
     }
@@ -190,6 +196,7 @@ impl Active {
                 self.step(Event::StatesChanged(states)).await
             }
             Place::PreferredElection => self.preferred_election().await,
+            Place::Reassignments => self.reassignments().await,
         }
     }
 
@@ -352,6 +359,26 @@ impl Active {
         }
     }
 
+    /// The old way of asking for reassignments: a node whose entries go as they are done. Only its creation counts.
+    async fn reassignments(&mut self) -> Result<(), Deposed> {
+        let path = nodes::REASSIGNMENTS;
+        let zk = self.pen.zk.clone();
+        let (stat, watcher) = retry("exists", path, || zk.client().check_and_watch_stat(path)).await?;
+        self.await_change(watcher, Place::Reassignments);
+        let czxid = stat.map(|stat| stat.czxid);
+        if std::mem::replace(&mut self.reassignments_czxid, czxid) == czxid || czxid.is_none() {
+            return Ok(());
+        }
+        let Some((data, _)) = zk.get(path).await? else { return Ok(()) };
+        match nodes::reassignments(&data) {
+            Ok(partitions) => self.step(Event::LegacyReassignment(partitions)).await,
+            Err(error) => {
+                tracing::warn!("Ignoring partition reassignment due to invalid json: {error}");
+                Ok(())
+            }
+        }
+    }
+
     // ---- requests
 
     fn token(&mut self) -> Token {
@@ -379,6 +406,14 @@ impl Active {
             Command::ElectLeaders { election, partitions, reply } => {
                 let token = self.wait(Waiting::Elect(reply));
                 Event::ElectLeaders { token, election, partitions }
+            }
+            Command::AlterReassignments { partitions, reply } => {
+                let token = self.wait(Waiting::Reassign(reply));
+                Event::AlterReassignments { token, partitions }
+            }
+            Command::ListReassignments { of, reply } => {
+                let _ = reply.send(Ok(self.core.reassignments(of.as_ref())));
+                return Ok(());
             }
             Command::AllocateProducerIds { broker, broker_epoch, reply } => {
                 let response = self.allocate_producer_ids(broker, broker_epoch).await?;
@@ -491,7 +526,8 @@ impl Active {
     fn reply(&mut self, effect: Effect) {
         let (Effect::AlterPartitionReply { token, .. }
         | Effect::ControlledShutdownReply { token, .. }
-        | Effect::ElectLeadersReply { token, .. }) = &effect
+        | Effect::ElectLeadersReply { token, .. }
+        | Effect::AlterReassignmentsReply { token, .. }) = &effect
         else {
             return;
         };
@@ -504,6 +540,9 @@ impl Active {
                 let _ = reply.send(result);
             }
             (Some(Waiting::Elect(reply)), Effect::ElectLeadersReply { results, .. }) => {
+                let _ = reply.send(Ok(results));
+            }
+            (Some(Waiting::Reassign(reply)), Effect::AlterReassignmentsReply { results, .. }) => {
                 let _ = reply.send(Ok(results));
             }
             _ => {}

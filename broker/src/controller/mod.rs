@@ -8,16 +8,18 @@
 mod active;
 mod channel;
 mod claim;
+mod lists;
 mod load;
 mod nodes;
 pub mod topics;
 mod writes;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use broker_core::controller::{Elected, ElectionType, TopicPartition};
+pub use broker_core::controller::{Assignment, Elected, ElectionType, Reassigned, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wire::Str;
@@ -87,6 +89,14 @@ pub(crate) enum Command {
         election: ElectionType,
         partitions: Option<Vec<TopicPartition>>,
         reply: oneshot::Sender<Result<Vec<Elected>, ErrorCode>>,
+    },
+    AlterReassignments {
+        partitions: BTreeMap<TopicPartition, Option<Vec<i32>>>,
+        reply: oneshot::Sender<Result<Vec<Reassigned>, ErrorCode>>,
+    },
+    ListReassignments {
+        of: Option<BTreeSet<TopicPartition>>,
+        reply: oneshot::Sender<Result<Vec<(TopicPartition, Assignment)>, ErrorCode>>,
     },
     AllocateProducerIds {
         broker: i32,
@@ -166,6 +176,24 @@ impl ControllerHandle {
         partitions: Option<Vec<TopicPartition>>,
     ) -> Result<Vec<Elected>, ErrorCode> {
         let answer = self.ask(|reply| Command::ElectLeaders { election, partitions, reply }).await;
+        answer.unwrap_or(Err(ErrorCode::NOT_CONTROLLER))
+    }
+
+    /// New replicas for each partition; `None` takes back what is under way. The error is the whole request's.
+    pub async fn alter_reassignments(
+        &self,
+        partitions: BTreeMap<TopicPartition, Option<Vec<i32>>>,
+    ) -> Result<Vec<Reassigned>, ErrorCode> {
+        let answer = self.ask(|reply| Command::AlterReassignments { partitions, reply }).await;
+        answer.unwrap_or(Err(ErrorCode::NOT_CONTROLLER))
+    }
+
+    /// Reassignments under way, of these partitions or of all.
+    pub async fn reassignments(
+        &self,
+        of: Option<BTreeSet<TopicPartition>>,
+    ) -> Result<Vec<(TopicPartition, Assignment)>, ErrorCode> {
+        let answer = self.ask(|reply| Command::ListReassignments { of, reply }).await;
         answer.unwrap_or(Err(ErrorCode::NOT_CONTROLLER))
     }
 

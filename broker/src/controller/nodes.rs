@@ -1,5 +1,6 @@
 //! What the controller reads from and writes to znodes, as JSON in Kafka's own key order.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use broker_core::controller::{Broker, Endpoint, PartitionState, TopicPartition};
@@ -19,6 +20,8 @@ pub const BROKERS: &str = "/brokers/ids";
 pub const TOPICS: &str = "/brokers/topics";
 pub const DELETIONS: &str = "/admin/delete_topics";
 pub const PREFERRED_ELECTION: &str = "/admin/preferred_replica_election";
+/// Reassignments as they were asked for before there was a request.
+pub const REASSIGNMENTS: &str = "/admin/reassign_partitions";
 pub const LOG_DIR_EVENTS: &str = "/log_dir_event_notification";
 pub const ISR_CHANGES: &str = "/isr_change_notification";
 
@@ -174,6 +177,28 @@ pub fn features_are_off(data: &[u8]) -> Result<bool, ZkError> {
     Ok(int(&parse(FEATURE, data)?, FEATURE, "status")? == 0)
 }
 
+/// The partitions in `/admin/reassign_partitions`, and the replicas that they are to have.
+pub fn reassignments(data: &[u8]) -> Result<BTreeMap<TopicPartition, Vec<i32>>, ZkError> {
+    let node = parse(REASSIGNMENTS, data)?;
+    let list = node["partitions"].as_array().ok_or_else(|| bad(REASSIGNMENTS, "no partitions"))?;
+    let one = |entry: &Value| {
+        let partition = int(entry, REASSIGNMENTS, "partition")?;
+        let topic = entry["topic"].as_str().ok_or_else(|| bad(REASSIGNMENTS, "no topic"))?.into();
+        Ok((TopicPartition { topic, partition }, ints(entry, REASSIGNMENTS, "replicas")?))
+    };
+    list.iter().map(one).collect()
+}
+
+pub fn encode_reassignments(partitions: &BTreeMap<TopicPartition, Vec<i32>>) -> Vec<u8> {
+    let list: Vec<Value> = partitions
+        .iter()
+        .map(|(tp, replicas)| {
+            json!({ "topic": &*tp.topic, "partition": tp.partition, "replicas": replicas })
+        })
+        .collect();
+    json!({ "version": 1, "partitions": list }).to_string().into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +230,18 @@ mod tests {
         assert!(!features_are_off(FEATURE_DATA.as_bytes()).unwrap());
         assert!(features_are_off(br#"{"version":1,"status":0,"features":{}}"#).unwrap());
         assert!(features_are_off(b"{}").is_err());
+    }
+
+    #[test]
+    fn old_requests_for_reassignments_read_and_write_as_kafkas() {
+        let text = concat!(
+            r#"{"version":1,"partitions":[{"topic":"t","partition":0,"replicas":[1,2]},"#,
+            r#"{"topic":"t","partition":1,"replicas":[2]}]}"#
+        );
+        let read = reassignments(text.as_bytes()).unwrap();
+        assert_eq!(read[&TopicPartition { topic: "t".into(), partition: 0 }], [1, 2]);
+        assert_eq!(encode_reassignments(&read), text.as_bytes());
+        assert!(reassignments(br#"{"partitions":[{"topic":"t","partition":0}]}"#).is_err());
     }
 
     #[test]

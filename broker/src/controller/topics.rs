@@ -178,21 +178,55 @@ pub async fn create_partitions(
     topic: &CreatePartitionsTopic,
     validate_only: bool,
 ) -> Result<(), Refusal> {
+    loop {
+        match try_create_partitions(broker, topic, validate_only).await {
+            // The controller wrote it meanwhile: a reassignment ended, or began.
+            Err(GrowError::ZooKeeper(error)) if error.bad_version() => {}
+            Err(GrowError::ZooKeeper(error)) => return Err(error.into()),
+            Err(GrowError::Refused(refusal)) => return Err(refusal),
+            Ok(()) => return Ok(()),
+        }
+    }
+}
+
+enum GrowError {
+    Refused(Refusal),
+    ZooKeeper(ZkError),
+}
+
+impl From<ZkError> for GrowError {
+    fn from(error: ZkError) -> GrowError {
+        GrowError::ZooKeeper(error)
+    }
+}
+
+impl From<Refusal> for GrowError {
+    fn from(refusal: Refusal) -> GrowError {
+        GrowError::Refused(refusal)
+    }
+}
+
+async fn try_create_partitions(
+    broker: &Broker,
+    topic: &CreatePartitionsTopic,
+    validate_only: bool,
+) -> Result<(), GrowError> {
     let zk = broker.zk();
-    let Some(mut node) = zk.topic(&topic.name).await?.filter(|node| !node.partitions.is_empty()) else {
+    let found = zk.versioned_topic(&topic.name).await?.filter(|(node, _)| !node.partitions.is_empty());
+    let Some((mut node, version)) = found else {
         let message = format!("The topic '{}' does not exist.", topic.name);
-        return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
+        return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message).into());
     };
     if node.adding.values().chain(node.removing.values()).any(|replicas| !replicas.is_empty()) {
         let message = format!("A partition reassignment is in progress for the topic '{}'.", topic.name);
-        return Err(Refusal::new(ErrorCode::REASSIGNMENT_IN_PROGRESS, message));
+        return Err(Refusal::new(ErrorCode::REASSIGNMENT_IN_PROGRESS, message).into());
     }
     let brokers = candidates(&broker.metadata.snapshot());
     let added = added_partitions(&brokers, &node.partitions, topic)?;
     if !validate_only {
         tracing::info!("Creating {} partitions for '{}': {added:?}", added.len(), topic.name);
         node.partitions.extend(added);
-        zk.set_topic(&topic.name, &node).await?;
+        zk.set_topic(&topic.name, &node, version).await?;
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ pub struct Pen {
 
 impl Pen {
     /// Sends one change behind the check; it is on its way when this returns.
-    fn send<'a>(
+    pub(super) fn send<'a>(
         &'a self,
         path: &str,
         change: impl FnOnce(&mut CheckWriter<'a>) -> Result<(), Error>,
@@ -167,7 +167,10 @@ impl Pen {
                 let path = nodes::state_path(partition);
                 Ok(vec![self.send_set(&path, &nodes::encode_state(state), state.version)?])
             }
-            Write::DeleteTopic { .. } | Write::DropDeletion { .. } => Ok(Vec::new()),
+            Write::DeleteTopic { .. }
+            | Write::DropDeletion { .. }
+            | Write::SetAssignments { .. }
+            | Write::DropLegacy { .. } => Ok(Vec::new()),
         }
     }
 
@@ -195,6 +198,8 @@ impl Pen {
                 self.state_outcome(partition, sent).await
             }
             Write::DeleteTopic { topic } => self.delete_topic(topic).await.map(|()| Ok(0)),
+            Write::SetAssignments { topic, partitions } => self.set_assignments(topic, partitions).await,
+            Write::DropLegacy { partitions } => self.drop_legacy(partitions).await,
             Write::DropDeletion { topic } => {
                 let path = format!("{}/{topic}", nodes::DELETIONS);
                 let sent = self.send_delete(&path)?;
@@ -289,7 +294,7 @@ fn add_state(writer: &mut CheckWriter<'_>, write: &Write) -> Result<(), Error> {
 }
 
 /// The change's own outcome; a failed check and a lost session end the controller.
-fn settle(path: &str, outcome: Outcome) -> Result<Result<Vec<MultiWriteResult>, Error>, Deposed> {
+pub(super) fn settle(path: &str, outcome: Outcome) -> Result<Result<Vec<MultiWriteResult>, Error>, Deposed> {
     let lost =
         |source| Deposed::ZooKeeper(ZkError::Operation { operation: "multi", path: path.to_owned(), source });
     match outcome {

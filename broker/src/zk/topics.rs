@@ -81,11 +81,7 @@ impl Zk {
 
     /// The topic's node and its version.
     pub async fn topic(&self, name: &str) -> Result<Option<TopicNode>, ZkError> {
-        let path = format!("/brokers/topics/{name}");
-        match self.get(&path).await? {
-            Some((data, _)) => TopicNode::parse(&path, &data).map(Some),
-            None => Ok(None),
-        }
+        Ok(self.versioned_topic(name).await?.map(|(node, _)| node))
     }
 
     /// Whether a deletion of the topic is under way.
@@ -112,9 +108,16 @@ impl Zk {
         }
     }
 
-    /// Replaces the topic's node (more partitions).
-    pub async fn set_topic(&self, name: &str, node: &TopicNode) -> Result<(), ZkError> {
-        self.set(&format!("/brokers/topics/{name}"), &node.json(), None).await.map(drop)
+    /// The topic's node, and the version at which it can be replaced.
+    pub async fn versioned_topic(&self, name: &str) -> Result<Option<(TopicNode, i32)>, ZkError> {
+        let path = format!("/brokers/topics/{name}");
+        let Some((data, stat)) = self.get(&path).await? else { return Ok(None) };
+        TopicNode::parse(&path, &data).map(|node| Some((node, stat.version)))
+    }
+
+    /// Replaces the topic's node (more partitions) of exactly this version.
+    pub async fn set_topic(&self, name: &str, node: &TopicNode, version: i32) -> Result<(), ZkError> {
+        self.set(&format!("/brokers/topics/{name}"), &node.json(), Some(version)).await.map(drop)
     }
 
     /// Asks the controller to delete the topic.

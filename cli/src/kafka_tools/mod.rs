@@ -19,6 +19,7 @@ mod group_offsets;
 mod group_options;
 pub mod leader_election;
 pub mod producer_perf;
+pub mod reassign_partitions;
 pub mod topics;
 mod topics_described;
 mod topics_options;

@@ -204,7 +204,7 @@ async fn alter(zk: &Zk, given: &Given) -> Result<(), Failure> {
     let exception =
         |message: String| Failure::new("org.apache.kafka.common.errors.InvalidPartitionsException", message);
     for name in names {
-        let Some(mut node) = zk.topic(&name).await? else { continue };
+        let Some((mut node, version)) = zk.versioned_topic(&name).await? else { continue };
         println!(
             "WARNING: If partitions are increased for a topic that has a key, the partition logic or ordering of the \
              messages will be affected"
@@ -228,7 +228,7 @@ async fn alter(zk: &Zk, given: &Given) -> Result<(), Failure> {
             }
         };
         node.partitions.extend((existing..).zip(lists));
-        zk.set_topic(&name, &node).await?;
+        zk.set_topic(&name, &node, version).await?;
         println!("Adding partitions succeeded!");
     }
     Ok(())

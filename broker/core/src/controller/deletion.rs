@@ -1,5 +1,6 @@
 //! Topic deletion: everyone forgets the topic, every replica deletes its log, ZooKeeper's nodes go last. A replica
-//! whose broker is away, or failed, holds everything up until that broker is back.
+//! whose broker is away, or failed, holds everything up until that broker is back. While one of its partitions is being
+//! reassigned a topic goes on living, and nothing new is begun with it; it is deleted afterwards.
 
 use super::event::{Effect, Write};
 use super::state::TopicPartition;
@@ -33,6 +34,10 @@ impl Controller {
                 self.write(Purpose::Forget, Write::DropDeletion { topic }, out);
                 continue;
             }
+            if self.is_moving(&topic) {
+                self.postponed.insert(topic);
+                continue;
+            }
             let Some(entry) = self.topics.get_mut(&topic).filter(|entry| entry.deletion.is_none()) else {
                 continue;
             };
@@ -52,9 +57,8 @@ impl Controller {
     pub(super) fn resume_deletion(&mut self, topic: &Str, out: &mut Vec<Effect>) {
         let Some(entry) = self.topics.get(topic) else { return };
         let Some(deletion) = &entry.deletion else { return };
-        // A reassignment is finished first; a write under way would bring the state node back.
-        let busy =
-            entry.partitions.values().any(|p| p.assignment.is_being_reassigned() || p.writing.is_some());
+        // A write under way would bring the state node back.
+        let busy = entry.partitions.values().any(|partition| partition.writing.is_some());
         if busy || deletion.finishing {
             return;
         }
@@ -80,6 +84,13 @@ impl Controller {
         if done {
             deletion.finishing = true;
             self.write(Purpose::DeleteTopic(topic.clone()), Write::DeleteTopic { topic: topic.clone() }, out);
+        }
+    }
+
+    /// A reassignment that stood in the way of its topic's deletion may have ended.
+    pub(super) fn resume_postponed(&mut self, topic: &Str, out: &mut Vec<Effect>) {
+        if !self.is_moving(topic) && self.postponed.remove(topic) {
+            self.delete_topics(BTreeSet::from([topic.clone()]), out);
         }
     }
 

@@ -31,8 +31,9 @@ pub fn first_state(
     })
 }
 
-/// The state as it should be after brokers came or went; `None` if it may stay. The ISR never becomes empty: its last
-/// member has the data, dead or not. `unclean` lets a replica lead that may lack some.
+/// The state as it should be after brokers came or went, or replicas were taken from the assignment; `None` if it may
+/// stay. The ISR never becomes empty: its last member has the data, dead or not. `unclean` lets a replica lead that may
+/// lack some.
 pub fn reassess(
     assignment: &Assignment,
     state: &PartitionState,
@@ -40,7 +41,8 @@ pub fn reassess(
     unclean: bool,
     liveness: impl Fn(i32) -> Liveness,
 ) -> Option<PartitionState> {
-    let online = |id: &i32| liveness(*id) == Liveness::Online;
+    let assigned = |id: &i32| assignment.replicas.contains(id);
+    let online = |id: &i32| liveness(*id) == Liveness::Online && assigned(id);
     // Nearly all partitions, nearly always.
     if state.isr.contains(&state.leader) && state.isr.iter().all(online) {
         return None;
@@ -53,7 +55,7 @@ pub fn reassess(
         state.leader
     } else if let Some(in_sync) = in_sync {
         in_sync
-    } else if liveness(state.leader) == Liveness::ShuttingDown {
+    } else if assigned(&state.leader) && liveness(state.leader) == Liveness::ShuttingDown {
         state.leader
     } else if let Some(first) = replicas.find(online).filter(|_| unclean) {
         recovering = true;
@@ -66,9 +68,9 @@ pub fn reassess(
         isr.insert(0, leader);
     }
     if isr.is_empty() {
-        let last =
-            if state.isr.contains(&state.leader) { Some(state.leader) } else { state.isr.last().copied() };
-        isr.extend(last);
+        let mut members = state.isr.iter().copied().filter(assigned);
+        let last = members.clone().find(|&id| id == state.leader).or(members.next_back());
+        isr.extend(last.or(state.isr.last().copied()));
     }
     (leader != state.leader || isr != state.isr).then(|| PartitionState {
         controller_epoch,
@@ -78,6 +80,11 @@ pub fn reassess(
         recovering,
         version: state.version,
     })
+}
+
+/// The same state under a new leader epoch, so that replicas listen to a new assignment.
+pub fn renewed(state: &PartitionState, controller_epoch: i32) -> PartitionState {
+    PartitionState { controller_epoch, leader_epoch: state.leader_epoch + 1, ..state.clone() }
 }
 
 /// The state led by the preferred replica: the first of the assignment. `None` if that one cannot lead.
@@ -172,6 +179,17 @@ mod tests {
         assert_eq!(check((1, &[1]), false, live(&[2, 3], &[1])), None, "nobody else is in sync");
         assert_eq!(check((1, &[1]), true, live(&[2, 3], &[1])), None, "and that is no case for data loss");
         assert_eq!(check((2, &[1, 2]), false, live(&[2, 3], &[1])), Some((2, vec![2])));
+    }
+
+    #[test]
+    fn who_is_no_longer_assigned_neither_leads_nor_stays_in_the_isr() {
+        let check = |isr: (i32, &[i32]), online| {
+            reassess(&assigned(&[3, 2]), &state(isr.0, isr.1), 2, false, live(online, &[]))
+                .map(|new| (new.leader, new.isr))
+        };
+        assert_eq!(check((1, &[1, 2, 3]), &[1, 2, 3]), Some((3, vec![2, 3])));
+        assert_eq!(check((2, &[1, 2, 3]), &[1, 2, 3]), Some((2, vec![2, 3])));
+        assert_eq!(check((1, &[1, 2]), &[1]), Some((-1, vec![2])));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What reaches the controller, and what it asks for in return.
 
-use super::state::{Broker, PartitionState, Topic, TopicPartition};
+use super::state::{Assignment, Broker, PartitionState, Topic, TopicPartition};
 use crate::error::ErrorCode;
 use crate::partition::Token;
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +90,13 @@ pub enum Event {
         election: ElectionType,
         partitions: Option<Vec<TopicPartition>>,
     },
+    /// Each partition's new replicas, the preferred leader first; `None` takes back what is under way.
+    AlterReassignments {
+        token: Token,
+        partitions: BTreeMap<TopicPartition, Option<Vec<i32>>>,
+    },
+    /// `/admin/reassign_partitions` is there.
+    LegacyReassignment(BTreeMap<TopicPartition, Vec<i32>>),
 }
 
 /// Why ZooKeeper refused a write.
@@ -112,6 +119,10 @@ pub enum Write {
     DeleteTopic { topic: Str },
     /// `/admin/delete_topics/T` alone: there is no such topic, or deletion is disabled.
     DropDeletion { topic: Str },
+    /// These partitions' lists in `/brokers/topics/T`; those of others stay.
+    SetAssignments { topic: Str, partitions: BTreeMap<i32, Assignment> },
+    /// Takes partitions out of `/admin/reassign_partitions`, and the node away when it is empty.
+    DropLegacy { partitions: BTreeSet<TopicPartition> },
 }
 
 /// A request for a broker. Versions: LeaderAndIsr 7, UpdateMetadata 8, StopReplica 4.
@@ -129,6 +140,14 @@ pub struct Elected {
     pub partition: TopicPartition,
     pub error: ErrorCode,
     pub message: Option<&'static str>,
+}
+
+/// One partition's outcome of a reassignment asked for: NONE when it has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reassigned {
+    pub partition: TopicPartition,
+    pub error: ErrorCode,
+    pub message: Option<Str>,
 }
 
 /// What the shell does, in this order. Reads and writes may be pipelined; their outcomes come back as events.
@@ -162,5 +181,9 @@ pub enum Effect {
     ElectLeadersReply {
         token: Token,
         results: Vec<Elected>,
+    },
+    AlterReassignmentsReply {
+        token: Token,
+        results: Vec<Reassigned>,
     },
 }

@@ -16,18 +16,22 @@ mod deletion;
 pub mod election;
 mod event;
 mod outbox;
+mod reassignment;
 mod requests;
+#[cfg(test)]
+mod reassignment_tests;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use crate::partition::Token;
-pub use event::{Effect, Elected, ElectionType, Event, OpId, ToBroker, Write, WriteError};
+pub use event::{Effect, Elected, ElectionType, Event, OpId, Reassigned, ToBroker, Write, WriteError};
 pub use state::*;
 
 use deletion::Deletion;
 use election::Liveness;
 use outbox::Outbox;
+use reassignment::{Change, Reassignments};
 use requests::{AlterAsk, Requests};
 use std::collections::{BTreeMap, BTreeSet};
 use wire::Str;
@@ -43,11 +47,27 @@ struct PartitionEntry {
     again: bool,
     /// ISR changes that came during the write.
     deferred: Vec<AlterAsk>,
+    /// The assignment is new to its replicas: they are told under a new leader epoch.
+    announce: bool,
+    /// Replicas that go when the state has been written without them.
+    dropped: Vec<i32>,
+    /// A reassignment has come to its end, which the topic's node does not show yet.
+    ending: bool,
 }
 
 impl PartitionEntry {
     fn new(assignment: Assignment, state: Option<PartitionState>) -> PartitionEntry {
-        PartitionEntry { assignment, state, writing: None, again: false, deferred: Vec::new() }
+        PartitionEntry {
+            // What another controller left half done is announced again, as nobody knows who heard of it.
+            announce: assignment.is_being_reassigned(),
+            assignment,
+            state,
+            writing: None,
+            again: false,
+            deferred: Vec::new(),
+            dropped: Vec::new(),
+            ending: false,
+        }
     }
 }
 
@@ -55,6 +75,8 @@ impl PartitionEntry {
 struct Writing {
     state: PartitionState,
     why: Why,
+    /// Replicas hear of their new assignment with it.
+    announces: bool,
 }
 
 /// Who wants a partition's state written.
@@ -80,6 +102,7 @@ struct TopicEntry {
 enum Purpose {
     State(TopicPartition),
     DeleteTopic(Str),
+    Assign(Change),
     Forget,
 }
 
@@ -92,6 +115,7 @@ pub struct Counts {
     pub offline_partitions: usize,
     pub preferred_imbalance: usize,
     pub topics_to_delete: usize,
+    pub reassigning_partitions: usize,
 }
 
 #[derive(Debug)]
@@ -110,6 +134,9 @@ pub struct Controller {
     ops: BTreeMap<OpId, Purpose>,
     next_op: u64,
     requests: Requests,
+    reassignments: Reassignments,
+    /// Topics that are deleted when their reassignments have ended.
+    postponed: BTreeSet<Str>,
 }
 
 impl Controller {
@@ -129,6 +156,8 @@ impl Controller {
             ops: BTreeMap::new(),
             next_op: 0,
             requests: Requests::default(),
+            reassignments: Reassignments::default(),
+            postponed: BTreeSet::new(),
         };
         // Both are in the order of names and numbers.
         let mut states = states.into_iter().peekable();
@@ -191,8 +220,12 @@ impl Controller {
     }
 
     pub fn counts(&self) -> Counts {
-        let mut counts =
-            Counts { brokers: self.brokers.len(), topics: self.topics.len(), ..Counts::default() };
+        let mut counts = Counts {
+            brokers: self.brokers.len(),
+            topics: self.topics.len(),
+            topics_to_delete: self.postponed.len(),
+            ..Counts::default()
+        };
         for (name, topic) in &self.topics {
             if topic.deletion.is_some() {
                 counts.topics_to_delete += 1;
@@ -201,6 +234,7 @@ impl Controller {
             counts.partitions += topic.partitions.len();
             for (&partition, entry) in &topic.partitions {
                 let leader = entry.state.as_ref().map_or(NO_LEADER, |state| state.leader);
+                counts.reassigning_partitions += usize::from(entry.is_moving());
                 let tp = TopicPartition { topic: name.clone(), partition };
                 counts.offline_partitions += usize::from(self.liveness(leader, &tp) == Liveness::Offline);
                 counts.preferred_imbalance +=
@@ -218,7 +252,7 @@ impl Controller {
             Event::DeleteTopics(topics) => self.delete_topics(topics, out),
             Event::UncleanElection { topic, enabled } => self.unclean_election(topic, enabled, out),
             Event::UncleanTopics(topics) => self.unclean_topics(topics, out),
-            Event::StatesChanged(states) => self.states_changed(states),
+            Event::StatesChanged(states) => self.states_changed(states, out),
             Event::LogDirsFailed(brokers) => {
                 for tp in self.partitions_where(|_, _| true) {
                     brokers.iter().for_each(|&id| self.tell_replica(id, &tp, false));
@@ -231,6 +265,7 @@ impl Controller {
                 self.leader_and_isr_answered(broker, &response, out)
             }
             Event::StopReplicaAnswered { broker, request, response } => {
+                self.unwanted_stopped(broker, &request, &response);
                 self.replicas_stopped(broker, &request, &response, out)
             }
             Event::AlterPartition { token, version, request } => {
@@ -242,15 +277,21 @@ impl Controller {
             Event::ElectLeaders { token, election, partitions } => {
                 self.elect_leaders(token, election, partitions, out)
             }
+            Event::AlterReassignments { token, partitions } => self.ask_reassignments(token, partitions),
+            Event::LegacyReassignment(partitions) => self.legacy_reassignment(partitions),
         }
         self.settle(out);
     }
 
-    /// When nothing is under way any more, brokers are told, and then whoever asked.
+    /// When nothing is under way any more, brokers are told, and then whoever asked; and what had to wait for that is
+    /// begun.
     fn settle(&mut self, out: &mut Vec<Effect>) {
-        if self.ops.is_empty() {
+        while self.ops.is_empty() {
             self.flush(out);
-            self.answer_shutdowns(out);
+            if !self.end_reassignments(out) && !self.begin_reassignments(out) {
+                self.answer_shutdowns(out);
+                return;
+            }
         }
     }
 
@@ -264,6 +305,11 @@ impl Controller {
 
     fn is_deleting(&self, topic: &Str) -> bool {
         self.topics.get(topic).is_some_and(|entry| entry.deletion.is_some())
+    }
+
+    /// Being deleted, or about to be.
+    fn is_doomed(&self, topic: &Str) -> bool {
+        self.is_deleting(topic) || self.postponed.contains(topic)
     }
 
     fn liveness(&self, broker: i32, tp: &TopicPartition) -> Liveness {
@@ -322,6 +368,7 @@ impl Controller {
             .filter(|(id, new)| self.brokers.get(id).is_none_or(|old| old.epoch != new.epoch))
             .map(|(&id, _)| id)
             .collect();
+        self.retry_endings();
         if now != self.brokers {
             self.outbox.brokers_changed();
         }
@@ -339,6 +386,7 @@ impl Controller {
         self.brokers = now;
         for &id in &come {
             self.outbox.newcomer(id);
+            self.stop_unwanted(id);
         }
         if !come.is_empty() {
             self.look_at_all(|entry| come.iter().any(|id| entry.assignment.replicas.contains(id)), out);
@@ -378,6 +426,8 @@ impl Controller {
         let Some(topic) = self.topics.remove(name) else { return };
         self.names.remove(&topic.id);
         self.unclean.remove(name);
+        self.postponed.remove(name);
+        self.reassignments.forget(name);
         for offline in self.offline_dirs.values_mut() {
             offline.retain(|tp| tp.topic != *name);
         }
@@ -412,18 +462,27 @@ impl Controller {
     }
 
     /// Brokers hear of what was written; of a partition that is being written, the outcome will tell.
-    fn states_changed(&mut self, states: BTreeMap<TopicPartition, PartitionState>) {
+    fn states_changed(&mut self, states: BTreeMap<TopicPartition, PartitionState>, out: &mut Vec<Effect>) {
         for (tp, state) in states {
             let Some(entry) = self.entry_mut(&tp).filter(|entry| entry.writing.is_none()) else { continue };
             entry.state = Some(state);
+            let in_place = entry.is_in_place();
             self.tell_all(&tp);
+            if in_place {
+                self.look_at(&tp, out);
+            }
         }
     }
 
-    /// Moves leadership back to preferred replicas, for brokers that lead too little of what they should.
+    /// Moves leadership back to preferred replicas, for brokers that lead too little of what they should. Not while
+    /// replicas move: the leaders may soon have to go anyway.
     fn balance_leaders(&mut self, out: &mut Vec<Effect>) {
+        self.retry_endings();
+        if self.topics.keys().any(|topic| self.is_moving(topic)) {
+            return;
+        }
         let mut preferred: BTreeMap<i32, (usize, Vec<TopicPartition>)> = BTreeMap::new();
-        for (name, topic) in self.topics.iter().filter(|(_, topic)| topic.deletion.is_none()) {
+        for (name, topic) in self.topics.iter().filter(|(name, _)| !self.is_doomed(name)) {
             for (&partition, entry) in &topic.partitions {
                 let Some(state) = &entry.state else { continue };
                 let Some(&first) = entry.assignment.replicas.first() else { continue };
@@ -457,7 +516,8 @@ impl Controller {
         for (name, topic) in self.topics.iter().filter(|(_, topic)| topic.deletion.is_none()) {
             let unclean = self.unclean.contains(name);
             for (&partition, entry) in topic.partitions.iter().filter(|(_, entry)| concerned(entry)) {
-                if entry.writing.is_some() || self.wanted(name, partition, entry, unclean).is_some() {
+                let changes = entry.writing.is_some() || entry.is_in_place();
+                if changes || self.wanted(name, partition, entry, unclean).is_some() {
                     moved.push(TopicPartition { topic: name.clone(), partition });
                 }
             }
@@ -476,7 +536,8 @@ impl Controller {
         let liveness = |id| self.liveness_of(id, topic, partition);
         match &entry.state {
             None => election::first_state(&entry.assignment, self.epoch, liveness),
-            Some(state) => election::reassess(&entry.assignment, state, self.epoch, unclean, liveness),
+            Some(state) => election::reassess(&entry.assignment, state, self.epoch, unclean, liveness)
+                .or_else(|| entry.announce.then(|| election::renewed(state, self.epoch))),
         }
     }
 
@@ -490,6 +551,9 @@ impl Controller {
         {
             entry.again = true;
             return false;
+        }
+        if let Some(entry) = self.entry_mut(tp) {
+            entry.end_if_in_place();
         }
         let Some(entry) = self.entry(tp) else { return false };
         let Some(new) = self.wanted(&tp.topic, tp.partition, entry, unclean) else { return false };
@@ -514,7 +578,9 @@ impl Controller {
             None => Write::CreateState { partition, state: state.clone() },
             Some(_) => Write::SetState { partition, state: state.clone() },
         };
-        entry.writing = Some(Writing { state, why });
+        // Any change of the leader epoch will do.
+        let announces = entry.announce && !matches!(why, Why::Alter(_));
+        entry.writing = Some(Writing { state, why, announces });
         self.write(Purpose::State(tp.clone()), write, out);
     }
 
@@ -534,26 +600,31 @@ impl Controller {
         match self.ops.remove(&op) {
             Some(Purpose::State(tp)) => self.state_written(&tp, result, out),
             Some(Purpose::DeleteTopic(topic)) => self.topic_deleted(&topic, result.is_ok(), out),
+            Some(Purpose::Assign(change)) => self.assigned(change, result.is_ok(), out),
             Some(Purpose::Forget) | None => {}
         }
     }
 
     fn state_written(&mut self, tp: &TopicPartition, result: Result<i32, WriteError>, out: &mut Vec<Effect>) {
         let Some(entry) = self.entry_mut(tp) else { return };
-        let Some(Writing { state, why }) = entry.writing.take() else { return };
+        let Some(Writing { state, why, announces }) = entry.writing.take() else { return };
         let error = match result {
             Ok(version) => {
                 let is_new = entry.state.is_none();
                 entry.state = Some(PartitionState { version, ..state });
+                entry.again |= entry.is_in_place();
                 self.tell_all(tp);
                 if !matches!(why, Why::Alter(_)) {
                     self.tell_replicas(tp, is_new);
+                }
+                if announces {
+                    self.announced(tp);
                 }
                 ErrorCode::NONE
             }
             Err(WriteError::Conflict) => {
                 // Another hand wrote it, or ours did and the answer was lost: it is read before anything else.
-                entry.writing = Some(Writing { state, why });
+                entry.writing = Some(Writing { state, why, announces });
                 let op = self.op(Purpose::State(tp.clone()));
                 out.push(Effect::ReadState { op, partition: tp.clone() });
                 return;
@@ -567,13 +638,16 @@ impl Controller {
     fn state_read(&mut self, op: OpId, state: Option<PartitionState>, out: &mut Vec<Effect>) {
         let Some(Purpose::State(tp)) = self.ops.remove(&op) else { return };
         let Some(entry) = self.entry_mut(&tp) else { return };
-        let Some(Writing { state: wanted, why }) = entry.writing.take() else { return };
+        let Some(Writing { state: wanted, why, announces }) = entry.writing.take() else { return };
         let done =
             state.as_ref().is_some_and(|read| PartitionState { version: read.version, ..wanted } == *read);
         entry.state = state;
         entry.again = true;
         self.tell_all(&tp);
         self.tell_replicas(&tp, false);
+        if announces && done {
+            self.announced(&tp);
+        }
         let error = if done { ErrorCode::NONE } else { ErrorCode::INVALID_UPDATE_VERSION };
         self.answer_write(&tp, why, error, out);
         self.after_write(&tp, out);

@@ -49,8 +49,13 @@ impl Outbox {
         self.newcomers.len()
     }
 
-    /// This replica is to hear of its partition's leader.
+    /// This replica is to hear of its partition's leader. One that was to be deleted is wanted again.
     pub fn leader_and_isr(&mut self, broker: i32, partition: TopicPartition, is_new: bool) {
+        if let Some(stop) = self.stop.get_mut(&broker)
+            && stop.get(&partition) == Some(&true)
+        {
+            stop.remove(&partition);
+        }
         if is_new || !self.newcomers.contains(&broker) {
             *self.leader_and_isr.entry(broker).or_default().entry(partition).or_default() |= is_new;
         }
@@ -76,8 +81,16 @@ struct Draft {
 }
 
 impl Draft {
-    fn add(&mut self, name: &Str, topic: &TopicEntry, partition: i32, entry: &PartitionEntry, is_new: bool) {
+    fn add(
+        &mut self,
+        (name, topic): (&Str, &TopicEntry),
+        (partition, entry): (i32, &PartitionEntry),
+        broker: i32,
+        is_new: bool,
+    ) {
         let Some(state) = &entry.state else { return };
+        // A replica that is being added may be made in any directory.
+        let is_new = is_new || entry.assignment.adding.contains(&broker);
         self.leaders.insert(state.leader);
         let partition_state = LeaderAndIsrPartitionState {
             partition_index: partition,
@@ -131,7 +144,7 @@ impl Controller {
                 .iter()
                 .for_each(|&broker| self.send(broker, ToBroker::UpdateMetadata(changed.clone()), out));
         }
-        for (&broker, partitions) in &outbox.stop {
+        for (&broker, partitions) in outbox.stop.iter().filter(|(_, partitions)| !partitions.is_empty()) {
             self.send(broker, ToBroker::StopReplica(self.stop_replica(partitions)), out);
         }
     }
@@ -252,7 +265,7 @@ impl Controller {
                             let tp = TopicPartition { topic: name.clone(), partition: id };
                             told.get(&tp).copied().unwrap_or(false)
                         });
-                        drafts.entry(broker).or_default().add(name, topic, id, entry, is_new);
+                        drafts.entry(broker).or_default().add((name, topic), (id, entry), broker, is_new);
                     }
                 }
             }
@@ -261,7 +274,8 @@ impl Controller {
             for (tp, &is_new) in partitions {
                 let Some(topic) = self.topics.get(&tp.topic) else { continue };
                 let Some(entry) = topic.partitions.get(&tp.partition) else { continue };
-                drafts.entry(broker).or_default().add(&tp.topic, topic, tp.partition, entry, is_new);
+                let one = ((&tp.topic, topic), (tp.partition, entry));
+                drafts.entry(broker).or_default().add(one.0, one.1, broker, is_new);
             }
         }
         drafts.into_iter().map(|(broker, draft)| (broker, self.leader_and_isr(draft))).collect()

@@ -294,7 +294,7 @@ impl Controller {
         tp: &TopicPartition,
         out: &mut Vec<Effect>,
     ) -> Option<(ErrorCode, Option<&'static str>)> {
-        if self.is_deleting(&tp.topic) {
+        if self.is_doomed(&tp.topic) {
             return Some((ErrorCode::INVALID_TOPIC_EXCEPTION, Some("The topic is being deleted")));
         }
         let missing = Some((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, Some("The partition does not exist.")));

@@ -50,7 +50,7 @@ pub struct PartitionState {
 /// One partition in `/brokers/topics/T`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Assignment {
-    /// The preferred leader first.
+    /// The preferred leader first. During a reassignment both the old replicas and the new.
     pub replicas: Vec<i32>,
     pub adding: Vec<i32>,
     pub removing: Vec<i32>,
@@ -59,6 +59,29 @@ pub struct Assignment {
 impl Assignment {
     pub fn is_being_reassigned(&self) -> bool {
         !self.adding.is_empty() || !self.removing.is_empty()
+    }
+
+    /// The replicas that a reassignment began with; their order may have been lost.
+    pub fn origin(&self) -> Vec<i32> {
+        self.replicas.iter().copied().filter(|id| !self.adding.contains(id)).collect()
+    }
+
+    /// The replicas that a reassignment ends with.
+    pub fn target(&self) -> Vec<i32> {
+        self.replicas.iter().copied().filter(|id| !self.removing.contains(id)).collect()
+    }
+
+    /// On the way from the original replicas to others: first the target in its order, then who is to go.
+    pub fn reassigned_to(&self, target: &[i32]) -> Assignment {
+        let origin = self.origin();
+        let mut replicas: Vec<i32> = Vec::with_capacity(target.len() + origin.len());
+        for &id in target.iter().chain(&origin) {
+            if !replicas.contains(&id) {
+                replicas.push(id);
+            }
+        }
+        let without = |others: &[i32]| replicas.iter().copied().filter(|id| !others.contains(id)).collect();
+        Assignment { adding: without(&origin), removing: without(target), replicas }
     }
 }
 

@@ -8,25 +8,33 @@ use wire::kafka::{AlterPartitionRequest, AlterPartitionResponse, StopReplicaResp
 
 const TOPIC_ID: Uuid = Uuid([7; 16]);
 
-struct Cluster {
-    controller: Controller,
-    states: BTreeMap<TopicPartition, PartitionState>,
-    brokers: BTreeMap<i32, Broker>,
-    deleted: Vec<Str>,
+pub(super) struct Cluster {
+    pub controller: Controller,
+    pub states: BTreeMap<TopicPartition, PartitionState>,
+    pub brokers: BTreeMap<i32, Broker>,
+    /// The lists in the topic's node.
+    pub lists: BTreeMap<i32, Assignment>,
+    /// What was taken out of `/admin/reassign_partitions`.
+    pub legacy_done: Vec<TopicPartition>,
+    pub deleted: Vec<Str>,
     /// What the last event made, apart from reads and writes.
-    out: Vec<Effect>,
+    pub out: Vec<Effect>,
     /// Writes that another controller's write gets in front of.
-    conflicts: usize,
+    pub conflicts: usize,
     /// Writes whose good outcome is lost, so that their repetition conflicts.
-    lost: usize,
+    pub lost: usize,
+    /// Writes of lists that fail.
+    pub failing: usize,
+    /// Writes that are still done before the controller is no more.
+    pub writes_left: usize,
 }
 
-fn broker(epoch: i64) -> Broker {
+pub(super) fn broker(epoch: i64) -> Broker {
     let endpoint = Endpoint { listener: "IN".into(), security_protocol: 0, host: "h".into(), port: 9092 };
     Broker { epoch, endpoints: vec![endpoint], rack: None }
 }
 
-fn tp(partition: i32) -> TopicPartition {
+pub(super) fn tp(partition: i32) -> TopicPartition {
     TopicPartition { topic: "t".into(), partition }
 }
 
@@ -37,7 +45,7 @@ fn topic(partitions: &[&[i32]]) -> Topic {
 
 impl Cluster {
     /// Three brokers, and a topic whose partitions are assigned so.
-    fn new(partitions: &[&[i32]]) -> Cluster {
+    pub fn new(partitions: &[&[i32]]) -> Cluster {
         let brokers: BTreeMap<i32, Broker> = [(1, broker(1)), (2, broker(2)), (3, broker(3))].into();
         let config =
             ControllerConfig { id: 1, listener: "IN".into(), delete_topics: true, imbalance_percent_max: 10 };
@@ -46,10 +54,14 @@ impl Cluster {
             controller: Controller::new(config, 5, snapshot),
             states: BTreeMap::new(),
             brokers,
+            lists: topic(partitions).partitions,
+            legacy_done: Vec::new(),
             deleted: Vec::new(),
             out: Vec::new(),
             conflicts: 0,
             lost: 0,
+            failing: 0,
+            writes_left: usize::MAX,
         };
         let mut out = Vec::new();
         cluster.controller.start(BTreeSet::new(), &mut out);
@@ -59,17 +71,23 @@ impl Cluster {
         cluster
     }
 
-    fn step(&mut self, event: Event) {
+    pub fn step(&mut self, event: Event) {
         self.out.clear();
         let mut out = Vec::new();
         self.controller.step(event, &mut out);
         self.perform(out);
     }
 
-    fn perform(&mut self, effects: Vec<Effect>) {
+    pub fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
+            if self.writes_left == 0 {
+                return;
+            }
             let event = match effect {
-                Effect::Write { op, write } => Event::Written { op, result: self.write(write) },
+                Effect::Write { op, write } => {
+                    self.writes_left -= 1;
+                    Event::Written { op, result: self.write(write) }
+                }
                 Effect::ReadState { op, partition } => {
                     Event::StateRead { op, state: self.states.get(&partition).cloned() }
                 }
@@ -112,6 +130,18 @@ impl Cluster {
                 self.deleted.push(topic);
                 Ok(0)
             }
+            Write::SetAssignments { partitions, .. } => {
+                if self.failing > 0 {
+                    self.failing -= 1;
+                    return Err(WriteError::Failed);
+                }
+                self.lists.extend(partitions);
+                Ok(0)
+            }
+            Write::DropLegacy { partitions } => {
+                self.legacy_done.extend(partitions);
+                Ok(0)
+            }
             Write::DropDeletion { topic } => {
                 self.deleted.push(topic);
                 Ok(0)
@@ -119,24 +149,24 @@ impl Cluster {
         }
     }
 
-    fn die(&mut self, id: i32) {
+    pub fn die(&mut self, id: i32) {
         self.brokers.remove(&id);
         self.step(Event::Brokers(self.brokers.clone()));
     }
 
-    fn live(&mut self, id: i32, epoch: i64) {
+    pub fn live(&mut self, id: i32, epoch: i64) {
         self.brokers.insert(id, broker(epoch));
         self.step(Event::Brokers(self.brokers.clone()));
     }
 
-    fn state(&self, partition: i32) -> (i32, Vec<i32>, i32) {
+    pub fn state(&self, partition: i32) -> (i32, Vec<i32>, i32) {
         let state = &self.states[&tp(partition)];
         assert_eq!(Some(state), self.controller.state(&tp(partition)), "the controller knows what it wrote");
         (state.leader, state.isr.clone(), state.leader_epoch)
     }
 
     /// Whom the last event sent LeaderAndIsr about a partition: broker, leader, "new".
-    fn told(&self, partition: i32) -> Vec<(i32, i32, bool)> {
+    pub fn told(&self, partition: i32) -> Vec<(i32, i32, bool)> {
         let mut told = Vec::new();
         for effect in &self.out {
             let Effect::Send { broker, request: ToBroker::LeaderAndIsr(request), .. } = effect else {
@@ -151,7 +181,7 @@ impl Cluster {
         told
     }
 
-    fn stopped(&self) -> Vec<(i32, i32, i32, bool)> {
+    pub fn stopped(&self) -> Vec<(i32, i32, i32, bool)> {
         let mut stopped = Vec::new();
         for effect in &self.out {
             let Effect::Send { broker, request: ToBroker::StopReplica(request), .. } = effect else {
@@ -165,7 +195,7 @@ impl Cluster {
     }
 
     /// What brokers were told of a partition's leader, for everyone.
-    fn metadata(&self, partition: i32) -> Vec<(i32, i32)> {
+    pub fn metadata(&self, partition: i32) -> Vec<(i32, i32)> {
         let mut told = Vec::new();
         for effect in &self.out {
             let Effect::Send { broker, request: ToBroker::UpdateMetadata(request), .. } = effect else {
@@ -180,13 +210,7 @@ impl Cluster {
         told
     }
 
-    fn alter(
-        &mut self,
-        broker: i32,
-        leader_epoch: i32,
-        partition_epoch: i32,
-        isr: &[i32],
-    ) -> AlterPartitionResponse {
+    pub fn ask_alter(&mut self, broker: i32, leader_epoch: i32, partition_epoch: i32, isr: &[i32]) {
         let member = |&broker_id: &i32| BrokerState { broker_id, broker_epoch: -1 };
         let partition = RequestPartitionData {
             partition_index: 0,
@@ -203,6 +227,16 @@ impl Cluster {
         let request =
             AlterPartitionRequest { broker_id: broker, broker_epoch: i64::from(broker), topics: vec![topic] };
         self.step(Event::AlterPartition { token: Token(1), version: 3, request });
+    }
+
+    pub fn alter(
+        &mut self,
+        broker: i32,
+        leader_epoch: i32,
+        partition_epoch: i32,
+        isr: &[i32],
+    ) -> AlterPartitionResponse {
+        self.ask_alter(broker, leader_epoch, partition_epoch, isr);
         let reply = self.out.iter().find_map(|effect| match effect {
             Effect::AlterPartitionReply { response, .. } => Some(response.clone()),
             _ => None,
@@ -210,7 +244,7 @@ impl Cluster {
         reply.expect("every AlterPartition is answered")
     }
 
-    fn elect(
+    pub fn elect(
         &mut self,
         election: ElectionType,
         partitions: Option<Vec<TopicPartition>>,
@@ -224,7 +258,7 @@ impl Cluster {
         results.iter().map(|elected| (elected.partition.partition, elected.error)).collect()
     }
 
-    fn shut_down(&mut self, broker: i32) -> Result<Vec<TopicPartition>, ErrorCode> {
+    pub fn shut_down(&mut self, broker: i32) -> Result<Vec<TopicPartition>, ErrorCode> {
         self.step(Event::ControlledShutdown { token: Token(3), broker, broker_epoch: i64::from(broker) });
         let reply = self.out.iter().find_map(|effect| match effect {
             Effect::ControlledShutdownReply { result, .. } => Some(result.clone()),
@@ -233,7 +267,7 @@ impl Cluster {
         reply.expect("every shutdown is answered")
     }
 
-    fn answer_stop(&mut self, broker: i32, error: ErrorCode) {
+    pub fn answer_stop(&mut self, broker: i32, error: ErrorCode) {
         let request = self.out.iter().find_map(|effect| match effect {
             Effect::Send { broker: to, request: ToBroker::StopReplica(request), .. } if *to == broker => {
                 Some(request.clone())
