@@ -43,10 +43,8 @@ pub async fn alter(
         };
         match responses.last_mut() {
             Some(last) if last.name == one.partition.topic => last.partitions.push(partition),
-            _ => responses.push(ReassignableTopicResponse {
-                name: one.partition.topic,
-                partitions: vec![partition],
-            }),
+            _ => responses
+                .push(ReassignableTopicResponse { name: one.partition.topic, partitions: vec![partition] }),
         }
     }
     AlterPartitionReassignmentsResponse { responses, ..Default::default() }

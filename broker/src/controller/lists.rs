@@ -94,8 +94,7 @@ impl Pen {
 
 fn put(node: &mut TopicNode, partition: i32, assignment: &Assignment) {
     node.partitions.insert(partition, assignment.replicas.clone());
-    for (lists, list) in
-        [(&mut node.adding, &assignment.adding), (&mut node.removing, &assignment.removing)]
+    for (lists, list) in [(&mut node.adding, &assignment.adding), (&mut node.removing, &assignment.removing)]
     {
         if list.is_empty() {
             lists.remove(&partition);
@@ -129,7 +128,10 @@ mod tests {
         let target = Assignment { replicas: vec![3, 2], ..Assignment::default() };
         put(&mut node, 0, &target);
         let ended = String::from_utf8(node.json()).unwrap();
-        assert!(ended.starts_with(r#"{"removing_replicas":{},"partitions":{"0":[3,2],"1":[1,2]}"#), "{ended}");
+        assert!(
+            ended.starts_with(r#"{"removing_replicas":{},"partitions":{"0":[3,2],"1":[1,2]}"#),
+            "{ended}"
+        );
         let moving = Assignment { replicas: vec![3, 2, 1], adding: vec![3], removing: vec![1] };
         put(&mut node, 0, &moving);
         assert_eq!(String::from_utf8(node.json()).unwrap(), begun);

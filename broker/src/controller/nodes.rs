@@ -192,9 +192,7 @@ pub fn reassignments(data: &[u8]) -> Result<BTreeMap<TopicPartition, Vec<i32>>, 
 pub fn encode_reassignments(partitions: &BTreeMap<TopicPartition, Vec<i32>>) -> Vec<u8> {
     let list: Vec<Value> = partitions
         .iter()
-        .map(|(tp, replicas)| {
-            json!({ "topic": &*tp.topic, "partition": tp.partition, "replicas": replicas })
-        })
+        .map(|(tp, replicas)| json!({ "topic": &*tp.topic, "partition": tp.partition, "replicas": replicas }))
         .collect();
     json!({ "version": 1, "partitions": list }).to_string().into_bytes()
 }

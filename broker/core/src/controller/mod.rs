@@ -17,9 +17,9 @@ pub mod election;
 mod event;
 mod outbox;
 mod reassignment;
-mod requests;
 #[cfg(test)]
 mod reassignment_tests;
+mod requests;
 mod state;
 #[cfg(test)]
 mod tests;

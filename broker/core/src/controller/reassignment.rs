@@ -91,7 +91,8 @@ impl PartitionEntry {
     pub(super) fn end_if_in_place(&mut self) {
         if self.is_in_place() {
             let replicas = self.assignment.target();
-            let old = std::mem::replace(&mut self.assignment, Assignment { replicas, ..Assignment::default() });
+            let old =
+                std::mem::replace(&mut self.assignment, Assignment { replicas, ..Assignment::default() });
             self.dropped.extend(old.removing);
             self.announce = true;
             self.ending = true;
@@ -197,9 +198,8 @@ impl Controller {
         let current = entry.map_or(&none, |entry| &entry.assignment);
         if let Some(target) = target.filter(|_| checked) {
             let problem = self.problem_with(current, target);
-            problem.map_or(Ok(()), |problem| {
-                Err(refused(tp, ErrorCode::INVALID_REPLICA_ASSIGNMENT, problem))
-            })?;
+            problem
+                .map_or(Ok(()), |problem| Err(refused(tp, ErrorCode::INVALID_REPLICA_ASSIGNMENT, problem)))?;
         }
         let target = match target {
             Some(target) => target.to_vec(),
@@ -237,7 +237,10 @@ impl Controller {
             return Some("Empty replica list specified in partition reassignment.".to_owned());
         }
         if distinct.len() != target.len() {
-            return Some(format!("Duplicate replica ids in partition reassignment replica list: {}", given()));
+            return Some(format!(
+                "Duplicate replica ids in partition reassignment replica list: {}",
+                given()
+            ));
         }
         if target.iter().any(|&id| id < 0) {
             return Some(format!("Invalid broker id in replica list: {}", given()));
@@ -263,8 +266,7 @@ impl Controller {
     }
 
     fn write_lists(&mut self, change: Change, out: &mut Vec<Effect>) {
-        let write =
-            Write::SetAssignments { topic: change.topic.clone(), partitions: change.lists.clone() };
+        let write = Write::SetAssignments { topic: change.topic.clone(), partitions: change.lists.clone() };
         self.write(Purpose::Assign(change), write, out);
     }
 
@@ -346,9 +348,8 @@ impl Controller {
     pub(super) fn stop_unwanted(&mut self, broker: i32) {
         let Some(partitions) = self.reassignments.unwanted.get_mut(&broker) else { return };
         let mut unwanted = std::mem::take(partitions);
-        unwanted.retain(|tp| {
-            self.entry(tp).is_some_and(|entry| !entry.assignment.replicas.contains(&broker))
-        });
+        unwanted
+            .retain(|tp| self.entry(tp).is_some_and(|entry| !entry.assignment.replicas.contains(&broker)));
         unwanted.iter().for_each(|tp| self.outbox.stop(broker, tp.clone(), true));
         self.reassignments.unwanted.insert(broker, unwanted);
     }

@@ -148,7 +148,10 @@ fn a_reassignment_is_taken_back() {
     assert_eq!(c.reassign(0, None), (ErrorCode::NONE, None));
     assert_eq!(c.state(0), (1, vec![1, 2], 3));
     assert_eq!((c.lists[&0].clone(), c.deleted_on()), (at(&[1, 2]), vec![3, 4]));
-    let gone = (ErrorCode::NO_REASSIGNMENT_IN_PROGRESS, Some("No partition reassignment is in progress.".to_owned()));
+    let gone = (
+        ErrorCode::NO_REASSIGNMENT_IN_PROGRESS,
+        Some("No partition reassignment is in progress.".to_owned()),
+    );
     assert_eq!(c.reassign(0, None), gone);
     assert_eq!(c.reassign(9, None), gone);
 }
@@ -311,7 +314,11 @@ fn a_topic_is_deleted_after_its_reassignment() {
     c.step(Event::DeleteTopics(BTreeSet::from(["t".into()])));
     assert_eq!((c.stopped(), c.metadata(0)), (vec![], vec![]), "it lives on");
     assert_eq!(c.controller.counts().topics_to_delete, 1);
-    assert_eq!(c.reassign(1, Some(&[3])).0, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "but nothing new is begun");
+    assert_eq!(
+        c.reassign(1, Some(&[3])).0,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        "but nothing new is begun"
+    );
     let unwanted = Some(vec![tp(0)]);
     assert_eq!(c.elect(ElectionType::Preferred, unwanted), [(0, ErrorCode::INVALID_TOPIC_EXCEPTION)]);
     c.in_sync(&[1, 4]);

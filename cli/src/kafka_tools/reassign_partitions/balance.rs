@@ -70,8 +70,7 @@ async fn sizes(
     let mut sizes = BTreeMap::new();
     for broker in brokers {
         let request = DescribeLogDirsRequest { topics: None };
-        let response =
-            admin.call(&Target::Broker(broker), &request, |response| response.error_code).await?;
+        let response = admin.call(&Target::Broker(broker), &request, |response| response.error_code).await?;
         for topic in response.results.into_iter().flat_map(|dir| dir.topics) {
             for partition in topic.partitions.iter().filter(|partition| !partition.is_future_key) {
                 let key = TopicPartition::new(topic.name.clone(), partition.partition_index);
@@ -196,9 +195,8 @@ impl<'a> Plan<'a> {
     fn best_place(&self, partition: &TopicPartition, from: i32) -> Option<(usize, i32)> {
         let replicas = &self.placement[partition].replicas;
         let free = self.loads.iter().filter(|(id, _)| !replicas.contains(id));
-        let rated = free.map(|(&id, &load)| {
-            (usize::MAX - self.spread(&self.replaced(partition, from, id)), load, id)
-        });
+        let rated = free
+            .map(|(&id, &load)| (usize::MAX - self.spread(&self.replaced(partition, from, id)), load, id));
         rated.min().map(|(racks, _, id)| (usize::MAX - racks, id))
     }
 
@@ -219,7 +217,8 @@ impl<'a> Plan<'a> {
             let replicas = self.placement[partition].replicas.clone();
             for from in replicas.into_iter().rev() {
                 let now = self.spread(&self.placement[partition].replicas);
-                if let Some((racks, to)) = self.best_place(partition, from).filter(|(racks, _)| *racks > now) {
+                if let Some((racks, to)) = self.best_place(partition, from).filter(|(racks, _)| *racks > now)
+                {
                     debug_assert!(racks > now);
                     self.shift(partition, from, to);
                 }
@@ -261,9 +260,8 @@ impl<'a> Plan<'a> {
                 && !placed.replicas.contains(&to)
                 && self.spread(&self.replaced(partition, from, to)) >= self.spread(&placed.replicas)
         });
-        let miss = |partition: &&TopicPartition| {
-            (self.placement[*partition].bytes + REPLICA_COST).abs_diff(gap / 2)
-        };
+        let miss =
+            |partition: &&TopicPartition| (self.placement[*partition].bytes + REPLICA_COST).abs_diff(gap / 2);
         fits.min_by_key(miss).cloned()
     }
 
@@ -325,7 +323,14 @@ mod tests {
 
     #[test]
     fn a_new_broker_gets_its_share_and_nothing_else_moves() {
-        let before = placement(&[(&[1, 2], MB), (&[2, 1], MB), (&[1, 2], MB), (&[2, 1], MB), (&[1, 2], MB), (&[2, 1], MB)]);
+        let before = placement(&[
+            (&[1, 2], MB),
+            (&[2, 1], MB),
+            (&[1, 2], MB),
+            (&[2, 1], MB),
+            (&[1, 2], MB),
+            (&[2, 1], MB),
+        ]);
         let after = balance(&before, &brokers(&[(1, ""), (2, ""), (3, "")]), |_| true);
         assert_eq!(loads(&after).into_values().collect::<Vec<_>>(), [4 * MB; 3]);
         assert_eq!(moves(&before, &after), 4);
@@ -353,7 +358,8 @@ mod tests {
         let racks = brokers(&[(1, "a"), (2, "a"), (3, "b"), (4, "b")]);
         let before = placement(&[(&[1, 2], MB), (&[3, 4], MB), (&[1, 3], 5 * MB), (&[2, 3], 5 * MB)]);
         let after = balance(&before, &racks, |_| true);
-        let rack = |id: &i32| racks.iter().find(|broker| broker.id == *id).and_then(|broker| broker.rack.clone());
+        let rack =
+            |id: &i32| racks.iter().find(|broker| broker.id == *id).and_then(|broker| broker.rack.clone());
         for placed in after.values() {
             let distinct: BTreeSet<_> = placed.replicas.iter().map(rack).collect();
             assert_eq!(distinct.len(), 2, "{after:?}");
@@ -364,9 +370,9 @@ mod tests {
     #[test]
     fn only_the_topics_named_move() {
         let before = placement(&[(&[1], MB), (&[1], MB), (&[1], MB)]);
-        let after =
-            balance(&before, &brokers(&[(1, ""), (2, "")]), |partition| partition.partition == 2);
-        let moved: Vec<i32> = after.iter().filter(|(p, placed)| before[*p] != **placed).map(|(p, _)| p.partition).collect();
+        let after = balance(&before, &brokers(&[(1, ""), (2, "")]), |partition| partition.partition == 2);
+        let moved: Vec<i32> =
+            after.iter().filter(|(p, placed)| before[*p] != **placed).map(|(p, _)| p.partition).collect();
         assert_eq!(moved, [2]);
     }
 

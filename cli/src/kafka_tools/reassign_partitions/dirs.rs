@@ -91,10 +91,10 @@ pub async fn states(admin: &Admin, targets: &Dirs) -> Result<BTreeMap<Replica, D
         topics.entry(replica.topic.clone()).or_default().push(replica.partition);
     }
     for (broker, topics) in asked {
-        let topics = topics.into_iter().map(|(topic, partitions)| DescribableLogDirTopic { topic, partitions });
+        let topics =
+            topics.into_iter().map(|(topic, partitions)| DescribableLogDirTopic { topic, partitions });
         let request = DescribeLogDirsRequest { topics: Some(topics.collect()) };
-        let response =
-            admin.call(&Target::Broker(broker), &request, |response| response.error_code).await?;
+        let response = admin.call(&Target::Broker(broker), &request, |response| response.error_code).await?;
         for dir in response.results {
             for topic in dir.topics {
                 for partition in topic.partitions {
@@ -114,7 +114,9 @@ pub async fn states(admin: &Admin, targets: &Dirs) -> Result<BTreeMap<Replica, D
 pub async fn under_way(admin: &Admin, targets: &Dirs) -> Result<Dirs, Failure> {
     let states = states(admin, targets).await?.into_iter();
     Ok(states
-        .filter_map(|(replica, state)| state.current.filter(|_| state.future.is_some()).map(|dir| (replica, dir)))
+        .filter_map(|(replica, state)| {
+            state.current.filter(|_| state.future.is_some()).map(|dir| (replica, dir))
+        })
         .collect())
 }
 
@@ -195,7 +197,10 @@ mod tests {
             let state = DirState { current: dir(current), future: dir(future), target: "/b".to_owned() };
             (state.describe(&replica), state.is_done())
         };
-        assert_eq!(check(Some("/b"), None), ("Reassignment of replica t-0-2 completed successfully.".into(), true));
+        assert_eq!(
+            check(Some("/b"), None),
+            ("Reassignment of replica t-0-2 completed successfully.".into(), true)
+        );
         assert_eq!(
             check(Some("/a"), Some("/b")),
             ("Reassignment of replica t-0-2 is still in progress.".into(), false)
@@ -208,6 +213,8 @@ mod tests {
             check(Some("/a"), None),
             ("Partition t-0 on broker 2 is not being moved from log dir /a to /b.".into(), true)
         );
-        assert!(check(None, None).0.starts_with("Partition t-0 is not found in any live log dir on broker 2."));
+        assert!(
+            check(None, None).0.starts_with("Partition t-0 is not found in any live log dir on broker 2.")
+        );
     }
 }

@@ -124,8 +124,7 @@ pub async fn cancel(
     let plan = json::plan(text)?;
     let ongoing = ongoing(admin).await?;
     let named: BTreeSet<&TopicPartition> = plan.partitions.iter().map(|(partition, _)| partition).collect();
-    let active: Vec<&TopicPartition> =
-        ongoing.keys().filter(|partition| named.contains(partition)).collect();
+    let active: Vec<&TopicPartition> = ongoing.keys().filter(|partition| named.contains(partition)).collect();
     if active.is_empty() {
         println!("None of the specified partition reassignments are active.");
     } else {
@@ -138,11 +137,7 @@ pub async fn cancel(
                 refused.join("\n")
             )));
         }
-        println!(
-            "Successfully cancelled partition reassignment{} for: {}",
-            s(active.len()),
-            join(&active)
-        );
+        println!("Successfully cancelled partition reassignment{} for: {}", s(active.len()), join(&active));
     }
     let moving = dirs::under_way(admin, &plan.dirs).await?;
     if moving.is_empty() {

@@ -12,7 +12,9 @@ pub async fn generate(admin: &Admin, text: &str, brokers: &str, racks: bool) -> 
     let twice = duplicates(&topics);
     if !twice.is_empty() {
         let list = super::join(twice);
-        return Err(Failure::refused(format!("List of topics to reassign contains duplicate entries: {list}")));
+        return Err(Failure::refused(format!(
+            "List of topics to reassign contains duplicate entries: {list}"
+        )));
     }
     let current = execute::assignments(admin, topics.iter()).await?;
     let brokers = candidates(admin, &ids, racks).await?;
@@ -21,7 +23,11 @@ pub async fn generate(admin: &Admin, text: &str, brokers: &str, racks: bool) -> 
         let lists: Vec<&Vec<i32>> =
             current.iter().filter(|(partition, _)| partition.topic == topic).map(|(_, list)| list).collect();
         let count = u32::try_from(brokers.len().max(1)).unwrap_or(1);
-        let start = Start { index: rand::random::<u32>() % count, shift: rand::random::<u32>() % count, partition: 0 };
+        let start = Start {
+            index: rand::random::<u32>() % count,
+            shift: rand::random::<u32>() % count,
+            partition: 0,
+        };
         let factor = lists.first().map_or(0, |list| list.len() as i32);
         let lists = assign(&brokers, lists.len() as i32, factor, start).map_err(|error| {
             let class = match error {
@@ -30,7 +36,8 @@ pub async fn generate(admin: &Admin, text: &str, brokers: &str, racks: bool) -> 
             };
             Failure::new(class, error.to_string())
         })?;
-        proposed.extend((0..).zip(lists).map(|(index, list)| (TopicPartition::new(topic.clone(), index), list)));
+        proposed
+            .extend((0..).zip(lists).map(|(index, list)| (TopicPartition::new(topic.clone(), index), list)));
     }
     println!("Current partition replica assignment\n{}\n", json::assignments(&current));
     println!("Proposed partition reassignment configuration\n{}", json::assignments(&proposed));

@@ -104,7 +104,11 @@ fn syntax_error(source: &str, error: &serde_json::Error) -> Failure {
             column + word.chars().count() + 1
         )
     } else {
-        format!("{error}\n at [Source: (String)\"{source}\"; line: {}, column: {}]", error.line(), error.column())
+        format!(
+            "{error}\n at [Source: (String)\"{source}\"; line: {}, column: {}]",
+            error.line(),
+            error.column()
+        )
     };
     let trace = format!(
         "kafka.admin.AdminOperationException: {message}\nCaused by: com.fasterxml.jackson.core.JsonParseException: \
@@ -243,10 +247,18 @@ mod tests {
 
     #[test]
     fn mistakes_are_named_in_javas_words() {
-        let of = |partition: &str| why(plan(&format!(r#"{{"partitions":[{partition}]}}"#)).and_then(|p| p.checked()));
+        let of = |partition: &str| {
+            why(plan(&format!(r#"{{"partitions":[{partition}]}}"#)).and_then(|p| p.checked()))
+        };
         assert_eq!(of(r#"{"partition":0,"replicas":[1]}"#), "No such field exists: `topic`");
-        assert_eq!(of(r#"{"topic":"t","partition":"0","replicas":[1]}"#), "Expected `Int` value, received \"0\"");
-        assert_eq!(of(r#"{"topic":"t","partition":0,"replicas":[]}"#), "Partition replica list cannot be empty");
+        assert_eq!(
+            of(r#"{"topic":"t","partition":"0","replicas":[1]}"#),
+            "Expected `Int` value, received \"0\""
+        );
+        assert_eq!(
+            of(r#"{"topic":"t","partition":0,"replicas":[]}"#),
+            "Partition replica list cannot be empty"
+        );
         assert_eq!(of(""), "Partition reassignment list cannot be empty");
         assert_eq!(
             of(r#"{"topic":"t","partition":0,"replicas":[1,1]}"#),

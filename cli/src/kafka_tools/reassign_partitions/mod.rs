@@ -22,20 +22,34 @@ use std::process::ExitCode;
 use wire::kafka::list_partition_reassignments::OngoingPartitionReassignment;
 
 const TABLE: ToolOptions = ToolOptions(&[
-    ToolOption::flag("additional", "With --execute: also while other reassignments are under way; may change their throttle."),
+    ToolOption::flag(
+        "additional",
+        "With --execute: also while other reassignments are under way; may change their throttle.",
+    ),
     ToolOption::flag(
         "balance",
         "Proposes moves that even out the bytes on the brokers, and keeps or widens the spread over racks. Nothing is \
          executed. An addition of ours.",
     ),
-    ToolOption::text("bootstrap-server", "Server(s) to use for bootstrapping", "REQUIRED: the brokers to start with."),
+    ToolOption::text(
+        "bootstrap-server",
+        "Server(s) to use for bootstrapping",
+        "REQUIRED: the brokers to start with.",
+    ),
     ToolOption::text("broker-list", "brokerlist", "The brokers that are to have the partitions: 0,1,2."),
     ToolOption::flag("cancel", "Takes reassignments back that are under way."),
-    ToolOption::text("command-config", "Admin client property file", "File with settings for the admin client."),
+    ToolOption::text(
+        "command-config",
+        "Admin client property file",
+        "File with settings for the admin client.",
+    ),
     ToolOption::flag("disable-rack-aware", "Racks do not count."),
     ToolOption::flag("execute", "Starts the reassignments in --reassignment-json-file."),
     ToolOption::flag("generate", "Proposes where partitions could be. Nothing is executed."),
-    ToolOption::flag("json", "With --list, --verify, --balance: one JSON object instead of text. An addition of ours."),
+    ToolOption::flag(
+        "json",
+        "With --list, --verify, --balance: one JSON object instead of text. An addition of ours.",
+    ),
     ToolOption::flag("list", "All reassignments that are under way."),
     ToolOption::flag("preserve-throttles", "Throttles stay as they are."),
     ToolOption::text(
@@ -50,7 +64,8 @@ const TABLE: ToolOptions = ToolOptions(&[
         "With --execute: bytes a second at most between log directories of one broker.",
     )
     .or("-1"),
-    ToolOption::long("throttle", "throttle", "With --execute: bytes a second at most between brokers.").or("-1"),
+    ToolOption::long("throttle", "throttle", "With --execute: bytes a second at most between brokers.")
+        .or("-1"),
     ToolOption::long("timeout", "timeout", "For so many ms log directories may be unable to take a replica.")
         .or("10000"),
     ToolOption::text(
@@ -58,7 +73,10 @@ const TABLE: ToolOptions = ToolOptions(&[
         "topics to reassign json file path",
         "With --generate, or --balance: {\"topics\": [{\"topic\": \"t\"}], \"version\": 1}.",
     ),
-    ToolOption::flag("verify", "How far the reassignments in --reassignment-json-file are; ends throttles when they are done."),
+    ToolOption::flag(
+        "verify",
+        "How far the reassignments in --reassignment-json-file are; ends throttles when they are done.",
+    ),
 ]);
 
 /// An action, what it needs, and what it may be given besides.
@@ -304,7 +322,8 @@ mod tests {
 
     #[test]
     fn one_action_with_what_belongs_to_it() {
-        let which = "Command must include exactly one action: --generate, --execute, --verify, --cancel, --list";
+        let which =
+            "Command must include exactly one action: --generate, --execute, --verify, --cancel, --list";
         assert_eq!(checked("--bootstrap-server b"), Err(which.to_owned()));
         assert_eq!(checked("--bootstrap-server b --list --verify"), Err(which.to_owned()));
         assert_eq!(checked("--list"), Err("Please specify --bootstrap-server".to_owned()));

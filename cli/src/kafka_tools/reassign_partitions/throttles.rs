@@ -116,11 +116,7 @@ pub async fn between_dirs(admin: &Admin, brokers: &BTreeSet<i32>, rate: i64) -> 
 
 /// Ends all limits of live brokers and of those in the plan, and of the plan's topics. It says so, unless it is to be
 /// `quiet`.
-pub async fn clear(
-    admin: &Admin,
-    plan: &[(TopicPartition, Vec<i32>)],
-    quiet: bool,
-) -> Result<(), Failure> {
+pub async fn clear(admin: &Admin, plan: &[(TopicPartition, Vec<i32>)], quiet: bool) -> Result<(), Failure> {
     let metadata = admin.metadata(Some(&[])).await?;
     let mut brokers: BTreeSet<i32> = metadata.brokers.keys().copied().collect();
     brokers.extend(plan.iter().flat_map(|(_, replicas)| replicas));
