@@ -54,6 +54,12 @@ fn int(node: &Value, path: &str, key: &str) -> Result<i32, ZkError> {
     value.ok_or_else(|| bad(path, format!("no {key}")))
 }
 
+fn ints(node: &Value, path: &str, key: &str) -> Result<Vec<i32>, ZkError> {
+    let list = node[key].as_array().ok_or_else(|| bad(path, format!("no {key}")))?;
+    let id = |value: &Value| value.as_i64().and_then(|id| i32::try_from(id).ok());
+    list.iter().map(id).collect::<Option<_>>().ok_or_else(|| bad(path, format!("unreadable {key}")))
+}
+
 /// The broker in `/controller`.
 pub fn controller_id(data: &[u8]) -> Result<i32, ZkError> {
     int(&parse(CONTROLLER, data)?, CONTROLLER, "brokerid")

@@ -289,7 +289,11 @@ fn add_state(writer: &mut CheckWriter<'_>, write: &Write) -> Result<(), Error> {
             &nodes::encode_state(state),
             Some(state.version),
         ),
-        Write::DeleteTopic { .. } | Write::DropDeletion { .. } => Ok(()),
+        // Not among those that are batched.
+        Write::DeleteTopic { .. }
+        | Write::DropDeletion { .. }
+        | Write::SetAssignments { .. }
+        | Write::DropLegacy { .. } => Ok(()),
     }
 }
 
