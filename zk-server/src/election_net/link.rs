@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 use wire::jute::Record;
 use wire::zk::Sid;
@@ -17,6 +18,7 @@ use wire::zk::quorum::{Notification, hello::FRAME_MAX};
 pub(super) struct Link {
     /// Tells this connection from the one that it replaced.
     pub number: u64,
+    pub since: Instant,
     newest: watch::Sender<Bytes>,
     tasks: [AbortHandle; 2],
 }
@@ -46,7 +48,7 @@ impl Link {
             }
             ended_too();
         });
-        Link { number, newest, tasks: [reader, writer] }
+        Link { number, since: Instant::now(), newest, tasks: [reader, writer] }
     }
 
     /// Replaces what has not left yet. False: the connection is dead.

@@ -72,9 +72,9 @@ pub(crate) struct ElectionNet {
 #[derive(Debug)]
 enum Order {
     Vote(Sid, Notification),
-    /// A hello was read on an accepted connection.
+    /// A hello was read on a connection that was accepted at this moment.
     /// The bytes are the first of what follows it.
-    Accepted(hello::Hello, Arc<Stream>, Bytes),
+    Accepted(Instant, hello::Hello, Arc<Stream>, Bytes),
     /// A dialled connection is open and introduced; `None`: it came to nothing, or was hung up as the rules want.
     Dialled(Sid, Option<Arc<Stream>>, DialEnd),
     LinkEnded(Sid, u64),
@@ -188,7 +188,7 @@ impl Board {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Vote(to, vote) => self.vote(to, vote),
-            Order::Accepted(hello, stream, first) => self.accepted(hello, stream, first),
+            Order::Accepted(at, hello, stream, first) => self.accepted(at, hello, stream, first),
             Order::Dialled(sid, stream, end) => self.dialled(sid, stream, end),
             Order::Members(members) => self.follow(members),
             Order::Listening(listeners, late) => self.listen(listeners, late),
@@ -363,7 +363,7 @@ impl Board {
         }
     }
 
-    fn accepted(&mut self, hello: hello::Hello, stream: Arc<Stream>, first: Bytes) {
+    fn accepted(&mut self, at: Instant, hello: hello::Hello, stream: Arc<Stream>, first: Bytes) {
         let mut sid = hello.sid;
         if sid == OBSERVER_ID {
             self.observers -= 1;
@@ -383,8 +383,13 @@ impl Board {
         } else {
             debug!("Server {sid} (member: {known}) dialled: hanging up and dialling back");
             drop(stream);
-            self.peers.entry(sid).or_default().link = None;
-            self.dial(sid);
+            let peer = self.peers.entry(sid).or_default();
+            // Who dialled before we had come through does not know yet that we have: where handshakes take their time,
+            // each would break off what the other has just begun.
+            if peer.link.as_ref().is_none_or(|link| link.since <= at) {
+                peer.link = None;
+                self.dial(sid);
+            }
         }
     }
 
@@ -514,12 +519,13 @@ async fn accept(
         };
         let (me, security) = (me.clone(), security.clone());
         hellos.spawn(async move {
+            let at = Instant::now();
             debug!("Received connection request from {from}");
             let _ = stream.set_nodelay(true);
             match timeout(within, welcome(stream, &security)).await {
                 Ok(Ok((hello, stream, first))) => {
                     if let Some(me) = me.upgrade() {
-                        let _ = me.send(Order::Accepted(hello, stream, first));
+                        let _ = me.send(Order::Accepted(at, hello, stream, first));
                     }
                 }
                 Ok(Err(error)) => warn!("Exception reading or writing challenge from /{from}: {error}"),
@@ -528,3 +534,6 @@ async fn accept(
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
