@@ -64,6 +64,25 @@ fn zookeeper_2845_a_deposed_leader_s_tree_is_what_its_log_says() {
     assert!(server.has(zxid(1, 1)) && server.peer().database().sessions().is_empty());
 }
 
+/// ZOOKEEPER-3023: what a difference brings is still on its way to the log and to the tree when NEWLEADER is acknowledged.
+/// A wrong core is counted on for transactions that a crash takes from it, and begins to serve without them.
+#[test]
+fn zookeeper_3023_a_difference_is_in_the_log_and_in_the_tree_before_newleader_is_acknowledged() {
+    let mut server = Server::new(&[zxid(1, 1)], 1, 1);
+    let link = server.follow(2);
+    server.packet(link, packet::DIFF, zxid(1, 3), None);
+    [zxid(1, 2), zxid(1, 3)].iter().for_each(|zxid| server.committed(link, *zxid));
+    server.packet(link, packet::NEW_LEADER, zxid(2, 0), None);
+    assert!(!server.acknowledges(link, 2), "nothing of it is on stable storage");
+    server.sync();
+    assert!(server.acknowledges(link, 2));
+    assert!(server.has(zxid(1, 2)) && server.has(zxid(1, 3)));
+    assert_eq!((server.on_disk().last_zxid(), server.disk.current_epoch), (zxid(1, 3), 2));
+    server.crash();
+    assert!(server.has(zxid(1, 2)) && server.has(zxid(1, 3)));
+    assert_eq!(server.voted(), [(zxid(1, 3), 2)]);
+}
+
 /// ZOOKEEPER-3104: transactions that are proposed while a learner gets a snapshot. A wrong core sends NEWLEADER before
 /// them: the learner vouches for a history without them, and is counted on.
 #[test]

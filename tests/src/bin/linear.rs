@@ -92,8 +92,9 @@ fn check(lines: Vec<Line>) -> Result<String, String> {
             Verdict::Unclear => unclear.push(*path),
         }
     }
-    if unclear.len() == nodes.len() {
-        return Err(format!("nobody can say of any of {unclear:?} whether it is linearizable"));
+    // Of a few it may be too much to ask; of many, it would hide what is wrong.
+    if unclear.len() * 10 > nodes.len() {
+        return Err(format!("nobody can say of {unclear:?} whether they are linearizable"));
     }
     Ok(format!("{} operations on {} nodes are linearizable, unclear: {unclear:?}", lines.len(), nodes.len()))
 }

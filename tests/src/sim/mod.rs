@@ -104,6 +104,8 @@ pub struct Figures {
     pub changes: u64,
     /// Writes that a server without room refused.
     pub refused: u64,
+    /// Nodes of which nobody could say in a reasonable time whether what was done to them is linearizable.
+    pub unclear: u64,
 }
 
 /// How many servers a seed has where nobody says: 3, 4 or 5.
@@ -127,5 +129,7 @@ pub fn check(variety: Variety, seed: u64, servers: usize) -> Figures {
              replay: cargo run -p tests --bin simulate -- {option}--seed {seed} --servers {servers}"
         );
     }
+    let unclear = report.figures.unclear;
+    assert_eq!(unclear, 0, "seed {seed} with {servers} servers: {unclear} nodes may be linearizable or not");
     report.figures
 }

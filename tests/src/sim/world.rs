@@ -214,7 +214,7 @@ impl World {
         self.run_until(self.now + SETTLE_MS, World::all_agree)?;
         self.checks.final_state(&self.nodes).map_err(|why| self.at(why))?;
         let Some(peer) = &self.nodes[0].peer else { return Err(EveryoneServes.broken("a server is down")) };
-        self.history.check(peer.database()).map_err(|why| self.at(why))?;
+        self.figures.unclear = self.history.check(peer.database()).map_err(|why| self.at(why))?;
         // What is under way to the clients arrives.
         self.run_until(self.now + ARRIVAL_MS, |_| false)?;
         self.clients.iter().try_for_each(|client| self.check_client(client)).map_err(|why| self.at(why))
