@@ -130,6 +130,15 @@ def sasl_clients():
         wrong = java("wrong", "get", "/bob", check=False)
         assert "AuthFailed" in wrong or "AUTH_FAILED" in wrong, wrong
 
+        def ours(who, *command, check=True):
+            settings = {"java.security.auth.login.config": world.dir / f"{who}.jaas"}
+            return cli(world, [world.tool("zkCli.sh")], f"localhost:{port}", settings, *command, check=check)
+
+        assert "sasl: bob" in ours("bob", "whoami") and "his" in ours("root", "get", "/bob")
+        wrong = ours("wrong", "get", "/bob", check=False)
+        assert "AuthFailed" in wrong or "AUTH_FAILED" in wrong, wrong
+        say("our zkCli does the same")
+
 
 def secure_ensemble():
     """Ours and Java's in one ensemble by TLS and SASL; either kind leads; then one that does not belong."""

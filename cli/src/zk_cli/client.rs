@@ -1,7 +1,7 @@
 //! The session's requests by name, with paths below the chroot and errors that know their path.
 
 pub use super::multi::Part;
-use super::session::{Event, Session, State};
+use super::session::{Event, Security, Session, State};
 use super::target::{Target, validate_path};
 use super::watches::WatchKind;
 use bytes::Bytes;
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use wire::jute::Record;
 use wire::zk::*;
-use zk_server::tls::Tls;
 
 pub struct Client {
     pub session: Session,
@@ -155,13 +154,13 @@ impl Client {
     /// Begins to connect.
     pub fn start(
         target: Target,
-        tls: Option<Arc<Tls>>,
+        security: Security,
         timeout_ms: i32,
         read_only: bool,
         on_event: impl Fn(&Event) + Send + Sync + 'static,
     ) -> Client {
         let short = target.clone();
-        let session = Session::start(&target, tls, timeout_ms, read_only, move |event| {
+        let session = Session::start(&target, security, timeout_ms, read_only, move |event| {
             let path = event.path.as_deref().map(|path| short.short(path).to_owned());
             on_event(&Event { path, ..event.clone() });
         });

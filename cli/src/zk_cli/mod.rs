@@ -21,7 +21,7 @@ use crate::Call;
 use client::Client;
 use commands::{Commands, Outcome};
 use console::{Console, Line};
-use session::Event;
+use session::{Event, Security};
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -62,6 +62,7 @@ struct Options {
     wait: bool,
     client_configuration: Option<String>,
     tls: Option<Arc<Tls>>,
+    login: Option<security::Login>,
     command: Option<Vec<String>>,
 }
 
@@ -75,6 +76,7 @@ impl Options {
             wait: false,
             client_configuration: None,
             tls: None,
+            login: None,
             command: None,
         };
         let mut args = args.iter();
@@ -115,6 +117,13 @@ impl Options {
         }
         if security::is_secure(&asked) {
             self.tls = Some(security::tls(&asked)?);
+        }
+        match security::login(&asked) {
+            Ok(login) => self.login = login,
+            Err(why) => eprintln!(
+                "SASL configuration failed. Will continue connection to Zookeeper server without SASL authentication, if \
+                 Zookeeper server allows it: {why}"
+            ),
         }
         Ok(())
     }
@@ -268,7 +277,8 @@ fn connect(options: &Options, console: &Console, print_watches: &Arc<AtomicBool>
             printer.print(&format!("\nWATCHER::\n\n{event}\n"));
         }
     };
-    let client = Client::start(target, options.tls.clone(), timeout_ms, options.read_only, tell);
+    let security = Security { tls: options.tls.clone(), login: options.login.clone() };
+    let client = Client::start(target, security, timeout_ms, options.read_only, tell);
     if options.wait && !client.wait_connected(Duration::from_millis(timeout_ms.max(0) as u64)) {
         client.close();
         return Err(Outcome::failed(

@@ -1,7 +1,8 @@
-//! TLS as a client is told of it: `-client-configuration FILE`, `CLIENT_JVMFLAGS` and `JVMFLAGS`.
+//! TLS and SASL as a client is told of them: `-client-configuration FILE`, `CLIENT_JVMFLAGS` and `JVMFLAGS`.
 
 use base::{Properties, Table};
 use std::sync::Arc;
+use zk_server::sasl::jaas::Jaas;
 use zk_server::tls::{KEYS, Tls, TlsSettings};
 
 /// The words `-DKEY=VALUE` of the environment.
@@ -35,9 +36,49 @@ pub fn tls(asked: &Properties) -> Result<Arc<Tls>, String> {
     Tls::for_client(settings, false).map(Arc::new).map_err(|error| error.to_string())
 }
 
+/// As whom a session is to prove by SASL that it is: name and password.
+pub type Login = (String, String);
+
+/// The login of the JAAS file's section for clients (`zookeeper.sasl.clientconfig`, `Client`). `Ok(None)`: no file is
+/// named, or SASL is switched off. The error says why there is none although a file is named.
+pub fn login(asked: &Properties) -> Result<Option<Login>, String> {
+    let value = |key: &str| asked.get(key).map(|entry| entry.value.trim()).filter(|value| !value.is_empty());
+    let Some(file) = value("java.security.auth.login.config") else { return Ok(None) };
+    if value("zookeeper.sasl.client").is_some_and(|on| !on.eq_ignore_ascii_case("true")) {
+        return Ok(None);
+    }
+    let section = value("zookeeper.sasl.clientconfig").unwrap_or("Client");
+    let login = Jaas::read(file).and_then(|jaas| jaas.login(section));
+    login.map(Some).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_stands_in_the_section_for_clients_unless_sasl_is_off() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let module = "org.apache.zookeeper.server.auth.DigestLoginModule required";
+        std::fs::write(
+            file.path(),
+            format!(
+                "Client {{ {module} username=\"bob\" password=\"builder\"; }};\n\
+                 Other {{ {module} username=\"eve\" password=\"x\"; }};\n"
+            ),
+        )
+        .unwrap();
+        let mut asked = Properties::new();
+        assert_eq!(login(&asked), Ok(None));
+        asked.set("flags", "java.security.auth.login.config", &file.path().display().to_string());
+        assert_eq!(login(&asked), Ok(Some(("bob".into(), "builder".into()))));
+        asked.set("flags", "zookeeper.sasl.clientconfig", "Other");
+        assert_eq!(login(&asked), Ok(Some(("eve".into(), "x".into()))));
+        asked.set("flags", "zookeeper.sasl.clientconfig", "Nobody");
+        assert!(login(&asked).unwrap_err().contains("section 'Nobody' could not be found"));
+        asked.set("flags", "zookeeper.sasl.client", "false");
+        assert_eq!(login(&asked), Ok(None));
+    }
 
     #[test]
     fn stores_are_named_by_zookeeper_s_properties() {

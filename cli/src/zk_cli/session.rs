@@ -1,6 +1,7 @@
 //! A ZooKeeper session with one thread of its own: connects, pings, reconnects, re-arms watches, and tells events
 //! with all that a server says of them.
 
+use super::security::Login;
 use super::target::Target;
 use super::watches::{WatchKind, Watches};
 use bytes::{Buf, Bytes, BytesMut};
@@ -13,8 +14,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 use wire::jute::{Reader, Record};
-use wire::zk::{AuthRequest, ConnectRequest, ConnectResponse, ReplyHeader, RequestHeader, WatcherEvent};
+use wire::zk::{
+    AuthRequest, ConnectRequest, ConnectResponse, ReplyHeader, RequestHeader, SaslToken, WatcherEvent,
+};
 use wire::zk::{err, op, xid};
+use zk_server::sasl::SaslError;
 use zk_server::tls::Tls;
 use zk_server::tls::blocking::Socket;
 
@@ -80,6 +84,15 @@ impl fmt::Display for Event {
 /// The reply's body, or its error code.
 pub type Reply = Result<Bytes, i32>;
 
+/// How connections are made.
+#[derive(Clone, Default)]
+pub struct Security {
+    /// `None`: plain.
+    pub tls: Option<Arc<Tls>>,
+    /// As whom the session proves by SASL that it is, on each connection, before anything is asked.
+    pub login: Option<Login>,
+}
+
 pub struct Session {
     shared: Arc<Shared>,
 }
@@ -90,8 +103,7 @@ struct Shared {
     changed: Condvar,
     read_only: bool,
     timeout_ms: i32,
-    /// Connections are made by TLS.
-    tls: Option<Arc<Tls>>,
+    security: Security,
     on_event: Box<dyn Fn(&Event) + Send + Sync>,
 }
 
@@ -127,7 +139,7 @@ impl Session {
     /// Begins to connect and returns at once. `on_event` is called on the session's own thread.
     pub fn start(
         target: &Target,
-        tls: Option<Arc<Tls>>,
+        security: Security,
         timeout_ms: i32,
         read_only: bool,
         on_event: impl Fn(&Event) + Send + Sync + 'static,
@@ -150,7 +162,7 @@ impl Session {
         };
         let on_event = Box::new(on_event);
         let (inner, changed) = (Mutex::new(inner), Condvar::new());
-        let shared = Arc::new(Shared { inner, changed, read_only, timeout_ms, tls, on_event });
+        let shared = Arc::new(Shared { inner, changed, read_only, timeout_ms, security, on_event });
         let (runner, mut servers) = (shared.clone(), target.servers.clone());
         for at in (1..servers.len()).rev() {
             servers.swap(at, (rand::random::<u64>() % (at as u64 + 1)) as usize);
@@ -297,6 +309,59 @@ fn frame(header: Option<RequestHeader>, body: &impl Record) -> Bytes {
     to.freeze()
 }
 
+/// Why somebody did not prove who he is.
+enum SaslFailed {
+    Io(io::Error),
+    /// One side does not believe the other.
+    Refused(String),
+}
+
+impl From<io::Error> for SaslFailed {
+    fn from(error: io::Error) -> SaslFailed {
+        SaslFailed::Io(error)
+    }
+}
+
+impl From<SaslError> for SaslFailed {
+    fn from(error: SaslError) -> SaslFailed {
+        SaslFailed::Refused(error.to_string())
+    }
+}
+
+impl From<wire::jute::DecodeError> for SaslFailed {
+    fn from(error: wire::jute::DecodeError) -> SaslFailed {
+        SaslFailed::Refused(error.to_string())
+    }
+}
+
+/// The exchange of SASL's tokens, as the first on a connection with a session.
+fn prove((user, password): &Login, stream: &mut Socket, input: &mut BytesMut) -> Result<(), SaslFailed> {
+    let mut client = zk_server::sasl::client(user, password);
+    let mut token = Bytes::new();
+    for xid in 1.. {
+        let header = RequestHeader { xid, op: op::SASL };
+        stream.write_all(&frame(Some(header), &SaslToken { token: Some(token) }))?;
+        let answer = loop {
+            if let Some(frame) = take_frame(input)? {
+                break frame;
+            }
+            read_some(stream, input)?;
+        };
+        let mut answer = Reader::new(answer);
+        let header: ReplyHeader = answer.read()?;
+        if header.err != err::OK {
+            return Err(SaslFailed::Refused(format!("the server answers with the error {}", header.err)));
+        }
+        let SaslToken { token: said } = answer.read()?;
+        let said = said.ok_or_else(|| SaslFailed::Refused("the server's token is null".into()))?;
+        match client.evaluate(&said)? {
+            Some(next) => token = next,
+            None => break,
+        }
+    }
+    Ok(())
+}
+
 /// Why a connection ended.
 enum Lost {
     /// Try another.
@@ -379,7 +444,7 @@ impl Shared {
         let stream = connect_any(host, port, patience)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
-        let mut stream = match &self.tls {
+        let mut stream = match &self.security.tls {
             None => Socket::from(stream),
             Some(tls) => match Socket::dial_tls(stream, tls, host, true) {
                 Ok(stream) => stream,
@@ -414,9 +479,28 @@ impl Shared {
             self.tell_session("Expired");
             return Err(Lost::Session);
         }
+        let proved = match &self.security.login {
+            Some(login) => match prove(login, &mut stream, &mut input) {
+                Err(SaslFailed::Io(error)) => return Err(error.into()),
+                proved => Some(proved),
+            },
+            None => None,
+        };
         let read_only = answer.read_only == Some(true);
+        let connected = if read_only { "ConnectedReadOnly" } else { "SyncConnected" };
+        if let Some(Err(SaslFailed::Refused(why))) = &proved {
+            self.tell_session(connected);
+            eprintln!("SASL authentication with Zookeeper Quorum member failed: {why}");
+            self.lock().end(State::AuthFailed, err::AUTH_FAILED);
+            self.changed.notify_all();
+            self.tell_session("AuthFailed");
+            return Err(Lost::Session);
+        }
         self.connected(stream.clone(), answer);
-        self.tell_session(if read_only { "ConnectedReadOnly" } else { "SyncConnected" });
+        self.tell_session(connected);
+        if proved.is_some() {
+            self.tell_session("SaslAuthenticated");
+        }
         Ok((stream, input))
     }
 
