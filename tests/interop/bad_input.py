@@ -180,7 +180,7 @@ def wrong_configurations():
                 ("admin.enableServer", "maybe", ["maybe", "true", "false"]), ("skipACL", "perhaps", ["perhaps", "yes"]),
                 ("secureClientPort", "2281", ["ssl.keyStore.location"]), ("sslQuorum", "true", ["ssl.quorum.keyStore.location"]),
                 ("group.1", "1:2:3", ["participant"]), ("dynamicConfigFile", "/x", ["cannot read /x"]),
-                ("oraclePath", "/x", ["remove"]),
+                ("admin.forceHttps", "true", ["ssl.quorum.keyStore.location"]),
                 ("snapshot.compression.method", "rar", ["rar", "gz"]), ("maxSessionTimeout", "1", ["maxSessionTimeout"]),
                 ("minSessionTimeout", "99999999", ["inSessionTimeout"])):
             file = world.dir / "zoo.cfg"

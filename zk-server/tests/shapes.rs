@@ -139,3 +139,44 @@ fn an_observer_s_session_lives_as_long_as_its_client_is_heard_of_through_the_fol
         (at_leader.get("/mine", false).unwrap() == Err(wire::zk::err::NO_NODE)).then_some(())
     });
 }
+
+#[test]
+fn of_two_servers_one_goes_on_alone_where_its_oracle_says_so() {
+    let (client, quorum, election) = (free_ports::<2>(), free_ports::<2>(), free_ports::<2>());
+    let oracles = tempfile::tempdir().unwrap();
+    let oracle = |n: usize| oracles.path().join(n.to_string());
+    let mut lines = COMMON.to_owned();
+    for n in 0..2 {
+        std::fs::write(oracle(n), "0").unwrap();
+        let (c, q, e) = (client[n], quorum[n], election[n]);
+        lines += &format!("server.{}=127.0.0.1:{q}:{e};127.0.0.1:{c}\n", n + 1);
+    }
+    let mut ensemble = Ensemble::start_as(2, lines, "");
+    for n in 0..2 {
+        ensemble.stop(n);
+        ensemble.restart_with(n, &format!("oraclePath={}\n", oracle(n).display()));
+    }
+    ensemble.leader(1);
+    assert_eq!(client_of(&ensemble, 0).create("/both", "").unwrap(), Ok("/both".into()));
+
+    ensemble.stop(1);
+    eventually("the end of a quorum", || (!mode(ensemble.addr(0)).contains("er")).then_some(()));
+    std::fs::write(oracle(0), "1\n").unwrap();
+    eventually("a lone leader", || (mode(ensemble.addr(0)) == "leader").then_some(()));
+    let mut alone = client_of(&ensemble, 0);
+    assert_eq!(alone.create("/alone", "x").unwrap(), Ok("/alone".into()));
+
+    // The other comes back, whose oracle lets it do nothing by itself.
+    ensemble.restart_with(1, &format!("oraclePath={}\n", oracle(1).display()));
+    eventually("a follower", || (mode(ensemble.addr(1)) == "follower").then_some(()));
+    assert_eq!(get_synced(&mut client_of(&ensemble, 1), "/alone"), Ok("x".into()));
+
+    // The oracle moves over.
+    std::fs::write(oracle(0), "0").unwrap();
+    std::fs::write(oracle(1), "1").unwrap();
+    ensemble.stop(0);
+    eventually("the other leader", || (mode(ensemble.addr(1)) == "leader").then_some(()));
+    assert_eq!(client_of(&ensemble, 1).get("/alone", false).unwrap(), Ok("x".into()));
+    std::fs::remove_file(oracle(1)).unwrap();
+    eventually("an oracle that is gone", || (mode(ensemble.addr(1)) != "leader").then_some(()));
+}

@@ -132,6 +132,7 @@ pub fn configs(voters: usize, servers: usize, commit_log_count: usize) -> Vec<Co
         reaping: zk_core::config::Reaping::default(),
         multi_address: false,
         reconfig: Reconfig::default(),
+        oracle: false,
         observer_masters: false,
         leader_serves: true,
         dialling: Default::default(),

@@ -62,6 +62,8 @@ pub struct CoreConfig {
     /// Milliseconds without a leader after which read-only clients are served; `None`: never (`readonlymode.enabled`).
     pub read_only_after_ms: Option<u64>,
     pub reconfig: Reconfig,
+    /// Of two voters, one may decide alone where an oracle lets it ([`crate::Event::Oracle`], `oraclePath`).
+    pub oracle: bool,
     /// Writes are told for the audit trail (`audit.enable`).
     pub audit: bool,
 }
@@ -279,6 +281,7 @@ pub(crate) mod tests {
             local_sessions: LocalSessionRules::default(),
             read_only_after_ms: None,
             reconfig: Reconfig::default(),
+            oracle: false,
             observer_masters: false,
             leader_serves: true,
             dialling: Dialling::default(),

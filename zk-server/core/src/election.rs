@@ -150,6 +150,16 @@ impl Election {
         None
     }
 
+    /// What is enough to decide has changed. Returns the leader once there is one.
+    pub fn recount(&mut self, members: &Membership, now: Now, out: &mut Vec<Effect>) -> Option<Sid> {
+        if self.state != PeerState::Looking {
+            return None;
+        }
+        let leader = self.count(members, now)?;
+        self.tell_waiting(members, out);
+        Some(leader)
+    }
+
     /// Takes a vote in. Returns the leader once there is one.
     pub fn on_vote(
         &mut self,
@@ -251,7 +261,7 @@ impl Election {
         out: &mut Vec<Effect>,
     ) -> Option<Sid> {
         let leader = heard.vote.leader;
-        let agreed = |among: &BTreeMap<Sid, Heard>| members.committed().is_quorum(agreeing(among, &heard));
+        let agreed = |among: &BTreeMap<Sid, Heard>| members.is_committed_quorum(agreeing(among, &heard));
         if heard.vote.round == self.round {
             self.votes.insert(from, heard);
             if agreed(&self.votes) && self.leads(&self.votes, heard.vote) {
@@ -259,7 +269,8 @@ impl Election {
             }
         }
         self.settled.insert(from, heard);
-        if agreed(&self.settled) && self.leads(&self.settled, heard.vote) {
+        let lone = heard.state == PeerState::Leading && leader == from && members.follows_lone_leader();
+        if lone || agreed(&self.settled) && self.leads(&self.settled, heard.vote) {
             self.round = heard.vote.round;
             self.settle(heard.vote, members, out);
             return Some(leader);

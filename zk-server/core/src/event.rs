@@ -103,6 +103,11 @@ pub enum Event {
     DiskSpace {
         enough: bool,
     },
+    /// What the oracle says, where one is configured ([`crate::CoreConfig::oracle`]): before the first tick, and whenever it
+    /// changes its mind. Until then it lets nobody decide alone.
+    Oracle {
+        grants: bool,
+    },
     /// Answers [`Effect::Truncate`]: the state as of the log's new end.
     Truncated {
         database: Box<Database>,

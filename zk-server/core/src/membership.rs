@@ -5,6 +5,7 @@
 
 use crate::config::{CoreConfig, Ensemble, Role};
 use crate::event::Effect;
+use crate::quorums::Quorums;
 use std::collections::BTreeSet;
 use wire::zk::{Sid, Zxid};
 
@@ -15,6 +16,17 @@ pub struct Membership {
     proposed: Option<Ensemble>,
     /// Otherwise the members are those of the file for as long as the server runs (`reconfigEnabled`).
     enabled: bool,
+    oracle: Option<Oracle>,
+}
+
+/// Of two voters, one may decide alone where the oracle lets it and the other does not follow it (`oraclePath`). It is
+/// the oracle's part never to let both: what one has decided alone, the other has to learn before it may do the same.
+#[derive(Debug, Clone, Copy)]
+struct Oracle {
+    me: Sid,
+    grants: bool,
+    /// Nobody follows this server: while somebody does, he is asked.
+    alone: bool,
 }
 
 impl Membership {
@@ -24,7 +36,47 @@ impl Membership {
         let enabled = config.reconfig.enabled;
         let newer = |proposed: &Ensemble| enabled && proposed.version > committed.version;
         let proposed = config.reconfig.proposed.clone().filter(newer);
-        Some(Membership { committed, proposed, enabled })
+        let oracle = config.oracle.then_some(Oracle { me: config.myid, grants: false, alone: true });
+        Some(Membership { committed, proposed, enabled, oracle })
+    }
+
+    pub fn set_oracle(&mut self, grants: bool) {
+        if let Some(oracle) = &mut self.oracle {
+            oracle.grants = grants;
+        }
+    }
+
+    pub fn set_alone(&mut self, alone: bool) {
+        if let Some(oracle) = &mut self.oracle {
+            oracle.alone = alone;
+        }
+    }
+
+    /// This server decides by the oracle's word, and without it could not.
+    pub fn decides_alone(&self) -> bool {
+        self.lone_voter(&self.committed).is_some()
+    }
+
+    /// The oracle does not let this server lead alone, and so whoever says that he leads does: a quorum of two cannot be
+    /// seen from here.
+    pub fn follows_lone_leader(&self) -> bool {
+        self.oracle.is_some_and(|oracle| !oracle.grants) && has_two_equals(&self.committed)
+    }
+
+    /// Who decides alone among these members: this server, if anybody.
+    fn lone_voter(&self, ensemble: &Ensemble) -> Option<Sid> {
+        let Oracle { me, grants, alone } = self.oracle?;
+        (grants && alone && has_two_equals(ensemble) && ensemble.is_voter(me)).then_some(me)
+    }
+
+    fn decides(&self, ensemble: &Ensemble, sids: impl Iterator<Item = Sid> + Clone) -> bool {
+        let alone = self.lone_voter(ensemble);
+        ensemble.is_quorum(sids.clone()) || alone.is_some_and(|me| sids.clone().any(|sid| sid == me))
+    }
+
+    /// `sids`, each named once, are enough among the members that count already.
+    pub fn is_committed_quorum(&self, sids: impl Iterator<Item = Sid> + Clone) -> bool {
+        self.decides(&self.committed, sids)
     }
 
     pub fn committed(&self) -> &Ensemble {
@@ -67,16 +119,20 @@ impl Membership {
 
     /// `sids`, each named once, are enough to decide.
     pub fn is_quorum(&self, sids: impl Iterator<Item = Sid> + Clone) -> bool {
-        self.all().all(|ensemble| ensemble.is_quorum(sids.clone()))
+        self.all().all(|ensemble| self.decides(ensemble, sids.clone()))
     }
 
     /// The largest zxid of which all up to it is decided, by what each server has. From the transaction on that
     /// proposes other members, they have to have it as well.
     pub fn reached(&self, of: impl Fn(Sid) -> Zxid) -> Zxid {
-        let reached = self.committed.reached(&of);
+        let among = |ensemble: &Ensemble| match self.lone_voter(ensemble) {
+            Some(me) => of(me),
+            None => ensemble.reached(&of),
+        };
+        let reached = among(&self.committed);
         match &self.proposed {
             Some(proposed) if proposed.version <= reached => {
-                proposed.reached(of).clamp(proposed.version - 1, reached)
+                among(proposed).clamp(proposed.version - 1, reached)
             }
             _ => reached,
         }
@@ -102,6 +158,11 @@ impl Membership {
         out.push(Effect::ActivateMembers { members: Box::new(ensemble.clone()) });
         Some(std::mem::replace(&mut self.committed, ensemble))
     }
+}
+
+/// Two voters that count the same: neither decides without the other.
+fn has_two_equals(ensemble: &Ensemble) -> bool {
+    ensemble.quorums == Quorums::Majority && ensemble.voters().count() == 2
 }
 
 /// Whether a server of this id looks on; whoever is no member follows, and has no vote.
@@ -172,6 +233,39 @@ pub(crate) mod tests {
         members.propose(ensemble(&[1, 2, 3], 10), &mut out);
         assert_eq!((members.last_seen().version, members.proposed()), (10, None));
         assert!(matches!(out.last(), Some(Effect::StoreProposedMembers { members: None })));
+    }
+
+    /// Server 1 of these, with an oracle.
+    fn with_oracle(voters: &[Sid]) -> Membership {
+        let config = crate::zab::tests::config(1, Some(ensemble(voters, 0)));
+        Membership::new(&CoreConfig { oracle: true, ..config }).unwrap()
+    }
+
+    #[test]
+    fn one_of_two_decides_alone_while_the_oracle_lets_it_and_nobody_follows() {
+        let mut members = with_oracle(&[1, 2]);
+        let quorum = |members: &Membership, sids: &[Sid]| members.is_quorum(sids.iter().copied());
+        let reached = |members: &Membership| members.reached(|sid| [0, 9, 4][sid as usize]);
+        assert!(!quorum(&members, &[1]) && quorum(&members, &[1, 2]) && members.follows_lone_leader());
+        assert_eq!(reached(&members), 4);
+        members.set_oracle(true);
+        assert!(quorum(&members, &[1]) && !quorum(&members, &[2]) && !members.follows_lone_leader());
+        assert_eq!((reached(&members), members.decides_alone()), (9, true));
+        members.set_alone(false);
+        assert!(!quorum(&members, &[1]) && quorum(&members, &[1, 2]));
+        assert_eq!((reached(&members), members.decides_alone()), (4, false));
+    }
+
+    #[test]
+    fn of_three_or_of_groups_nobody_decides_alone_whatever_an_oracle_says() {
+        let mut three = with_oracle(&[1, 2, 3]);
+        three.set_oracle(true);
+        assert!(!three.is_quorum([1].into_iter()) && !three.decides_alone());
+        three.set_oracle(false);
+        assert!(!three.follows_lone_leader());
+        let mut without = membership(&[1, 2]);
+        without.set_oracle(true);
+        assert!(!without.is_quorum([1].into_iter()) && !without.follows_lone_leader());
     }
 
     #[test]

@@ -252,6 +252,14 @@ impl Peer {
                 server.has_room = enough;
                 server.gave_way &= !enough;
             }
+            Event::Oracle { grants } => {
+                if let Some(members) = &mut server.members {
+                    members.set_oracle(grants);
+                }
+                let election = self.election.as_mut().zip(self.server.members.as_ref());
+                let elected = election.and_then(|(election, members)| election.recount(members, now, out));
+                return self.elected(elected, now, out);
+            }
             Event::Truncated { database } => match &mut self.role {
                 Role::Learning(learner) => return learner.on_truncated(*database, server, now, out),
                 Role::Cutting => {
@@ -333,6 +341,8 @@ impl Peer {
         log(out, LogLevel::Info, "LOOKING");
         self.server.front.measures.looking_count += 1;
         self.role = Role::Looking { since: now.mono, early: BTreeMap::new() };
+        // Whoever only reads may do so before there is a leader.
+        self.server.publish_config(now);
         // Whoever is elected with less than a learner has, learns that from its ACKEPOCH, and gives up.
         let (last, epoch) = match std::mem::take(&mut self.server.gives_way) {
             true => (0, 0),
@@ -356,6 +366,7 @@ impl Peer {
             Role::Learning(learner) => learner.shutdown(&mut self.server, out),
             _ => false,
         };
+        self.server.note_alone(true);
         self.server.front.measures.unserved(now);
         self.server.front.serve(false, now, out);
         self.server.up.clear();
@@ -632,6 +643,12 @@ impl Peer {
         self.server.members.as_ref().map(Membership::committed)
     }
 
+    /// This server decides by the oracle's word alone: it is to be asked before every step.
+    pub fn decides_alone(&self) -> bool {
+        let leads = matches!(self.role, Role::Leading(_));
+        leads && self.server.members.as_ref().is_some_and(Membership::decides_alone)
+    }
+
     /// What has been applied: snapshots and `mntr` are made from it.
     pub fn database(&self) -> &Database {
         &self.server.history.db
@@ -716,5 +733,7 @@ impl Peer {
     }
 }
 
+#[cfg(test)]
+mod oracle_tests;
 #[cfg(test)]
 mod tests;

@@ -59,6 +59,10 @@ pub static TYPED: &[Opt] = &[
     Opt::bool("localSessionsEnabled", "false", "New sessions are known to their server only."),
     Opt::bool("localSessionsUpgradingEnabled", "false", "They become the ensemble's with an ephemeral node."),
     Opt::bool("standaloneEnabled", "true", "A list of one server runs standalone."),
+    Opt::text(
+        "oraclePath",
+        "File that begins with 1 where this server may decide without the other of two voters.",
+    ),
     Opt::bool("reconfigEnabled", "false", "Members may be changed while servers run."),
     Opt::text(
         "dynamicConfigFile",
@@ -252,21 +256,14 @@ const fn refused(key: &'static str, harmless: &'static [&'static str], why: &'st
 }
 
 /// With another value than those, the server would be less safe or other than its operator thinks.
-pub static REFUSED: &[Refused] = &[
-    refused(
-        "oraclePath",
-        &[],
-        "oracle quorums are not supported yet: remove this line and use three servers",
-    ),
-    refused(
-        "serverCnxnFactory",
-        &[
-            "org.apache.zookeeper.server.NIOServerCnxnFactory",
-            "org.apache.zookeeper.server.NettyServerCnxnFactory",
-        ],
-        "classes cannot be loaded here: remove this line",
-    ),
-];
+pub static REFUSED: &[Refused] = &[refused(
+    "serverCnxnFactory",
+    &[
+        "org.apache.zookeeper.server.NIOServerCnxnFactory",
+        "org.apache.zookeeper.server.NettyServerCnxnFactory",
+    ],
+    "classes cannot be loaded here: remove this line",
+)];
 
 /// `authProvider.N=CLASS`: a class that Java would load.
 pub const PROVIDER: &str = "authProvider.";

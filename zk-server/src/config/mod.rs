@@ -4,6 +4,8 @@ mod auth;
 mod dynamic;
 #[cfg(test)]
 mod every_key;
+#[cfg(test)]
+mod every_row;
 mod flags;
 mod keys;
 mod limits;
@@ -60,6 +62,8 @@ pub struct Config {
 
     /// The ensemble; empty for a standalone server.
     pub members: BTreeMap<Sid, Member>,
+    /// `oraclePath`: says whether this server may decide without the other of two voters.
+    pub oracle: Option<PathBuf>,
     /// The members' lines stand in a file of their own (`dynamicConfigFile`).
     pub dynamic: bool,
     /// The quorum and election ports listen on all addresses.
@@ -232,6 +236,27 @@ impl Config {
         self.members.is_empty()
     }
 
+    /// Java passes `group.N` lines over where there is an oracle, and the oracle where there are more than two voters.
+    fn check_oracle(
+        &self,
+        settings: &Settings,
+        members: &BTreeMap<Sid, Member>,
+        quorums: &Quorums,
+    ) -> Result<(), ConfigError> {
+        if self.oracle.is_none() {
+            return Ok(());
+        }
+        if *quorums != Quorums::Majority {
+            let message = "an oracle decides between two voters, not between groups: remove one or the other";
+            return Err(settings.error("oraclePath", message));
+        }
+        let voters = members.values().filter(|member| member.role == Role::Participant).count();
+        if voters != 2 {
+            warn!("oraclePath is without effect: there are {voters} voters, and not two");
+        }
+        Ok(())
+    }
+
     /// The `server.N` lines, `myid`, and what has to hold between them.
     fn join_ensemble(&mut self, written: &Properties, settings: &Settings) -> Result<(), ConfigError> {
         let dynamic::Lines { entries, version, proposed } = dynamic::lines(&self.file, written)?;
@@ -249,6 +274,7 @@ impl Config {
         if !distributed {
             return Ok(());
         }
+        self.check_oracle(settings, &members, &quorums)?;
         if self.core.init_limit == 0 {
             return Err(ConfigError::new("initLimit is not set"));
         }
@@ -424,6 +450,7 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
             standalone: settings.bool("standaloneEnabled"),
             proposed: None,
         },
+        oracle: settings.is_given("oraclePath"),
         observer_masters: observer_master_port(settings).is_some(),
         leader_serves: settings.text("leaderServes") != "no",
         dialling: Dialling {
@@ -449,6 +476,7 @@ fn typed(file: &Path, settings: &Settings) -> Result<Config, ConfigError> {
         frame_max: frame_max as usize,
         large_requests: limits::large_requests(settings),
         members: BTreeMap::new(),
+        oracle: settings.text_opt("oraclePath").map(PathBuf::from),
         dynamic: settings.text_opt("dynamicConfigFile").is_some(),
         quorum_listen_on_all_ips: settings.bool("quorumListenOnAllIPs"),
         observer_master_port: observer_master_port(settings),

@@ -158,6 +158,15 @@ fn groups_and_weights_decide_and_stand_in_the_text() {
 }
 
 #[test]
+fn an_oracle_is_for_two_voters_without_groups() {
+    let config = load(&format!("{THREE}oraclePath=/x\n")).unwrap();
+    assert!(config.core.oracle && config.oracle.as_deref() == Some(Path::new("/x")));
+    let message = load(&format!("{THREE}oraclePath=/x\ngroup.1=1:2\ngroup.2=3\n")).unwrap_err();
+    assert!(message.contains("oraclePath: an oracle decides between two voters"), "{message}");
+    assert!(!load(THREE).unwrap().core.oracle);
+}
+
+#[test]
 fn an_observer_master_s_port_is_off_unless_it_is_positive() {
     for (line, port) in
         [("", None), ("observerMasterPort=0\n", None), ("observerMasterPort=2191\n", Some(2191))]

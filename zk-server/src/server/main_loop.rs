@@ -11,6 +11,7 @@ use super::clients::Clients;
 use super::inbox::{Inbox, Input, Look};
 use super::journal::Journal;
 use super::links::{OutLink, OutLinks};
+use super::oracle::{self, Oracle};
 use super::purging::Purging;
 use super::snapshots::{Permit, Trigger};
 use super::streams::Streams;
@@ -142,6 +143,7 @@ struct Loop {
     mode: watch::Sender<Mode>,
     effects: Vec<Effect>,
     purging: Purging,
+    oracle: Option<Oracle>,
     exit: Option<Exit>,
 }
 
@@ -164,6 +166,7 @@ impl Loop {
             sealing: None,
             effects: Vec::new(),
             proposed: config.core.reconfig.proposed.clone().map(Box::new),
+            oracle: config.oracle.clone().map(|path| Oracle::new(path, Instant::now())),
             purging: Purging::new(&config.disk, Instant::now()),
             exit: None,
             config,
@@ -184,6 +187,7 @@ impl Loop {
         if let Some(enough) = self.disk.space().look() {
             self.step(Event::DiskSpace { enough });
         }
+        self.ask_oracle();
         self.step(Event::Tick);
         self.end_turn();
         while self.exit.is_none() {
@@ -196,6 +200,7 @@ impl Loop {
                 },
             };
             let turn = Stopwatch::start();
+            self.ask_oracle();
             self.take_waiting(first);
             if self.peer.deadline().is_some_and(|at| at <= self.clock.now().mono) {
                 self.step(Event::Tick);
@@ -207,8 +212,21 @@ impl Loop {
         self.finish()
     }
 
+    /// Where this server decides by the oracle's word alone, it is asked in every turn.
+    fn ask_oracle(&mut self) {
+        let at_once = self.peer.decides_alone();
+        let says = self.oracle.as_mut().and_then(|oracle| oracle.look(at_once, Instant::now()));
+        if let Some(grants) = says {
+            self.step(Event::Oracle { grants });
+        }
+    }
+
     /// How long nothing has to happen.
     fn wait(&self) -> Duration {
+        self.wait_for_work().min(self.oracle.as_ref().map_or(IDLE, |_| oracle::LOOK_EVERY))
+    }
+
+    fn wait_for_work(&self) -> Duration {
         if self.clients.is_dirty() {
             return Duration::ZERO;
         }

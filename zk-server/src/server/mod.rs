@@ -7,6 +7,7 @@ pub(crate) mod inbox;
 pub(crate) mod journal;
 pub(crate) mod links;
 mod main_loop;
+mod oracle;
 mod purging;
 mod snapshots;
 pub(crate) mod stats;

@@ -71,6 +71,7 @@ pub(crate) fn name_of(event: &Event) -> &'static str {
         Event::SnapshotSaved => "a saved snapshot",
         Event::Restored { .. } => "a restored state",
         Event::DiskSpace { .. } => "a look at the disk",
+        Event::Oracle { .. } => "the oracle's word",
         Event::Truncated { .. } => "a cut of the log",
     }
 }

@@ -114,4 +114,9 @@ fn a_member_without_a_quorum_serves_who_only_reads_after_a_while() {
     assert_eq!((status.mode, status.serving, status.read_only), (Mode::Looking, true, true));
     assert_eq!(one.connect(2, &connect(0, None)), None);
     assert_eq!(one.connect(3, &read_only).unwrap().read_only, Some(true));
+    let config = one.peer.database().node("/zookeeper/config").unwrap().data().unwrap_or_default().to_vec();
+    assert!(
+        config.starts_with(b"server.1=h1:2888:3888:participant\n"),
+        "as configured, before anybody leads"
+    );
 }

@@ -383,8 +383,14 @@ impl Leader {
         Ok(())
     }
 
+    /// Nobody follows, or is being brought to follow.
+    fn is_alone(&self) -> bool {
+        !self.links.values().any(|link| link.is_forwarded() && !link.observer)
+    }
+
     /// Goes on as far as quorums allow.
     fn advance(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
+        server.note_alone(self.is_alone());
         if matches!(self.phase, Phase::Discovery) && is_quorum(&self.connected, server) {
             self.enter(Phase::Promise, server, now);
             server.store_accepted_epoch(self.epoch, out);
@@ -614,6 +620,7 @@ impl Leader {
 
     /// Commits what a quorum has on stable storage, oldest first.
     fn commit(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
+        server.note_alone(self.is_alone());
         let mut target = self.logged_by_quorum(server);
         while let Some(txn) = server.history.pending().front().filter(|txn| txn.zxid() <= target) {
             if self.handed_over {
@@ -730,6 +737,11 @@ impl Leader {
             self.drop_silent(server, now, out);
             if self.established().is_some() {
                 self.give_way(server, now, out)?;
+                server.note_alone(self.is_alone());
+                if server.members().decides_alone() {
+                    // The last follower may have left without its acknowledgements.
+                    self.commit(server, now, out);
+                }
                 self.ping(server, now, out)?;
             }
         }
@@ -821,7 +833,7 @@ fn note_ack(sid: Sid, zxid: Zxid, server: &mut Server, now: Now) {
 
 /// Epochs are agreed on among those that count already.
 fn is_quorum(sids: &BTreeSet<Sid>, server: &Server) -> bool {
-    server.members().committed().is_quorum(sids.iter().copied())
+    server.members().is_committed_quorum(sids.iter().copied())
 }
 
 /// Who leads the next members: `me`, who leads now, if it votes among them and stays where it is; otherwise the one that

@@ -85,6 +85,13 @@ impl Server {
         self.members.as_ref().expect("only servers of an ensemble have roles in it")
     }
 
+    /// Whether followers are there to be asked.
+    pub fn note_alone(&mut self, alone: bool) {
+        if let Some(members) = &mut self.members {
+            members.set_alone(alone);
+        }
+    }
+
     /// Other members are on their way.
     pub fn propose_members(&mut self, ensemble: Ensemble, out: &mut Vec<Effect>) {
         if let Some(members) = &mut self.members {
@@ -199,6 +206,7 @@ pub(crate) mod tests {
             local_sessions: Default::default(),
             read_only_after_ms: None,
             reconfig: crate::config::Reconfig::default(),
+            oracle: false,
             observer_masters: false,
             leader_serves: true,
             dialling: Default::default(),
