@@ -6,7 +6,6 @@ use super::target::{Target, validate_path};
 use super::watches::WatchKind;
 use bytes::Bytes;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 use wire::jute::Record;
 use wire::zk::*;

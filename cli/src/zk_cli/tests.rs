@@ -59,7 +59,7 @@ impl Alone {
     fn client(&self, chroot: &str) -> (Client, Receiver<String>) {
         let target = Target::parse(&format!("127.0.0.1:{}{chroot}", self.port)).unwrap();
         let (events, received) = channel();
-        let client = Client::start(target, None, 10_000, false, move |event| {
+        let client = Client::start(target, Default::default(), 10_000, false, move |event| {
             let _ = events.send(event.to_string());
         });
         (client, received)
@@ -112,7 +112,7 @@ fn a_session_and_its_watches_survive_a_restart_of_the_server() {
 fn a_server_that_is_down_costs_one_round_and_then_the_command_fails() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let target = Target::parse(&nobody.to_string()).unwrap();
-    let client = Client::start(target, None, 2_000, false, |_| {});
+    let client = Client::start(target, Default::default(), 2_000, false, |_| {});
     assert!(client.get_data("/", false).unwrap_err().is(err::CONNECTION_LOSS));
     assert!(client.state().is_alive());
     client.close();

@@ -19,7 +19,7 @@ impl Live {
     /// `auths` are `SCHEME:AUTH`.
     pub fn connect<'a>(server: &str, auths: impl Iterator<Item = &'a str>) -> Result<Live> {
         let target = Target::parse(server).map_err(|wrong| anyhow!("--server {server}: {wrong}"))?;
-        let client = Client::start(target, None, SESSION_MS, false, |_| {});
+        let client = Client::start(target, Default::default(), SESSION_MS, false, |_| {});
         if !client.wait_connected(Duration::from_millis(SESSION_MS as u64)) {
             bail!("no server answers at {server}");
         }
