@@ -29,7 +29,7 @@ class Load:
         self.read = {part: {} for part in self.parts()}
         self.aborted, self.committed = [], []
         self.failures, self.faults, self.threads = [], [], []
-        self.stopping, self.readers_stopping = threading.Event(), threading.Event()
+        self.stopping, self.writing_over, self.readers_stopping = (threading.Event() for _ in range(3))
 
     def parts(self):
         return [(topic, number) for topic, count in self.topics.items() for number in range(count)]
@@ -48,29 +48,48 @@ class Load:
             topic.result(120)
         until("all in sync", 120, self.all_in_sync)
 
-    def transact(self, rounds):
-        """Transactions that end one way and the other, all of them before anything else happens."""
-        producer = self.ck.Producer({**self.at, "transactional.id": "before", "transaction.timeout.ms": 60000})
-        until("a transaction coordinator", 60, lambda: producer.init_transactions(30) is None)
-        for number in range(rounds):
+    def transact(self):
+        """Transactions over all partitions of their topic, that end one way and the other, until all is over."""
+        producer = self.ck.Producer({**self.at, "transactional.id": "load", "transaction.timeout.ms": 60000,
+                                     "topic.metadata.refresh.fast.interval.ms": 50, "retry.backoff.ms": 20})
+        self.patiently(producer.init_transactions)
+        number = 0
+        while not self.stopping.is_set():
             producer.begin_transaction()
             values = [((TRANSACTIONAL, part), f"t{number}-{part}") for part in range(self.topics[TRANSACTIONAL])]
             for (topic, part), value in values:
                 producer.produce(topic, value=value, partition=part)
-            producer.flush(30)
-            if number % 2:
-                producer.abort_transaction(30)
+            if number % 3 == 2:
+                self.patiently(producer.abort_transaction)
                 self.aborted += values
-            else:
-                producer.commit_transaction(30)
+            elif self.patiently(producer.commit_transaction):
                 self.committed += values
+            else:
+                self.patiently(producer.abort_transaction)
+                self.aborted += values
+            number += 1
+            self.stopping.wait(0.3)
+
+    def patiently(self, step):
+        """True: it is done. False: the transaction has to be aborted. It is asked again as long as it may be."""
+        end = time.monotonic() + 120
+        while True:
+            try:
+                step(30)
+                return True
+            except self.ck.KafkaException as why:
+                error = why.args[0]
+                if error.txn_requires_abort():
+                    return False
+                if not error.retriable() or time.monotonic() > end:
+                    raise
 
     def start(self, readers=3):
-        for target in [self.write] + [self.follow] * readers:
+        for target in [self.write, self.transact] + [self.follow] * readers:
             thread = threading.Thread(target=self.guarded, args=(target,))
             thread.start()
             self.threads.append(thread)
-        until("each partition to be written", 60, lambda: all(self.times.values()))
+        until("each partition to be written", 60, lambda: all(self.times.values()) and self.committed)
 
     def guarded(self, target):
         try:
@@ -87,12 +106,15 @@ class Load:
                                      "message.timeout.ms": 180000, "topic.metadata.refresh.fast.interval.ms": 50,
                                      "retry.backoff.ms": 20, "queue.buffering.max.messages": 1000000})
         turn, begin = 0, time.monotonic()
-        while not self.stopping.is_set():
+        while True:
+            over = self.writing_over.is_set()
             for topic, part in self.acked:
                 key = f"k{turn % KEYS}" if topic == COMPACTED else None
                 producer.produce(topic, key=key, value=str(turn), partition=part, on_delivery=self.delivered)
             turn += 1
-            while not self.stopping.is_set() and time.monotonic() < begin + turn / self.rate:
+            if over:
+                break
+            while not self.writing_over.is_set() and time.monotonic() < begin + turn / self.rate:
                 producer.poll(0.01)
         left = producer.flush(180)
         assert left == 0, f"{left} records were neither acknowledged nor refused"
@@ -167,11 +189,15 @@ class Load:
 
     def stop(self):
         self.stopping.set()
+        self.threads[1].join(200)
+        # The last record of each partition is behind all transactions.
+        self.writing_over.set()
         self.threads[0].join(200)
 
     def abandon(self):
-        """Ends the threads of a failed layer."""
+        """Ends all threads."""
         self.stopping.set()
+        self.writing_over.set()
         self.readers_stopping.set()
         for thread in self.threads:
             thread.join(200)

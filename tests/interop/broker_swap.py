@@ -31,7 +31,6 @@ class Swap:
 
     def run(self, java_only):
         self.load.create()
-        self.load.transact(10)
         try:
             self.load.start()
             say(f"{self.partitions} partitions of three replicas are written and read")
