@@ -9,7 +9,7 @@
 
 use super::kafka_load::Link;
 use super::kafka_stub::{Layout, Stub};
-use super::process::{Measured, wait_for};
+use super::process::{Measured, cpu_seconds_of, wait_for};
 use super::zk_bench::serves;
 use super::zk_load;
 use super::{Figures, Kind, Options, in_turn};
@@ -73,6 +73,7 @@ fn measure(
     note("CPU s of the new controller", failover.cpu.0);
     note("CPU s of the other broker", failover.cpu.1);
     note("CPU s of ZooKeeper", failover.cpu.2);
+    note("CPU s of the crowd and the measuring", failover.cpu.3);
     note("memory of the new controller, MiB", cluster.rss(cluster.controller)? / 1048576.0);
     if let Some(stub) = cluster.crowd.last() {
         note("UpdateMetadata to each broker, MiB", stub.told().2 as f64 / 1048576.0);
@@ -96,8 +97,8 @@ struct FailOver {
     kill: Instant,
     session_end: Instant,
     known: Instant,
-    /// Seconds: the new controller, the other broker, ZooKeeper.
-    cpu: (f64, f64, f64),
+    /// Seconds: the new controller, the other broker, ZooKeeper, the crowd and whoever measures.
+    cpu: (f64, f64, f64, f64),
 }
 
 impl Cluster {
@@ -268,7 +269,7 @@ impl Cluster {
                 Instant::now()
             }))
         })?;
-        let zookeeper = self.zookeeper.cpu_seconds()?;
+        let (zookeeper, own) = (self.zookeeper.cpu_seconds()?, cpu_seconds_of(std::process::id())?);
         let before: Vec<f64> = self
             .candidates
             .iter()
@@ -300,7 +301,12 @@ impl Cluster {
             kill,
             session_end,
             known: known.context("it came")?,
-            cpu: (used(self.controller)?, used(other)?, self.zookeeper.cpu_seconds()? - zookeeper),
+            cpu: (
+                used(self.controller)?,
+                used(other)?,
+                self.zookeeper.cpu_seconds()? - zookeeper,
+                cpu_seconds_of(std::process::id())? - own,
+            ),
         })
     }
 }

@@ -28,11 +28,7 @@ impl Measured {
 
     /// User and system CPU seconds so far.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The second field may hold blanks and ends in the last parenthesis; utime and stime are 14 and 15.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+        cpu_seconds_of(self.child.id())
     }
 
     /// Resident memory, bytes.
@@ -76,6 +72,15 @@ impl Drop for Measured {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// User and system CPU seconds of a process so far.
+pub fn cpu_seconds_of(process: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field may hold blanks and ends in the last parenthesis; utime and stime are 14 and 15.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// Calls `check` until it is true; the time that it took.
