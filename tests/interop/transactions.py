@@ -220,7 +220,7 @@ def java_tools(it, kafka):
     assert re.search(r"^perf-id\s+\d+\s+\d+\s+CompleteCommit", listed, re.M), listed
     described = it.world.run(kafka, "transactions", *at, "describe", "--transactional-id", "perf-id")
     assert "CompleteCommit" in described, described
-    open_one = it.producer("open-id")
+    open_one = it.producer("open-id", **{"transaction.timeout.ms": 300000})
     open_one.begin_transaction()
     open_one.produce("perf", value="open", partition=2)
     open_one.flush(30)
