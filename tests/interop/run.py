@@ -16,6 +16,7 @@ from kafka_tools import kafka_tools, kafka_tools_brief
 from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
 from moves import moves
+from old_formats import old_formats
 from operators import operators
 from reconfig import reconfig_brief, reconfig_mixed
 from transactions import exactly_once_brief, exactly_once_java, exactly_once_mixed, transactions, transactions_mixed
@@ -36,6 +37,7 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           tls_clients, sasl_clients, secure_ensemble,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, mixed_brokers, moves, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
+          librdkafka, kafka_python, killed_leader, old_formats, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
           disk_upkeep,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief)
 

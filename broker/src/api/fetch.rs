@@ -4,6 +4,7 @@ use broker_core::fetch_session::{Answered, Asked, Context};
 use broker_core::partition::{Fetch, Fetcher, Isolation};
 use bytes::Bytes;
 use wire::Str;
+use wire::batch::down::down_convert;
 use wire::kafka::fetch::{
     AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
@@ -119,7 +120,7 @@ async fn serve(
     let fetched = call.broker.shard.ask(|reply| Event::Fetch { ask, reply }).await.unwrap_or_default();
     for (place, part) in places.into_iter().zip(fetched) {
         let entry = &mut entries[place];
-        entry.answer = read(call, entry.key.2, part);
+        entry.answer = read(call, entry.key.2, entry.asked.offset, part);
     }
     entries
 }
@@ -138,12 +139,14 @@ fn find(
         name.clone()
     };
     now.partition(&topic, *partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    if call.version() < 4 {
-        // Such clients cannot read the format in which everything is stored here.
-        return Err(ErrorCode::UNSUPPORTED_VERSION);
-    }
-    if call.version() < 10 && call.broker.topic_config(&topic).compression == "zstd" {
-        return Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
+    if call.version() < 10 {
+        let config = call.broker.topic_config(&topic);
+        if config.compression == "zstd" {
+            return Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
+        }
+        if call.version() < 4 && follower < 0 && !config.down_conversion {
+            return Err(ErrorCode::UNSUPPORTED_VERSION);
+        }
     }
     let fetcher = match follower {
         id if id >= 0 => Fetcher::Follower { id, alive: false, log_start: asked.log_start },
@@ -171,7 +174,16 @@ fn failed(error_code: ErrorCode, aborted: Option<Vec<AbortedTransaction>>) -> Pa
     }
 }
 
-fn read(call: &Call<'_>, partition: i32, part: FetchedPart) -> PartitionData {
+/// The message format of a consumer from before record batches.
+fn old_format(version: i16) -> Option<u8> {
+    match version {
+        0 | 1 => Some(0),
+        2 | 3 => Some(1),
+        _ => None,
+    }
+}
+
+fn read(call: &Call<'_>, partition: i32, offset: i64, part: FetchedPart) -> PartitionData {
     let mut error_code = part.error;
     if error_code == ErrorCode::KAFKA_STORAGE_ERROR && call.version() <= 5 {
         error_code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
@@ -184,6 +196,16 @@ fn read(call: &Call<'_>, partition: i32, part: FetchedPart) -> PartitionData {
             error_code = ErrorCode::KAFKA_STORAGE_ERROR;
             Bytes::new()
         }
+    };
+    let records = match old_format(call.version()) {
+        None => records,
+        Some(magic) => match down_convert(&records, magic, offset) {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::warn!("Partition {partition} from offset {offset} for a fetch of format {magic}: {error}");
+                return PartitionData { partition_index: partition, ..failed(error.code(), None) };
+            }
+        },
     };
     let diverging_epoch = part.diverging.map_or_else(EpochEndOffset::default, |end| EpochEndOffset {
         epoch: end.epoch,

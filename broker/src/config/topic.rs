@@ -58,6 +58,8 @@ pub struct TopicConfig {
     pub timestamp_difference_max: i64,
     /// `unclean.leader.election.enable`
     pub unclean_election: bool,
+    /// `message.downconversion.enable`
+    pub down_conversion: bool,
 }
 
 impl TopicConfig {
@@ -99,6 +101,7 @@ impl TopicConfig {
             log_append_time: value("message.timestamp.type") == "LogAppendTime",
             timestamp_difference_max: number("message.timestamp.difference.max.ms"),
             unclean_election: flag("unclean.leader.election.enable"),
+            down_conversion: flag("message.downconversion.enable"),
         }
     }
 }

@@ -124,7 +124,7 @@ impl Shard {
         for part in &ask.parts {
             // The first partition that has something gives a whole batch, whatever the limits.
             let min_one = look.bytes == 0 && ask.version > 2;
-            let (fetched, end) = self.look_at(part, left, min_one, ask.read_committed, repeat);
+            let (fetched, end) = self.look_at(part, left, min_one, ask, repeat);
             look.urgent |= !fetched.error.is_ok() || fetched.diverging.is_some();
             look.bytes += fetched.bytes();
             left -= fetched.bytes();
@@ -139,7 +139,7 @@ impl Shard {
         part: &FetchPart,
         left: i64,
         min_one: bool,
-        read_committed: bool,
+        &FetchAsk { version, read_committed, .. }: &FetchAsk,
         repeat: bool,
     ) -> (FetchedPart, i64) {
         let Some(replica) = find(&mut self.replicas, &part.topic, part.partition) else {
@@ -184,7 +184,8 @@ impl Shard {
                             return (FetchedPart::failed(ErrorCode::KAFKA_STORAGE_ERROR), up_to);
                         }
                     }
-                    if slice.len > 0 && !slice.first_incomplete {
+                    // Before version 3 a limit may cut the first batch, and what is cut off counts as an answer.
+                    if slice.len > 0 && (!slice.first_incomplete || version < 3) {
                         fetched.slice = Some(slice);
                     }
                 }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use broker_core::partition::{BatchMeta, EpochEnd, FromLeader, LeaderBody};
 use wire::Str;
-use wire::batch::Batches;
+use wire::batch::message_set::Entry;
 use wire::kafka::ErrorCode;
 
 use super::event::{MAX_TIMESTAMP, from_bounds};
-use super::replica::{Records, meta};
+use super::replica::{Records, entry_meta};
 use super::{FollowerPart, LeaderPart, LeaderRecords, LogDescription, OffsetAsk, OffsetFound, Shard, find};
 use crate::log::LogError;
 
@@ -92,18 +92,25 @@ impl Shard {
             LeaderRecords::Records(ref bytes) => {
                 let mut batches: Vec<(usize, BatchMeta)> = Vec::new();
                 let mut at = 0;
-                for batch in Batches::new(bytes.clone()) {
+                let mut rest = bytes.clone();
+                loop {
                     // The last batch may be cut short; a corrupt one ends what can be used.
-                    let Ok(batch) = batch else {
-                        tracing::warn!("Corrupt batch from the leader of {}-{}", part.topic, part.partition);
-                        break;
-                    };
-                    if let Err(error) = batch.check_crc() {
-                        tracing::warn!("{error} from the leader of {}-{}", part.topic, part.partition);
-                        break;
+                    let checked = Entry::split_from(&mut rest).and_then(|entry| match &entry {
+                        Some(Entry::Batch(batch)) => batch.check_crc().map(|()| entry),
+                        Some(Entry::Message(message)) => message.check_crc().map(|()| entry),
+                        None => Ok(entry),
+                    });
+                    match checked {
+                        Ok(Some(entry)) => {
+                            batches.push((at, entry_meta(&entry)));
+                            at += entry.bytes().len();
+                        }
+                        Ok(None) => break,
+                        Err(error) => {
+                            tracing::warn!("{error} from the leader of {}-{}", part.topic, part.partition);
+                            break;
+                        }
                     }
-                    batches.push((at, meta(&batch)));
-                    at += batch.header().size();
                 }
                 let metas: Vec<BatchMeta> = batches.iter().map(|(_, batch)| *batch).collect();
                 let outcome =

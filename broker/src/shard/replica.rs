@@ -8,6 +8,7 @@ use broker_core::producer::ProducerSnapshot;
 use bytes::Bytes;
 use wire::Str;
 use wire::batch::control::{EndTransaction, Marker as MarkerKind};
+use wire::batch::message_set::Entry;
 use wire::batch::{Batch, Header};
 use wire::kafka::{ErrorCode, Uuid};
 
@@ -81,6 +82,25 @@ pub fn meta(batch: &Batch) -> BatchMeta {
         size: header.size() as u32,
         transactional: header.attributes.is_transactional(),
         marker,
+    }
+}
+
+/// As [`meta`], also of a message from before record batches: of a wrapper only the last offset inside is known.
+pub fn entry_meta(entry: &Entry) -> BatchMeta {
+    match entry {
+        Entry::Batch(batch) => meta(batch),
+        Entry::Message(message) => BatchMeta {
+            base_offset: message.offset(),
+            last_offset_delta: 0,
+            leader_epoch: -1,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            max_timestamp: message.timestamp().unwrap_or(-1),
+            size: message.bytes().len() as u32,
+            transactional: false,
+            marker: None,
+        },
     }
 }
 

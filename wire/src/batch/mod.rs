@@ -6,14 +6,19 @@
 //! * [`compression`]: the codecs, with Java's framing.
 //! * [`produce`]: what a leader checks before it appends.
 //!
-//! Formats v0 and v1 are recognised, and refused with [`BatchError::OldFormat`].
+//! * [`message_set`]: formats v0 and v1, for old producers, old consumers and old segments; [`down`]: from batches to them.
+//!
+//! A [`Batch`] is of format v2: reading one where a message stands gives [`BatchError::OldFormat`].
 
 pub mod builder;
 pub mod compression;
 pub mod control;
+pub mod down;
 pub mod header;
+pub mod message_set;
 pub mod produce;
 pub mod record;
+mod up;
 
 pub use builder::BatchBuilder;
 pub use compression::Compression;
@@ -46,6 +51,12 @@ pub enum BatchError {
     Record { index: i32, why: &'static str },
     #[error("the batch announces {announced} records")]
     Count { announced: i32 },
+    #[error("a message is malformed: {why}")]
+    Message { why: &'static str },
+    #[error("a compressed message set is malformed: {why}")]
+    Wrapper { why: &'static str },
+    #[error("records compressed by zstd have no form in old message formats")]
+    NoOldForm,
     #[error("{left} bytes follow the last record")]
     Trailing { left: usize },
 }
@@ -55,10 +66,13 @@ impl BatchError {
     pub fn code(&self) -> ErrorCode {
         match self {
             BatchError::Crc { .. } | BatchError::Size { .. } => ErrorCode::CORRUPT_MESSAGE,
-            BatchError::Codec { .. } | BatchError::Decompress { .. } | BatchError::TooLarge { .. } => {
-                ErrorCode::UNKNOWN_SERVER_ERROR
-            }
+            BatchError::Codec { .. }
+            | BatchError::Decompress { .. }
+            | BatchError::TooLarge { .. }
+            | BatchError::Message { .. } => ErrorCode::UNKNOWN_SERVER_ERROR,
+            BatchError::NoOldForm => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
             BatchError::Truncated
+            | BatchError::Wrapper { .. }
             | BatchError::Magic { .. }
             | BatchError::Record { .. }
             | BatchError::Count { .. }

@@ -1,6 +1,6 @@
 //! What a leader checks before it appends a producer's records, in Kafka 3.5.1's order, with its codes and texts.
 
-use super::{Attributes, Batch, BatchBuilder, BatchError, Compression, Header, RawRecord};
+use super::{Attributes, Batch, BatchBuilder, BatchError, Compression, Header, RawRecord, up};
 use crate::kafka::ErrorCode;
 use bytes::Bytes;
 
@@ -25,6 +25,28 @@ pub struct Rules<'a> {
     pub compression: Option<Compression>,
     /// What the records may grow to when they are decompressed.
     pub decompressed_bytes_max: usize,
+}
+
+impl Rules<'_> {
+    pub(super) fn keyless(&self) -> String {
+        let (topic, partition) = (self.topic, self.partition);
+        format!(
+            "Compacted topic cannot accept message without key in topic partition {topic}-{partition}"
+        )
+    }
+
+    /// Why a producer's time is refused, if it is.
+    pub(super) fn out_of_range(&self, timestamp: i64, offset: i64) -> Option<String> {
+        let (now, difference_max) = (self.now, self.timestamp_difference_ms_max);
+        let difference = timestamp.wrapping_sub(now).wrapping_abs();
+        if self.log_append_time || timestamp == -1 || difference <= difference_max {
+            return None;
+        }
+        let (low, high) = (now.wrapping_sub(difference_max), now.wrapping_add(difference_max));
+        Some(format!(
+            "Timestamp {timestamp} of message with offset {offset} is out of range. The timestamp should be within [{low}, {high}]"
+        ))
+    }
 }
 
 /// A batch that may be appended, once [`Batch::assign`] has given it its offset.
@@ -59,7 +81,15 @@ impl From<BatchError> for Refused {
 
 /// Checks the records that a Produce request has for one partition. Records that stand as they should stay a slice of
 /// the request; others (another codec wanted, offsets with holes) are written anew.
+///
+/// Before version 3 of Produce they may be a message set of format v0 or v1, which becomes a batch. Then, and only then,
+/// the code NONE says that there is nothing whole to append, which is no error.
 pub fn check(records: &Option<Bytes>, rules: &Rules<'_>) -> Result<Accepted, Refused> {
+    if rules.version < 3
+        && let Some(set) = records.as_ref().filter(|records| up::is_message_set(records))
+    {
+        return up::convert(set, rules);
+    }
     let batch = the_one_batch(records, rules)?;
     check_batch(&batch, rules)?;
     let seen = check_records(&batch, rules)?;
@@ -77,15 +107,12 @@ fn the_one_batch(records: &Option<Bytes>, rules: &Rules<'_>) -> Result<Batch, Re
     let mut records = records.clone().ok_or(ErrorCode::INVALID_RECORD)?;
     let batch = match Batch::split_from(&mut records) {
         Ok(Some(batch)) => batch,
+        Ok(None) if rules.version < 3 => return Err(ErrorCode::NONE.into()),
         Ok(None) => return Err(ErrorCode::INVALID_RECORD.into()),
-        // Before version 3 a request may carry old formats, which this broker does not take.
-        Err(error @ BatchError::OldFormat { .. }) if rules.version < 3 => {
-            return Err(Refused { message: Some(error.to_string()), ..error.code().into() });
-        }
         Err(BatchError::OldFormat { .. }) => return Err(ErrorCode::INVALID_RECORD.into()),
         Err(error) => return Err(error.into()),
     };
-    if batch.header().attributes.compression() == Ok(Compression::Zstd) && rules.version < 7 {
+    if batch.header().attributes.compression() == Ok(Compression::Zstd) && (3..7).contains(&rules.version) {
         return Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE.into());
     }
     // Bytes after the batch that are no whole batch are dropped, another batch is refused.
@@ -127,13 +154,7 @@ fn check_records(batch: &Batch, rules: &Rules<'_>) -> Result<Seen, Refused> {
         let record = record?;
         let timestamp = timestamp_of(&header, &record);
         if rules.compacted && record.key.is_none() {
-            let (topic, partition) = (rules.topic, rules.partition);
-            refused.push((
-                index,
-                format!(
-                    "Compacted topic cannot accept message without key in topic partition {topic}-{partition}"
-                ),
-            ));
+            refused.push((index, rules.keyless()));
         } else if let Some(why) = check_timestamp(&header, &record, timestamp, rules) {
             invalid_timestamp = true;
             refused.push((index, why));
@@ -162,14 +183,8 @@ fn check_timestamp(
     timestamp: i64,
     rules: &Rules<'_>,
 ) -> Option<String> {
-    let (now, difference_max) = (rules.now, rules.timestamp_difference_ms_max);
-    let difference = timestamp.wrapping_sub(now).wrapping_abs();
-    if !rules.log_append_time && timestamp != -1 && difference > difference_max {
-        let (low, high) = (now.wrapping_sub(difference_max), now.wrapping_add(difference_max));
-        return Some(format!(
-            "Timestamp {timestamp} of message with offset {} is out of range. The timestamp should be within [{low}, {high}]",
-            record.offset_delta
-        ));
+    if let Some(why) = rules.out_of_range(timestamp, i64::from(record.offset_delta)) {
+        return Some(why);
     }
     header.attributes.is_log_append_time().then(|| {
         let size = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
@@ -183,7 +198,7 @@ fn check_timestamp(
     })
 }
 
-fn refused_records(records: Vec<(i32, String)>, invalid_timestamp: bool) -> Refused {
+pub(super) fn refused_records(records: Vec<(i32, String)>, invalid_timestamp: bool) -> Refused {
     if invalid_timestamp {
         let message = "One or more records have been rejected due to invalid timestamp".to_owned();
         return Refused { code: ErrorCode::INVALID_TIMESTAMP, message: Some(message), records };
@@ -214,7 +229,7 @@ fn rewrite(batch: &Batch, codec: Compression, rules: &Rules<'_>) -> Result<Batch
     let mut index = 0;
     while let Some(record) = records.next_raw() {
         let record = record?;
-        let timestamp = if rules.log_append_time { rules.now } else { timestamp_of(&header, &record) };
+        let timestamp = timestamp_of(&header, &record);
         builder.push_raw(index, timestamp, &record);
         index += 1;
     }
@@ -223,11 +238,11 @@ fn rewrite(batch: &Batch, codec: Compression, rules: &Rules<'_>) -> Result<Batch
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use bytes::BytesMut;
 
-    const RULES: Rules<'_> = Rules {
+    pub const RULES: Rules<'_> = Rules {
         topic: "rawc",
         partition: 0,
         version: 8,
@@ -293,7 +308,7 @@ mod tests {
         assert_eq!(code(Bytes::new(), RULES), ErrorCode::INVALID_RECORD);
         assert_eq!(code(whole.slice(..whole.len() - 1), RULES), ErrorCode::INVALID_RECORD);
         assert_eq!(code(old.clone(), RULES), ErrorCode::INVALID_RECORD);
-        assert_eq!(code(old, Rules { version: 2, ..RULES }), ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT);
+        assert_eq!(code(old, Rules { version: 2, ..RULES }), ErrorCode::CORRUPT_MESSAGE);
         assert_eq!(code(whole, Rules { message_bytes_max: 60, ..RULES }), ErrorCode::MESSAGE_TOO_LARGE);
         assert_eq!(code(two().base_offset(1).finish().unwrap(), RULES), ErrorCode::INVALID_RECORD);
         assert_eq!(code(two().control(true).finish().unwrap(), RULES), ErrorCode::INVALID_RECORD);
