@@ -42,6 +42,7 @@ pub struct Broker {
     topic_configs: ArcSwap<HashMap<Str, Arc<TopicConfig>>>,
     /// Those of all others.
     default_config: ArcSwapOption<TopicConfig>,
+    pub throttles: crate::throttles::Throttles,
     /// The newest controller epoch that was heard of.
     pub controller_epoch: AtomicI32,
     pub shard: ShardHandle,
@@ -66,6 +67,7 @@ impl Broker {
     ) -> Broker {
         let session_slots =
             usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
+        let throttles = crate::throttles::Throttles::new(&config);
         Broker {
             config,
             id,
@@ -79,6 +81,7 @@ impl Broker {
             topic_overrides: ArcSwap::default(),
             topic_configs: ArcSwap::default(),
             default_config: ArcSwapOption::default(),
+            throttles,
             controller_epoch: AtomicI32::new(0),
             shard,
             controller: OnceLock::new(),
@@ -231,6 +234,7 @@ impl Broker {
                 "{key} in ZooKeeper has no effect on this broker: it is read from its file, at the start"
             );
         }
+        self.throttles.set(&broker);
         self.dynamic.store(Dynamic { broker, default }.into());
         self.topic_configs.store(HashMap::new().into());
         self.default_config.store(None);

@@ -60,6 +60,8 @@ struct Follower {
     session: Session,
     /// Partitions whose last answer was an error.
     delayed: HashMap<(Str, i32), Delay>,
+    /// The leader's high watermark, as last heard, of throttled partitions.
+    ends: HashMap<(Str, i32), i64>,
     backoff: Duration,
     limits: Limits,
 }
@@ -122,6 +124,7 @@ impl Follower {
             connection: None,
             session: Session::default(),
             delayed: HashMap::new(),
+            ends: HashMap::new(),
             backoff,
             limits,
         }
@@ -146,11 +149,12 @@ impl Follower {
                 continue;
             }
             let wait = leave_delayed_out(&mut self.delayed, &mut parts, Instant::now());
+            let throttled = self.leave_throttled_out(&mut parts);
             if parts.is_empty() {
                 let _ = tokio::time::timeout(wait.unwrap_or(self.backoff), wake.notified()).await;
                 continue;
             }
-            let more = more_to_follow(&broker, leader, &parts, self.delayed.clone(), &wake);
+            let more = more_to_follow(&broker, leader, &parts, self.left_out(throttled), &wake);
             let fetched = tokio::select! {
                 fetched = self.fetch(&parts, wait) => fetched,
                 () = more => {
@@ -173,6 +177,33 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// What `follower.replication.throttled.rate` keeps waiting: the listed replicas, but for those in sync. Returns
+    /// them, with their leader epochs.
+    fn leave_throttled_out(&mut self, parts: &mut Vec<FollowerPart>) -> Vec<((Str, i32), i32)> {
+        let limit = &self.broker.throttles.follower;
+        if !limit.is_bounded() {
+            self.ends.clear();
+            return Vec::new();
+        }
+        if !limit.is_exceeded() {
+            return Vec::new();
+        }
+        let (broker, ends) = (&self.broker, &self.ends);
+        let waits = |part: &mut FollowerPart| {
+            let in_sync = ends.get(&key(part)).is_some_and(|end| *end <= part.next.offset);
+            !in_sync && is_throttled(broker, part)
+        };
+        parts.extract_if(.., waits).map(|part| (key(&part), part.next.leader_epoch)).collect()
+    }
+
+    /// Whoever is not asked for now, on purpose.
+    fn left_out(&self, throttled: Vec<((Str, i32), i32)>) -> HashMap<(Str, i32), Delay> {
+        let mut all = self.delayed.clone();
+        let delay = |epoch| Delay { epoch, until: Instant::now(), time: self.backoff };
+        all.extend(throttled.into_iter().map(|(key, epoch)| (key, delay(epoch))));
+        all
     }
 
     async fn connection(&mut self) -> Result<Connection, PeerError> {
@@ -253,6 +284,12 @@ impl Follower {
             },
             error => return Ok(self.delay(part, error)),
         };
+        if self.broker.throttles.follower.is_bounded() && is_throttled(&self.broker, part) {
+            if let LeaderRecords::Records(records) = &body {
+                self.broker.throttles.follower.record(records.len() as u64);
+            }
+            self.ends.insert(key(part), data.high_watermark);
+        }
         if !self.delayed.is_empty() {
             self.delayed.remove(&(part.topic.clone(), part.partition));
         }
@@ -305,6 +342,10 @@ impl Follower {
         }
         Ok(Ok((offsets[0], offsets[1])))
     }
+}
+
+fn is_throttled(broker: &Broker, part: &FollowerPart) -> bool {
+    broker.topic_config(&part.topic).follower_throttled.contains(part.partition, broker.id)
 }
 
 fn key(part: &FollowerPart) -> (Str, i32) {

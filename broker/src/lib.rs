@@ -15,6 +15,7 @@ pub mod server;
 pub mod shard;
 mod shared_map;
 mod store;
+mod throttles;
 pub mod topics;
 pub mod zk;
 

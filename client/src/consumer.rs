@@ -171,6 +171,17 @@ struct Assigned {
     fetching: bool,
     paused: bool,
     high_watermark: Option<i64>,
+    /// The replica that the leader sent us to, until it is asked again.
+    preferred: Option<(i32, Instant)>,
+}
+
+impl Assigned {
+    /// Who is fetched from.
+    fn source(&self, leader: i32, is_known: impl Fn(i32) -> bool) -> i32 {
+        let now = Instant::now();
+        let preferred = self.preferred.filter(|(replica, until)| *until > now && is_known(*replica));
+        preferred.map_or(leader, |(replica, _)| replica)
+    }
 }
 
 type Topics = Box<dyn Fn(&str) -> bool + Send + Sync>;
@@ -491,9 +502,10 @@ impl Consumer {
                 self.metadata_fetched = None;
                 continue;
             };
-            if !self.busy.contains(&known.leader) {
+            let source = assigned.source(known.leader, |replica| metadata.brokers.contains_key(&replica));
+            if !self.busy.contains(&source) {
                 let position = Position { offset: assigned.fetch_from, leader_epoch: known.leader_epoch };
-                by_leader.entry(known.leader).or_default().insert(partition.clone(), position);
+                by_leader.entry(source).or_default().insert(partition.clone(), position);
             }
         }
         for (leader, positions) in by_leader {
@@ -533,6 +545,11 @@ impl Consumer {
                 self.take_partition(fetched, asked)
             }),
             Err(error) if error.is_retriable() => {
+                for partition in answer.asked.keys() {
+                    if let Some(assigned) = self.assigned.get_mut(partition) {
+                        assigned.preferred = None;
+                    }
+                }
                 self.metadata_fetched = None;
                 Ok(())
             }
@@ -544,6 +561,17 @@ impl Consumer {
         let Some(assigned) = self.assigned.get_mut(&fetched.partition) else { return Ok(()) };
         // A seek since the request was sent leaves its answer without a use.
         if assigned.position.is_none() || asked != Some(assigned.fetch_from) {
+            return Ok(());
+        }
+        if let Some(replica) = fetched.preferred {
+            // An old replica is forgotten after a while, and the leader asked for the nearest one anew.
+            let until = Instant::now() + self.options.client.metadata_age_max;
+            assigned.preferred = Some((replica, until));
+            return Ok(());
+        }
+        if !fetched.error.is_ok() && assigned.preferred.take().is_some() {
+            // Only the leader's word counts.
+            self.metadata_fetched = None;
             return Ok(());
         }
         match fetched.error {

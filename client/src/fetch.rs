@@ -29,6 +29,8 @@ pub struct Fetched {
     pub partition: TopicPartition,
     pub error: ErrorCode,
     pub high_watermark: i64,
+    /// The leader reads nothing: this replica is nearer.
+    pub preferred: Option<i32>,
     pub records: Vec<ConsumerRecord>,
     /// Where the next fetch starts: records that a reader does not see are behind it too.
     pub next_offset: i64,
@@ -114,6 +116,7 @@ fn read_partition(
     let mut fetched = Fetched {
         error: data.error_code,
         high_watermark: data.high_watermark,
+        preferred: Some(data.preferred_read_replica).filter(|replica| *replica >= 0),
         records: Vec::new(),
         next_offset: position.offset,
         malformed: None,

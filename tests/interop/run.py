@@ -19,6 +19,7 @@ from moves import moves
 from old_formats import old_formats
 from operators import operators
 from reconfig import reconfig_brief, reconfig_mixed
+from replication import nearest_replica, throttled_replicas
 from transactions import exactly_once_brief, exactly_once_java, exactly_once_mixed, transactions, transactions_mixed
 from swap import swap, swap_brief, swap_kafka
 from zookeeper_cli import zookeeper_cli
@@ -36,8 +37,7 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
-          librdkafka, kafka_python, killed_leader, mixed_brokers, moves, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
-          librdkafka, kafka_python, killed_leader, old_formats, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
+          librdkafka, kafka_python, killed_leader, old_formats, nearest_replica, throttled_replicas, mixed_brokers, moves, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
           disk_upkeep,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief)
 

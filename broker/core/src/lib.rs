@@ -2,7 +2,7 @@
 //!
 //! * `partition`: one replica of one partition, as leader or follower. `producer`: idempotence.
 //! * `fetch_session`: what a fetch response may leave out. `assignment`: where new replicas go.
-//! * `group`: the consumer-group coordinator.
+//! * `group`: the consumer-group coordinator. `throttle`: how fast replicas may be copied.
 //! * `transaction`: the transaction coordinator.
 //! * `controller`: what the elected controller decides for the whole cluster.
 
@@ -13,6 +13,7 @@ pub mod fetch_session;
 pub mod group;
 pub mod partition;
 pub mod producer;
+pub mod throttle;
 pub mod transaction;
 
 pub use error::ErrorCode;

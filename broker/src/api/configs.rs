@@ -14,7 +14,7 @@ use wire::kafka::{
 
 use super::Call;
 use crate::config::{
-    BROKER_KEYS, Key, Kind, Source, TOPIC_KEYS, Update, effective, find, is_fixed_at_start, split_list,
+    BROKER_KEYS, Key, Kind, Source, TOPIC_KEYS, Update, effective, find, find_dynamic, is_fixed_at_start, split_list,
     synonyms,
 };
 use crate::topics;
@@ -114,7 +114,7 @@ fn describe_broker(
     if name.is_empty() {
         let entry = |(name, value): (&String, &String)| {
             let all = vec![synonym(name, Some(value.clone()), Source::DefaultBroker)];
-            match find(BROKER_KEYS, name) {
+            match find_dynamic(name) {
                 Some(key) => described(key, Some(value.clone()), all, false, options),
                 None => unknown(name, Source::DefaultBroker),
             }
@@ -140,7 +140,10 @@ fn describe_broker(
             .broker
             .keys()
             .filter(|name| find(BROKER_KEYS, name).is_none())
-            .map(|name| unknown(name, Source::Broker)),
+            .map(|name| match find_dynamic(name) {
+                Some(key) => described(key, value_of(key), layers(call, key.name, &[key.name]), false, options),
+                None => unknown(name, Source::Broker),
+            }),
     );
     Ok(entries)
 }
@@ -407,7 +410,7 @@ async fn store(
         config.iter().try_for_each(|(key, value)| check_topic_config(key, value))
     } else {
         check_dynamic(&config, entity == ConfigEntity::BrokerDefault)?;
-        let known = config.iter().filter_map(|(name, value)| Some((find(BROKER_KEYS, name)?, value)));
+        let known = config.iter().filter_map(|(name, value)| Some((find_dynamic(name)?, value)));
         known.clone().try_for_each(|(key, value)| key.check(value))
     };
     if let Err(problem) = checked {

@@ -2,19 +2,20 @@
 
 use broker_core::fetch_session::{Answered, Asked, Context};
 use broker_core::partition::{Fetch, Fetcher, Isolation};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use wire::Str;
 use wire::batch::down::down_convert;
 use wire::kafka::fetch::{
     AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
-use wire::kafka::{ErrorCode, Uuid};
+use wire::kafka::{ErrorCode, Message, Uuid};
 
 use super::Call;
 use crate::broker::FetchKey;
 use crate::log::FetchSlice;
 use crate::metadata::Snapshot;
-use crate::shard::{Event, FetchAsk, FetchPart, FetchedPart, wall_clock};
+use crate::config::RACK_AWARE;
+use crate::shard::{Event, FetchAsk, FetchPart, FetchedPart, Near, wall_clock};
 
 /// A partition on its way: what was asked, and its answer once there is one.
 struct Entry {
@@ -33,7 +34,44 @@ pub async fn answer(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
     }
     let read_committed = request.isolation_level == 1;
     let mut entries = serve(call, &request, asked, follower, read_committed).await;
-    close(call, context, follower >= 0, uses_ids, &mut entries)
+    let response = close(call, context, follower >= 0, uses_ids, &mut entries);
+    if follower >= 0 && call.broker.throttles.leader.is_bounded() {
+        call.broker.throttles.leader.record(throttled_size(call, &response));
+    }
+    response
+}
+
+/// Bytes of the response that are for throttled replicas, with what is around them.
+fn throttled_size(call: &Call<'_>, response: &FetchResponse) -> u64 {
+    let now = call.broker.metadata.snapshot();
+    let mut bytes = 0;
+    let mut shell = FetchResponse::default();
+    for topic in &response.responses {
+        let named = if topic.topic.is_empty() { now.names.get(&topic.topic_id) } else { Some(&topic.topic) };
+        let Some(name) = named else { continue };
+        let config = call.broker.topic_config(name);
+        let throttled =
+            |data: &&PartitionData| config.leader_throttled.contains(data.partition_index, call.broker.id);
+        let mut listed = bare(topic);
+        for data in topic.partitions.iter().filter(throttled) {
+            bytes += data.records.as_ref().map_or(0, Bytes::len);
+            listed.partitions.push(PartitionData { records: Some(Bytes::new()), ..data.clone() });
+        }
+        if !listed.partitions.is_empty() {
+            shell.responses.push(listed);
+        }
+    }
+    let mut encoded = BytesMut::new();
+    shell.write(&mut encoded, call.version());
+    (bytes + encoded.len()) as u64
+}
+
+fn bare(topic: &FetchableTopicResponse) -> FetchableTopicResponse {
+    FetchableTopicResponse {
+        topic: topic.topic.clone(),
+        topic_id: topic.topic_id,
+        partitions: Vec::new(),
+    }
 }
 
 /// The response's bytes, about.
@@ -95,8 +133,7 @@ async fn serve(
     let mut places = Vec::with_capacity(asked.len());
     for (key, asked) in asked {
         let part = find(call, &now, &key, &asked, follower, read_committed);
-        let aborted = read_committed.then(Vec::new);
-        let mut answer = PartitionData { partition_index: key.2, ..failed(ErrorCode::NONE, aborted) };
+        let mut answer = failed(key.2, ErrorCode::NONE);
         match part {
             Ok(part) => {
                 places.push(entries.len());
@@ -116,6 +153,7 @@ async fn serve(
         max_bytes,
         version: call.version(),
         read_committed,
+        near: near(call, request, follower),
     };
     let fetched = call.broker.shard.ask(|reply| Event::Fetch { ask, reply }).await.unwrap_or_default();
     for (place, part) in places.into_iter().zip(fetched) {
@@ -123,6 +161,17 @@ async fn serve(
         entry.answer = read(call, entry.key.2, entry.asked.offset, part);
     }
     entries
+}
+
+/// A consumer that may be sent to a replica in its rack.
+fn near(call: &Call<'_>, request: &FetchRequest, follower: i32) -> Option<Near> {
+    let asks = call.version() >= 11 && follower < 0 && !request.rack_id.is_empty();
+    let selects = asks && call.broker.config.text("replica.selector.class") == Some(RACK_AWARE);
+    selects.then(|| Near {
+        rack: request.rack_id.clone(),
+        listener: call.peer.listener.clone(),
+        cluster: call.broker.metadata.snapshot(),
+    })
 }
 
 fn find(
@@ -164,12 +213,14 @@ fn find(
     Ok(FetchPart { topic, id: *id, partition: *partition, fetch, max_bytes: asked.max_bytes })
 }
 
-fn failed(error_code: ErrorCode, aborted: Option<Vec<AbortedTransaction>>) -> PartitionData {
+/// Refused before the log is asked: with null for records, and no aborted transactions in place of null.
+fn failed(partition_index: i32, error_code: ErrorCode) -> PartitionData {
     PartitionData {
+        partition_index,
         error_code,
         high_watermark: -1,
-        aborted_transactions: aborted,
-        records: Some(Bytes::new()),
+        aborted_transactions: Some(Vec::new()),
+        records: None,
         ..Default::default()
     }
 }
@@ -203,7 +254,7 @@ fn read(call: &Call<'_>, partition: i32, offset: i64, part: FetchedPart) -> Part
             Ok(records) => records,
             Err(error) => {
                 tracing::warn!("Partition {partition} from offset {offset} for a fetch of format {magic}: {error}");
-                return PartitionData { partition_index: partition, ..failed(error.code(), None) };
+                return failed(partition, error.code());
             }
         },
     };
@@ -223,6 +274,7 @@ fn read(call: &Call<'_>, partition: i32, offset: i64, part: FetchedPart) -> Part
         log_start_offset: part.log_start,
         diverging_epoch,
         aborted_transactions: aborted,
+        preferred_read_replica: part.preferred.unwrap_or(-1),
         records: Some(records),
         ..Default::default()
     }

@@ -4,6 +4,7 @@
 mod broker_keys;
 mod keys;
 mod listeners;
+mod throttle_keys;
 mod topic;
 mod topic_keys;
 mod without_effect;
@@ -17,6 +18,7 @@ use base::{ConfigError, Properties};
 pub use broker_keys::BROKER_KEYS;
 pub use keys::{Key, Kind, Update, Valid, find, split_list};
 pub use listeners::{Endpoint, Listeners};
+pub use throttle_keys::{THROTTLE_KEYS, find_dynamic};
 pub use topic::{Dynamic, Source, TopicConfig, effective, synonyms};
 pub use topic_keys::TOPIC_KEYS;
 pub use without_effect::{Remark, is_fixed_at_start, remarks};
@@ -36,6 +38,9 @@ pub struct BrokerConfig {
     pub unknown: Vec<String>,
 }
 
+/// The value of `replica.selector.class` with which consumers are sent to a replica in their rack.
+pub const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
 /// Keys that ask for a feature this broker does not have: (key, values that do not ask for it).
 const NOT_YET: &[(&str, &[&str])] = &[
     ("alter.config.policy.class.name", &[""]),
@@ -54,7 +59,7 @@ const NOT_YET: &[(&str, &[&str])] = &[
     ),
     ("process.roles", &[""]),
     ("remote.log.storage.system.enable", &["false"]),
-    ("replica.selector.class", &["", "org.apache.kafka.common.replica.LeaderSelector"]),
+    ("replica.selector.class", &["", "org.apache.kafka.common.replica.LeaderSelector", RACK_AWARE]),
     ("security.inter.broker.protocol", &["PLAINTEXT"]),
     ("security.providers", &[""]),
     ("zookeeper.metadata.migration.enable", &["false"]),
@@ -266,6 +271,8 @@ mod tests {
             read("zookeeper.connect=h\nauthorizer.class.name=kafka.security.authorizer.AclAuthorizer\n");
         assert!(error.unwrap_err().starts_with("server.properties:2: authorizer.class.name: "));
         assert!(read("zookeeper.connect=h\nmetric.reporters=com.example.Reporter\n").is_err());
+        assert!(read("zookeeper.connect=h\nreplica.selector.class=com.example.Selector\n").is_err());
+        assert!(read(&format!("zookeeper.connect=h\nreplica.selector.class={RACK_AWARE}\n")).is_ok());
         assert!(read("zookeeper.connect=h\nmetric.reporters=\nsecurity.providers=\n").is_ok());
         assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=2.8\n").is_err());
         assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=3.5\n").is_ok());

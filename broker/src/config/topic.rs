@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use broker_core::throttle::ThrottledReplicas;
+
 use super::{BrokerConfig, Key, TOPIC_KEYS, find, split_list};
 use crate::log::LogConfig;
 
@@ -60,6 +62,10 @@ pub struct TopicConfig {
     pub unclean_election: bool,
     /// `message.downconversion.enable`
     pub down_conversion: bool,
+    /// `leader.replication.throttled.replicas`
+    pub leader_throttled: ThrottledReplicas,
+    /// `follower.replication.throttled.replicas`
+    pub follower_throttled: ThrottledReplicas,
 }
 
 impl TopicConfig {
@@ -102,6 +108,8 @@ impl TopicConfig {
             timestamp_difference_max: number("message.timestamp.difference.max.ms"),
             unclean_election: flag("unclean.leader.election.enable"),
             down_conversion: flag("message.downconversion.enable"),
+            leader_throttled: ThrottledReplicas::parse(&value("leader.replication.throttled.replicas")),
+            follower_throttled: ThrottledReplicas::parse(&value("follower.replication.throttled.replicas")),
         }
     }
 }

@@ -9,8 +9,6 @@ const PROMISES: &[(&str, &str)] = &[
     ("queued.max.request.bytes", "memory of waiting requests is bounded per request only"),
     ("quota.window.num", QUOTAS),
     ("quota.window.size.seconds", QUOTAS),
-    ("replication.quota.window.num", QUOTAS),
-    ("replication.quota.window.size.seconds", QUOTAS),
     ("controller.quota.window.num", QUOTAS),
     ("controller.quota.window.size.seconds", QUOTAS),
     ("password.encoder.secret", PASSWORDS),
@@ -25,8 +23,6 @@ const PASSWORDS: &str = "settings with passwords cannot be changed while the bro
 
 /// What only tunes machinery that is of another kind here.
 const TUNING: &[&str] = &[
-    "alter.log.dirs.replication.quota.window.num",
-    "alter.log.dirs.replication.quota.window.size.seconds",
     "auto.include.jmx.reporter",
     "background.threads",
     "delete.records.purgatory.purge.interval.requests",

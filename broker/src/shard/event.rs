@@ -1,6 +1,7 @@
 //! What the loop takes in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use broker_core::partition::{Altered, EpochEnd, Fetch, NextFetch, OffsetBounds, ProduceResult};
 use tokio::sync::oneshot;
@@ -11,6 +12,7 @@ use wire::kafka::{
 };
 
 use crate::log::FetchSlice;
+use crate::metadata::Snapshot;
 
 /// One batch for one partition.
 pub struct ProducePart {
@@ -31,6 +33,24 @@ pub struct FetchPart {
     pub max_bytes: i32,
 }
 
+/// A consumer that says where it is, on a broker that sends it to a replica near there.
+#[derive(Clone, Debug)]
+pub struct Near {
+    pub rack: Str,
+    /// The listener that the replica has to have.
+    pub listener: Arc<str>,
+    pub cluster: Arc<Snapshot>,
+}
+
+impl Near {
+    /// Whether a live broker with that listener is in the rack.
+    pub fn is_in_rack(&self, broker: i32) -> bool {
+        self.cluster.nodes.get(&broker).is_some_and(|node| {
+            node.rack.as_ref() == Some(&self.rack) && node.endpoints.contains_key(&*self.listener)
+        })
+    }
+}
+
 /// A fetch that may wait.
 pub struct FetchAsk {
     pub parts: Vec<FetchPart>,
@@ -40,6 +60,7 @@ pub struct FetchAsk {
     /// Of the request: from 3 on the first batch comes whole even above the limits.
     pub version: i16,
     pub read_committed: bool,
+    pub near: Option<Near>,
     /// Errors that are known without the loop make the fetch answer at once.
     pub at_once: bool,
 }
@@ -52,6 +73,8 @@ pub struct FetchedPart {
     pub last_stable_offset: i64,
     pub log_start: i64,
     pub diverging: Option<EpochEnd>,
+    /// Nothing is read here: this replica is nearer.
+    pub preferred: Option<i32>,
     pub slice: Option<FetchSlice>,
     /// (producer id, first offset), for read_committed.
     pub aborted: Option<Vec<(i64, i64)>>,
@@ -66,6 +89,7 @@ impl FetchedPart {
             last_stable_offset: -1,
             log_start: -1,
             diverging: None,
+            preferred: None,
             slice: None,
             aborted: None,
         }

@@ -125,7 +125,8 @@ impl Shard {
             // The first partition that has something gives a whole batch, whatever the limits.
             let min_one = look.bytes == 0 && ask.version > 2;
             let (fetched, end) = self.look_at(part, left, min_one, ask, repeat);
-            look.urgent |= !fetched.error.is_ok() || fetched.diverging.is_some();
+            look.urgent |=
+                !fetched.error.is_ok() || fetched.diverging.is_some() || fetched.preferred.is_some();
             look.bytes += fetched.bytes();
             left -= fetched.bytes();
             look.ends.push(end);
@@ -139,7 +140,7 @@ impl Shard {
         part: &FetchPart,
         left: i64,
         min_one: bool,
-        &FetchAsk { version, read_committed, .. }: &FetchAsk,
+        &FetchAsk { version, read_committed, ref near, .. }: &FetchAsk,
         repeat: bool,
     ) -> (FetchedPart, i64) {
         let Some(replica) = find(&mut self.replicas, &part.topic, part.partition) else {
@@ -149,6 +150,22 @@ impl Shard {
             return (FetchedPart::failed(ErrorCode::INCONSISTENT_TOPIC_ID), -1);
         }
         let fetch = part.fetch;
+        if let Some(near) = near
+            && let Some(nearest) =
+                replica.core.replica_in_rack(fetch.offset, |broker| near.is_in_rack(broker))
+        {
+            let fetched = match replica.core.bounds_for_consumer(fetch.current_leader_epoch) {
+                Ok(found) => FetchedPart {
+                    high_watermark: found.high_watermark,
+                    last_stable_offset: found.last_stable_offset,
+                    log_start: found.log_start,
+                    preferred: Some(nearest),
+                    ..FetchedPart::failed(ErrorCode::NONE)
+                },
+                Err(error) => FetchedPart::failed(error),
+            };
+            return (fetched, i64::MAX);
+        }
         let found = replica
             .step(&mut self.turn, Records::None, |core, now, out| core.fetch(now, &fetch, repeat, out));
         self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
@@ -162,6 +179,7 @@ impl Shard {
             last_stable_offset: found.last_stable_offset,
             log_start: found.log_start,
             diverging: None,
+            preferred: None,
             slice: None,
             aborted: None,
         };
@@ -173,7 +191,22 @@ impl Shard {
             FetchOutcome::Read { up_to } => up_to,
         };
         let max_bytes = left.min(i64::from(part.max_bytes)).max(0);
-        if fetch.offset < up_to && (max_bytes > 0 || min_one) {
+        let throttled = match fetch.fetcher {
+            Fetcher::Follower { id, .. } => {
+                let limit = &self.broker.throttles.leader;
+                // One that is in sync goes on, or it would fall out of the ISR.
+                limit.is_bounded()
+                    && !replica.core.isr().contains(&id)
+                    && self
+                        .broker
+                        .topic_config(&part.topic)
+                        .leader_throttled
+                        .contains(part.partition, self.broker.id)
+                    && limit.is_exceeded()
+            }
+            Fetcher::Consumer { .. } => false,
+        };
+        if fetch.offset < up_to && (max_bytes > 0 || min_one) && !throttled {
             match replica.log.read(fetch.offset, max_bytes as u32, up_to, min_one) {
                 Ok(mut slice) => {
                     if open_handles() > self.turn.handles_max {

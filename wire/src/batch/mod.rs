@@ -65,7 +65,9 @@ impl BatchError {
     /// What a broker answers to a produce request with such a batch.
     pub fn code(&self) -> ErrorCode {
         match self {
-            BatchError::Crc { .. } | BatchError::Size { .. } => ErrorCode::CORRUPT_MESSAGE,
+            BatchError::Crc { .. } | BatchError::Size { .. } | BatchError::Magic { .. } => {
+                ErrorCode::CORRUPT_MESSAGE
+            }
             BatchError::Codec { .. }
             | BatchError::Decompress { .. }
             | BatchError::TooLarge { .. }
@@ -73,7 +75,6 @@ impl BatchError {
             BatchError::NoOldForm => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
             BatchError::Truncated
             | BatchError::Wrapper { .. }
-            | BatchError::Magic { .. }
             | BatchError::Record { .. }
             | BatchError::Count { .. }
             | BatchError::Trailing { .. } => ErrorCode::INVALID_RECORD,

@@ -104,7 +104,7 @@ pub fn check(records: &Option<Bytes>, rules: &Rules<'_>) -> Result<Accepted, Ref
 }
 
 fn the_one_batch(records: &Option<Bytes>, rules: &Rules<'_>) -> Result<Batch, Refused> {
-    let mut records = records.clone().ok_or(ErrorCode::INVALID_RECORD)?;
+    let mut records = records.clone().ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
     let batch = match Batch::split_from(&mut records) {
         Ok(Some(batch)) => batch,
         Ok(None) if rules.version < 3 => return Err(ErrorCode::NONE.into()),
@@ -332,7 +332,7 @@ pub(super) mod tests {
             ErrorCode::UNSUPPORTED_COMPRESSION_TYPE
         );
         assert_eq!(code(zstd, RULES), ErrorCode::NONE);
-        assert_eq!(check(&None, &RULES).unwrap_err().code, ErrorCode::INVALID_RECORD);
+        assert_eq!(check(&None, &RULES).unwrap_err().code, ErrorCode::UNKNOWN_SERVER_ERROR);
     }
 
     #[test]

@@ -46,6 +46,21 @@ impl Partition {
         Ok(self.fetch_answer(FetchOutcome::Read { up_to }))
     }
 
+    /// Who should read for a consumer in the rack that `in_rack` is true of: the in-sync follower there that has the
+    /// offset and has come furthest; `None` if this leader should, as where it is in that rack itself.
+    pub fn replica_in_rack(&self, offset: i64, in_rack: impl Fn(i32) -> bool) -> Option<i32> {
+        if in_rack(self.local_id) {
+            return None;
+        }
+        self.furthest_in_sync(offset, in_rack)
+    }
+
+    /// What a consumer hears that is sent to another replica.
+    pub fn bounds_for_consumer(&self, current_leader_epoch: i32) -> Result<Fetched, ErrorCode> {
+        self.check_epoch(current_leader_epoch, false)?;
+        Ok(self.fetch_answer(FetchOutcome::Read { up_to: self.high_watermark }))
+    }
+
     fn fetch_answer(&self, outcome: FetchOutcome) -> Fetched {
         Fetched {
             high_watermark: self.high_watermark,

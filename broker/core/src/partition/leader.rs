@@ -336,6 +336,18 @@ impl Partition {
         matches!(&self.role, Role::Leader(leader) if leader.replicas.iter().any(|replica| replica.id == id))
     }
 
+    pub(super) fn furthest_in_sync(&self, offset: i64, wanted: impl Fn(i32) -> bool) -> Option<i32> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let has_it = |replica: &&Replica| {
+            leader.isr.committed().contains(&replica.id)
+                && replica.log_end >= offset
+                && replica.log_start <= offset
+                && wanted(replica.id)
+        };
+        let found = leader.replicas.iter().filter(has_it);
+        found.max_by_key(|replica| (replica.log_end, replica.caught_up_ms, replica.id)).map(|replica| replica.id)
+    }
+
     /// How far a follower has come, as far as this leader knows; -1 before its first fetch, `None` for a stranger.
     pub fn follower_log_end(&self, id: i32) -> Option<i64> {
         let Role::Leader(leader) = &self.role else { return None };

@@ -478,3 +478,25 @@ fn a_failed_log_refuses_everything() {
     assert_eq!(replies(&produce(&mut p, 0, 8, 1, 1)), [(8, ErrorCode::KAFKA_STORAGE_ERROR)]);
     assert_eq!(p.leader_and_isr(1, &state(1, 9, &[1]), &mut Vec::new()), Err(ErrorCode::KAFKA_STORAGE_ERROR));
 }
+
+#[test]
+fn a_consumer_is_sent_to_the_in_sync_follower_in_its_rack_that_has_come_furthest() {
+    let mut p = leader(1, &[1, 2, 3]);
+    produce(&mut p, 0, 7, 1, 10);
+    follower_fetch(&mut p, 1, 2, 6).0.unwrap();
+    follower_fetch(&mut p, 2, 3, 4).0.unwrap();
+    let both = |id: i32| id != 1;
+    assert_eq!(p.replica_in_rack(0, both), Some(2));
+    assert_eq!(p.replica_in_rack(0, |id| id == 3), Some(3));
+    assert_eq!(p.replica_in_rack(5, |id| id == 3), None, "it does not have the offset yet");
+    assert_eq!(p.replica_in_rack(-1, both), None, "nor does anyone have one before the start");
+    assert_eq!(p.replica_in_rack(0, |_| true), None, "the leader is in the rack itself");
+    assert_eq!(p.replica_in_rack(0, |_| false), None);
+    follower_fetch(&mut p, 3, 3, 6).0.unwrap();
+    assert_eq!(p.replica_in_rack(0, both), Some(3), "the higher id where nothing else tells them apart");
+    let mut p = leader(1, &[1, 3]);
+    produce(&mut p, 0, 7, 1, 1);
+    follower_fetch(&mut p, 1, 2, 0).0.unwrap();
+    assert_eq!(p.replica_in_rack(0, |id| id == 2), None, "one that is not in sync may fall behind for ever");
+    assert_eq!(p.bounds_for_consumer(5), Err(ErrorCode::UNKNOWN_LEADER_EPOCH));
+}
