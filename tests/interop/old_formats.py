@@ -243,11 +243,17 @@ def old_formats():
                             continue
                         split = {kind: records_of(answer, version, topic) for kind, answer in answers.items()}
                         contents = {kind: decoded(records) for kind, (_, records) in split.items()}
-                        same = split["java"][0] == split["ours"][0] and contents["java"] == contents["ours"]
+                        # A compressor of another kind also moves the place at which the answer is cut.
+                        common = min(map(len, contents.values()))
+                        same = contents["java"][:common] == contents["ours"][:common]
+                        shorter = max(map(len, contents.values())) - common
+                        same = same and shorter <= 2 and split["java"][0] == split["ours"][0]
                         if topic == "stamped" or (same and gzip_inside(contents["java"])):
                             continue
                         wrong.append((topic, version, offset, limits))
-                        say(f"Fetch {version} of {topic} from {offset}, {limits}: Java {split['java']!r:.200} ours {split['ours']!r:.200}")
+                        first = next((i for i in range(common) if contents["java"][i] != contents["ours"][i]), common)
+                        say(f"Fetch {version} of {topic} from {offset}, {limits}: entry {first} of {[*map(len, contents.values())]}: "
+                            f"Java {contents['java'][first:first + 1]!r:.300} ours {contents['ours'][first:first + 1]!r:.300}")
         say(f"{fetches} fetches compared")
         assert not wrong, f"{len(wrong)} differ: {wrong[:5]}"
 
