@@ -14,8 +14,8 @@ use wire::kafka::{
 
 use super::Call;
 use crate::config::{
-    BROKER_KEYS, Key, Kind, Source, TOPIC_KEYS, Update, effective, find, find_dynamic, is_fixed_at_start, split_list,
-    synonyms,
+    BROKER_KEYS, Key, Kind, Source, TOPIC_KEYS, Update, effective, find, find_dynamic, is_fixed_at_start,
+    split_list, synonyms,
 };
 use crate::topics;
 use crate::zk::ConfigEntity;
@@ -135,16 +135,12 @@ fn describe_broker(
     let mut entries: Vec<_> = BROKER_KEYS.iter().filter(|key| !key.internal).map(entry).collect();
     let strangers = call.broker.config.unknown.iter().map(|name| unknown(name, Source::Static));
     entries.extend(strangers);
-    entries.extend(
-        dynamic
-            .broker
-            .keys()
-            .filter(|name| find(BROKER_KEYS, name).is_none())
-            .map(|name| match find_dynamic(name) {
-                Some(key) => described(key, value_of(key), layers(call, key.name, &[key.name]), false, options),
-                None => unknown(name, Source::Broker),
-            }),
-    );
+    entries.extend(dynamic.broker.keys().filter(|name| find(BROKER_KEYS, name).is_none()).map(|name| {
+        match find_dynamic(name) {
+            Some(key) => described(key, value_of(key), layers(call, key.name, &[key.name]), false, options),
+            None => unknown(name, Source::Broker),
+        }
+    }));
     Ok(entries)
 }
 

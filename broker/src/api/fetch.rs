@@ -12,9 +12,9 @@ use wire::kafka::{ErrorCode, Message, Uuid};
 
 use super::Call;
 use crate::broker::FetchKey;
+use crate::config::RACK_AWARE;
 use crate::log::FetchSlice;
 use crate::metadata::Snapshot;
-use crate::config::RACK_AWARE;
 use crate::shard::{Event, FetchAsk, FetchPart, FetchedPart, Near, wall_clock};
 
 /// A partition on its way: what was asked, and its answer once there is one.
@@ -67,11 +67,7 @@ fn throttled_size(call: &Call<'_>, response: &FetchResponse) -> u64 {
 }
 
 fn bare(topic: &FetchableTopicResponse) -> FetchableTopicResponse {
-    FetchableTopicResponse {
-        topic: topic.topic.clone(),
-        topic_id: topic.topic_id,
-        partitions: Vec::new(),
-    }
+    FetchableTopicResponse { topic: topic.topic.clone(), topic_id: topic.topic_id, partitions: Vec::new() }
 }
 
 /// The response's bytes, about.
@@ -253,7 +249,9 @@ fn read(call: &Call<'_>, partition: i32, offset: i64, part: FetchedPart) -> Part
         Some(magic) => match down_convert(&records, magic, offset) {
             Ok(records) => records,
             Err(error) => {
-                tracing::warn!("Partition {partition} from offset {offset} for a fetch of format {magic}: {error}");
+                tracing::warn!(
+                    "Partition {partition} from offset {offset} for a fetch of format {magic}: {error}"
+                );
                 return failed(partition, error.code());
             }
         },

@@ -18,7 +18,9 @@ fn find(batch: &[u8], timestamp: i64, from: i64) -> Result<Option<TimestampOffse
         Some(Entry::Message(message)) => {
             let all = message.inner(DEFAULT_LIMIT)?;
             let first = all.iter().find(|inner| inner.timestamp >= timestamp && inner.offset >= from);
-            return Ok(first.map(|inner| TimestampOffset { timestamp: inner.timestamp, offset: inner.offset }));
+            return Ok(
+                first.map(|inner| TimestampOffset { timestamp: inner.timestamp, offset: inner.offset })
+            );
         }
     };
     for record in batch.records()? {

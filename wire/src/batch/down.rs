@@ -82,7 +82,7 @@ fn fill(to: &mut BytesMut, size: usize) {
         let mut filling = BytesMut::with_capacity(left.max(FILLING_MIN));
         filling.put_i64(-1);
         filling.put_i32(announced);
-        filling.resize(left.min(CHUNK).max(FILLING_MIN), 0);
+        filling.resize(left.clamp(FILLING_MIN, CHUNK), 0);
         to.extend_from_slice(&filling[..left.min(filling.len())]);
     }
 }
@@ -190,7 +190,8 @@ mod tests {
         let alone = down_convert(&marker, 1, 4).unwrap();
         assert_eq!(&alone[..], [&(-1i64).to_be_bytes()[..], &61i32.to_be_bytes()[..]].concat());
 
-        let both: Bytes = [&batch(2, Compression::None, 1)[..], &batch(3, Compression::None, 1), &marker].concat().into();
+        let both: Bytes =
+            [&batch(2, Compression::None, 1)[..], &batch(3, Compression::None, 1), &marker].concat().into();
         let converted = down_convert(&both, 1, 2).unwrap();
         assert_eq!(converted.len(), both.len());
         let (all, filling) = read(converted);

@@ -300,10 +300,8 @@ impl MessageSetBuilder {
         }
         let set = std::mem::take(&mut self.set);
         let compressed = self.codec.compress(&set);
-        let mut compressed = compressed.map_err(|error| BatchError::Decompress {
-            codec: self.codec.name(),
-            why: error.to_string(),
-        })?;
+        let mut compressed = compressed
+            .map_err(|error| BatchError::Decompress { codec: self.codec.name(), why: error.to_string() })?;
         if self.codec == Compression::Lz4 && self.magic == 0 && compressed.len() > LZ4_CHECKSUM_AT {
             compressed[LZ4_CHECKSUM_AT] = LZ4_CHECKSUM_OF_V0;
         }

@@ -30,9 +30,7 @@ pub struct Rules<'a> {
 impl Rules<'_> {
     pub(super) fn keyless(&self) -> String {
         let (topic, partition) = (self.topic, self.partition);
-        format!(
-            "Compacted topic cannot accept message without key in topic partition {topic}-{partition}"
-        )
+        format!("Compacted topic cannot accept message without key in topic partition {topic}-{partition}")
     }
 
     /// Why a producer's time is refused, if it is.

@@ -92,9 +92,9 @@ fn check(outer: &Message, records: &[Inner], rules: &Rules<'_>) -> Result<(), Re
 }
 
 fn check_timestamp(outer: &Message, timestamp: i64, offset: i64, rules: &Rules<'_>) -> Option<String> {
-    rules.out_of_range(timestamp, offset).or_else(|| {
-        outer.is_log_append_time().then(|| "A producer may not say LogAppendTime.".to_owned())
-    })
+    rules
+        .out_of_range(timestamp, offset)
+        .or_else(|| outer.is_log_append_time().then(|| "A producer may not say LogAppendTime.".to_owned()))
 }
 
 #[cfg(test)]
@@ -127,7 +127,10 @@ mod tests {
                     let header = accepted.batch.header();
                     accepted.batch.check_crc().unwrap();
                     assert_eq!(header.attributes.compression(), Ok(wanted.unwrap_or(codec)));
-                    assert_eq!((header.record_count, header.last_offset_delta, header.producer_id), (2, 1, -1));
+                    assert_eq!(
+                        (header.record_count, header.last_offset_delta, header.producer_id),
+                        (2, 1, -1)
+                    );
                     let all: Vec<_> = accepted.batch.records().unwrap().map(Result::unwrap).collect();
                     let stamps = if magic == 0 { [-1, -1] } else { [5000, 4000] };
                     assert_eq!([all[0].timestamp, all[1].timestamp], stamps);
@@ -164,7 +167,10 @@ mod tests {
         let plain = set(1, Compression::None, 0);
         assert_eq!(code(flipped(BytesMut::from(&plain[..])), &OLD), ErrorCode::CORRUPT_MESSAGE);
         assert_eq!(code(plain.clone(), &Rules { version: 3, ..OLD }), ErrorCode::INVALID_RECORD);
-        assert_eq!(code(plain.clone(), &Rules { message_bytes_max: 30, ..OLD }), ErrorCode::MESSAGE_TOO_LARGE);
+        assert_eq!(
+            code(plain.clone(), &Rules { message_bytes_max: 30, ..OLD }),
+            ErrorCode::MESSAGE_TOO_LARGE
+        );
         assert_eq!(code(plain.clone(), &Rules { compacted: true, ..OLD }), ErrorCode::INVALID_RECORD);
         let mixed = [&plain[..], &set(0, Compression::None, 0)[..]].concat();
         assert_eq!(code(mixed, &OLD), ErrorCode::INVALID_RECORD);

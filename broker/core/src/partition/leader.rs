@@ -345,7 +345,9 @@ impl Partition {
                 && wanted(replica.id)
         };
         let found = leader.replicas.iter().filter(has_it);
-        found.max_by_key(|replica| (replica.log_end, replica.caught_up_ms, replica.id)).map(|replica| replica.id)
+        found
+            .max_by_key(|replica| (replica.log_end, replica.caught_up_ms, replica.id))
+            .map(|replica| replica.id)
     }
 
     /// How far a follower has come, as far as this leader knows; -1 before its first fetch, `None` for a stranger.
