@@ -3,23 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use broker_core::partition::{AlterPartition, Altered};
+use broker_core::alter::{Answers, Ask, answers, request};
 use tokio::sync::mpsc;
-use wire::Str;
-use wire::kafka::alter_partition::{BrokerState, RequestPartitionData, RequestTopicData};
-use wire::kafka::{AlterPartitionRequest, AlterPartitionResponse, ErrorCode, Uuid};
+use wire::kafka::{ErrorCode, Uuid};
 
 use crate::broker::Broker;
 use crate::peers::{ControllerLink, RETRY_PAUSE};
 use crate::shard::Event;
-
-/// One partition's wish.
-pub struct Ask {
-    pub topic: Str,
-    pub id: Uuid,
-    pub partition: i32,
-    pub ask: AlterPartition,
-}
 
 /// Asks for as long as there is a broker.
 pub async fn run(broker: Arc<Broker>, mut asks: mpsc::UnboundedReceiver<Ask>) {
@@ -53,8 +43,6 @@ pub async fn run(broker: Arc<Broker>, mut asks: mpsc::UnboundedReceiver<Ask>) {
     }
 }
 
-type Answers = BTreeMap<(Uuid, i32), Result<Altered, ErrorCode>>;
-
 /// An error is one that each partition tries again after.
 async fn send(
     broker: &Broker,
@@ -71,7 +59,7 @@ async fn send(
         Ok(connection) => connection,
         Err(error) => return Err(failed(error.to_string()).await),
     };
-    match connection.call(&request(broker, asks)).await {
+    match connection.call(&request(broker.id, broker.epoch(), asks)).await {
         Ok(response) if response.error_code.is_ok() => Ok(answers(response)),
         Ok(response) => {
             failed(response.error_code.name().to_owned()).await;
@@ -79,49 +67,4 @@ async fn send(
         }
         Err(error) => Err(failed(error.to_string()).await),
     }
-}
-
-fn request(broker: &Broker, asks: &BTreeMap<(Uuid, i32), Ask>) -> AlterPartitionRequest {
-    let mut topics: Vec<RequestTopicData> = Vec::new();
-    for ((id, partition), ask) in asks {
-        let data = RequestPartitionData {
-            partition_index: *partition,
-            leader_epoch: ask.ask.leader_epoch,
-            new_isr: ask.ask.isr.clone(),
-            // Epochs of the other brokers are the controller's to know.
-            new_isr_with_epochs: ask
-                .ask
-                .isr
-                .iter()
-                .map(|id| BrokerState { broker_id: *id, broker_epoch: -1 })
-                .collect(),
-            leader_recovery_state: 0,
-            partition_epoch: ask.ask.partition_epoch,
-        };
-        match topics.last_mut() {
-            Some(topic) if topic.topic_id == *id => topic.partitions.push(data),
-            _ => topics.push(RequestTopicData {
-                topic_name: ask.topic.clone(),
-                topic_id: *id,
-                partitions: vec![data],
-            }),
-        }
-    }
-    AlterPartitionRequest { broker_id: broker.id, broker_epoch: broker.epoch(), topics }
-}
-
-fn answers(response: AlterPartitionResponse) -> Answers {
-    let mut answers = Answers::new();
-    for topic in response.topics {
-        for one in topic.partitions {
-            let altered = Altered {
-                leader_epoch: one.leader_epoch,
-                partition_epoch: one.partition_epoch,
-                isr: one.isr,
-            };
-            let result = one.error_code.ok().map(|()| altered);
-            answers.insert((topic.topic_id, one.partition_index), result);
-        }
-    }
-    answers
 }

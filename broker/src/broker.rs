@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use broker_core::fence;
 use broker_core::fetch_session::FetchSessions;
 use wire::Str;
-use wire::kafka::Uuid;
+use wire::kafka::{ErrorCode, Uuid};
 
 use crate::config::{BrokerConfig, Dynamic, TopicConfig, is_fixed_at_start};
 use crate::controller::ControllerHandle;
@@ -43,8 +44,8 @@ pub struct Broker {
     /// Those of all others.
     default_config: ArcSwapOption<TopicConfig>,
     pub throttles: crate::throttles::Throttles,
-    /// The newest controller epoch that was heard of.
-    pub controller_epoch: AtomicI32,
+    /// The newest controller epoch that was obeyed, in whatever kind of request.
+    controller_epoch: AtomicI32,
     pub shard: ShardHandle,
     /// Set once the broker stands for election.
     pub controller: OnceLock<ControllerHandle>,
@@ -109,6 +110,18 @@ impl Broker {
     /// The broker has been registered.
     pub fn set_epoch(&self, epoch: i64) {
         self.epoch.store(epoch, Ordering::Release);
+    }
+
+    /// Whether a controller's request is to be obeyed ([`fence::check`]).
+    pub fn check_fence(&self, controller_epoch: i32, broker_epoch: i64) -> Result<(), ErrorCode> {
+        let mut seen = self.controller_epoch.load(Ordering::Acquire);
+        loop {
+            let newest = fence::check(seen, controller_epoch, broker_epoch, self.epoch())?;
+            match self.controller_epoch.compare_exchange(seen, newest, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(()),
+                Err(newer) => seen = newer,
+            }
+        }
     }
 
     /// Version of `/feature`, for ApiVersions; features are not used, so it never leaves 0.

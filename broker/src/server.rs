@@ -483,7 +483,7 @@ async fn take_notices(
             }
             Notice::DirFailed { dir, last } => dir_failed(&broker, dir, last, &halt).await,
             Notice::Alter { topic, id, partition, ask } => {
-                let _ = alters.send(alter::Ask { topic, id, partition, ask });
+                let _ = alters.send(broker_core::alter::Ask { topic, id, partition, ask });
             }
             Notice::Fetch { leader } => fetchers.follow(leader),
             Notice::LoadGroups { partition, epoch } => {

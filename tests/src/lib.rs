@@ -1,5 +1,6 @@
 //! Simulated time, network and disk; checkers; end-to-end tests.
 
+pub mod cluster;
 pub mod linear;
 pub mod replicas;
 pub mod script;

@@ -2,13 +2,16 @@
 //!
 //! * `partition`: one replica of one partition, as leader or follower. `producer`: idempotence.
 //! * `fetch_session`: what a fetch response may leave out. `assignment`: where new replicas go.
+//! * `alter`: ISR changes on their way to the controller. `fence`: whose orders count.
 //! * `group`: the consumer-group coordinator. `throttle`: how fast replicas may be copied.
 //! * `transaction`: the transaction coordinator.
 //! * `controller`: what the elected controller decides for the whole cluster.
 
+pub mod alter;
 pub mod assignment;
 pub mod controller;
 pub mod error;
+pub mod fence;
 pub mod fetch_session;
 pub mod group;
 pub mod partition;

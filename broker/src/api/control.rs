@@ -1,8 +1,6 @@
 //! What the controller sends: LeaderAndIsr, StopReplica, UpdateMetadata; and what it is asked: AlterPartition,
 //! ControlledShutdown, AllocateProducerIds, ElectLeaders.
 
-use std::sync::atomic::Ordering;
-
 use wire::Str;
 use wire::kafka::elect_leaders::{PartitionResult, ReplicaElectionResult, TopicPartitions};
 use wire::kafka::{
@@ -48,13 +46,8 @@ pub async fn stop_replica(call: &Call<'_>, request: StopReplicaRequest) -> StopR
 /// The cluster's state as clients are told.
 pub async fn update_metadata(call: &Call<'_>, request: UpdateMetadataRequest) -> UpdateMetadataResponse {
     let broker = call.broker;
-    if request.controller_epoch
-        < broker.controller_epoch.fetch_max(request.controller_epoch, Ordering::AcqRel)
-    {
-        return UpdateMetadataResponse { error_code: ErrorCode::STALE_CONTROLLER_EPOCH };
-    }
-    if request.broker_epoch >= 0 && request.broker_epoch < broker.epoch() {
-        return UpdateMetadataResponse { error_code: ErrorCode::STALE_BROKER_EPOCH };
+    if let Err(error_code) = broker.check_fence(request.controller_epoch, request.broker_epoch) {
+        return UpdateMetadataResponse { error_code };
     }
     let before = broker.metadata.snapshot();
     let brokers = request.live_brokers.iter().map(|node| node.id).collect();

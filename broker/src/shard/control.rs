@@ -36,15 +36,8 @@ impl Roles {
 
 impl Shard {
     /// A controller of an older epoch, or word for an earlier life of this broker.
-    fn check_fence(&mut self, controller_epoch: i32, broker_epoch: i64) -> Result<(), ErrorCode> {
-        if controller_epoch < self.controller_epoch {
-            return Err(ErrorCode::STALE_CONTROLLER_EPOCH);
-        }
-        if broker_epoch >= 0 && broker_epoch < self.broker.epoch() {
-            return Err(ErrorCode::STALE_BROKER_EPOCH);
-        }
-        self.controller_epoch = controller_epoch;
-        Ok(())
+    fn check_fence(&self, controller_epoch: i32, broker_epoch: i64) -> Result<(), ErrorCode> {
+        self.broker.check_fence(controller_epoch, broker_epoch)
     }
 
     pub(super) fn leader_and_isr(&mut self, request: &LeaderAndIsrRequest) -> LeaderAndIsrResponse {

@@ -125,7 +125,6 @@ struct Shard {
     replicas_due: i64,
     upkeep: upkeep::Schedule,
     alive: BTreeSet<i32>,
-    controller_epoch: i32,
     /// The broker is shutting down.
     retired: bool,
     groups: Groups,
@@ -165,7 +164,6 @@ impl Shard {
             replicas_due: i64::MAX,
             upkeep,
             alive: BTreeSet::new(),
-            controller_epoch: 0,
             retired: false,
             groups,
             transactions,

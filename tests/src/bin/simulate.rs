@@ -1,15 +1,16 @@
 //! `simulate --seed N`: replays one simulated run and prints its history.
 //! `simulate --seeds FIRST..END`: runs many, and prints only what broke.
 //!
-//! It is an ensemble of ZooKeeper servers; with `--partition`, the replicas of a broker's partition. `--servers N` says
+//! It is an ensemble of ZooKeeper servers; with `--partition`, the replicas of a broker's partition; with `--brokers`, a
+//! cluster of brokers with their controllers and an ensemble. `--servers N` says
 //! how many there are: without it the seed decides, as in the tests. `--lying-disks`: crashes also take what was synced,
 //! which is to be seen as broken promises. `--changing`: the members change on the way. `--full-disks`: disks come to their
 //! reserve, and to their end.
 
 use std::ops::Range;
 use std::process::ExitCode;
-use tests::replicas;
 use tests::sim::{self, Variety};
+use tests::{cluster, replicas};
 
 #[derive(Debug, Default)]
 struct Args {
@@ -17,6 +18,7 @@ struct Args {
     seeds: Option<Range<u64>>,
     servers: Option<usize>,
     partition: bool,
+    brokers: bool,
     variety: Variety,
 }
 
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
         Some(args @ Args { seed: None, seeds: Some(_), .. }) => run_many(&args),
         _ => {
             eprintln!(
-                "usage: simulate [--partition | --lying-disks | --changing | --full-disks] --seed N | --seeds FIRST..END [--servers N]"
+                "usage: simulate [--partition | --brokers | --lying-disks | --changing | --full-disks] --seed N | --seeds FIRST..END [--servers N]"
             );
             ExitCode::from(2)
         }
@@ -54,6 +56,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Args> {
             }
             "--servers" => args.servers = Some(value()?.parse().ok().filter(|servers| *servers > 0)?),
             "--partition" => args.partition = true,
+            "--brokers" => args.brokers = true,
             "--lying-disks" => args.variety = Variety::LyingDisks,
             "--changing" => args.variety = Variety::Changing,
             "--full-disks" => args.variety = Variety::FullDisks,
@@ -69,6 +72,12 @@ fn run(args: &Args, seed: u64, trace: bool) -> Run {
         let report = replicas::run(replicas::Setup { seed, replicas, trace });
         let figures = format!("{:?}", report.figures);
         return Run { servers: replicas, trace: report.trace, figures, failure: report.failure };
+    }
+    if args.brokers {
+        let brokers = args.servers.unwrap_or_else(|| cluster::brokers_of(seed));
+        let report = cluster::run(cluster::Setup { seed, brokers, trace });
+        let figures = format!("{:?}", report.figures);
+        return Run { servers: brokers, trace: report.trace, figures, failure: report.failure };
     }
     let servers = args.servers.unwrap_or_else(|| sim::servers_of(seed));
     let report = sim::run(sim::Setup { seed, servers, trace, variety: args.variety });
@@ -91,7 +100,11 @@ fn replay(args: &Args, seed: u64) -> ExitCode {
 fn run_many(args: &Args) -> ExitCode {
     let seeds = args.seeds.clone().unwrap_or_default();
     let (mut failed, count) = (0, seeds.end.saturating_sub(seeds.start));
-    let partition = if args.partition { "--partition " } else { args.variety.option() };
+    let partition = match args {
+        Args { partition: true, .. } => "--partition ",
+        Args { brokers: true, .. } => "--brokers ",
+        _ => args.variety.option(),
+    };
     for seed in seeds {
         let run = run(args, seed, false);
         if let Some(failure) = run.failure {

@@ -15,6 +15,10 @@ pub enum End {
     Client {
         client: usize,
     },
+    /// Whoever else lives in this world: what it is sent waits in [`super::world::World::guest_mail`].
+    Guest {
+        guest: usize,
+    },
 }
 
 #[derive(Debug, Clone)]

@@ -53,12 +53,13 @@ impl World {
 
     pub fn pump(&mut self, conn: usize, to: usize) -> Result<(), String> {
         let way = self.conns[conn].servers().map(|(a, b)| if to == 1 { (a, b) } else { (b, a) });
-        if way.is_some_and(|(from, to)| self.is_cut(from, to)) {
+        if way.is_some_and(|(from, to)| self.is_cut(from, to)) || self.is_guest_cut(conn, to) {
             return Ok(());
         }
         while let Some((_, payload)) = self.conns[conn].queues[to].pop_front_if(|(at, _)| *at <= self.now) {
             match self.conns[conn].ends[to] {
                 End::Client { client } => self.to_client(client, conn, payload)?,
+                End::Guest { guest } => self.guest_mail.push((guest, conn, payload)),
                 End::Server { node, life } => {
                     let quorum = self.conns[conn].servers().is_some();
                     let event = to_event(conn, to, quorum, payload)?;
@@ -67,6 +68,24 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn is_guest_cut(&self, conn: usize, to: usize) -> bool {
+        matches!(self.conns[conn].ends[0], End::Guest { guest } if self.guest_cuts.contains(&(guest, to)))
+    }
+
+    /// Holds up what goes to the guest (`to` 0) or to its server (1), until [`World::join_guest`].
+    pub fn cut_guest(&mut self, guest: usize, to: usize) {
+        self.guest_cuts.insert((guest, to));
+    }
+
+    pub fn join_guest(&mut self, guest: usize, to: usize) {
+        self.guest_cuts.remove(&(guest, to));
+        for conn in 0..self.conns.len() {
+            if self.conns[conn].ends[0] == (End::Guest { guest }) {
+                self.schedule(0, Happening::Pump { conn, to });
+            }
+        }
     }
 
     pub fn dial(&mut self, from: usize, life: u32, to: usize) {
@@ -152,9 +171,18 @@ impl World {
 
     /// Connects a client to a server; `None` where nobody answers.
     pub fn connect(&mut self, client: usize, node: usize) -> Option<usize> {
+        self.connect_end(End::Client { client }, node)
+    }
+
+    /// The same for a guest.
+    pub fn connect_guest(&mut self, guest: usize, node: usize) -> Option<usize> {
+        self.connect_end(End::Guest { guest }, node)
+    }
+
+    fn connect_end(&mut self, end: End, node: usize) -> Option<usize> {
         self.nodes[node].peer.as_ref()?;
         let life = self.nodes[node].life;
-        self.conns.push(Conn::new([End::Client { client }, End::Server { node, life }]));
+        self.conns.push(Conn::new([end, End::Server { node, life }]));
         let conn = self.conns.len() - 1;
         self.send(conn, 1, Payload::Opened { leader: None });
         Some(conn)

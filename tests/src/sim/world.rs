@@ -4,7 +4,7 @@ use super::cells::History;
 use super::checks::Checks;
 use super::client::Client;
 use super::invariants::Invariant::{EveryClientWrites, EveryoneServes, Watches};
-use super::net::Conn;
+use super::net::{Conn, Payload};
 use super::node::{self, Clock, Node};
 use super::profile::Profile;
 use super::shape;
@@ -12,7 +12,7 @@ use super::{Figures, Report, Setup, Variety};
 use bytes::Bytes;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use zk_core::config::LocalSessionRules;
 use zk_core::{Event, LinkId, Peer};
 
@@ -112,6 +112,10 @@ pub struct World {
     pub vote_links: BTreeMap<(usize, usize), u32>,
     pub slow_network_until: u64,
     pub clients: Vec<Client>,
+    /// What arrived for guests since it was last taken away: to whom, on which connection.
+    pub guest_mail: Vec<(usize, usize, Payload)>,
+    /// Guests that what is sent towards an end does not reach.
+    pub guest_cuts: BTreeSet<(usize, usize)>,
     pub checks: Checks,
     pub history: History,
     /// The liveness part has begun.
@@ -164,6 +168,8 @@ impl World {
             vote_links: BTreeMap::new(),
             slow_network_until: 0,
             clients: (0..CLIENTS).map(Client::new).collect(),
+            guest_mail: vec![],
+            guest_cuts: BTreeSet::new(),
             checks: Checks::default(),
             history: History::default(),
             calm: false,
@@ -181,6 +187,40 @@ impl World {
             ..self.figures
         };
         Report { failure, trace: self.trace, figures }
+    }
+
+    /// An ensemble for guests, without clients of its own. It moves by [`World::advance`].
+    pub fn hosting(setup: Setup, faulty: bool) -> World {
+        let mut world = World::new(setup);
+        for node in 0..world.nodes.len() {
+            world.schedule(0, Happening::Boot { node });
+        }
+        if faulty {
+            world.schedule(1500, Happening::Fault);
+        } else {
+            world.calm = true;
+        }
+        world
+    }
+
+    /// When something happens next.
+    pub fn next_at(&self) -> u64 {
+        self.queue.first_key_value().map_or(u64::MAX, |((at, _), _)| *at)
+    }
+
+    /// Lets everything up to this moment happen.
+    pub fn advance(&mut self, to: u64) -> Result<(), String> {
+        self.run_until(to, |_| false)
+    }
+
+    /// The tree of a server that has everything that was committed, as far as one is seen.
+    pub fn newest(&self) -> Option<&zk_core::Database> {
+        let serving = self.nodes.iter().filter_map(|node| node.peer.as_ref()).filter(|peer| peer.status().serving);
+        serving.map(Peer::database).max_by_key(|database| database.last_zxid())
+    }
+
+    pub fn take_trace(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.trace)
     }
 
     pub fn run(&mut self) -> Result<(), String> {
@@ -285,7 +325,7 @@ impl World {
     }
 
     /// The liveness part begins: everyone is up and connected.
-    fn heal(&mut self) {
+    pub fn heal(&mut self) {
         self.calm = true;
         self.note(|| "all is healed".into());
         for way in self.cuts.keys().copied().collect::<Vec<_>>() {
@@ -303,7 +343,7 @@ impl World {
         }
     }
 
-    fn all_serve(&self) -> bool {
+    pub fn all_serve(&self) -> bool {
         let serves = |peer: &Peer| {
             let status = peer.status();
             status.serving && !status.read_only

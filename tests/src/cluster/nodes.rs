@@ -1,0 +1,114 @@
+//! Kafka's znodes, with a text of our own inside: how they are written as JSON is tested where that is done.
+
+use broker_core::controller::{Assignment, Broker, Endpoint, PartitionState, Topic, TopicPartition};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use wire::kafka::Uuid;
+
+pub const CONTROLLER: &str = "/controller";
+pub const CONTROLLER_EPOCH: &str = "/controller_epoch";
+pub const BROKERS: &str = "/brokers/ids";
+pub const TOPICS: &str = "/brokers/topics";
+pub const DELETIONS: &str = "/admin/delete_topics";
+pub const LOG_DIR_EVENTS: &str = "/log_dir_event_notification";
+
+pub fn topic_path(topic: &str) -> String {
+    format!("{TOPICS}/{topic}")
+}
+
+pub fn partitions_path(topic: &str) -> String {
+    format!("{TOPICS}/{topic}/partitions")
+}
+
+pub fn partition_path(tp: &TopicPartition) -> String {
+    format!("{TOPICS}/{}/partitions/{}", tp.topic, tp.partition)
+}
+
+pub fn state_path(tp: &TopicPartition) -> String {
+    format!("{TOPICS}/{}/partitions/{}/state", tp.topic, tp.partition)
+}
+
+fn numbers(text: &str) -> Vec<i32> {
+    text.split(',').filter_map(|number| number.parse().ok()).collect()
+}
+
+fn list(numbers: &[i32]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Of a node that holds nothing else.
+pub fn number(data: &[u8]) -> i32 {
+    str::from_utf8(data).ok().and_then(|text| text.parse().ok()).unwrap_or(-1)
+}
+
+pub fn broker(data: &[u8], czxid: i64) -> Broker {
+    let endpoint = Endpoint {
+        listener: "PLAINTEXT".into(),
+        security_protocol: 0,
+        host: "h".into(),
+        port: 9000 + number(data),
+    };
+    Broker { epoch: czxid, endpoints: vec![endpoint], rack: None }
+}
+
+/// `controller epoch;leader;leader epoch;isr;recovering`
+pub fn encode_state(state: &PartitionState) -> Vec<u8> {
+    let PartitionState { controller_epoch, leader, leader_epoch, isr, recovering, .. } = state;
+    format!("{controller_epoch};{leader};{leader_epoch};{};{}", list(isr), i32::from(*recovering)).into()
+}
+
+pub fn partition_state(data: &[u8], version: i32) -> PartitionState {
+    let text = String::from_utf8_lossy(data);
+    let fields: Vec<&str> = text.split(';').collect();
+    let number = |at: usize| fields.get(at).and_then(|field| field.parse().ok()).unwrap_or(-1);
+    PartitionState {
+        controller_epoch: number(0),
+        leader: number(1),
+        leader_epoch: number(2),
+        isr: fields.get(3).map(|field| numbers(field)).unwrap_or_default(),
+        recovering: number(4) == 1,
+        version,
+    }
+}
+
+/// `id;partition=replicas;…`
+pub fn encode_topic(id: &Uuid, partitions: &BTreeMap<i32, Vec<i32>>) -> Vec<u8> {
+    let mut text = id.to_string();
+    for (partition, replicas) in partitions {
+        let _ = write!(text, ";{partition}={}", list(replicas));
+    }
+    text.into()
+}
+
+pub fn topic(data: &[u8]) -> Topic {
+    let text = String::from_utf8_lossy(data);
+    let mut fields = text.split(';');
+    let id = fields.next().and_then(|id| id.parse().ok()).unwrap_or(Uuid::ZERO);
+    let partition = |field: &str| {
+        let (partition, replicas) = field.split_once('=')?;
+        Some((partition.parse().ok()?, Assignment { replicas: numbers(replicas), ..Assignment::default() }))
+    };
+    Topic { id, partitions: fields.filter_map(partition).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let state = PartitionState {
+            controller_epoch: 3,
+            leader: -1,
+            leader_epoch: 4,
+            isr: vec![2, 1],
+            recovering: true,
+            version: 7,
+        };
+        assert_eq!(partition_state(&encode_state(&state), 7), state);
+        let (id, partitions) = (Uuid([7; 16]), BTreeMap::from([(0, vec![1, 2]), (1, vec![2])]));
+        let read = topic(&encode_topic(&id, &partitions));
+        assert_eq!((read.id, read.partitions[&0].replicas.as_slice()), (id, [1, 2].as_slice()));
+        assert_eq!(read.partitions.len(), 2);
+    }
+}
