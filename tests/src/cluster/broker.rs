@@ -543,7 +543,7 @@ impl Broker {
         let mut effects = vec![];
         let result = step(&mut replica.core, now, &mut effects);
         let mut outs = Outs::default();
-        let failing = life.doomed_dir == Some(log.dir);
+        let failing = life.doomed_dir == Some(log.dir) || life.failed_dirs.contains(&log.dir);
         perform(own, tp, replica, log, effects, (produced, fetched), failing, &mut outs, checks);
         if !life.failed_dirs.contains(&log.dir) && outs.failed_dir.is_none() {
             checks.watermark(own, (replica.id, tp.partition), &replica.core, log);
@@ -909,7 +909,11 @@ impl Broker {
         let Some(life) = &mut self.up else { return };
         for (&broker, channel) in &mut life.desk.borrow_mut().channels {
             let Channel { queue, call, retry_at, epoch } = channel;
-            if call.is_some_and(|(_, until)| until <= net.now) {
+            if let Some((late, until)) = *call
+                && until <= net.now
+            {
+                // Its connection is closed, so that nothing of it comes behind what the next one brings.
+                net.forget(late);
                 *call = None;
                 *retry_at = net.now + RETRY_PAUSE_MS;
             }

@@ -31,6 +31,8 @@ pub struct Checks {
     /// Logs that lost what their broker is counted as having.
     pub tainted: BTreeSet<(i32, Key)>,
     pub acks: u64,
+    /// Batches whose producers never heard what became of them.
+    pub given_up: u64,
     pub elections: u64,
 }
 

@@ -12,6 +12,9 @@ use std::collections::VecDeque;
 use wire::kafka::Uuid;
 
 const PATIENCE_MS: u64 = 300;
+/// Leaders that refuse the first sequence under way as out of order, one after the other, until a producer believes it:
+/// of several batches under way, a log that was read anew knows the last one only.
+const REFUSALS: u32 = 8;
 
 /// Where a partition is to be found, as some broker says.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +28,7 @@ pub struct Place {
 struct Flight {
     batch: Stored,
     call: Option<(u64, u64)>,
+    done: bool,
 }
 
 /// Idempotent with acks=all and several batches under way, or without either (`producer_id` -1).
@@ -32,6 +36,9 @@ struct Flight {
 pub struct Producer {
     pub tp: TopicPartition,
     producer_id: i64,
+    epoch: i16,
+    /// Of the first batch under way, as out of order.
+    refusals: u32,
     sequence: i32,
     value: u64,
     flights: VecDeque<Flight>,
@@ -62,6 +69,8 @@ impl Client {
         Client::Producer(Producer {
             tp,
             producer_id: if strict { 1000 + at as i64 } else { -1 },
+            epoch: 0,
+            refusals: 0,
             sequence: 0,
             value: at as u64 + 1,
             flights: VecDeque::new(),
@@ -113,11 +122,11 @@ impl Producer {
         }
         if self.flights.len() < self.flights_max && !closing && net.chance(60) {
             let batch = self.next(net);
-            self.flights.push_back(Flight { batch, call: None });
+            self.flights.push_back(Flight { batch, call: None, done: false });
         }
         let Some(place) = place.filter(|place| place.leader >= 0) else { return };
         let acks = if self.producer_id >= 0 { -1 } else { 1 };
-        for flight in self.flights.iter_mut().filter(|flight| flight.call.is_none()) {
+        for flight in self.flights.iter_mut().filter(|flight| flight.call.is_none() && !flight.done) {
             let request = Request::Produce { tp: self.tp.clone(), acks, batch: flight.batch };
             let call = net.call(Party::Client(at), Party::Broker(place.leader), request);
             flight.call = Some((call, net.now + PATIENCE_MS));
@@ -132,7 +141,7 @@ impl Producer {
             last_offset_delta: count - 1,
             leader_epoch: -1,
             producer_id: self.producer_id,
-            producer_epoch: if strict { 0 } else { -1 },
+            producer_epoch: if strict { self.epoch } else { -1 },
             base_sequence: if strict { self.sequence } else { -1 },
             max_timestamp: net.now as i64,
             size: 100,
@@ -144,6 +153,13 @@ impl Producer {
         Stored { meta, value: self.value }
     }
 
+    /// What is under way has an unknown outcome, and the producer goes on in a new epoch.
+    fn give_up(&mut self, checks: &mut Checks) {
+        checks.given_up += self.flights.len() as u64;
+        self.flights.clear();
+        (self.epoch, self.sequence, self.refusals, self.last) = (self.epoch + 1, 0, 0, None);
+    }
+
     fn take(&mut self, net: &mut Net, checks: &mut Checks, call: u64, produced: &Produced) {
         let found = self.flights.iter().position(|flight| flight.call.is_some_and(|(c, _)| c == call));
         let Some(found) = found else { return };
@@ -153,7 +169,11 @@ impl Producer {
         net.note(|| format!("a producer of {tp:?} hears of {} with sequence {sequence}: {result:?}", batch.value));
         match result.error {
             ErrorCode::NONE => {
-                self.flights.remove(found);
+                // What is under way is a window: as long as the first batch waits, no more than so many follow it.
+                self.flights[found].done = true;
+                while self.flights.pop_front_if(|first| first.done).is_some() {
+                    self.refusals = 0;
+                }
                 if self.producer_id < 0 {
                     return;
                 }
@@ -174,8 +194,14 @@ impl Producer {
             | ErrorCode::NOT_ENOUGH_REPLICAS
             | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
             | ErrorCode::KAFKA_STORAGE_ERROR
-            // One that came before its predecessor, or to a leader of the past.
-            | ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => {}
+            | ErrorCode::INVALID_PRODUCER_EPOCH => {}
+            // One that came before its predecessor, or to a leader of the past, or else one that is forgotten.
+            ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => {
+                self.refusals += u32::from(found == 0);
+                if self.refusals == REFUSALS {
+                    self.give_up(checks);
+                }
+            }
             other => checks.fail(format!("value {} of {tp:?} was refused: {other}", batch.value)),
         }
     }

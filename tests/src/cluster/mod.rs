@@ -66,6 +66,8 @@ pub struct Figures {
     pub leaderships: u64,
     /// Batches.
     pub acknowledged: u64,
+    /// Batches whose producers never heard what became of them.
+    pub given_up: u64,
     pub topics_made: u64,
 }
 

@@ -115,6 +115,14 @@ impl Net {
         });
     }
 
+    /// A request that is still under way is not any more.
+    pub fn forget(&mut self, call: u64) {
+        self.queue.retain(|_, happening| {
+            let Happening::Arrive(message) = happening else { return true };
+            message.call != call || matches!(message.body, Body::Response(_))
+        });
+    }
+
     /// A request; its number comes back.
     pub fn call(&mut self, from: Party, to: Party, request: Request) -> u64 {
         let call = self.number();

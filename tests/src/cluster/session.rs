@@ -274,7 +274,7 @@ impl Session {
         inner.heard_at = now;
         let mut from = Reader::new(frames);
         let mut wishes = vec![];
-        while let Ok(Some(frame)) = from.read::<Option<Bytes>>() {
+        while let (false, Ok(Some(frame))) = (inner.over, from.read::<Option<Bytes>>()) {
             inner.frame(conn, frame, &mut wishes)?;
         }
         Ok(wishes)

@@ -134,6 +134,7 @@ impl World {
             virtual_ms: self.net.now,
             leaderships: self.checks.elections,
             acknowledged: self.checks.acks,
+            given_up: self.checks.given_up,
             ..self.figures
         };
         let mut trace: Vec<String> = self.ensemble.take_trace();
