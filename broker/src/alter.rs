@@ -32,6 +32,7 @@ pub async fn run(broker: Arc<Broker>, mut asks: mpsc::UnboundedReceiver<Ask>) {
             }
             let event = Event::Altered {
                 topic: ask.topic,
+                id: ask.id,
                 partition: ask.partition,
                 request: ask.ask.request,
                 result,

@@ -295,6 +295,7 @@ impl Follower {
         }
         Ok(Some(LeaderPart {
             topic: part.topic.clone(),
+            id: part.id,
             partition: part.partition,
             leader_epoch: part.next.leader_epoch,
             offset: part.next.offset,

@@ -135,6 +135,8 @@ pub struct FollowerPart {
 #[derive(Debug)]
 pub struct LeaderPart {
     pub topic: Str,
+    /// Of the topic that was asked for: another may have its name by now.
+    pub id: Uuid,
     pub partition: i32,
     /// Leader epoch and offset of the ask.
     pub leader_epoch: i32,
@@ -226,6 +228,7 @@ pub enum Event {
     },
     Altered {
         topic: Str,
+        id: Uuid,
         partition: i32,
         request: u64,
         result: Result<Altered, ErrorCode>,

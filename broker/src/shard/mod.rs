@@ -243,8 +243,9 @@ impl Shard {
                 }
                 let _ = reply.send(self.follower_parts(leader));
             }
-            Event::Altered { topic, partition, request, result } => {
-                if let Some(replica) = find(&mut self.replicas, &topic, partition) {
+            Event::Altered { topic, id, partition, request, result } => {
+                let replica = find(&mut self.replicas, &topic, partition);
+                if let Some(replica) = replica.filter(|replica| replica.id == id) {
                     replica.step(&mut self.turn, replica::Records::None, |core, now, out| {
                         core.altered(now, request, result, out);
                     });

@@ -70,7 +70,9 @@ impl Shard {
     /// What a leader answered for one of our followers.
     #[allow(clippy::wrong_self_convention)]
     pub(super) fn from_leader(&mut self, part: LeaderPart) {
-        let Some(replica) = find(&mut self.replicas, &part.topic, part.partition) else { return };
+        let replica = find(&mut self.replicas, &part.topic, part.partition);
+        // The topic may have been deleted and made anew while the answer was under way.
+        let Some(replica) = replica.filter(|replica| replica.id == part.id) else { return };
         let from = |body| FromLeader {
             leader_epoch: part.leader_epoch,
             offset: part.offset,

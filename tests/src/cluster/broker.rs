@@ -844,6 +844,9 @@ impl Broker {
                 Err(error) => Err(*error),
             };
             let tp = TopicPartition { topic: ask.topic, partition: ask.partition };
+            if self.replica(&tp).is_none_or(|replica| replica.id != ask.id) {
+                continue;
+            }
             let own = self.id;
             net.note(|| format!("broker {own}: wish {} of {tp:?} gives {result:?}", ask.ask.request));
             self.step(net, checks, &tp, None, &[], |core, now, out| {

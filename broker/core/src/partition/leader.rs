@@ -156,7 +156,8 @@ impl Partition {
                     first_deadline_ms: i64::MAX,
                     isr_check_ms,
                     alter_retry_ms: None,
-                    sequence: 0,
+                    // An answer that comes late is not to be taken for that to a request of this leadership.
+                    sequence: (state.leader_epoch as u64) << 32,
                 });
                 // Whoever was parked here as at a follower may now be answered otherwise.
                 self.wake_all(out);
