@@ -45,19 +45,18 @@ pub struct Cluster {
 impl Cluster {
     pub fn read(database: &Database) -> Cluster {
         let mut cluster = Cluster { topics: BTreeMap::new(), states: BTreeMap::new() };
-        let names = database.node(nodes::TOPICS).map(|node| node.children().clone()).unwrap_or_default();
-        for name in names {
-            let path = nodes::topic_path(&name);
+        for name in database.node(nodes::TOPICS).into_iter().flat_map(|node| node.children()) {
+            let path = nodes::topic_path(name);
             let Some(data) = database.node(&path).and_then(|node| node.data()) else { continue };
             let found = nodes::topic(data);
             for &partition in found.partitions.keys() {
-                let tp = TopicPartition { topic: Str::from(&*name), partition };
+                let tp = TopicPartition { topic: Str::from(name), partition };
                 let path = nodes::state_path(&tp);
                 let Some(node) = database.node(&path) else { continue };
                 let data = node.data().unwrap_or_default();
                 cluster.states.insert(tp, nodes::partition_state(data, node.stat().version));
             }
-            cluster.topics.insert(Str::from(&*name), found);
+            cluster.topics.insert(Str::from(name), found);
         }
         cluster
     }
