@@ -3,8 +3,8 @@
 use super::checks::Checks;
 use super::disk::{DIRS, Disk, LogFile, Stored};
 use super::metadata::Metadata;
-use super::nodes;
 use super::net::{Body, Happening, Message, Net, Party};
+use super::nodes;
 use super::office::{Channel, Command, Desk, Reply, SharedDesk, Task, live};
 use super::session::{Op, PERSISTENT, SEQUENTIAL, Session};
 use broker_core::alter::{self, Ask};
@@ -46,13 +46,25 @@ pub struct Part {
 pub enum Request {
     Control(ToBroker),
     Alter(AlterPartitionRequest),
-    Shutdown { broker: i32, epoch: i64 },
+    Shutdown {
+        broker: i32,
+        epoch: i64,
+    },
     Elect(Option<Vec<TopicPartition>>),
     Fetch(Vec<Part>),
     /// The bounds of a leader's log.
     Bounds(Box<Part>),
-    Produce { tp: TopicPartition, acks: i16, batch: Stored },
-    Consume { tp: TopicPartition, id: Uuid, leader_epoch: i32, offset: i64 },
+    Produce {
+        tp: TopicPartition,
+        acks: i16,
+        batch: Stored,
+    },
+    Consume {
+        tp: TopicPartition,
+        id: Uuid,
+        leader_epoch: i32,
+        offset: i64,
+    },
 }
 
 #[derive(Debug)]
@@ -333,9 +345,10 @@ impl Broker {
                 return net.answer(self.party(), from, call, Response::Fetch(response));
             }
             Request::Bounds(part) => {
-                let found = self.replica(&part.tp).map_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER), |replica| {
-                    replica.core.offset_bounds(part.next.leader_epoch, None, true)
-                });
+                let found =
+                    self.replica(&part.tp).map_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER), |replica| {
+                        replica.core.offset_bounds(part.next.leader_epoch, None, true)
+                    });
                 return net.answer(self.party(), from, call, Response::Bounds(part, found));
             }
             Request::Produce { tp, acks, batch } => {
@@ -386,10 +399,7 @@ impl Broker {
         for topic in &request.topic_states {
             let mut errors = vec![];
             for state in &topic.partition_states {
-                let tp = TopicPartition {
-                    topic: topic.topic_name.clone(),
-                    partition: state.partition_index,
-                };
+                let tp = TopicPartition { topic: topic.topic_name.clone(), partition: state.partition_index };
                 errors.push(LeaderAndIsrPartitionError {
                     topic_name: topic.topic_name.clone(),
                     partition_index: state.partition_index,
@@ -440,9 +450,8 @@ impl Broker {
             adding_replicas: state.adding_replicas.clone(),
             removing_replicas: state.removing_replicas.clone(),
         };
-        let role = self.step(net, checks, tp, None, &[], |core, now, out| {
-            core.leader_and_isr(now, &change, out)
-        });
+        let role =
+            self.step(net, checks, tp, None, &[], |core, now, out| core.leader_and_isr(now, &change, out));
         let own = self.id;
         net.note(|| format!("broker {own}: {tp:?} {change:?} gives {role:?}"));
         match role {
@@ -476,8 +485,7 @@ impl Broker {
         let mut response = StopReplicaResponse::default();
         for topic in &request.topic_states {
             for state in &topic.partition_states {
-                let tp =
-                    TopicPartition { topic: topic.topic_name.clone(), partition: state.partition_index };
+                let tp = TopicPartition { topic: topic.topic_name.clone(), partition: state.partition_index };
                 let epoch = state.leader_epoch;
                 let stopped =
                     self.step(net, checks, &tp, None, &[], |core, _, out| core.stop_replica(epoch, out));
@@ -653,12 +661,14 @@ impl Broker {
         if replica.id != id {
             return Err(ErrorCode::INCONSISTENT_TOPIC_ID);
         }
-        let step = self.step(net, checks, tp, None, &[], |core, now, out| core.fetch(now, &fetch, false, out));
+        let step =
+            self.step(net, checks, tp, None, &[], |core, now, out| core.fetch(now, &fetch, false, out));
         let found = step.unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER))?;
         let batches = match found.outcome {
             FetchOutcome::Read { up_to } => {
-                let wanted =
-                    |stored: &&Stored| stored.meta.last_offset() >= fetch.offset && stored.meta.last_offset() < up_to;
+                let wanted = |stored: &&Stored| {
+                    stored.meta.last_offset() >= fetch.offset && stored.meta.last_offset() < up_to
+                };
                 let log = self.disk.logs.get(tp).map_or(&[][..], |log| &log.batches);
                 let from = log.partition_point(|stored| stored.meta.last_offset() < fetch.offset);
                 log[from..].iter().filter(wanted).take(FETCH_MAX).copied().collect()
@@ -719,8 +729,13 @@ impl Broker {
             self.step(net, checks, tp, Some(batch), &[], |core, now, out| core.produce(now, produce, out));
         if taken.is_none() {
             let error = ErrorCode::NOT_LEADER_OR_FOLLOWER;
-            let result =
-                ProduceResult { error, base_offset: -1, next_offset: -1, log_append_time_ms: -1, log_start: -1 };
+            let result = ProduceResult {
+                error,
+                base_offset: -1,
+                next_offset: -1,
+                log_append_time_ms: -1,
+                log_start: -1,
+            };
             let produced = Produced { result, id: Uuid::ZERO };
             net.answer(self.party(), client, call, Response::Produce(produced));
         }
@@ -758,12 +773,14 @@ impl Broker {
         let (own, party) = (self.id, self.party());
         let pause = net.rng.random_range(2..25);
         let Some(life) = &mut self.up else { return };
-        let Some(follower) = life.followers.get_mut(&leader).filter(|f| f.call.is_some_and(|(c, _)| c == call))
+        let Some(follower) =
+            life.followers.get_mut(&leader).filter(|f| f.call.is_some_and(|(c, _)| c == call))
         else {
             return;
         };
         follower.call = None;
-        let brought = answers.iter().any(|(_, answer)| matches!(answer, Ok((_, batches)) if !batches.is_empty()));
+        let brought =
+            answers.iter().any(|(_, answer)| matches!(answer, Ok((_, batches)) if !batches.is_empty()));
         follower.at = if brought { net.now } else { net.now + pause };
         for (part, answer) in answers {
             if self.replica(&part.tp).is_none_or(|replica| replica.id != part.id) {
@@ -787,8 +804,8 @@ impl Broker {
                         log_start: found.log_start,
                         body,
                     };
-                    let outcome =
-                        self.step(net, checks, &part.tp, None, &batches, |core, _, out| core.fetched(from, out));
+                    let outcome = self
+                        .step(net, checks, &part.tp, None, &batches, |core, _, out| core.fetched(from, out));
                     if let Some(FollowerOutcome::Rejected { .. }) = outcome {
                         checks.fail(format!("broker {own} cannot append {metas:?}: {outcome:?}"));
                     }
@@ -883,7 +900,9 @@ impl Broker {
                 }
             }
             Response::LeaderAndIsr(response) => {
-                self.channel_answered(peer, call, |_| Some(Event::LeaderAndIsrAnswered { broker: peer, response }));
+                self.channel_answered(peer, call, |_| {
+                    Some(Event::LeaderAndIsrAnswered { broker: peer, response })
+                });
             }
             Response::UpdateMetadata(_) => self.channel_answered(peer, call, |_| None),
             Response::StopReplica(response) => self.channel_answered(peer, call, |request| match request {
@@ -1020,7 +1039,9 @@ fn perform(
             }
             Effect::TruncateFully { start_at } => {
                 if start_at != 0 {
-                    checks.fail(format!("broker {own} starts {tp:?} anew at {start_at}: nobody deletes records"));
+                    checks.fail(format!(
+                        "broker {own} starts {tp:?} anew at {start_at}: nobody deletes records"
+                    ));
                 }
                 log.batches.clear();
                 log.flushed = 0;

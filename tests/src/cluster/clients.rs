@@ -166,7 +166,9 @@ impl Producer {
         let (result, batch) = (produced.result, self.flights[found].batch);
         self.flights[found].call = None;
         let (tp, sequence) = (&self.tp, batch.meta.base_sequence);
-        net.note(|| format!("a producer of {tp:?} hears of {} with sequence {sequence}: {result:?}", batch.value));
+        net.note(|| {
+            format!("a producer of {tp:?} hears of {} with sequence {sequence}: {result:?}", batch.value)
+        });
         match result.error {
             ErrorCode::NONE => {
                 // What is under way is a window: as long as the first batch waits, no more than so many follow it.
@@ -217,7 +219,8 @@ impl Consumer {
                 // A topic made anew; word of the old one may still come from a broker that lags.
                 (self.position, self.latest) = (0, 0);
             }
-            if self.place.is_none_or(|known| known.id != place.id || known.leader_epoch <= place.leader_epoch) {
+            if self.place.is_none_or(|known| known.id != place.id || known.leader_epoch <= place.leader_epoch)
+            {
                 self.place = Some(place);
             }
         }
@@ -256,7 +259,10 @@ impl Consumer {
                 }
             }
             Err(ErrorCode::OFFSET_OUT_OF_RANGE) => {
-                checks.fail(format!("a consumer of {tp:?} is at {}, which broker {} lacks", self.position, place.leader));
+                checks.fail(format!(
+                    "a consumer of {tp:?} is at {}, which broker {} lacks",
+                    self.position, place.leader
+                ));
             }
             Err(_) => {}
         }

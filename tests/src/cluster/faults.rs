@@ -245,7 +245,8 @@ impl World {
                 && life.doomed_dir.is_none()
                 && broker.stalled_until <= self.net.now
         };
-        if !self.brokers.values().all(well) || self.net.cuts.values().any(|until| *until + 300 > self.net.now) {
+        if !self.brokers.values().all(well) || self.net.cuts.values().any(|until| *until + 300 > self.net.now)
+        {
             return;
         }
         let mut lost = vec![];

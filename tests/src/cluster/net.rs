@@ -29,10 +29,16 @@ pub struct Message {
 
 #[derive(Debug)]
 pub enum Happening {
-    Turn { broker: i32 },
+    Turn {
+        broker: i32,
+    },
     Arrive(Box<Message>),
-    Boot { broker: i32 },
-    Client { at: usize },
+    Boot {
+        broker: i32,
+    },
+    Client {
+        at: usize,
+    },
     Admin,
     Fault,
     /// What stands in ZooKeeper is looked at.

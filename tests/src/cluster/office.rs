@@ -4,12 +4,12 @@
 //!
 //! It is written as tasks that wait, as there; a task is polled when something has happened to its broker.
 
-use super::session::{Answer, EPHEMERAL, Fired, Op, Outcome, PERSISTENT, Promise, Session, ZkError};
 use super::nodes;
+use super::session::{Answer, EPHEMERAL, Fired, Op, Outcome, PERSISTENT, Promise, Session, ZkError};
 use broker_core::ErrorCode;
 use broker_core::controller::{
-    Broker, Controller, ControllerConfig, Effect, ElectionType, Event, PartitionState, Snapshot,
-    ToBroker, Token, Topic, TopicPartition, Write, WriteError,
+    Broker, Controller, ControllerConfig, Effect, ElectionType, Event, PartitionState, Snapshot, ToBroker,
+    Token, Topic, TopicPartition, Write, WriteError,
 };
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -58,6 +58,7 @@ pub struct Desk {
     pub now: u64,
     /// -1 before the first registration.
     pub broker_epoch: i64,
+    pub registrations: u32,
     /// The controller, as far as ZooKeeper has told this broker.
     pub current: i32,
     /// The controller epoch of who governs here.
@@ -75,7 +76,6 @@ pub struct Desk {
     pub leaving: bool,
     pub elections: u64,
     pub log: Vec<String>,
-    pub delete_topics: bool,
 }
 
 pub type SharedDesk = Rc<RefCell<Desk>>;
@@ -86,6 +86,7 @@ impl Desk {
             id,
             now: 0,
             broker_epoch: -1,
+            registrations: 0,
             current: -1,
             governs: None,
             opened: vec![],
@@ -98,7 +99,6 @@ impl Desk {
             leaving: false,
             elections: 0,
             log: vec![],
-            delete_topics: true,
         }))
     }
 
@@ -191,8 +191,13 @@ impl Zk {
     }
 }
 
-const BASE: [&str; 5] =
-    ["/brokers/ids", "/brokers/topics", "/admin/delete_topics", "/log_dir_event_notification", "/config/topics"];
+const BASE: [&str; 5] = [
+    "/brokers/ids",
+    "/brokers/topics",
+    "/admin/delete_topics",
+    "/log_dir_event_notification",
+    "/config/topics",
+];
 
 /// A broker's life with ZooKeeper: registered, a candidate, and again in a new session when one is over.
 pub async fn live(desk: SharedDesk) {
@@ -241,6 +246,7 @@ async fn enter(desk: &SharedDesk, zk: &Zk) -> Result<(), ZkError> {
         let Some(stat) = zk.stat(&path).await? else { continue };
         if stat.ephemeral_owner == zk.session.id() {
             desk.borrow_mut().broker_epoch = stat.czxid;
+            desk.borrow_mut().registrations += 1;
             desk.borrow_mut().former = zk.session.credentials();
             let line = format!("broker {id} is registered with epoch 0x{:x}", stat.czxid);
             desk.borrow_mut().log.push(line);
@@ -323,7 +329,8 @@ async fn try_to_govern(desk: &SharedDesk, zk: &Zk) -> Result<(), ZkError> {
         desk.channels.clear();
         desk.answers.clear();
         desk.refuse_commands();
-        desk.log.push(format!("broker {id} is no longer the controller of epoch {}: {deposed:?}", mandate.epoch));
+        desk.log
+            .push(format!("broker {id} is no longer the controller of epoch {}: {deposed:?}", mandate.epoch));
     }
     match deposed {
         Deposed::Moved => Ok(()),
@@ -551,10 +558,7 @@ impl Active {
         };
         let mut balance_at = desk.borrow().now + BALANCE_MS;
         loop {
-            let heard = poll_fn(|_| {
-                active.hear(balance_at).map_or(Poll::Pending, Poll::Ready)
-            })
-            .await;
+            let heard = poll_fn(|_| active.hear(balance_at).map_or(Poll::Pending, Poll::Ready)).await;
             let done = match heard {
                 Heard::SessionOver => return ZkError::Expired.into(),
                 Heard::Place(place) => active.changed(place).await,
@@ -626,10 +630,9 @@ impl Active {
             Place::Controller => self.watch_controller().await,
             Place::Brokers => {
                 let brokers = self.read_brokers().await?;
-                self.desk
-                    .borrow_mut()
-                    .channels
-                    .retain(|id, channel| brokers.get(id).is_some_and(|broker| broker.epoch == channel.epoch));
+                self.desk.borrow_mut().channels.retain(|id, channel| {
+                    brokers.get(id).is_some_and(|broker| broker.epoch == channel.epoch)
+                });
                 self.step(Event::Brokers(brokers)).await
             }
             Place::Broker(id) => self.broker_changed(id).await,
@@ -678,20 +681,20 @@ impl Active {
         paths: &[String],
     ) -> Result<BTreeMap<usize, (Vec<u8>, Stat, Promise<Fired>)>, Deposed> {
         let zk = self.pen.zk.clone();
-        let reads: Vec<_> =
-            paths.iter().map(|path| zk.session.watched(Op::Get { path: path.clone(), watch: true })).collect();
+        let reads: Vec<_> = paths
+            .iter()
+            .map(|path| zk.session.watched(Op::Get { path: path.clone(), watch: true }))
+            .collect();
         let mut found = BTreeMap::new();
         for (at, (asked, fired)) in reads.into_iter().enumerate() {
             let node = match asked.await {
                 Ok(Answer::Data(data, stat)) => Some((data, stat, fired)),
                 Ok(_) | Err(ZkError::Refused(err::NO_NODE)) => None,
-                Err(_) => {
-                    match zk.watched(|| Op::Get { path: paths[at].clone(), watch: true }).await {
-                        Ok((Answer::Data(data, stat), fired)) => Some((data, stat, fired)),
-                        Ok(_) | Err(ZkError::Refused(err::NO_NODE)) => None,
-                        Err(error) => return Err(error.into()),
-                    }
-                }
+                Err(_) => match zk.watched(|| Op::Get { path: paths[at].clone(), watch: true }).await {
+                    Ok((Answer::Data(data, stat), fired)) => Some((data, stat, fired)),
+                    Ok(_) | Err(ZkError::Refused(err::NO_NODE)) => None,
+                    Err(error) => return Err(error.into()),
+                },
             };
             found.extend(node.map(|node| (at, node)));
         }
@@ -816,7 +819,9 @@ impl Active {
                         writes.push((op, write, sent));
                     }
                     Effect::ReadState { op, partition } => reads.push((op, partition)),
-                    Effect::Send { broker, broker_epoch, request } => self.send(broker, broker_epoch, request),
+                    Effect::Send { broker, broker_epoch, request } => {
+                        self.send(broker, broker_epoch, request)
+                    }
                     Effect::AlterPartitionReply { token, response } => {
                         self.reply(token, Reply::Altered(response));
                     }

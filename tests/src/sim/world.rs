@@ -215,7 +215,8 @@ impl World {
 
     /// The tree of a server that has everything that was committed, as far as one is seen.
     pub fn newest(&self) -> Option<&zk_core::Database> {
-        let serving = self.nodes.iter().filter_map(|node| node.peer.as_ref()).filter(|peer| peer.status().serving);
+        let serving =
+            self.nodes.iter().filter_map(|node| node.peer.as_ref()).filter(|peer| peer.status().serving);
         serving.map(Peer::database).max_by_key(|database| database.last_zxid())
     }
 
