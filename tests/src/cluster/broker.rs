@@ -34,6 +34,9 @@ const FETCH_MAX: usize = 4;
 const ALTER_VERSION: i16 = 3;
 pub const TURN_MS: u64 = 8;
 
+/// What a leader has for one partition.
+pub type Answer = Result<(Fetched, Vec<Stored>), ErrorCode>;
+
 /// What a follower wants of one partition.
 #[derive(Debug, Clone)]
 pub struct Part {
@@ -78,7 +81,7 @@ pub struct Produced {
 pub struct Consumed {
     /// What ListOffsets says of the end.
     pub bounds: Result<OffsetBounds, ErrorCode>,
-    pub fetched: Result<(Fetched, Vec<Stored>), ErrorCode>,
+    pub fetched: Answer,
 }
 
 #[derive(Debug)]
@@ -87,7 +90,7 @@ pub enum Response {
     UpdateMetadata(UpdateMetadataResponse),
     StopReplica(StopReplicaResponse),
     Controller(Reply),
-    Fetch(Vec<(Part, Result<(Fetched, Vec<Stored>), ErrorCode>)>),
+    Fetch(Vec<(Part, Answer)>),
     Bounds(Box<Part>, Result<OffsetBounds, ErrorCode>),
     Produce(Produced),
     Consume(Box<Consumed>),
@@ -631,7 +634,7 @@ impl Broker {
         checks: &mut Checks,
         from: Party,
         parts: Vec<Part>,
-    ) -> Vec<(Part, Result<(Fetched, Vec<Stored>), ErrorCode>)> {
+    ) -> Vec<(Part, Answer)> {
         let Party::Broker(id) = from else { return vec![] };
         let alive = self.up.as_ref().is_some_and(|life| life.alive.contains(&id));
         let mut answers = vec![];
@@ -656,7 +659,7 @@ impl Broker {
         tp: &TopicPartition,
         id: Uuid,
         fetch: Fetch,
-    ) -> Result<(Fetched, Vec<Stored>), ErrorCode> {
+    ) -> Answer {
         let replica = self.replica(tp).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
         if replica.id != id {
             return Err(ErrorCode::INCONSISTENT_TOPIC_ID);
@@ -768,7 +771,7 @@ impl Broker {
         checks: &mut Checks,
         leader: i32,
         call: u64,
-        answers: Vec<(Part, Result<(Fetched, Vec<Stored>), ErrorCode>)>,
+        answers: Vec<(Part, Answer)>,
     ) {
         let (own, party) = (self.id, self.party());
         let pause = net.rng.random_range(2..25);
@@ -960,7 +963,7 @@ impl Broker {
             None => false,
             Some(Leaving::Asking { left: 0, .. }) => {
                 if let Some(session) = life.desk.borrow().session.clone() {
-                    let _ = session.begin(Op::Close);
+                    drop(session.begin(Op::Close));
                 }
                 life.leaving = Some(Leaving::Closing { until: net.now + PATIENCE_MS });
                 false

@@ -841,10 +841,8 @@ impl Active {
             }
             for (op, partition) in reads {
                 let path = nodes::state_path(&partition);
-                let state = match pen.zk.get(&path).await? {
-                    Some((data, stat)) => Some(nodes::partition_state(&data, stat.version)),
-                    None => None,
-                };
+                let found = pen.zk.get(&path).await?;
+                let state = found.map(|(data, stat)| nodes::partition_state(&data, stat.version));
                 self.core.step(Event::StateRead { op, state }, &mut effects);
             }
         }

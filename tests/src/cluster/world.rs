@@ -432,7 +432,8 @@ impl World {
                 };
                 let mut isr = state.isr.clone();
                 let mut replicas = assignment.replicas.clone();
-                (isr.sort_unstable(), replicas.sort_unstable());
+                isr.sort_unstable();
+                replicas.sort_unstable();
                 if isr != replicas || state.leader != assignment.replicas[0] {
                     return Some(format!("{tp:?} of {:?} has the state {state:?}", assignment.replicas));
                 }
