@@ -244,16 +244,16 @@ fn a_broker_that_is_gone_is_not_waited_for_however_recently_it_kept_up() {
 #[test]
 fn an_answer_to_a_past_leadership_is_none_to_this_one() {
     let mut p = leader(1, &[1]);
-    let asked = |p: &mut Partition, now| alter(&follower_fetch(p, now, 2, 0).1).unwrap();
+    let asked = |p: &mut Partition, now| alter(&follower_fetch(p, now, 2, 0).1).unwrap().request;
     let late = asked(&mut p, 10);
     p.leader_and_isr(20, &state(3, 1, &[1, 3]), &mut Vec::new()).unwrap();
     p.leader_and_isr(30, &state(1, 2, &[1]), &mut Vec::new()).unwrap();
     let current = asked(&mut p, 40);
     p.alive_are(40, |id| id == 1, &mut Vec::new());
-    p.altered(50, late.request, Err(ErrorCode::INELIGIBLE_REPLICA), &mut Vec::new());
+    p.altered(50, late, Err(ErrorCode::INELIGIBLE_REPLICA), &mut Vec::new());
     assert_eq!(replies(&produce(&mut p, 60, 7, -1, 1)), [], "2 may be in the ISR by now");
     let mut out = Vec::new();
-    p.altered(70, current.request, Err(ErrorCode::INELIGIBLE_REPLICA), &mut out);
+    p.altered(70, current, Err(ErrorCode::INELIGIBLE_REPLICA), &mut out);
     assert_eq!(replies(&out), [(7, ErrorCode::NONE)]);
 }
 
