@@ -455,7 +455,8 @@ impl Pen {
                 let (path, data) = (nodes::state_path(partition), nodes::encode_state(state));
                 vec![self.send(Op::Set { path, data, version: state.version })]
             }
-            Write::DeleteTopic { .. } | Write::DropDeletion { .. } => vec![],
+            // The rest begins with reads, or is not asked for: nobody reassigns here.
+            _ => vec![],
         }
     }
 
@@ -497,6 +498,7 @@ impl Pen {
             Write::DropDeletion { topic } => {
                 settle(self.delete(format!("{}/{topic}", nodes::DELETIONS)).await).map(|_| Ok(0))
             }
+            _ => Ok(Err(WriteError::Failed)),
         }
     }
 
@@ -829,6 +831,7 @@ impl Active {
                         self.reply(token, Reply::Remaining(result.map(|left| left.len())));
                     }
                     Effect::ElectLeadersReply { token, .. } => self.reply(token, Reply::Elected),
+                    _ => {}
                 }
             }
             for (op, write, sent) in writes {
