@@ -98,6 +98,7 @@ impl Sender {
         let mut by_leader: BTreeMap<i32, Batches> = BTreeMap::new();
         let metadata = shared.cluster.metadata();
         let open = self.open_leaders(&metadata).await;
+        let added = shared.transaction.as_ref().map(|one| one.lock().expect("no panic holds it").added());
         {
             let now = Instant::now();
             let mut accumulator = shared.accumulator.lock().expect("no panic holds it");
@@ -105,6 +106,11 @@ impl Sender {
                 let Some(ready_at) = queue.ready_at(&shared.options) else { continue };
                 if ready_at > now {
                     next = next.min(ready_at);
+                    continue;
+                }
+                // A record that came while others were added: what the coordinator does not know of, it cannot end.
+                if added.as_ref().is_some_and(|added| !added.contains(partition)) {
+                    next = now;
                     continue;
                 }
                 let Some(leader) = metadata.leader(&partition.topic, partition.partition) else {

@@ -105,6 +105,11 @@ impl Transaction {
         }))
     }
 
+    /// Partitions whose records may be sent.
+    pub fn added(&self) -> BTreeSet<TopicPartition> {
+        self.added.clone()
+    }
+
     /// A record may be sent only inside of a transaction that has not failed.
     pub fn check_send(&self) -> Result<(), ClientError> {
         self.check("send", State::InTransaction)?;
