@@ -118,6 +118,15 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
 
     let (notices, noticed) = mpsc::unbounded_channel();
     let shard = shard::start(broker.clone(), store, inbox, notices).map_err(StartError::Thread)?;
+    let (stop_serving, stopping) = watch::channel(false);
+    let listeners = bound.into_iter().map(|(name, listener)| (name.into(), listener)).collect();
+    let serving = tokio::spawn(net::serve(
+        listeners,
+        limits(&broker.config),
+        Arc::new(Answerer(broker.clone())),
+        stopping,
+    ));
+
     let (halt, halted) = watch::channel(None);
     let registration = registration(&broker, &addresses);
     register(&broker, &zk, &registration).await?;
@@ -131,16 +140,6 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     let _ = broker.controller.set(controller);
     tasks.push(standing);
     tasks.push(tokio::spawn(keep_session(broker.clone(), registration, sessions)));
-    // Requests wait behind the bound ports until here: without its new epoch the broker would take what a controller ordered
-    // an earlier life to do, with what that life had in memory (found by simulation).
-    let (stop_serving, stopping) = watch::channel(false);
-    let listeners = bound.into_iter().map(|(name, listener)| (name.into(), listener)).collect();
-    let serving = tokio::spawn(net::serve(
-        listeners,
-        limits(&broker.config),
-        Arc::new(Answerer(broker.clone())),
-        stopping,
-    ));
     tracing::info!("[KafkaServer id={id}] started (kafka.server.KafkaServer)");
     Ok(Running { broker, addresses, stop_serving, serving, tasks, shard, halted })
 }

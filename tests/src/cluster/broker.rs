@@ -266,27 +266,16 @@ impl Broker {
         self.wake(net, 0);
     }
 
-    fn is_registered(&self) -> bool {
-        self.up.as_ref().is_some_and(|life| life.desk.borrow().broker_epoch >= 0)
-    }
-
     /// What has come, and what time brings. True: the process has left.
     pub fn turn(&mut self, net: &mut Net, checks: &mut Checks) -> bool {
         if self.up.is_none() || self.stalled_until > net.now {
             return false;
         }
-        // Until it is registered, requests wait as behind a port that is bound and not served.
-        let serves = self.is_registered();
-        let (taken, waiting) =
-            self.mailbox.drain(..).partition(|one| serves || matches!(one.body, Body::Response(_)));
-        self.mailbox = waiting;
-        let taken: VecDeque<Message> = taken;
-        taken.into_iter().for_each(|message| self.take(net, checks, message));
+        while let Some(message) = self.mailbox.pop_front() {
+            self.take(net, checks, message);
+        }
         self.tick(net, checks);
         self.poll(net, checks);
-        if !serves && self.is_registered() {
-            self.wake(net, 0);
-        }
         self.fetch(net);
         self.alter(net, checks);
         self.channels(net);
