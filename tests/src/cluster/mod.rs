@@ -40,11 +40,12 @@
 //! leader epoch in LeaderAndIsr (the controller's epoch remains), none of it in a fetch, a broker that is back with another
 //! epoch taken for the one that was there, an ISR change against an older version (ZooKeeper's own check remains).
 //!
-//! Open: about one seed in a hundred fails. Two kinds are known, and are Kafka's own on ZooKeeper. A machine is lost whose
-//! broker governed, and is back before the next controller reads the cluster: nobody sees that it was away, and it leads
-//! on without its tail (5164 with 2 brokers). StopReplica of a controlled shutdown comes late to a broker that stays, and
-//! LeaderAndIsr of the same leader epoch does not bring the replica back (520 with 2). The rest is not looked into: 644,
-//! 698 (a producer waits), 679, 714 (an ISR stays small), 348, 5532, 5488.
+//! Open: about one seed in a hundred fails. A broker answers before it is registered, and so takes what the controller ordered
+//! its former life to do, without what a lost machine had not flushed (5532, 5488, 520, 679, 714 with their usual brokers pass
+//! where requests wait for the registration; the shell has to wait too, and must not before stalls are understood). A machine
+//! is lost whose broker governed, and is back before the next controller reads the cluster: nobody sees that it was away (348,
+//! 5164); Kafka's controller reads no more than ours then, but whether Java's loses it too was not tried. Not looked into: a
+//! producer waits (644, 698), a topic comes back or stays known (716, 726).
 //!
 //! Not modelled: fetch sessions and parked fetches, unclean elections, reassignment, DeleteRecords and retention,
 //! transactions, groups, the metadata cache and the shells' order of doing things (written here again), message formats and the files' own recovery (`broker::log` has tests of its own).
