@@ -74,11 +74,13 @@ def ask(port, path, method="GET", headers=None):
         return answer.code, answer.headers.get("Content-Type"), answer.read().decode()
 
 
-def shape(value):
-    """Keys in their order, and types; of a list, its first item."""
+def shape(value, ordered=True):
+    """Keys in their order, and types; of a list, its first item. What is nested in Java's answers is written by
+    reflection, in an order that differs from one JVM to the next, so only the outermost keys keep theirs."""
     if isinstance(value, dict):
-        return [(key, shape(item)) for key, item in value.items()]
-    return [shape(item) for item in value[:1]] if isinstance(value, list) else type(value).__name__
+        items = value.items() if ordered else sorted(value.items())
+        return [(key, shape(item, False)) for key, item in items]
+    return [shape(item, False) for item in value[:1]] if isinstance(value, list) else type(value).__name__
 
 
 def check_commands(java, ours):
