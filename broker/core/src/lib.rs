@@ -5,8 +5,10 @@
 //! * `alter`: ISR changes on their way to the controller. `fence`: whose orders count.
 //! * `group`: the consumer-group coordinator. `throttle`: how fast replicas may be copied.
 //! * `transaction`: the transaction coordinator.
+//! * `acl`: who may do what.
 //! * `controller`: what the elected controller decides for the whole cluster.
 
+pub mod acl;
 pub mod alter;
 pub mod assignment;
 pub mod controller;

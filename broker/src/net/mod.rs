@@ -6,9 +6,10 @@ mod frame;
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
+use broker_core::acl::Principal;
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -33,6 +34,26 @@ pub struct Peer {
     /// Name of the listener that it came in by.
     pub listener: Arc<str>,
     pub address: SocketAddr,
+    /// Who authenticated, once somebody has.
+    authenticated: OnceLock<Principal>,
+}
+
+impl Peer {
+    /// A connection on which nobody has authenticated.
+    pub fn new(listener: Arc<str>, address: SocketAddr) -> Peer {
+        Peer { listener, address, authenticated: OnceLock::new() }
+    }
+
+    /// Who asks: whoever authenticated, or [`Principal::anonymous`].
+    pub fn principal(&self) -> &Principal {
+        static ANONYMOUS: LazyLock<Principal> = LazyLock::new(Principal::anonymous);
+        self.authenticated.get().unwrap_or(&ANONYMOUS)
+    }
+
+    /// Tells who authenticated. A connection's principal never changes after that: false, where it would.
+    pub fn authenticate(&self, principal: Principal) -> bool {
+        *self.authenticated.get_or_init(|| principal.clone()) == principal
+    }
 }
 
 /// Answers requests; one call at a time per connection.
@@ -138,7 +159,7 @@ async fn accept<S: Service>(
             continue;
         };
         let _ = socket.set_nodelay(true);
-        let peer = Arc::new(Peer { listener: name.clone(), address });
+        let peer = Arc::new(Peer::new(name.clone(), address));
         let (limits, service, stop) = (limits.clone(), service.clone(), stop.clone());
         connections.spawn(async move {
             let _seat = seat;
@@ -254,6 +275,15 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(serve(vec![("PLAINTEXT".into(), listener)], limits, Arc::new(Echo), stopped));
         (address, stop)
+    }
+
+    #[test]
+    fn a_connection_is_anonymous_until_somebody_authenticates_and_then_keeps_that_name() {
+        let peer = Peer::new("SASL_PLAINTEXT".into(), "127.0.0.1:1".parse().unwrap());
+        assert_eq!(*peer.principal(), Principal::anonymous());
+        assert!(peer.authenticate(Principal::user("alice")) && peer.authenticate(Principal::user("alice")));
+        assert!(!peer.authenticate(Principal::user("bob")));
+        assert_eq!(*peer.principal(), Principal::user("alice"));
     }
 
     #[tokio::test]
