@@ -44,6 +44,7 @@ pub struct Broker {
     /// Those of all others.
     default_config: ArcSwapOption<TopicConfig>,
     pub throttles: crate::throttles::Throttles,
+    pub quotas: crate::quotas::Quotas,
     /// The newest controller epoch that was obeyed, in whatever kind of request.
     controller_epoch: AtomicI32,
     pub shard: ShardHandle,
@@ -69,6 +70,7 @@ impl Broker {
         let session_slots =
             usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
         let throttles = crate::throttles::Throttles::new(&config);
+        let quotas = crate::quotas::Quotas::new(&config);
         Broker {
             config,
             id,
@@ -83,6 +85,7 @@ impl Broker {
             topic_configs: ArcSwap::default(),
             default_config: ArcSwapOption::default(),
             throttles,
+            quotas,
             controller_epoch: AtomicI32::new(0),
             shard,
             controller: OnceLock::new(),
@@ -235,6 +238,31 @@ impl Broker {
             all.remove(topic);
             all
         });
+    }
+
+    /// Reads the quotas of all users, client ids, pairs and addresses.
+    pub async fn load_quotas(&self) -> Result<(), ZkError> {
+        let zk = self.zk();
+        for kind in ["users", "clients", "ips"] {
+            for (path, config) in zk.entities(kind).await? {
+                self.set_quotas(&path, &config);
+            }
+        }
+        for (path, config) in zk.client_ids_of_users().await? {
+            self.set_quotas(&path, &config);
+        }
+        Ok(())
+    }
+
+    /// Reads the quotas at one path below `/config` anew.
+    pub async fn reload_quotas(&self, path: &str) -> Result<(), ZkError> {
+        let config = self.zk().config(&crate::zk::ConfigEntity::Other(path.to_owned())).await?;
+        self.set_quotas(path, &config);
+        Ok(())
+    }
+
+    fn set_quotas(&self, path: &str, config: &BTreeMap<String, String>) {
+        self.quotas.set(path, config);
     }
 
     /// Reads the brokers' dynamic settings anew.

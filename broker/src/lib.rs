@@ -11,6 +11,7 @@ mod markers;
 pub mod metadata;
 pub mod net;
 mod peers;
+pub mod quotas;
 pub mod server;
 pub mod shard;
 mod shared_map;

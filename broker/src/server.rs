@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, lookup_host};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use wire::Str;
@@ -105,8 +105,9 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
         partition_count(&zk, TRANSACTION_TOPIC, config.int("transaction.state.log.num.partitions")).await?;
     let coordinated = (group_partitions, transaction_partitions);
     let broker = Arc::new(Broker::new(config, id, &cluster_id, zk.clone(), shard, coordinated));
+    let seen_change = zk.newest_change().await?;
     broker.reload_dynamic().await?;
-    tell_of_quotas(&zk).await?;
+    broker.load_quotas().await?;
     let topics: Vec<Str> = zk.topics().await?.iter().map(|topic| Str::from(topic.as_str())).collect();
     broker.load_topic_overrides(&topics).await?;
     let loading = broker.clone();
@@ -133,7 +134,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     tracing::info!("Registered broker {id} at path /brokers/ids/{id} with broker epoch {}", broker.epoch());
     let (sessions, session) = watch::channel(zk);
     let mut tasks = vec![
-        tokio::spawn(follow_configs(broker.clone(), session.clone())),
+        tokio::spawn(follow_configs(broker.clone(), session.clone(), seen_change)),
         tokio::spawn(take_notices(broker.clone(), noticed, halt)),
     ];
     let (controller, standing) = controller::start(controller::Options::of(&broker), session);
@@ -362,30 +363,15 @@ async fn register(broker: &Broker, zk: &Zk, registration: &Registration) -> Resu
     }
 }
 
-/// What a Java broker was told to enforce is not enforced here.
-async fn tell_of_quotas(zk: &Zk) -> Result<(), ZkError> {
-    for kind in ["users", "clients", "ips"] {
-        let set = zk.children(&format!("/config/{kind}")).await?.len();
-        if set > 0 {
-            tracing::warn!(
-                "/config/{kind}: quotas and credentials of {set} {kind} have no effect on this broker"
-            );
-        }
-    }
-    Ok(())
-}
-
 /// Reads settings anew when somebody changed them, in every session.
-async fn follow_configs(broker: Arc<Broker>, mut session: watch::Receiver<Zk>) {
+async fn follow_configs(broker: Arc<Broker>, mut session: watch::Receiver<Zk>, mut seen: i64) {
     loop {
         let zk = session.borrow_and_update().clone();
-        let (armed, is_armed) = oneshot::channel();
         let changed = |entity| {
             let broker = broker.clone();
             async move { config_changed(&broker, entity).await }
         };
-        let error = zk::watch_changes(zk, armed, changed).await;
-        drop(is_armed);
+        let error = zk::watch_changes(zk, &mut seen, changed).await;
         if !error.session_over() {
             tracing::warn!("{error}");
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -403,7 +389,12 @@ async fn config_changed(broker: &Broker, entity: ConfigEntity) {
         ConfigEntity::Topic(name) => (broker.reload_topic_overrides(name).await, Some(name.as_str().into())),
         ConfigEntity::Broker(id) if *id != broker.id => return,
         ConfigEntity::Broker(_) | ConfigEntity::BrokerDefault => (broker.reload_dynamic().await, None),
-        ConfigEntity::Other(_) => return,
+        ConfigEntity::Other(path) => {
+            if let Err(error) = broker.reload_quotas(path).await {
+                tracing::error!("{error}");
+            }
+            return;
+        }
     };
     match read {
         Ok(()) => {

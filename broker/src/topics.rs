@@ -8,6 +8,7 @@ use wire::kafka::{ErrorCode, Uuid};
 
 use crate::broker::Broker;
 use crate::metadata::Snapshot;
+use crate::quotas::Mutations;
 use crate::zk::{Assignment, TopicNode, ZkError};
 
 /// Committed offsets and groups.
@@ -130,12 +131,12 @@ pub async fn create(
 
 /// Makes a topic that somebody asked for, with this broker's defaults; the error code that the asker gets, who has to
 /// come again when the controller has elected leaders.
-pub async fn auto_create(broker: &Broker, name: &Str) -> ErrorCode {
+pub async fn auto_create(broker: &Broker, name: &Str, mutations: &mut Mutations<'_>) -> ErrorCode {
     let claimed = lock(broker).insert(name.clone());
     if !claimed {
         return ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
     }
-    let created = create_with_defaults(broker, name).await;
+    let created = create_with_defaults(broker, name, mutations).await;
     lock(broker).remove(name);
     match created {
         Ok(_) | Err(CreateError::Exists(_)) => ErrorCode::LEADER_NOT_AVAILABLE,
@@ -150,7 +151,11 @@ fn lock(broker: &Broker) -> std::sync::MutexGuard<'_, std::collections::HashSet<
     broker.creating.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-async fn create_with_defaults(broker: &Broker, name: &Str) -> Result<Uuid, CreateError> {
+async fn create_with_defaults(
+    broker: &Broker,
+    name: &Str,
+    mutations: &mut Mutations<'_>,
+) -> Result<Uuid, CreateError> {
     let config = &broker.config;
     let number = |key: &str| i32::try_from(config.int(key)).unwrap_or(i32::MAX);
     let mut overrides = BTreeMap::new();
@@ -186,6 +191,8 @@ async fn create_with_defaults(broker: &Broker, name: &Str) -> Result<Uuid, Creat
         }
     }
     let assignment = place(&now, partitions, replication_factor)?;
+    // Counted against who asked, but never refused.
+    mutations.allow(assignment.len());
     create(broker, name, assignment, &overrides).await
 }
 

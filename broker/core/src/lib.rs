@@ -5,12 +5,13 @@
 //! * `alter`: ISR changes on their way to the controller. `fence`: whose orders count.
 //! * `group`: the consumer-group coordinator. `throttle`: how fast replicas may be copied.
 //! * `transaction`: the transaction coordinator.
-//! * `acl`: who may do what.
+//! * `acl`: who may do what. `quota`: how much each client may ask for. `connections`: who is let in.
 //! * `controller`: what the elected controller decides for the whole cluster.
 
 pub mod acl;
 pub mod alter;
 pub mod assignment;
+pub mod connections;
 pub mod controller;
 pub mod error;
 pub mod fence;
@@ -18,6 +19,7 @@ pub mod fetch_session;
 pub mod group;
 pub mod partition;
 pub mod producer;
+pub mod quota;
 pub mod throttle;
 pub mod transaction;
 

@@ -2,6 +2,7 @@
 
 use broker_core::fetch_session::{Answered, Asked, Context};
 use broker_core::partition::{Fetch, Fetcher, Isolation};
+use broker_core::quota::QuotaKind;
 use bytes::{Bytes, BytesMut};
 use wire::Str;
 use wire::batch::down::down_convert;
@@ -34,11 +35,65 @@ pub async fn answer(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
     }
     let read_committed = request.isolation_level == 1;
     let mut entries = serve(call, &request, asked, follower, read_committed).await;
+    if follower < 0
+        && let Some(response) = throttled(call, &context, &entries)
+    {
+        return response;
+    }
     let response = close(call, context, follower >= 0, uses_ids, &mut entries);
     if follower >= 0 && call.broker.throttles.leader.is_bounded() {
         call.broker.throttles.leader.record(throttled_size(call, &response));
     }
     response
+}
+
+/// Consumers that took too much, or asked for too long, get nothing now and come again when they may; what is not sent
+/// does not count.
+fn throttled(call: &Call<'_>, context: &Context, entries: &[Entry]) -> Option<FetchResponse> {
+    let quotas = &call.broker.quotas;
+    let time_ms = call.charge_time();
+    let mut throttle_time_ms = time_ms;
+    if quotas.is_in_use(QuotaKind::Fetch) {
+        let bytes = answer_size(call, context, entries) as f64;
+        throttle_time_ms = quotas.record(QuotaKind::Fetch, call.client(), bytes).max(time_ms);
+        if throttle_time_ms > 0 {
+            quotas.record_only(QuotaKind::Fetch, call.client(), -bytes);
+        }
+    }
+    if throttle_time_ms <= 0 {
+        return None;
+    }
+    let mut response = FetchResponse { throttle_time_ms, ..Default::default() };
+    if let Context::Incremental { session, request_epoch } = context {
+        match call.broker.fetch_sessions().check(*session, *request_epoch) {
+            Ok(()) => response.session_id = *session,
+            Err(error_code) => response.error_code = error_code,
+        }
+    }
+    Some(response)
+}
+
+/// Bytes of the response that these entries would make.
+fn answer_size(call: &Call<'_>, context: &Context, entries: &[Entry]) -> usize {
+    let news_only = matches!(context, Context::Incremental { .. });
+    let mut shell = FetchResponse::default();
+    let mut bytes = 0;
+    for entry in entries {
+        let records = entry.answer.records.as_ref().map_or(0, Bytes::len);
+        if news_only && records == 0 && entry.answer.error_code.is_ok() {
+            continue;
+        }
+        bytes += records;
+        let bare = PartitionData { records: Some(Bytes::new()), ..entry.answer.clone() };
+        let (id, name, _) = &entry.key;
+        match shell.responses.last_mut() {
+            Some(last) if last.topic_id == *id && last.topic == *name => last.partitions.push(bare),
+            _ => shell.responses.push(topic(*id, name.clone(), bare)),
+        }
+    }
+    let mut encoded = BytesMut::new();
+    shell.write(&mut encoded, call.version());
+    bytes + encoded.len()
 }
 
 /// Bytes of the response that are for throttled replicas, with what is around them.
@@ -140,6 +195,9 @@ async fn serve(
         entries.push(Entry { key, asked, answer });
     }
     let limit = i32::try_from(call.broker.config.int("fetch.max.bytes")).unwrap_or(i32::MAX);
+    // More than what a quota lets through at once would be throttled for certain, and for ever.
+    let burst = call.broker.quotas.burst(QuotaKind::Fetch, call.client()).filter(|_| follower < 0);
+    let limit = burst.map_or(limit, |burst| limit.min(burst as i32));
     let max_bytes = i64::from(request.max_bytes.min(limit));
     let ask = FetchAsk {
         at_once: parts.len() < entries.len(),

@@ -65,7 +65,8 @@ async fn find_one(call: &Call<'_>, key: Str, key_type: i8) -> Coordinator {
         || nobody(ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::COORDINATOR_NOT_AVAILABLE.message());
     let now = call.broker.metadata.snapshot();
     let Some(topic) = now.topics.get(coordinators_topic) else {
-        topics::auto_create(call.broker, &Str::from_static(coordinators_topic)).await;
+        let name = Str::from_static(coordinators_topic);
+        topics::auto_create(call.broker, &name, &mut call.mutations(i16::MAX)).await;
         return unavailable();
     };
     let partition = java_hash(&key).checked_abs().unwrap_or(0)

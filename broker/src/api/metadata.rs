@@ -129,7 +129,7 @@ async fn missing(call: &Call<'_>, name: Str, may_create: bool) -> MetadataRespon
     let error = if topics::check_name(&name).is_err() {
         ErrorCode::INVALID_TOPIC_EXCEPTION
     } else if may_create {
-        topics::auto_create(call.broker, &name).await
+        topics::auto_create(call.broker, &name, &mut call.mutations(i16::MAX)).await
     } else {
         ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
     };

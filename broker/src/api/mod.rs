@@ -1,6 +1,7 @@
 //! Requests: one file per API, and here the way from a frame to its answer.
 
 mod api_versions;
+mod client_quotas;
 mod configs;
 mod control;
 mod describe_cluster;
@@ -12,12 +13,14 @@ mod metadata;
 mod offsets;
 mod produce;
 mod reassignments;
+mod throttle;
 mod topics;
 mod transactions;
 mod txn_markers;
 
 use std::sync::Arc;
 
+use broker_core::quota::QuotaKind;
 use bytes::{Bytes, BytesMut};
 use wire::Str;
 use wire::jute::Reader;
@@ -73,6 +76,8 @@ pub const IMPLEMENTED: &[ApiKey] = &[
     ApiKey::DescribeProducers,
     ApiKey::DescribeTransactions,
     ApiKey::ListTransactions,
+    ApiKey::DescribeClientQuotas,
+    ApiKey::AlterClientQuotas,
 ];
 
 /// Bits of the operations that are allowed on the cluster where there is no authorizer: all that it has.
@@ -87,6 +92,10 @@ pub struct Call<'a> {
     pub broker: &'a Arc<Broker>,
     pub peer: &'a Peer,
     pub header: &'a RequestHeader,
+    /// Bytes of the request.
+    pub size: usize,
+    /// Set where the time that requests take is limited.
+    watch: Option<&'a throttle::Stopwatch>,
 }
 
 impl Call<'_> {
@@ -124,6 +133,12 @@ impl Body<'_, '_> {
         }
     }
 
+    /// Sends the response and has the client wait, if it has to.
+    fn finish(&self, mut response: impl Message) -> Answer {
+        let throttle_ms = self.call.settle(self.api.key, &mut response);
+        self.call.mute(self.send(&response), throttle_ms)
+    }
+
     fn send(&self, response: &impl Message) -> Answer {
         Answer::Send(vec![encode(self.api, self.call.header, response)])
     }
@@ -154,7 +169,7 @@ macro_rules! answer {
         match $body.read() {
             Some(request) => {
                 let response = $handler($body.call, request).await;
-                $body.send(&response)
+                $body.finish(response)
             }
             None => Answer::Close,
         }
@@ -172,6 +187,17 @@ pub struct Answerer(pub Arc<Broker>);
 
 impl Service for Answerer {
     async fn answer(&self, peer: &Arc<Peer>, frame: Bytes) -> Answer {
+        if !self.0.quotas.is_in_use(QuotaKind::Request) {
+            return self.answer_timed(peer, frame, None).await;
+        }
+        let watch = throttle::Stopwatch::default();
+        watch.time(self.answer_timed(peer, frame, Some(&watch))).await
+    }
+}
+
+impl Answerer {
+    async fn answer_timed(&self, peer: &Peer, frame: Bytes, watch: Option<&throttle::Stopwatch>) -> Answer {
+        let size = frame.len();
         let mut reader = Reader::new(frame);
         let header = match RequestHeader::read(&mut reader) {
             Ok(header) => header,
@@ -189,70 +215,82 @@ impl Service for Answerer {
         if !in_range {
             return unreadable(peer, &format_args!("{} version {version} is not supported", api.name));
         }
-        let call = Call { broker: &self.0, peer, header: &header };
-        let mut body = Body { call: &call, api, reader };
-        match api.key {
-            ApiKey::ApiVersions => answer!(body, api_versions::answer),
-            ApiKey::Metadata => match body.read() {
-                Some(request) => {
-                    let response = metadata::answer(&call, request).await;
-                    body.send_sized(&response, response.size())
-                }
-                None => Answer::Close,
-            },
-            ApiKey::Produce => match body.read() {
-                Some(request) => produce::answer(&call, request).await,
-                None => Answer::Close,
-            },
-            ApiKey::Fetch => match body.read() {
-                Some(request) => {
-                    let response = fetch::answer(&call, request).await;
-                    body.send_sized(&response, fetch::size(&response))
-                }
-                None => Answer::Close,
-            },
-            ApiKey::OffsetCommit => answer!(body, groups::offset_commit),
-            ApiKey::OffsetFetch => answer!(body, groups::offset_fetch),
-            ApiKey::FindCoordinator => answer!(body, groups::find_coordinator),
-            ApiKey::JoinGroup => answer!(body, groups::join),
-            ApiKey::Heartbeat => answer!(body, groups::heartbeat),
-            ApiKey::LeaveGroup => answer!(body, groups::leave),
-            ApiKey::SyncGroup => answer!(body, groups::sync),
-            ApiKey::DescribeGroups => answer!(body, groups::describe),
-            ApiKey::ListGroups => answer!(body, groups::list),
-            ApiKey::DeleteGroups => answer!(body, groups::delete),
-            ApiKey::OffsetDelete => answer!(body, groups::offset_delete),
-            ApiKey::CreateTopics => answer!(body, topics::create),
-            ApiKey::DeleteTopics => answer!(body, topics::delete),
-            ApiKey::CreatePartitions => answer!(body, topics::create_partitions),
-            ApiKey::InitProducerId => answer!(body, init_producer_id::answer),
-            ApiKey::DescribeConfigs => answer!(body, configs::describe),
-            ApiKey::AlterConfigs => answer!(body, configs::alter),
-            ApiKey::IncrementalAlterConfigs => answer!(body, configs::alter_incrementally),
-            ApiKey::ListOffsets => answer!(body, list_offsets::answer),
-            ApiKey::LeaderAndIsr => answer!(body, control::leader_and_isr),
-            ApiKey::StopReplica => answer!(body, control::stop_replica),
-            ApiKey::UpdateMetadata => answer!(body, control::update_metadata),
-            ApiKey::AlterPartition => answer!(body, control::alter_partition),
-            ApiKey::ControlledShutdown => answer!(body, control::controlled_shutdown),
-            ApiKey::AllocateProducerIds => answer!(body, control::allocate_producer_ids),
-            ApiKey::ElectLeaders => answer!(body, control::elect_leaders),
-            ApiKey::AlterPartitionReassignments => answer!(body, reassignments::alter),
-            ApiKey::ListPartitionReassignments => answer!(body, reassignments::list),
-            ApiKey::DeleteRecords => answer!(body, offsets::delete_records),
-            ApiKey::OffsetForLeaderEpoch => answer!(body, offsets::epoch_ends),
-            ApiKey::DescribeLogDirs => answer!(body, describe_cluster::log_dirs),
-            ApiKey::DescribeCluster => answer!(body, describe_cluster::answer),
-            ApiKey::AddPartitionsToTxn => answer!(body, transactions::add_partitions),
-            ApiKey::AddOffsetsToTxn => answer!(body, transactions::add_offsets),
-            ApiKey::EndTxn => answer!(body, transactions::end),
-            ApiKey::WriteTxnMarkers => answer!(body, txn_markers::answer),
-            ApiKey::TxnOffsetCommit => answer!(body, groups::txn_offset_commit),
-            ApiKey::DescribeProducers => answer!(body, txn_markers::describe_producers),
-            ApiKey::DescribeTransactions => answer!(body, transactions::describe),
-            ApiKey::ListTransactions => answer!(body, transactions::list),
-            _ => unreadable(peer, &format_args!("{} is not supported", api.name)),
-        }
+        let call = Call { broker: &self.0, peer, header: &header, size, watch };
+        let answer = answer_call(&call, api, reader).await;
+        call.charge_rest();
+        answer
+    }
+}
+
+/// Has a request answered by whoever answers its kind.
+async fn answer_call(call: &Call<'_>, api: &'static Api, reader: Reader) -> Answer {
+    let peer = call.peer;
+    let mut body = Body { call, api, reader };
+    match api.key {
+        ApiKey::ApiVersions => answer!(body, api_versions::answer),
+        ApiKey::Metadata => match body.read() {
+            Some(request) => {
+                let mut response = metadata::answer(call, request).await;
+                let throttle_ms = call.settle(api.key, &mut response);
+                call.mute(body.send_sized(&response, response.size()), throttle_ms)
+            }
+            None => Answer::Close,
+        },
+        ApiKey::Produce => match body.read() {
+            Some(request) => produce::answer(call, request).await,
+            None => Answer::Close,
+        },
+        ApiKey::Fetch => match body.read() {
+            Some(request) => {
+                let response = fetch::answer(call, request).await;
+                let throttle_ms = response.throttle_time_ms;
+                call.mute(body.send_sized(&response, fetch::size(&response)), throttle_ms)
+            }
+            None => Answer::Close,
+        },
+        ApiKey::OffsetCommit => answer!(body, groups::offset_commit),
+        ApiKey::OffsetFetch => answer!(body, groups::offset_fetch),
+        ApiKey::FindCoordinator => answer!(body, groups::find_coordinator),
+        ApiKey::JoinGroup => answer!(body, groups::join),
+        ApiKey::Heartbeat => answer!(body, groups::heartbeat),
+        ApiKey::LeaveGroup => answer!(body, groups::leave),
+        ApiKey::SyncGroup => answer!(body, groups::sync),
+        ApiKey::DescribeGroups => answer!(body, groups::describe),
+        ApiKey::ListGroups => answer!(body, groups::list),
+        ApiKey::DeleteGroups => answer!(body, groups::delete),
+        ApiKey::OffsetDelete => answer!(body, groups::offset_delete),
+        ApiKey::CreateTopics => answer!(body, topics::create),
+        ApiKey::DeleteTopics => answer!(body, topics::delete),
+        ApiKey::CreatePartitions => answer!(body, topics::create_partitions),
+        ApiKey::InitProducerId => answer!(body, init_producer_id::answer),
+        ApiKey::DescribeConfigs => answer!(body, configs::describe),
+        ApiKey::AlterConfigs => answer!(body, configs::alter),
+        ApiKey::IncrementalAlterConfigs => answer!(body, configs::alter_incrementally),
+        ApiKey::ListOffsets => answer!(body, list_offsets::answer),
+        ApiKey::LeaderAndIsr => answer!(body, control::leader_and_isr),
+        ApiKey::StopReplica => answer!(body, control::stop_replica),
+        ApiKey::UpdateMetadata => answer!(body, control::update_metadata),
+        ApiKey::AlterPartition => answer!(body, control::alter_partition),
+        ApiKey::ControlledShutdown => answer!(body, control::controlled_shutdown),
+        ApiKey::AllocateProducerIds => answer!(body, control::allocate_producer_ids),
+        ApiKey::ElectLeaders => answer!(body, control::elect_leaders),
+        ApiKey::AlterPartitionReassignments => answer!(body, reassignments::alter),
+        ApiKey::ListPartitionReassignments => answer!(body, reassignments::list),
+        ApiKey::DeleteRecords => answer!(body, offsets::delete_records),
+        ApiKey::OffsetForLeaderEpoch => answer!(body, offsets::epoch_ends),
+        ApiKey::DescribeLogDirs => answer!(body, describe_cluster::log_dirs),
+        ApiKey::DescribeCluster => answer!(body, describe_cluster::answer),
+        ApiKey::AddPartitionsToTxn => answer!(body, transactions::add_partitions),
+        ApiKey::AddOffsetsToTxn => answer!(body, transactions::add_offsets),
+        ApiKey::EndTxn => answer!(body, transactions::end),
+        ApiKey::WriteTxnMarkers => answer!(body, txn_markers::answer),
+        ApiKey::TxnOffsetCommit => answer!(body, groups::txn_offset_commit),
+        ApiKey::DescribeProducers => answer!(body, txn_markers::describe_producers),
+        ApiKey::DescribeTransactions => answer!(body, transactions::describe),
+        ApiKey::ListTransactions => answer!(body, transactions::list),
+        ApiKey::DescribeClientQuotas => answer!(body, client_quotas::describe),
+        ApiKey::AlterClientQuotas => answer!(body, client_quotas::alter),
+        _ => unreadable(peer, &format_args!("{} is not supported", api.name)),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use broker_core::partition::{Origin, ProduceResult};
+use broker_core::quota::QuotaKind;
 use wire::Str;
 use wire::batch::produce::{Refused, Rules, check};
 use wire::batch::{Compression, Header};
@@ -36,7 +37,8 @@ enum Slot {
 /// acks=0 has no answer; if anything went wrong then, the connection is closed so that the client notices.
 pub async fn answer(call: &Call<'_>, request: ProduceRequest) -> Answer {
     let acks = request.acks;
-    let response = produce(call, request).await;
+    let mut response = produce(call, request).await;
+    let throttle_ms = call.broker.quotas.record(QuotaKind::Produce, call.client(), call.size as f64);
     if acks == 0 {
         let failed = response.responses.iter().flat_map(|topic| &topic.partition_responses);
         return match failed.into_iter().find(|partition| !partition.error_code.is_ok()) {
@@ -48,10 +50,12 @@ pub async fn answer(call: &Call<'_>, request: ProduceRequest) -> Answer {
                 );
                 Answer::Close
             }
-            None => Answer::Silence,
+            None => call.mute(Answer::Silence, throttle_ms),
         };
     }
-    Answer::Send(vec![encode(ApiKey::Produce.api(), call.header, &response)])
+    response.throttle_time_ms = throttle_ms;
+    let throttle_ms = call.settle(ApiKey::Produce, &mut response);
+    call.mute(Answer::Send(vec![encode(ApiKey::Produce.api(), call.header, &response)]), throttle_ms)
 }
 
 async fn produce(call: &Call<'_>, request: ProduceRequest) -> ProduceResponse {

@@ -16,6 +16,7 @@ use super::{Call, text};
 use crate::config::{Dynamic, Source, TOPIC_KEYS, effective};
 use crate::controller;
 use crate::metadata::Snapshot;
+use crate::quotas::Mutations;
 
 /// A name that clusters without ZooKeeper need for themselves: nobody may have it, so that a move to one stays possible.
 const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
@@ -27,11 +28,14 @@ fn refusal(code: ErrorCode, message: impl Into<String>) -> Refused {
     (code, Some(message.into()))
 }
 
+/// A text that says no more than the code is not sent.
 fn refused(refusal: controller::topics::Refusal) -> Refused {
-    (refusal.code, Some(refusal.message))
+    let tells = refusal.message != refusal.code.message();
+    (refusal.code, tells.then_some(refusal.message))
 }
 
 pub async fn create(call: &Call<'_>, request: CreateTopicsRequest) -> CreateTopicsResponse {
+    let mut mutations = call.mutations(6);
     let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
     let mut results: Vec<CreatableTopicResult> = Vec::with_capacity(request.topics.len());
     let mut made = Vec::new();
@@ -46,7 +50,7 @@ pub async fn create(call: &Call<'_>, request: CreateTopicsRequest) -> CreateTopi
         } else if topic.name == CLUSTER_METADATA_TOPIC {
             Err(refusal(ErrorCode::TOPIC_AUTHORIZATION_FAILED, "Authorization failed."))
         } else {
-            create_one(call, topic, request.validate_only).await
+            create_one(call, topic, &mut mutations, request.validate_only).await
         };
         results.push(match outcome {
             Ok(result) => {
@@ -81,7 +85,7 @@ pub async fn create(call: &Call<'_>, request: CreateTopicsRequest) -> CreateTopi
             };
         }
     }
-    CreateTopicsResponse { topics: results, ..Default::default() }
+    CreateTopicsResponse { topics: results, throttle_time_ms: mutations.throttle_ms() }
 }
 
 /// Names that come more than once.
@@ -112,6 +116,7 @@ async fn wait(
 async fn create_one(
     call: &Call<'_>,
     topic: &CreatableTopic,
+    mutations: &mut Mutations<'_>,
     validate_only: bool,
 ) -> Result<CreatableTopicResult, Refused> {
     for config in &topic.configs {
@@ -120,8 +125,9 @@ async fn create_one(
                 .map_err(|problem| refusal(ErrorCode::INVALID_CONFIG, problem))?;
         }
     }
-    let created =
-        controller::topics::create_topic(call.broker, topic, validate_only).await.map_err(refused)?;
+    let created = controller::topics::create_topic(call.broker, topic, mutations, validate_only)
+        .await
+        .map_err(refused)?;
     Ok(CreatableTopicResult {
         name: topic.name.clone(),
         topic_id: created.id,
@@ -149,6 +155,7 @@ fn described(call: &Call<'_>, overrides: &BTreeMap<String, String>) -> Vec<Creat
 }
 
 pub async fn delete(call: &Call<'_>, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+    let mut mutations = call.mutations(5);
     let now = call.broker.metadata.snapshot();
     let by_name = request.topic_names.iter().map(|name| (Some(name.clone()), Uuid::ZERO));
     let by_state = request.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id));
@@ -163,7 +170,7 @@ pub async fn delete(call: &Call<'_>, request: DeleteTopicsRequest) -> DeleteTopi
             let old = call.version() < 3;
             Err((if old { ErrorCode::INVALID_REQUEST } else { ErrorCode::TOPIC_DELETION_DISABLED }, None))
         } else {
-            delete_one(call, &now, name.as_ref(), id).await
+            delete_one(call, &now, name.as_ref(), id, &mut mutations).await
         };
         let (error_code, message, name) = match outcome {
             Ok(name) => {
@@ -189,10 +196,16 @@ pub async fn delete(call: &Call<'_>, request: DeleteTopicsRequest) -> DeleteTopi
             }
         }
     }
-    DeleteTopicsResponse { responses: results, ..Default::default() }
+    DeleteTopicsResponse { responses: results, throttle_time_ms: mutations.throttle_ms() }
 }
 
-async fn delete_one(call: &Call<'_>, now: &Snapshot, name: Option<&Str>, id: Uuid) -> Result<Str, Refused> {
+async fn delete_one(
+    call: &Call<'_>,
+    now: &Snapshot,
+    name: Option<&Str>,
+    id: Uuid,
+    mutations: &mut Mutations<'_>,
+) -> Result<Str, Refused> {
     let name = match name {
         Some(_) if !id.is_zero() => {
             let problem = "Topic name and topic ID can not both be specified.";
@@ -202,6 +215,10 @@ async fn delete_one(call: &Call<'_>, now: &Snapshot, name: Option<&Str>, id: Uui
         Some(_) => return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None)),
         None => now.names.get(&id).cloned().ok_or((ErrorCode::UNKNOWN_TOPIC_ID, None))?,
     };
+    let partitions = now.topics.get(&name).map_or(0, |topic| topic.partitions.len());
+    if !mutations.allow(partitions) {
+        return Err((ErrorCode::THROTTLING_QUOTA_EXCEEDED, None));
+    }
     controller::topics::delete_topic(call.broker, &name).await.map_err(refused)?;
     Ok(name)
 }
@@ -210,6 +227,7 @@ pub async fn create_partitions(
     call: &Call<'_>,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
+    let mut mutations = call.mutations(3);
     let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
     let mut results: Vec<CreatePartitionsTopicResult> = Vec::with_capacity(request.topics.len());
     let mut grown = Vec::new();
@@ -224,7 +242,7 @@ pub async fn create_partitions(
         } else if call.broker.zk().topic_is_being_deleted(&topic.name).await.unwrap_or(false) {
             Err(refusal(ErrorCode::INVALID_TOPIC_EXCEPTION, "The topic is queued for deletion."))
         } else {
-            controller::topics::create_partitions(call.broker, topic, request.validate_only)
+            controller::topics::create_partitions(call.broker, topic, &mut mutations, request.validate_only)
                 .await
                 .map_err(refused)
         };
@@ -252,7 +270,7 @@ pub async fn create_partitions(
             result.error_code = ErrorCode::REQUEST_TIMED_OUT;
         }
     }
-    CreatePartitionsResponse { results, ..Default::default() }
+    CreatePartitionsResponse { results, throttle_time_ms: mutations.throttle_ms() }
 }
 
 #[cfg(test)]

@@ -7,10 +7,6 @@ use super::{TOPIC_KEYS, Update, find, synonyms};
 const PROMISES: &[(&str, &str)] = &[
     ("max.connection.creation.rate", "new connections are not slowed down"),
     ("queued.max.request.bytes", "memory of waiting requests is bounded per request only"),
-    ("quota.window.num", QUOTAS),
-    ("quota.window.size.seconds", QUOTAS),
-    ("controller.quota.window.num", QUOTAS),
-    ("controller.quota.window.size.seconds", QUOTAS),
     ("password.encoder.secret", PASSWORDS),
     ("password.encoder.old.secret", PASSWORDS),
     ("offsets.commit.required.acks", "commits wait for all in-sync replicas"),
@@ -18,7 +14,6 @@ const PROMISES: &[(&str, &str)] = &[
     ("unstable.api.versions.enable", "only stable versions are answered"),
 ];
 
-const QUOTAS: &str = "there are no quotas";
 const PASSWORDS: &str = "settings with passwords cannot be changed while the broker runs";
 
 /// What only tunes machinery that is of another kind here.
@@ -99,11 +94,18 @@ mod tests {
 
     #[test]
     fn what_was_promised_gets_a_warning_and_tuning_a_note() {
-        let given = ["num.io.threads", "listener.name.out.max.connections", "broker.id", "quota.window.num"];
+        let given = [
+            "num.io.threads",
+            "listener.name.out.max.connections",
+            "broker.id",
+            "offsets.commit.required.acks",
+        ];
         let remarks = remarks(given.map(String::from).iter());
         assert_eq!(remarks[0], Remark::Note("num.io.threads has no effect on this broker".into()));
         assert!(matches!(&remarks[1], Remark::Warning(text) if text.starts_with("listener.name.out.")));
-        assert!(matches!(&remarks[2], Remark::Warning(text) if text.ends_with("there are no quotas")));
+        assert!(
+            matches!(&remarks[2], Remark::Warning(text) if text.ends_with("wait for all in-sync replicas"))
+        );
         assert_eq!(remarks.len(), 3);
     }
 

@@ -9,6 +9,7 @@ use wire::kafka::create_topics::CreatableTopic;
 use wire::kafka::{ErrorCode, Uuid};
 
 use crate::broker::Broker;
+use crate::quotas::Mutations;
 use crate::topics::{CreateError, candidates, check_name, colliding, create, place};
 use crate::zk::{Assignment, ZkError};
 
@@ -54,6 +55,7 @@ pub struct Created {
 pub async fn create_topic(
     broker: &Broker,
     topic: &CreatableTopic,
+    mutations: &mut Mutations<'_>,
     validate_only: bool,
 ) -> Result<Created, Refusal> {
     let assignment = assignment_for(broker, topic)?;
@@ -69,6 +71,7 @@ pub async fn create_topic(
     let id = if validate_only {
         Uuid::ZERO
     } else {
+        allow(mutations, assignment.len())?;
         let made = create(broker, &topic.name, assignment.clone(), &overrides).await;
         made.map_err(|error| match error {
             CreateError::ZooKeeper(error) => Refusal::from(error),
@@ -81,6 +84,12 @@ pub async fn create_topic(
         replication_factor: assignment.values().next().map_or(0, |replicas| replicas.len() as i16),
         overrides,
     })
+}
+
+/// Whether the client's quota lets it make so many partitions.
+fn allow(mutations: &mut Mutations<'_>, partitions: usize) -> Result<(), Refusal> {
+    let code = ErrorCode::THROTTLING_QUOTA_EXCEEDED;
+    if mutations.allow(partitions) { Ok(()) } else { Err(Refusal::new(code, code.message())) }
 }
 
 fn assignment_for(broker: &Broker, topic: &CreatableTopic) -> Result<Assignment, Refusal> {
@@ -176,10 +185,13 @@ pub async fn delete_topic(broker: &Broker, name: &Str) -> Result<(), Refusal> {
 pub async fn create_partitions(
     broker: &Broker,
     topic: &CreatePartitionsTopic,
+    mutations: &mut Mutations<'_>,
     validate_only: bool,
 ) -> Result<(), Refusal> {
+    // Asked for once, however often it is tried.
+    let mut mutations = Some(mutations);
     loop {
-        match try_create_partitions(broker, topic, validate_only).await {
+        match try_create_partitions(broker, topic, &mut mutations, validate_only).await {
             // The controller wrote it meanwhile: a reassignment ended, or began.
             Err(GrowError::ZooKeeper(error)) if error.bad_version() => {}
             Err(GrowError::ZooKeeper(error)) => return Err(error.into()),
@@ -209,6 +221,7 @@ impl From<Refusal> for GrowError {
 async fn try_create_partitions(
     broker: &Broker,
     topic: &CreatePartitionsTopic,
+    mutations: &mut Option<&mut Mutations<'_>>,
     validate_only: bool,
 ) -> Result<(), GrowError> {
     let zk = broker.zk();
@@ -224,6 +237,9 @@ async fn try_create_partitions(
     let brokers = candidates(&broker.metadata.snapshot());
     let added = added_partitions(&brokers, &node.partitions, topic)?;
     if !validate_only {
+        if let Some(mutations) = mutations.take() {
+            allow(mutations, added.len())?;
+        }
         tracing::info!("Creating {} partitions for '{}': {added:?}", added.len(), topic.name);
         node.partitions.extend(added);
         zk.set_topic(&topic.name, &node, version).await?;

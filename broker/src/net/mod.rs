@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub use frame::{FrameError, FrameReader};
 
@@ -26,6 +27,8 @@ pub enum Answer {
     Silence,
     /// The connection is closed without an answer.
     Close,
+    /// An answer, behind which nothing is read until then.
+    Muted(Box<Answer>, Instant),
 }
 
 /// A connection, as requests see it.
@@ -209,10 +212,20 @@ async fn converse<S: Service>(
             answer = service.answer(peer, frame) => answer,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
+        let (answer, muted_until) = match answer {
+            Answer::Muted(answer, until) => (*answer, Some(until)),
+            answer => (answer, None),
+        };
         match answer {
             Answer::Send(pieces) => send(&mut write, pieces).await?,
-            Answer::Silence => {}
+            Answer::Silence | Answer::Muted(..) => {}
             Answer::Close => return Ok(()),
+        }
+        if let Some(until) = muted_until {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            }
         }
     }
 }
@@ -252,6 +265,10 @@ mod tests {
             match &frame[..] {
                 b"quiet" => Answer::Silence,
                 b"close" => Answer::Close,
+                b"mute" => Answer::Muted(
+                    Box::new(Answer::Send(vec![frame])),
+                    Instant::now() + Duration::from_millis(300),
+                ),
                 _ => Answer::Send(vec![
                     Bytes::from_static(b"<"),
                     Bytes::new(),
@@ -294,6 +311,19 @@ mod tests {
         let mut all = Vec::new();
         socket.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, b"\0\0\0\x03<a>\0\0\0\x03<b>");
+    }
+
+    #[tokio::test]
+    async fn a_muted_connection_is_answered_at_once_and_read_later() {
+        let (address, _stop) = start(10).await;
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let begun = Instant::now();
+        socket.write_all(b"\0\0\0\x04mute\0\0\0\x01b").await.unwrap();
+        let mut answer = [0; 8];
+        socket.read_exact(&mut answer).await.unwrap();
+        assert!(&answer[4..] == b"mute" && begun.elapsed() < Duration::from_millis(290));
+        socket.read_exact(&mut answer[..7]).await.unwrap();
+        assert!(&answer[4..7] == b"<b>" && begun.elapsed() >= Duration::from_millis(300));
     }
 
     #[tokio::test]

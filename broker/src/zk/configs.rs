@@ -100,13 +100,24 @@ impl Zk {
         config: &BTreeMap<String, String>,
     ) -> Result<(), ZkError> {
         self.write_config(entity, config).await?;
+        self.note_change(entity).await
+    }
+
+    /// Tells every broker that an entity's settings are others now.
+    pub(super) async fn note_change(&self, entity: &ConfigEntity) -> Result<(), ZkError> {
         let note = json!({ "version": 2, "entity_path": entity.path() }).to_string();
         self.create_sequential(&format!("{CHANGES}/{CHANGE_PREFIX}"), note.as_bytes()).await
+    }
+
+    /// The number of the newest change note: what comes behind it is news to whoever reads settings from now on.
+    pub async fn newest_change(&self) -> Result<i64, ZkError> {
+        let names = self.children(CHANGES).await?;
+        Ok(names.iter().filter_map(|name| sequence(name)).max().unwrap_or(-1))
     }
 }
 
 /// Reads a node of `/config`; an empty one has no overrides.
-fn parse(path: &str, data: &[u8]) -> Result<BTreeMap<String, String>, ZkError> {
+pub(super) fn parse(path: &str, data: &[u8]) -> Result<BTreeMap<String, String>, ZkError> {
     if data.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -118,15 +129,13 @@ fn parse(path: &str, data: &[u8]) -> Result<BTreeMap<String, String>, ZkError> {
     Ok(entries.iter().map(|(key, value)| (key.clone(), text(value))).collect())
 }
 
-/// Follows `/config/changes` and calls `changed` for each entity noted from now on; `armed` once
-/// nothing can be missed any more. Ends with the session.
-pub async fn watch_changes<F, Fut>(zk: Zk, armed: tokio::sync::oneshot::Sender<()>, mut changed: F) -> ZkError
+/// Follows `/config/changes` and calls `changed` for each entity that a note behind number `seen` names. Ends with the
+/// session; what was seen by then need not be seen again in the next.
+pub async fn watch_changes<F, Fut>(zk: Zk, seen: &mut i64, mut changed: F) -> ZkError
 where
     F: FnMut(ConfigEntity) -> Fut,
     Fut: Future<Output = ()>,
 {
-    let mut armed = Some(armed);
-    let mut seen: Option<i64> = None;
     loop {
         let listed = retry("getChildren", CHANGES, || zk.client.get_and_watch_children(CHANGES)).await;
         let (mut names, _, watcher) = match listed {
@@ -134,26 +143,20 @@ where
             Err(error) => return error,
         };
         names.sort();
-        let newest = names.last().and_then(|name| sequence(name));
-        match seen {
-            None => seen = Some(newest.unwrap_or(-1)),
-            Some(last) => {
-                for name in names.iter().filter(|name| sequence(name).is_some_and(|number| number > last)) {
-                    match read_note(&zk, name).await {
-                        Ok(Some(entity)) => changed(entity).await,
-                        Ok(None) => {}
-                        Err(error) if error.session_over() => return error,
-                        Err(error) => tracing::warn!("{error}"),
-                    }
-                }
-                seen = newest.or(seen).max(Some(last));
-                if let Err(error) = purge(&zk, &names).await {
-                    return error;
-                }
+        for (number, name) in names.iter().filter_map(|name| Some((sequence(name)?, name))) {
+            if number <= *seen {
+                continue;
             }
+            match read_note(&zk, name).await {
+                Ok(Some(entity)) => changed(entity).await,
+                Ok(None) => {}
+                Err(error) if error.session_over() => return error,
+                Err(error) => tracing::warn!("{error}"),
+            }
+            *seen = number;
         }
-        if let Some(armed) = armed.take() {
-            let _ = armed.send(());
+        if let Err(error) = purge(&zk, &names).await {
+            return error;
         }
         let event = watcher.changed().await;
         if event.event_type == zookeeper_client::EventType::Session && event.session_state.is_terminated() {

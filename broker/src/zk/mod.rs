@@ -5,6 +5,7 @@
 mod configs;
 pub mod former;
 mod producer_ids;
+mod quotas;
 mod registration;
 mod topics;
 

@@ -28,6 +28,11 @@ pub trait Message: Sized + Default {
     fn read(from: &mut Reader, version: i16) -> Result<Self, DecodeError>;
     fn write(&self, to: &mut BytesMut, version: i16);
 
+    /// The field `throttle_time_ms` of a response that has one.
+    fn throttle_time_ms(&mut self) -> Option<&mut i32> {
+        None
+    }
+
     fn encode(&self, version: i16) -> Bytes {
         self.encode_sized(version, 64)
     }
@@ -404,6 +409,12 @@ macro_rules! message {
                     tagged.finish(to);
                 }
             }
+
+            #[allow(unreachable_code)]
+            fn throttle_time_ms(&mut self) -> Option<&mut i32> {
+                $(message!(@throttle_time $field self);)*
+                None
+            }
         }
 
         impl $crate::kafka::codec::Field for $name {
@@ -446,6 +457,8 @@ macro_rules! message {
             $to.push($tag, &$self.$field, $version);
         }
     };
+    (@throttle_time throttle_time_ms $self:ident) => { return Some(&mut $self.throttle_time_ms) };
+    (@throttle_time $field:ident $self:ident) => {};
     (@untagged () $body:block) => { $body };
     (@untagged ($tag:literal) $body:block) => {};
 

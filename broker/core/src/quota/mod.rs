@@ -1,0 +1,229 @@
+//! Quotas of clients: how much each may produce, fetch, ask and change, and how long it has to wait when it was more.
+//!
+//! Time comes with every call, as milliseconds of a clock that does not go back. Of clients without a quota nothing is
+//! kept, and counters of those that have been idle for so long that nothing of them is left are dropped.
+
+mod bucket;
+mod entity;
+mod rate;
+
+use std::collections::BTreeMap;
+
+pub use bucket::Bucket;
+pub use entity::{Bounds, DEFAULT, Entity, Group, Name, desanitize, sanitize};
+pub use rate::{Rate, Windows};
+
+/// What a quota limits, and its key in ZooKeeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum QuotaKind {
+    /// Bytes of Produce requests per second.
+    Produce,
+    /// Bytes of Fetch responses per second.
+    Fetch,
+    /// Per cent of one thread's time.
+    Request,
+    /// Partitions created and deleted per second.
+    ControllerMutation,
+}
+
+impl QuotaKind {
+    pub const ALL: [QuotaKind; 4] =
+        [QuotaKind::Produce, QuotaKind::Fetch, QuotaKind::Request, QuotaKind::ControllerMutation];
+
+    /// The key of its bound.
+    pub fn key(self) -> &'static str {
+        match self {
+            QuotaKind::Produce => "producer_byte_rate",
+            QuotaKind::Fetch => "consumer_byte_rate",
+            QuotaKind::Request => "request_percentage",
+            QuotaKind::ControllerMutation => "controller_mutation_rate",
+        }
+    }
+}
+
+/// Idle counters are looked for this often.
+const SWEEP_MS: i64 = 60_000;
+
+/// Quotas on a rate: all kinds but [`QuotaKind::ControllerMutation`].
+#[derive(Debug)]
+pub struct RateQuota {
+    windows: Windows,
+    bounds: Bounds,
+    counters: BTreeMap<Group, (i64, Rate)>,
+    /// No wait is longer.
+    throttle_ms_max: i32,
+    swept_ms: i64,
+}
+
+impl RateQuota {
+    /// Without bounds. Waits for a [`QuotaKind::Request`] are one window at most.
+    pub fn new(kind: QuotaKind, windows: Windows) -> RateQuota {
+        let one_window = i32::try_from(windows.size_ms).unwrap_or(i32::MAX);
+        let throttle_ms_max = if kind == QuotaKind::Request { one_window } else { i32::MAX };
+        RateQuota {
+            windows,
+            bounds: Bounds::default(),
+            counters: BTreeMap::new(),
+            throttle_ms_max,
+            swept_ms: 0,
+        }
+    }
+
+    /// Sets or removes a bound; what was counted stays.
+    pub fn set(&mut self, entity: &Entity, bound: Option<f64>) {
+        self.bounds.set(entity, bound);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bounds.is_empty()
+    }
+
+    /// Records a value and tells for how many milliseconds the client has to wait for it.
+    pub fn record(&mut self, now_ms: i64, user: &str, client_id: &str, value: f64) -> i32 {
+        let (windows, longest) = (self.windows, self.throttle_ms_max);
+        let Some((bound, rate)) = self.counter(now_ms, user, client_id) else { return 0 };
+        rate.record(windows, now_ms, value);
+        rate.throttle_ms(windows, now_ms, bound).min(longest)
+    }
+
+    /// Records without asking; a negative value takes back.
+    pub fn record_only(&mut self, now_ms: i64, user: &str, client_id: &str, value: f64) {
+        let windows = self.windows;
+        if let Some((_, rate)) = self.counter(now_ms, user, client_id) {
+            rate.record(windows, now_ms, value);
+        }
+    }
+
+    /// More than this at once is throttled even if nothing was recorded before; `None`: no bound.
+    pub fn burst(&self, user: &str, client_id: &str) -> Option<f64> {
+        self.bounds.find(user, client_id).map(|(bound, _)| bound * self.windows.burst_seconds())
+    }
+
+    fn counter(&mut self, now_ms: i64, user: &str, client_id: &str) -> Option<(f64, &mut Rate)> {
+        let (bound, group) = self.bounds.find(user, client_id)?;
+        if now_ms - self.swept_ms >= SWEEP_MS {
+            self.swept_ms = now_ms;
+            let memory_ms = self.windows.memory_ms();
+            self.counters.retain(|_, (used_ms, _)| now_ms - *used_ms < memory_ms);
+        }
+        let (used_ms, rate) = self.counters.entry(group).or_default();
+        *used_ms = now_ms;
+        Some((bound, rate))
+    }
+}
+
+/// The quota on changes of the cluster.
+#[derive(Debug)]
+pub struct MutationQuota {
+    windows: Windows,
+    bounds: Bounds,
+    buckets: BTreeMap<Group, Bucket>,
+    swept_ms: i64,
+}
+
+/// What a change has to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// It may be done; the client waits so many milliseconds with its next request.
+    Allowed { throttle_ms: i32 },
+    /// It may not be done for so many milliseconds.
+    Refused { throttle_ms: i32 },
+}
+
+impl MutationQuota {
+    /// Without bounds.
+    pub fn new(windows: Windows) -> MutationQuota {
+        MutationQuota { windows, bounds: Bounds::default(), buckets: BTreeMap::new(), swept_ms: 0 }
+    }
+
+    /// Sets or removes a bound; what was counted stays.
+    pub fn set(&mut self, entity: &Entity, bound: Option<f64>) {
+        self.bounds.set(entity, bound);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bounds.is_empty()
+    }
+
+    /// Asks for as many changes. Where it is `strict` nothing is done while tokens are owed, and what is done needs no
+    /// waiting, however much it was; otherwise all is done and waited for.
+    pub fn record(
+        &mut self,
+        now_ms: i64,
+        user: &str,
+        client_id: &str,
+        partitions: usize,
+        strict: bool,
+    ) -> Mutation {
+        let free = Mutation::Allowed { throttle_ms: 0 };
+        let Some((bound, group)) = self.bounds.find(user, client_id) else { return free };
+        let windows = self.windows;
+        if now_ms - self.swept_ms >= SWEEP_MS {
+            self.swept_ms = now_ms;
+            let bounds = &self.bounds;
+            self.buckets.retain(|(user, client_id), bucket| {
+                bounds.find(user, client_id).is_some_and(|(bound, _)| !bucket.is_full(windows, now_ms, bound))
+            });
+        }
+        let bucket = self.buckets.entry(group).or_default();
+        if strict {
+            let throttle_ms = bucket.throttle_ms(windows, now_ms, bound);
+            if throttle_ms > 0 || bucket.tokens(windows, now_ms, bound) < 0.0 {
+                return Mutation::Refused { throttle_ms };
+            }
+            bucket.take(windows, now_ms, bound, partitions as f64);
+            return free;
+        }
+        bucket.take(windows, now_ms, bound, partitions as f64);
+        Mutation::Allowed { throttle_ms: bucket.throttle_ms(windows, now_ms, bound) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOWS: Windows = Windows { count: 11, size_ms: 1000 };
+
+    fn entity(path: &str) -> Entity {
+        Entity::parse(path).unwrap()
+    }
+
+    #[test]
+    fn every_user_of_a_default_has_a_counter_of_its_own_and_idle_ones_go() {
+        let mut quota = RateQuota::new(QuotaKind::Produce, WINDOWS);
+        assert_eq!(quota.record(0, "a", "c", 1e9), 0, "nobody has a quota");
+        assert!(quota.counters.is_empty());
+        quota.set(&entity("users/<default>"), Some(100.0));
+        assert_eq!(quota.record(0, "a", "c", 1500.0), 5000);
+        assert_eq!(quota.record(0, "b", "c", 900.0), 0);
+        assert_eq!(quota.record(0, "b", "d", 600.0), 5000, "client ids of a user count together");
+        assert_eq!(quota.record(SWEEP_MS, "c", "c", 1.0), 0);
+        assert_eq!(quota.counters.len(), 1);
+        assert_eq!(quota.burst("a", "c"), Some(1000.0));
+        quota.set(&entity("users/<default>"), None);
+        assert_eq!((quota.burst("a", "c"), quota.is_empty()), (None, true));
+    }
+
+    #[test]
+    fn requests_wait_for_one_window_at_most() {
+        let mut quota = RateQuota::new(QuotaKind::Request, WINDOWS);
+        quota.set(&entity("clients/c"), Some(1.0));
+        assert_eq!(quota.record(0, "u", "c", 100.0), 1000);
+        quota.record_only(0, "u", "c", -100.0);
+        assert_eq!(quota.record(0, "u", "c", 1.0), 0);
+    }
+
+    #[test]
+    fn strict_changes_are_refused_and_others_waited_for() {
+        let mut quota = MutationQuota::new(WINDOWS);
+        quota.set(&entity("users/u"), Some(1.0));
+        let mut ask = |now_ms, partitions, strict| quota.record(now_ms, "u", "c", partitions, strict);
+        assert_eq!(ask(0, 16, true), Mutation::Allowed { throttle_ms: 0 }, "eleven are there: five are owed");
+        assert_eq!(ask(0, 1, true), Mutation::Refused { throttle_ms: 5000 });
+        assert_eq!(ask(0, 1, false), Mutation::Allowed { throttle_ms: 6000 });
+        assert_eq!(ask(6000, 1, true), Mutation::Allowed { throttle_ms: 0 });
+        assert_eq!(ask(6000, 0, true), Mutation::Refused { throttle_ms: 1000 });
+        assert_eq!(quota.record(6000, "v", "c", 99, true), Mutation::Allowed { throttle_ms: 0 });
+    }
+}
