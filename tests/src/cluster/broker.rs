@@ -204,7 +204,7 @@ impl Broker {
         self.lives += 1;
         net.lives.insert(self.id, self.lives);
         self.stalled_until = 0;
-        let desk = Desk::new(self.id, self.disk.session.clone());
+        let desk = Desk::new(self.id, self.disk.session.clone(), self.disk.lost);
         let mut replicas = BTreeMap::new();
         for (tp, log) in &mut self.disk.logs {
             let snapshot_at = net.rng.random_range(0..=log.batches.len());
@@ -239,10 +239,14 @@ impl Broker {
     }
 
     /// The process is gone; the connections of its sessions come back, to be closed.
-    pub fn kill(&mut self, net: &mut Net) -> Vec<usize> {
+    pub fn kill(&mut self, net: &mut Net, checks: &mut Checks) -> Vec<usize> {
         let Some(life) = self.up.take() else { return vec![] };
         net.lives.remove(&self.id);
-        self.disk.session = life.desk.borrow().former.clone();
+        let mut desk = life.desk.borrow_mut();
+        desk.close_channels(|_, _| false);
+        checks.untold.extend(desk.untold.drain(..));
+        (self.disk.session, self.disk.lost) = (desk.former.clone(), desk.lost);
+        drop(desk);
         self.mailbox.clear();
         life.sessions.into_values().filter_map(|session| session.conn()).collect()
     }
@@ -264,16 +268,27 @@ impl Broker {
         self.wake(net, 0);
     }
 
+    fn is_registered(&self) -> bool {
+        self.up.as_ref().is_some_and(|life| life.desk.borrow().broker_epoch >= 0)
+    }
+
     /// What has come, and what time brings. True: the process has left.
     pub fn turn(&mut self, net: &mut Net, checks: &mut Checks) -> bool {
         if self.up.is_none() || self.stalled_until > net.now {
             return false;
         }
-        while let Some(message) = self.mailbox.pop_front() {
-            self.take(net, checks, message);
-        }
+        // Until it is registered, requests wait as behind a port that is bound and not served.
+        let serves = self.is_registered();
+        let (taken, waiting) =
+            self.mailbox.drain(..).partition(|one| serves || matches!(one.body, Body::Response(_)));
+        self.mailbox = waiting;
+        let taken: VecDeque<Message> = taken;
+        taken.into_iter().for_each(|message| self.take(net, checks, message));
         self.tick(net, checks);
         self.poll(net, checks);
+        if !serves && self.is_registered() {
+            self.wake(net, 0);
+        }
         self.fetch(net);
         self.alter(net, checks);
         self.channels(net);
@@ -309,6 +324,7 @@ impl Broker {
         for line in desk.log.drain(..) {
             net.note(|| line);
         }
+        checks.untold.extend(desk.untold.drain(..));
         if let Some(epoch) = desk.governs {
             checks.governs(self.id, epoch);
         }

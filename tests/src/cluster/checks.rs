@@ -32,6 +32,8 @@ pub struct Checks {
     zxid: i64,
     /// Logs that lost what their broker is counted as having.
     pub tainted: BTreeSet<(i32, Key)>,
+    /// Topics that went, and who was not told.
+    pub untold: BTreeSet<(i32, Str)>,
     pub acks: u64,
     /// Batches whose producers never heard what became of them.
     pub given_up: u64,

@@ -33,6 +33,8 @@ pub struct Disk {
     pub logs: BTreeMap<TopicPartition, LogFile>,
     /// The session that the broker's last life noted.
     pub session: Option<(i64, Bytes)>,
+    /// The machine was lost since the broker's last registration: its boot id tells.
+    pub lost: bool,
 }
 
 impl LogFile {

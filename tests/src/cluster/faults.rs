@@ -264,6 +264,7 @@ impl World {
         self.net.forget_requests_of(id);
         let Some(broker) = self.brokers.get_mut(&id) else { return };
         let batches: usize = broker.disk.logs.values_mut().map(|log| log.lose(percent)).sum();
+        broker.disk.lost = true;
         self.checks.tainted.extend(lost);
         self.figures.crashes += 1;
         self.figures.losses += 1;

@@ -8,7 +8,7 @@ use super::nodes;
 use super::session::{Answer, EPHEMERAL, Fired, Op, Outcome, PERSISTENT, Promise, Session, ZkError};
 use broker_core::ErrorCode;
 use broker_core::controller::{
-    Broker, Controller, ControllerConfig, Effect, ElectionType, Event, PartitionState, Snapshot, ToBroker,
+    Broker, Controller, ControllerConfig, Effect, ElectionType, Event, LEADER_DURING_DELETE, PartitionState, Snapshot, ToBroker,
     Token, Topic, TopicPartition, Write, WriteError,
 };
 use bytes::Bytes;
@@ -18,12 +18,15 @@ use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::Poll;
 use wire::Str;
+use wire::kafka::update_metadata::UpdateMetadataTopicState;
 use wire::kafka::{AlterPartitionRequest, AlterPartitionResponse, Uuid};
 use wire::zk::{Stat, err};
 
 const RETRY_PAUSE_MS: u64 = 20;
 const SETBACK_MS: u64 = 100;
 const BALANCE_MS: u64 = 700;
+/// A broker whose machine was lost waits no longer than this to be missed.
+const MISSED_MS: u64 = 5_000;
 
 /// What the controller is asked; the number is the call that waits for the answer.
 #[derive(Debug)]
@@ -51,6 +54,21 @@ pub struct Channel {
     pub retry_at: u64,
 }
 
+impl Channel {
+    fn deletions(&self) -> impl Iterator<Item = Str> {
+        let update = |request: &ToBroker| match request {
+            ToBroker::UpdateMetadata(update) => Some(update.clone()),
+            _ => None,
+        };
+        self.queue.iter().filter_map(update).flat_map(|update| {
+            let goes = |topic: &&UpdateMetadataTopicState| {
+                topic.partition_states.iter().any(|state| state.leader == LEADER_DURING_DELETE)
+            };
+            update.topic_states.iter().filter(goes).map(|topic| topic.topic_name.clone()).collect::<Vec<_>>()
+        })
+    }
+}
+
 /// What a broker's tasks and the world have in common.
 #[derive(Debug)]
 pub struct Desk {
@@ -68,10 +86,14 @@ pub struct Desk {
     pub session: Option<Session>,
     /// The session of a former life, as its note on disk says.
     pub former: Option<(i64, Bytes)>,
+    /// The machine was lost since the last registration, and what was not flushed may be gone.
+    pub lost: bool,
     pub commands: VecDeque<(u64, Command)>,
     pub answers: VecDeque<Event>,
     pub replies: Vec<(u64, Reply)>,
     pub channels: BTreeMap<i32, Channel>,
+    /// Topics that went, with brokers that a controller ended before it could tell of it, as Kafka's own would.
+    pub untold: Vec<(i32, Str)>,
     /// The broker is leaving: no new session, no candidacy.
     pub leaving: bool,
     pub elections: u64,
@@ -81,7 +103,7 @@ pub struct Desk {
 pub type SharedDesk = Rc<RefCell<Desk>>;
 
 impl Desk {
-    pub fn new(id: i32, former: Option<(i64, Bytes)>) -> SharedDesk {
+    pub fn new(id: i32, former: Option<(i64, Bytes)>, lost: bool) -> SharedDesk {
         Rc::new(RefCell::new(Desk {
             id,
             now: 0,
@@ -92,14 +114,28 @@ impl Desk {
             opened: vec![],
             session: None,
             former,
+            lost,
             commands: VecDeque::new(),
             answers: VecDeque::new(),
             replies: vec![],
             channels: BTreeMap::new(),
+            untold: vec![],
             leaving: false,
             elections: 0,
             log: vec![],
         }))
+    }
+
+    /// Channels of brokers that are not to be kept end, and what stands in them.
+    pub fn close_channels(&mut self, keep: impl Fn(i32, i64) -> bool) {
+        let Desk { channels, untold, .. } = self;
+        channels.retain(|&id, channel| {
+            let kept = keep(id, channel.epoch);
+            if !kept {
+                untold.extend(channel.deletions().map(|topic| (id, topic)));
+            }
+            kept
+        });
     }
 
     fn refuse_commands(&mut self) {
@@ -231,6 +267,9 @@ async fn enter(desk: &SharedDesk, zk: &Zk) -> Result<(), ZkError> {
         let before = Zk::open(desk, Some(former));
         let _ = before.retry(|| Op::Close).await;
     }
+    if desk.borrow().lost {
+        be_missed(desk, zk, id).await?;
+    }
     let data = id.to_string().into_bytes();
     loop {
         let create = Op::Create { path: path.clone(), data: vec![], flags: EPHEMERAL };
@@ -247,6 +286,7 @@ async fn enter(desk: &SharedDesk, zk: &Zk) -> Result<(), ZkError> {
         if stat.ephemeral_owner == zk.session.id() {
             desk.borrow_mut().broker_epoch = stat.czxid;
             desk.borrow_mut().registrations += 1;
+            desk.borrow_mut().lost = false;
             desk.borrow_mut().former = zk.session.credentials();
             let line = format!("broker {id} is registered with epoch 0x{:x}", stat.czxid);
             desk.borrow_mut().log.push(line);
@@ -254,6 +294,43 @@ async fn enter(desk: &SharedDesk, zk: &Zk) -> Result<(), ZkError> {
         }
         sleep(desk, RETRY_PAUSE_MS).await;
     }
+}
+
+/// Until no partition counts this broker as in sync any more with anyone else: a controller that came while the broker
+/// was away and reads the cluster when it is back would not see that it was away.
+async fn be_missed(desk: &SharedDesk, zk: &Zk, id: i32) -> Result<(), ZkError> {
+    let until = desk.borrow().now + MISSED_MS;
+    let own = format!("{}/{id}", nodes::BROKERS);
+    while desk.borrow().now < until {
+        let there = zk.children(nodes::BROKERS).await?;
+        if there.is_empty() {
+            break;
+        }
+        if zk.stat(&own).await?.is_none() && !is_counted(zk, id).await? {
+            break;
+        }
+        sleep(desk, RETRY_PAUSE_MS).await;
+    }
+    Ok(())
+}
+
+async fn is_counted(zk: &Zk, id: i32) -> Result<bool, ZkError> {
+    let deletions = zk.children(nodes::DELETIONS).await?;
+    for name in zk.children(nodes::TOPICS).await?.iter().filter(|name| !deletions.contains(name)) {
+        let Some((data, _)) = zk.get(&nodes::topic_path(name)).await? else { continue };
+        for (partition, assignment) in nodes::topic(&data).partitions {
+            let tp = TopicPartition { topic: Str::from(name.as_str()), partition };
+            if !assignment.replicas.contains(&id) {
+                continue;
+            }
+            let Some((data, stat)) = zk.get(&nodes::state_path(&tp)).await? else { continue };
+            let isr = nodes::partition_state(&data, stat.version).isr;
+            if isr.len() > 1 && isr.contains(&id) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -326,7 +403,7 @@ async fn try_to_govern(desk: &SharedDesk, zk: &Zk) -> Result<(), ZkError> {
         let mut desk = desk.borrow_mut();
         desk.current = -1;
         desk.governs = None;
-        desk.channels.clear();
+        desk.close_channels(|_, _| false);
         desk.answers.clear();
         desk.refuse_commands();
         desk.log
@@ -602,7 +679,8 @@ impl Active {
             id: desk.borrow().id,
             listener: "PLAINTEXT".into(),
             delete_topics: true,
-            imbalance_percent_max: 10,
+            // So that in the end all are led by whom they should be.
+            imbalance_percent_max: 0,
         };
         let mut active = Active {
             desk: desk.clone(),
@@ -632,8 +710,8 @@ impl Active {
             Place::Controller => self.watch_controller().await,
             Place::Brokers => {
                 let brokers = self.read_brokers().await?;
-                self.desk.borrow_mut().channels.retain(|id, channel| {
-                    brokers.get(id).is_some_and(|broker| broker.epoch == channel.epoch)
+                self.desk.borrow_mut().close_channels(|id, epoch| {
+                    brokers.get(&id).is_some_and(|broker| broker.epoch == epoch)
                 });
                 self.step(Event::Brokers(brokers)).await
             }
@@ -890,12 +968,14 @@ pub async fn administer(desk: SharedDesk, errands: Rc<RefCell<VecDeque<Errand>>>
                 if zk.session.is_over() {
                     return Poll::Ready(None);
                 }
-                errands.borrow_mut().pop_front().map_or(Poll::Pending, |errand| Poll::Ready(Some(errand)))
+                errands.borrow().front().cloned().map_or(Poll::Pending, |errand| Poll::Ready(Some(errand)))
             });
             let Some(errand) = next.await else { break };
+            // One whose session ended on the way is run again: nobody knows how far it came.
             if run(&zk, &errand).await == Err(ZkError::Expired) {
                 break;
             }
+            errands.borrow_mut().pop_front();
         }
     }
 }

@@ -80,7 +80,7 @@ impl World {
             })
             .collect();
         let errands = Rc::new(RefCell::new(VecDeque::new()));
-        let desk = Desk::new(ADMIN, None);
+        let desk = Desk::new(ADMIN, None, false);
         let task: Task = Box::pin(administer(desk.clone(), errands.clone()));
         let net = Net::new(rng, profile.loss, profile.delay_ms, setup.trace);
         let mut world = World {
@@ -339,9 +339,9 @@ impl World {
 
     /// Ends a process. False: there was none.
     pub fn kill(&mut self, id: i32) -> bool {
-        let World { brokers, net, ensemble, .. } = self;
+        let World { brokers, net, ensemble, checks, .. } = self;
         let Some(broker) = brokers.get_mut(&id).filter(|broker| broker.up.is_some()) else { return false };
-        for conn in broker.kill(net) {
+        for conn in broker.kill(net, checks) {
             ensemble.close(conn, 0);
         }
         self.mail.remove(&id);
@@ -451,9 +451,11 @@ impl World {
         }
         let known: BTreeSet<&Str> = life.metadata.topics.keys().collect();
         let there: BTreeSet<&Str> = cluster.topics.keys().collect();
-        // Who was without a session when a topic went is never told of its end, as with Kafka's own brokers.
+        // Who was without a session when a topic went, or heard no more of it before the controller that deleted it ended, is
+        // never told of its end, as with Kafka's own brokers.
         let renewed = life.desk.borrow().registrations > 1;
-        if !known.is_superset(&there) || (known != there && !renewed) {
+        let untold = |topic: &&Str| renewed || self.checks.untold.contains(&(id, (*topic).clone()));
+        if !known.is_superset(&there) || !known.difference(&there).copied().all(|topic| untold(&topic)) {
             return Some(format!("broker {id} knows of the topics {known:?}, there are {there:?}"));
         }
         let mut own: BTreeSet<TopicPartition> = BTreeSet::new();
