@@ -88,6 +88,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     let mut store = Store::open(&config.log_dirs)?;
     let id = broker_id(&config, &store, &zk, &cluster_id).await?;
     store.sign(id, &cluster_id, wall_clock())?;
+    let memory_kept = store.was_clean() || zk::former::same_boot(&config.log_dirs[0]);
     end_former_life(&config, &zk, id).await?;
     let (shard, inbox) = shard::inbox();
     let mut bound = Vec::new();
@@ -130,6 +131,9 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
 
     let (halt, halted) = watch::channel(None);
     let registration = registration(&broker, &addresses);
+    if !memory_kept {
+        controller::missed::wait(&zk, id, broker.config.millis("zookeeper.session.timeout.ms") * 2).await?;
+    }
     register(&broker, &zk, &registration).await?;
     tracing::info!("Registered broker {id} at path /brokers/ids/{id} with broker epoch {}", broker.epoch());
     let (sessions, session) = watch::channel(zk);

@@ -113,6 +113,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Whether the former life wrote everything to disk and said so, in each directory that can be used.
+    pub fn was_clean(&self) -> bool {
+        self.dirs.iter().filter_map(|dir| dir.dir.as_ref()).all(|dir| dir.was_clean())
+    }
+
     fn check_any_live(&self) -> Result<(), LogError> {
         if self.has_live_dir() {
             return Ok(());

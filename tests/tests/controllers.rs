@@ -3,7 +3,7 @@
 #[path = "../../zk-server/tests/support/mod.rs"]
 mod support;
 
-use broker::controller::{ControllerHandle, ElectionType, Options, TopicPartition, start};
+use broker::controller::{ControllerHandle, ElectionType, Options, TopicPartition, missed, start};
 use broker::zk::Zk;
 use std::time::Duration;
 use support::{Ensemble, PATIENCE};
@@ -160,6 +160,52 @@ fn notes_of_isr_changes_and_an_old_controller_s_features_are_dealt_with() {
         assert_eq!(elect(&controller).await, Ok(ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE), "1 has left");
         let (feature, _) = client.get_data("/feature").await.unwrap();
         assert_eq!(feature, br#"{"features":{},"status":1,"version":2}"#);
+    });
+}
+
+#[test]
+fn a_broker_that_lost_its_memory_stays_away_until_it_has_been_missed() {
+    let ensemble = ensemble();
+    ensemble.runtime.block_on(async {
+        let admin = session(&ensemble).await;
+        let client = admin.client();
+        cluster(client).await;
+        let back = session(&ensemble).await;
+        let waiting = tokio::spawn(async move { missed::wait(&back, 1, PATIENCE).await.unwrap() });
+        sleep(Duration::from_millis(200)).await;
+        assert!(!waiting.is_finished(), "its former registration is there");
+        client.delete("/brokers/ids/1", None).await.unwrap();
+        sleep(Duration::from_millis(200)).await;
+        assert!(!waiting.is_finished(), "it is in an ISR");
+        let (other, _sessions) = candidate(2, session(&ensemble).await);
+        until_active(&other).await;
+        timeout(PATIENCE, waiting).await.expect("a controller took it out").unwrap();
+        assert!(state(client).await.0.ends_with(r#""isr":[2]}"#));
+    });
+}
+
+#[test]
+fn nobody_waits_where_there_is_nobody_to_miss_it() {
+    let ensemble = ensemble();
+    ensemble.runtime.block_on(async {
+        let admin = session(&ensemble).await;
+        let client = admin.client();
+        cluster(client).await;
+        client.delete("/brokers/ids/2", None).await.unwrap();
+        let wait = |patience| missed::wait(&admin, 2, patience);
+        let begin = std::time::Instant::now();
+        wait(Duration::from_millis(300)).await.unwrap();
+        assert!(begin.elapsed() >= Duration::from_millis(300), "none governs: it registers in the end");
+        client.create("/admin/delete_topics/t", b"", PERSISTENT).await.unwrap();
+        timeout(PATIENCE, wait(PATIENCE * 2)).await.expect("the topic is on its way out").unwrap();
+        client.delete("/admin/delete_topics/t", None).await.unwrap();
+        let alone = br#"{"controller_epoch":0,"leader":2,"version":1,"leader_epoch":1,"isr":[2]}"#;
+        client.set_data(STATE, alone, None).await.unwrap();
+        timeout(PATIENCE, wait(PATIENCE * 2)).await.expect("the last one in sync stays so").unwrap();
+        let both = br#"{"controller_epoch":0,"leader":2,"version":1,"leader_epoch":1,"isr":[1,2]}"#;
+        client.set_data(STATE, both, None).await.unwrap();
+        client.delete("/brokers/ids/1", None).await.unwrap();
+        timeout(PATIENCE, wait(PATIENCE * 2)).await.expect("no broker is left").unwrap();
     });
 }
 

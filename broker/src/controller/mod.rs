@@ -10,6 +10,7 @@ mod channel;
 mod claim;
 mod lists;
 mod load;
+pub mod missed;
 mod nodes;
 pub mod topics;
 mod writes;

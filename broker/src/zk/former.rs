@@ -17,6 +17,8 @@ use wire::zk::{ConnectRequest, ConnectResponse, SessionId, op, session_password}
 
 use super::Zk;
 
+/// Names the boot of the machine, or of the machine that this container runs on.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Kafka looks at directories only; a file of this name does not disturb it.
 const NOTE: &str = ".zookeeper-session";
 /// For one server to answer.
@@ -30,7 +32,7 @@ fn note(dir: &Path) -> PathBuf {
 
 /// Notes the session for the next life. Not having the note costs that life some seconds, nothing else.
 pub fn remember(dir: &Path, zk: &Zk) {
-    let text = format!("{}\n", zk.client().session_id());
+    let text = format!("{}\n{}\n", zk.client().session_id(), boot_id().unwrap_or_default());
     if let Err(error) = std::fs::write(note(dir), text) {
         tracing::warn!("Cannot write {}: {error}", note(dir).display());
     }
@@ -46,8 +48,20 @@ pub fn remembered(dir: &Path) -> Option<SessionId> {
     parse(&std::fs::read_to_string(note(dir)).ok()?)
 }
 
+/// Whether the machine has run without a break since the former life's registration, and so has in memory what that life wrote.
+/// False where nothing tells.
+pub fn same_boot(dir: &Path) -> bool {
+    let noted = std::fs::read_to_string(note(dir)).ok();
+    let noted = noted.as_deref().and_then(|text| text.lines().nth(1)).map(str::trim);
+    noted.is_some_and(|noted| !noted.is_empty() && boot_id().as_deref() == Some(noted))
+}
+
+fn boot_id() -> Option<String> {
+    std::fs::read_to_string(BOOT_ID).ok().map(|text| text.trim().to_owned())
+}
+
 fn parse(text: &str) -> Option<SessionId> {
-    let digits = text.trim().strip_prefix("0x")?;
+    let digits = text.lines().next()?.trim().strip_prefix("0x")?;
     u64::from_str_radix(digits, 16).ok().map(|id| id as i64)
 }
 
@@ -106,6 +120,21 @@ async fn receive(stream: &mut TcpStream) -> io::Result<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_boot_is_the_same_if_the_note_names_it_and_another_if_there_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!same_boot(dir.path()));
+        for (text, same) in [("0x1\n", false), ("0x1\n\n", false), ("0x1\nanother\n", false)] {
+            std::fs::write(note(dir.path()), text).unwrap();
+            assert_eq!(same_boot(dir.path()), same, "{text:?}");
+        }
+        if let Some(id) = boot_id() {
+            std::fs::write(note(dir.path()), format!("0x1\n{id}\n")).unwrap();
+            assert!(same_boot(dir.path()));
+            assert_eq!(remembered(dir.path()), Some(1));
+        }
+    }
 
     #[test]
     fn a_note_is_the_id_in_hex_and_anything_else_is_none() {

@@ -168,9 +168,9 @@ struct Outs {
 }
 
 impl Life {
-    /// Nothing about an ISR is asked for or waited for.
+    /// Nothing about an ISR is asked for or waited for, and nobody is leaving it.
     pub fn asks_nothing(&self) -> bool {
-        self.wishes.is_empty() && self.altering.is_none()
+        self.wishes.is_empty() && self.altering.is_none() && self.leaving.is_none()
     }
 }
 
@@ -520,6 +520,11 @@ impl Broker {
         let step =
             self.step(net, checks, tp, None, &[], |core, now, out| core.fetch(now, &fetch, false, out));
         let found = step.unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER))?;
+        let epoch = self.replica(tp).map_or(-1, |replica| replica.core.leader_epoch());
+        if fetch.current_leader_epoch != epoch {
+            let (own, other) = (self.id, fetch.current_leader_epoch);
+            checks.fail(format!("broker {own} serves a fetch of {tp:?} in epoch {other}, and is in {epoch}"));
+        }
         let batches = match found.outcome {
             FetchOutcome::Read { up_to } => {
                 let wanted = |stored: &&Stored| {
@@ -572,6 +577,9 @@ impl Broker {
         let Some(life) = &mut self.up else { return };
         life.tokens += 1;
         let token = Token(life.tokens);
+        let before = self.disk.logs.get(tp).map(|log| log.batches.len());
+        let few = |replica: &Replica| replica.core.isr().len() < self.config.min_insync_replicas;
+        let too_few = acks == -1 && life.replicas.get(tp).is_some_and(few);
         life.produces.insert(token, (client, call));
         let produce = Produce {
             token,
@@ -594,6 +602,10 @@ impl Broker {
             };
             let produced = Produced { result, id: Uuid::ZERO };
             net.answer(self.party(), client, call, Response::Produce(produced));
+        }
+        if too_few && self.disk.logs.get(tp).map(|log| log.batches.len()) != before {
+            let own = self.id;
+            checks.fail(format!("broker {own} appends to {tp:?} for all replicas in sync, and those are too few"));
         }
     }
 
@@ -790,8 +802,11 @@ impl Broker {
             if let Some((late, until)) = *call
                 && until <= net.now
             {
-                // Its connection is closed, so that nothing of it comes behind what the next one brings.
-                net.forget(late);
+                // Its connection is closed. What is on the way may be read all the same, behind what the next one brings;
+                // of a topic that goes it would bring a replica back, as with Kafka's brokers.
+                if !queue.front().is_some_and(is_of_lasting_topics) || net.chance(50) {
+                    net.forget(late);
+                }
                 *call = None;
                 *retry_at = net.now + RETRY_PAUSE_MS;
             }
@@ -815,6 +830,7 @@ impl Broker {
         match &mut life.leaving {
             None => false,
             Some(Leaving::Asking { left: 0, .. }) => {
+                life.desk.borrow_mut().leaving = true;
                 if let Some(session) = life.desk.borrow().session.clone() {
                     drop(session.begin(Op::Close));
                 }
@@ -844,6 +860,12 @@ impl Broker {
             }
         }
     }
+}
+
+/// LeaderAndIsr of nothing that is ever deleted.
+fn is_of_lasting_topics(request: &ToBroker) -> bool {
+    matches!(request, ToBroker::LeaderAndIsr(request)
+        if request.topic_states.iter().all(|topic| topic.topic_name.starts_with('t')))
 }
 
 /// What the shell of a replica does. `failing`: its disk takes nothing any more.

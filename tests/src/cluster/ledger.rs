@@ -1,6 +1,7 @@
 //! Seeds that once found a bug, each with what it was.
 
-/// Seed, brokers, what it found.
+/// Seed, brokers, what it found. A seed is a history of the world as it drew at the time: whoever changes what the world
+/// draws, or what the cores send, gets other histories, and what was found is held by the tests that came with the fixes.
 pub const LEDGER: &[(u64, usize, &str)] = &[
     (
         5532,
@@ -12,4 +13,18 @@ pub const LEDGER: &[(u64, usize, &str)] = &[
         2,
         "the same: its log had lost what that life had not flushed, and other records stood below the watermark",
     ),
+    (
+        348,
+        2,
+        "a governing broker's machine was lost and back before the next controller read the cluster: it led on without its tail",
+    ),
+    (3716, 2, "the same: other records came to stand below the watermark (tests/controllers.rs, `controller::missed`)"),
+    (644, 2, "of the simulator: the session in which a topic was to be made expired, and nobody made it later"),
+    (716, 2, "of the simulator: the last imbalance was below the percentage from which leaders are moved"),
+    (
+        726,
+        4,
+        "of the simulator: a controller ended before it had told all of a topic's end; nobody does later, with Kafka too",
+    ),
+    (9940, 2, "of the simulator: a broker that had left opened another session, and governed"),
 ];

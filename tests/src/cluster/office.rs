@@ -94,7 +94,7 @@ pub struct Desk {
     pub channels: BTreeMap<i32, Channel>,
     /// Topics that went, with brokers that a controller ended before it could tell of it, as Kafka's own would.
     pub untold: Vec<(i32, Str)>,
-    /// The broker is leaving: no new session, no candidacy.
+    /// The broker closes its session: it opens no other.
     pub leaving: bool,
     pub elections: u64,
     pub log: Vec<String>,
@@ -248,6 +248,9 @@ pub async fn live(desk: SharedDesk) {
         desk.borrow_mut().refuse_commands();
         let line = format!("the session of broker {} is over: {over:?}", desk.borrow().id);
         desk.borrow_mut().log.push(line);
+        if desk.borrow().leaving {
+            return;
+        }
         if over != ZkError::Expired {
             sleep(&desk, SETBACK_MS).await;
         }
@@ -324,8 +327,7 @@ async fn is_counted(zk: &Zk, id: i32) -> Result<bool, ZkError> {
                 continue;
             }
             let Some((data, stat)) = zk.get(&nodes::state_path(&tp)).await? else { continue };
-            let isr = nodes::partition_state(&data, stat.version).isr;
-            if isr.len() > 1 && isr.contains(&id) {
+            if nodes::partition_state(&data, stat.version).counts_on(id) {
                 return Ok(true);
             }
         }

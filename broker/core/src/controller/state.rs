@@ -47,6 +47,14 @@ pub struct PartitionState {
     pub version: i32,
 }
 
+impl PartitionState {
+    /// Whether this broker is held to have what was acknowledged while another could give it to it, so that a loss of its
+    /// memory has to be seen. The last one in sync stays so whatever happened to it.
+    pub fn counts_on(&self, id: i32) -> bool {
+        self.isr.len() > 1 && self.isr.contains(&id)
+    }
+}
+
 /// One partition in `/brokers/topics/T`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Assignment {
@@ -111,4 +119,24 @@ pub struct ControllerConfig {
     pub delete_topics: bool,
     /// `leader.imbalance.per.broker.percentage`.
     pub imbalance_percent_max: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_counts_on_who_is_in_sync_beside_others() {
+        let state = |isr: &[i32]| PartitionState {
+            controller_epoch: 1,
+            leader: isr[0],
+            leader_epoch: 0,
+            isr: isr.to_vec(),
+            recovering: false,
+            version: 0,
+        };
+        assert!(state(&[1, 2]).counts_on(1) && state(&[1, 2]).counts_on(2));
+        assert!(!state(&[1, 2]).counts_on(3));
+        assert!(!state(&[1]).counts_on(1), "nobody else could give it what it lost");
+    }
 }

@@ -85,10 +85,15 @@ impl Broker {
             adding_replicas: state.adding_replicas.clone(),
             removing_replicas: state.removing_replicas.clone(),
         };
+        let before = self.replica(tp).map_or(-1, |replica| replica.core.leader_epoch());
         let role =
             self.step(net, checks, tp, None, &[], |core, now, out| core.leader_and_isr(now, &change, out));
         let own = self.id;
         net.note(|| format!("broker {own}: {tp:?} {change:?} gives {role:?}"));
+        let after = self.replica(tp).map_or(before, |replica| replica.core.leader_epoch());
+        if after < before {
+            checks.fail(format!("broker {own} goes back from leader epoch {before} of {tp:?} to {after}"));
+        }
         match role {
             Some(Ok(RoleChange::Leader { .. })) => {
                 let log = &self.disk.logs[tp];
