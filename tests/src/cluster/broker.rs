@@ -605,7 +605,9 @@ impl Broker {
         }
         if too_few && self.disk.logs.get(tp).map(|log| log.batches.len()) != before {
             let own = self.id;
-            checks.fail(format!("broker {own} appends to {tp:?} for all replicas in sync, and those are too few"));
+            checks.fail(format!(
+                "broker {own} appends to {tp:?} for all replicas in sync, and those are too few"
+            ));
         }
     }
 

@@ -18,8 +18,16 @@ pub const LEDGER: &[(u64, usize, &str)] = &[
         2,
         "a governing broker's machine was lost and back before the next controller read the cluster: it led on without its tail",
     ),
-    (3716, 2, "the same: other records came to stand below the watermark (tests/controllers.rs, `controller::missed`)"),
-    (644, 2, "of the simulator: the session in which a topic was to be made expired, and nobody made it later"),
+    (
+        3716,
+        2,
+        "the same: other records came to stand below the watermark (tests/controllers.rs, `controller::missed`)",
+    ),
+    (
+        644,
+        2,
+        "of the simulator: the session in which a topic was to be made expired, and nobody made it later",
+    ),
     (716, 2, "of the simulator: the last imbalance was below the percentage from which leaders are moved"),
     (
         726,

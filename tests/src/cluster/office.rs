@@ -8,8 +8,8 @@ use super::nodes;
 use super::session::{Answer, EPHEMERAL, Fired, Op, Outcome, PERSISTENT, Promise, Session, ZkError};
 use broker_core::ErrorCode;
 use broker_core::controller::{
-    Broker, Controller, ControllerConfig, Effect, ElectionType, Event, LEADER_DURING_DELETE, PartitionState, Snapshot, ToBroker,
-    Token, Topic, TopicPartition, Write, WriteError,
+    Broker, Controller, ControllerConfig, Effect, ElectionType, Event, LEADER_DURING_DELETE, PartitionState,
+    Snapshot, ToBroker, Token, Topic, TopicPartition, Write, WriteError,
 };
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -712,9 +712,9 @@ impl Active {
             Place::Controller => self.watch_controller().await,
             Place::Brokers => {
                 let brokers = self.read_brokers().await?;
-                self.desk.borrow_mut().close_channels(|id, epoch| {
-                    brokers.get(&id).is_some_and(|broker| broker.epoch == epoch)
-                });
+                self.desk
+                    .borrow_mut()
+                    .close_channels(|id, epoch| brokers.get(&id).is_some_and(|broker| broker.epoch == epoch));
                 self.step(Event::Brokers(brokers)).await
             }
             Place::Broker(id) => self.broker_changed(id).await,
