@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -120,15 +120,6 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
 
     let (notices, noticed) = mpsc::unbounded_channel();
     let shard = shard::start(broker.clone(), store, inbox, notices).map_err(StartError::Thread)?;
-    let (stop_serving, stopping) = watch::channel(false);
-    let listeners = bound.into_iter().map(|(name, listener)| (name.into(), listener)).collect();
-    let serving = tokio::spawn(net::serve(
-        listeners,
-        limits(&broker.config),
-        Arc::new(Answerer(broker.clone())),
-        stopping,
-    ));
-
     let (halt, halted) = watch::channel(None);
     let registration = registration(&broker, &addresses);
     if !memory_kept {
@@ -136,6 +127,15 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     }
     register(&broker, &zk, &registration).await?;
     tracing::info!("Registered broker {id} at path /brokers/ids/{id} with broker epoch {}", broker.epoch());
+    // Whoever connects is refused until here: without its new epoch the broker would take what a controller ordered an
+    // earlier life to do, with what that life had in memory (found by simulation).
+    let (stop_serving, stopping) = watch::channel(false);
+    let serving = tokio::spawn(net::serve(
+        listen(&broker.config, bound)?,
+        limits(&broker.config),
+        Arc::new(Answerer(broker.clone())),
+        stopping,
+    ));
     let (sessions, session) = watch::channel(zk);
     let mut tasks = vec![
         tokio::spawn(follow_configs(broker.clone(), session.clone(), seen_change)),
@@ -285,14 +285,27 @@ async fn broker_id(
     Ok(zk.next_broker_id(reserved).await?)
 }
 
-async fn bind(config: &BrokerConfig, endpoint: &Endpoint) -> Result<TcpListener, StartError> {
+async fn bind(config: &BrokerConfig, endpoint: &Endpoint) -> Result<TcpSocket, StartError> {
     let host = if endpoint.host.is_empty() { "0.0.0.0" } else { &endpoint.host };
     let failed = |source| StartError::Bind { address: format!("{host}:{}", endpoint.port), source };
     let address = lookup_host((host, endpoint.port)).await.map_err(failed)?.next();
     let address = address.ok_or_else(|| failed(std::io::Error::other("the name has no address")))?;
-    let backlog = u32::try_from(config.int("socket.listen.backlog.size")).unwrap_or(50);
     let buffer = u32::try_from(config.int("socket.receive.buffer.bytes")).ok().filter(|bytes| *bytes > 0);
-    net::bind(address, backlog, buffer).map_err(failed)
+    net::bind(address, buffer).map_err(failed)
+}
+
+/// Opens the bound ports, each with the name of its listener.
+fn listen(
+    config: &BrokerConfig,
+    bound: Vec<(String, TcpSocket)>,
+) -> Result<Vec<(Arc<str>, TcpListener)>, StartError> {
+    let backlog = u32::try_from(config.int("socket.listen.backlog.size")).unwrap_or(50);
+    let open = |(name, socket): (String, TcpSocket)| {
+        let address = socket.local_addr().map_or_else(|_| name.clone(), |address| address.to_string());
+        let listener = socket.listen(backlog).map_err(|source| StartError::Bind { address, source })?;
+        Ok((name.into(), listener))
+    };
+    bound.into_iter().map(open).collect()
 }
 
 fn limits(config: &BrokerConfig) -> Limits {

@@ -93,8 +93,7 @@ def stall(trouble, number):
     process = trouble.world.processes[f"broker-{number}"]
     process.send_signal(signal.SIGSTOP)
     begin = time.monotonic()
-    # Others lead within seconds; librdkafka may wait for a minute for what the broker had in hand.
-    trouble.load.goes_on(90)
+    trouble.load.goes_on()
     pause = time.monotonic() - begin
     time.sleep(max(0, 15 - pause))
     until("others to lead", 30, lambda: number not in trouble.load.leaders())

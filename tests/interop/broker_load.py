@@ -20,7 +20,10 @@ class Load:
         from confluent_kafka.admin import AdminClient
 
         self.ck, self.brokers, self.rate = ck, brokers, rate
-        self.at = {"bootstrap.servers": brokers.bootstrap, "log_level": 0}
+        # A broker that stands still keeps its connections: librdkafka asks nobody who leads now before its request has timed
+        # out, unless another broker answers with an error meanwhile. By default that is a minute (with Java's brokers, too),
+        # in which transactions time out as well.
+        self.at = {"bootstrap.servers": brokers.bootstrap, "log_level": 0, "socket.timeout.ms": 10000}
         self.admin = AdminClient(self.at)
         few = partitions // 6
         self.topics = {PLAIN: partitions - 2 * few, COMPACTED: few, TRANSACTIONAL: few}

@@ -105,15 +105,15 @@ impl Drop for Seat {
     }
 }
 
-/// Binds a listening socket with Kafka's options.
-pub fn bind(address: SocketAddr, backlog: u32, receive_buffer: Option<u32>) -> std::io::Result<TcpListener> {
+/// Binds a socket with Kafka's options. Until it listens, whoever connects is refused.
+pub fn bind(address: SocketAddr, receive_buffer: Option<u32>) -> std::io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     if let Some(bytes) = receive_buffer {
         socket.set_recv_buffer_size(bytes)?;
     }
     socket.bind(address)?;
-    socket.listen(backlog)
+    Ok(socket)
 }
 
 /// Accepts on every listener until `stop` turns true, then ends all connections.
@@ -280,7 +280,7 @@ mod tests {
     }
 
     async fn start(per_ip_max: usize) -> (SocketAddr, watch::Sender<bool>) {
-        let listener = bind("127.0.0.1:0".parse().unwrap(), 50, None).unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap(), None).unwrap().listen(50).unwrap();
         let address = listener.local_addr().unwrap();
         let limits = Limits {
             request_bytes_max: 100,
