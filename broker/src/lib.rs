@@ -9,6 +9,7 @@ mod fetcher;
 pub mod log;
 mod markers;
 pub mod metadata;
+mod mover;
 pub mod net;
 mod peers;
 pub mod quotas;

@@ -21,6 +21,7 @@ use crate::controller::{self, ControllerHandle};
 use crate::fetcher::Fetchers;
 use crate::log::LogError;
 use crate::markers::MarkerSender;
+use crate::mover::Movers;
 use crate::net::{self, Limits};
 use crate::peers::ControllerLink;
 use crate::shard::{self, Event, Notice, wall_clock};
@@ -464,6 +465,7 @@ async fn take_notices(
     halt: watch::Sender<Option<String>>,
 ) {
     let mut fetchers = Fetchers::new(broker.clone());
+    let mut movers = Movers::new(broker.clone());
     let (alters, asked) = mpsc::unbounded_channel();
     let altering = tokio::spawn(alter::run(broker.clone(), asked));
     let _ends = AbortOnDrop(altering);
@@ -473,7 +475,7 @@ async fn take_notices(
             Notice::Flush { topic, partition, job } => {
                 let broker = broker.clone();
                 tokio::spawn(async move {
-                    let end_offset = job.end_offset;
+                    let (end_offset, dir) = (job.end_offset, job.dir().to_owned());
                     let done = tokio::task::spawn_blocking(move || job.run()).await;
                     let end_offset = match done {
                         Ok(Ok(())) => Some(end_offset),
@@ -486,7 +488,7 @@ async fn take_notices(
                             None
                         }
                     };
-                    let _ = broker.shard.tell(Event::Flushed { topic, partition, end_offset }).await;
+                    let _ = broker.shard.tell(Event::Flushed { topic, partition, dir, end_offset }).await;
                 });
             }
             Notice::DirFailed { dir, last } => dir_failed(&broker, dir, last, &halt).await,
@@ -494,6 +496,7 @@ async fn take_notices(
                 let _ = alters.send(broker_core::alter::Ask { topic, id, partition, ask });
             }
             Notice::Fetch { leader } => fetchers.follow(leader),
+            Notice::Move => movers.wake(),
             Notice::LoadGroups { partition, epoch } => {
                 tokio::spawn(load(broker.clone(), GROUP_TOPIC, partition, epoch));
             }

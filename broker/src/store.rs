@@ -1,6 +1,6 @@
 //! The log directories of one broker: who they belong to, what is in them, where new logs go, their checkpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -10,7 +10,7 @@ use wire::Str;
 
 use crate::log::{
     Checkpoint, LoadOptions, LoadedDir, LoadedLog, Log, LogConfig, LogDir, LogError, MetaProperties, OpenAt,
-    TopicPartition,
+    TopicPartition, future_name,
 };
 
 struct Dir {
@@ -34,6 +34,8 @@ pub struct FoundLog {
     pub log: Log,
     pub dir: usize,
     pub high_watermark: i64,
+    /// The copy of a move to this directory that is not finished (`-future`).
+    pub future: bool,
 }
 
 /// All of `log.dirs`.
@@ -95,7 +97,9 @@ impl Store {
     pub fn open(paths: &[PathBuf]) -> Result<Store, LogError> {
         let mut store = Store { dirs: Vec::new(), found: Vec::new(), doomed: Vec::new(), writer: None };
         for path in paths {
-            let path = &std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            // Without a slash at the end: administrators name directories as brokers do.
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            let path = &path.components().collect::<PathBuf>();
             let dir = match LogDir::open(path) {
                 Ok(dir) => Some(Arc::new(dir)),
                 Err(error) if error.is_io() => {
@@ -182,6 +186,7 @@ impl Store {
             }
         }
         self.check_any_live()?;
+        self.check_doubles()?;
         tracing::info!("Loaded {} logs in {}ms", self.found.len(), started.elapsed().as_millis());
         Ok(())
     }
@@ -191,13 +196,32 @@ impl Store {
         self.doomed.extend(loaded.deleted.into_iter().map(|path| (path, wall)));
         for LoadedLog { partition, log, high_watermark, future } in loaded.logs {
             if future {
-                tracing::warn!("Leaving the unfinished copy of {partition} in {}", dir.path.display());
-                continue;
+                tracing::info!("Found the unfinished copy of {partition} in {}", dir.path.display());
             }
             dir.logs += 1;
             let (topic, partition) = (partition.topic, partition.partition);
-            self.found.push(FoundLog { topic, partition, log, dir: at, high_watermark });
+            self.found.push(FoundLog { topic, partition, log, dir: at, high_watermark, future });
         }
+    }
+
+    /// No partition has two logs, nor two copies. Which of them is right cannot be told: as in Kafka, an operator decides.
+    fn check_doubles(&self) -> Result<(), LogError> {
+        let mut seen: HashMap<(&str, i32, bool), &Log> = HashMap::new();
+        for found in &self.found {
+            let Some(other) = seen.insert((&found.topic, found.partition, found.future), &found.log) else {
+                continue;
+            };
+            let what = if found.future { "copies under way" } else { "logs" };
+            return Err(LogError::Identity(format!(
+                "{}-{} has two {what}, {} and {}. A log directory may have failed while the partition was being moved to \
+                 another: delete the one of the two that is in the directory that failed",
+                found.topic,
+                found.partition,
+                other.dir().display(),
+                found.log.dir().display()
+            )));
+        }
+        Ok(())
     }
 
     /// What [`Store::load`] found.
@@ -205,31 +229,68 @@ impl Store {
         std::mem::take(&mut self.found)
     }
 
-    /// A new log, in the live directory with the fewest. While a directory is offline, only for a partition that `is_new`
-    /// to this broker: the log of another may lie there.
+    /// A new log, in the directory that somebody `preferred`, or else in the live one with the fewest. While a directory
+    /// is offline, only for a partition that `is_new` to this broker: the log of another may lie there.
     pub fn create(
         &mut self,
-        topic: &str,
-        partition: i32,
+        (topic, partition): (&str, i32),
         is_new: bool,
+        preferred: Option<usize>,
         config: LogConfig,
         wall: i64,
     ) -> Result<(Log, usize), LogError> {
-        if !is_new && self.dirs.iter().any(|dir| !dir.live) {
-            return Err(LogError::Identity(format!(
-                "Can not create log for {topic}-{partition} because log directories {} are offline",
-                self.dead_dirs().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(",")
-            )));
+        if !is_new {
+            self.check_all_live(topic, partition)?;
         }
         let live = self.dirs.iter_mut().enumerate().filter(|(_, dir)| dir.live);
-        let Some((at, dir)) = live.min_by_key(|(at, dir)| (dir.logs, *at)) else {
-            return Err(LogError::Identity("no log directory is left".into()));
+        let mut live = live.filter(|(at, _)| preferred.is_none_or(|preferred| preferred == *at));
+        let least = match preferred {
+            Some(_) => live.next(),
+            None => live.min_by_key(|(at, dir)| (dir.logs, *at)),
+        };
+        let Some((at, dir)) = least else {
+            return Err(LogError::Identity(format!("no log directory is left for {topic}-{partition}")));
         };
         let path = dir.path.join(TopicPartition { topic: topic.to_owned(), partition }.to_string());
         let log = Log::open(&path, config, OpenAt::default(), wall)?;
         dir.logs += 1;
         tracing::info!("Created log for partition {topic}-{partition} in {}", path.display());
         Ok((log, at))
+    }
+
+    /// A new log for the copy of a partition's log that is moved to this directory; it starts at `start`.
+    pub fn create_future(
+        &mut self,
+        dir: usize,
+        partition: &TopicPartition,
+        start: i64,
+        config: LogConfig,
+        wall: i64,
+    ) -> Result<Log, LogError> {
+        self.check_all_live(&partition.topic, partition.partition)?;
+        let name = future_name(partition)
+            .ok_or_else(|| LogError::Identity(format!("the name of {partition} leaves no room for -future")))?;
+        let path = self.dirs[dir].path.join(name);
+        let at = OpenAt { log_start_offset: start, ..OpenAt::default() };
+        let log = Log::open(&path, config, at, wall)?;
+        self.dirs[dir].logs += 1;
+        tracing::info!("Created {} to move {partition} there", path.display());
+        Ok(log)
+    }
+
+    fn check_all_live(&self, topic: &str, partition: i32) -> Result<(), LogError> {
+        if self.dirs.iter().all(|dir| dir.live) {
+            return Ok(());
+        }
+        Err(LogError::Identity(format!(
+            "Can not create log for {topic}-{partition} because log directories {} are offline",
+            self.dead_dirs().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(",")
+        )))
+    }
+
+    /// The directory of that name.
+    pub fn find(&self, path: &Path) -> Option<usize> {
+        self.dirs.iter().position(|dir| dir.path == path)
     }
 
     /// Takes a log out of service; its directory goes after the delay.
@@ -382,12 +443,12 @@ mod tests {
     fn a_new_log_goes_where_the_fewest_are() {
         let root = tempfile::tempdir().unwrap();
         let mut store = open(root.path(), &["a", "b", "c"]).unwrap();
-        let mut place = |topic: &str| store.create(topic, 0, true, config(topic), 0).unwrap();
+        let mut place = |topic: &str| store.create((topic, 0), true, None, config(topic), 0).unwrap();
         assert_eq!([place("t").1, place("u").1, place("v").1, place("w").1], [0, 1, 2, 0]);
         let (log, dir) = place("x");
         assert_eq!(dir, 1);
         store.delete(log, dir, 1000, 60).unwrap();
-        assert_eq!(store.create("y", 0, true, config("y"), 0).unwrap().1, 1);
+        assert_eq!(store.create(("y", 0), true, None, config("y"), 0).unwrap().1, 1);
         assert!(store.take_doomed(1059).is_empty());
         let doomed = store.take_doomed(1060);
         assert!(doomed.len() == 1 && doomed[0].to_string_lossy().ends_with("-delete"));
@@ -399,7 +460,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut store = open(root.path(), &["a", "b"]).unwrap();
         for topic in ["t", "u"] {
-            let (mut log, _) = store.create(topic, 0, true, config(topic), 0).unwrap();
+            let (mut log, _) = store.create((topic, 0), true, None, config(topic), 0).unwrap();
             fill(&mut log);
             log.close(0).unwrap();
         }
@@ -410,15 +471,40 @@ mod tests {
         let found: Vec<_> = store.take_found().into_iter().map(|found| (found.topic, found.dir)).collect();
         assert_eq!(found, [("t".to_owned(), 0)]);
         assert_eq!(store.live_dirs().collect::<Vec<_>>(), [root.path().join("a")]);
-        let refused = store.create("u", 0, false, config("u"), 0).unwrap_err().to_string();
+        let refused = store.create(("u", 0), false, None, config("u"), 0).unwrap_err().to_string();
         assert!(refused.contains("are offline") && refused.contains("/b"), "{refused}");
-        assert_eq!(store.create("new", 0, true, config("new"), 0).unwrap().1, 0);
+        assert_eq!(store.create(("new", 0), true, None, config("new"), 0).unwrap().1, 0);
         store.close(&[]);
         assert!(root.path().join("a/.kafka_cleanshutdown").exists());
         assert!(!root.path().join("b/.kafka_cleanshutdown").exists());
         drop(store);
         let error = open(root.path(), &["c"]).err().unwrap().to_string();
         assert!(error.contains("none of the specified log dirs from"), "{error}");
+    }
+
+    #[test]
+    fn a_copy_under_way_is_found_beside_its_log_and_two_logs_of_a_partition_stop_the_start() {
+        let root = tempfile::tempdir().unwrap();
+        let partition: TopicPartition = "t-0".parse().unwrap();
+        let mut store = open(root.path(), &["a", "b/"]).unwrap();
+        assert_eq!(store.find(&root.path().join("b")), Some(1));
+        assert_eq!(store.path(1).to_str(), root.path().join("b").to_str());
+        let (mut log, at) = store.create(("t", 0), true, Some(1), config("t"), 0).unwrap();
+        assert_eq!(at, 1);
+        fill(&mut log);
+        let copy = store.create_future(0, &partition, 7, config("t"), 0).unwrap();
+        assert_eq!((copy.log_start_offset(), copy.log_end_offset()), (7, 7));
+        drop((log, copy));
+        assert!(store.fail(0));
+        assert!(store.create(("u", 0), true, Some(0), config("u"), 0).is_err());
+        assert!(store.create_future(0, &partition, 0, config("t"), 0).is_err());
+        drop(store);
+        let found = open(root.path(), &["a", "b"]).unwrap().take_found();
+        let found: Vec<_> = found.into_iter().map(|found| (found.dir, found.future)).collect();
+        assert_eq!(found, [(0, true), (1, false)]);
+        fs::create_dir(root.path().join("a/t-0")).unwrap();
+        let error = open(root.path(), &["a", "b"]).err().unwrap().to_string();
+        assert!(error.contains("t-0 has two logs") && error.contains("/a/t-0 and "), "{error}");
     }
 
     #[test]
@@ -432,7 +518,7 @@ mod tests {
     fn checkpoints_come_back_at_the_next_start() {
         let root = tempfile::tempdir().unwrap();
         let mut store = open(root.path(), &["a"]).unwrap();
-        let (mut log, dir) = store.create("t", 3, true, config("t"), 0).unwrap();
+        let (mut log, dir) = store.create(("t", 3), true, None, config("t"), 0).unwrap();
         (0..5).for_each(|_| fill(&mut log));
         log.advance_log_start(2).unwrap();
         drop(log);

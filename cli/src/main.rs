@@ -52,6 +52,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("kafka-broker-api-versions", kafka_tools::broker_api_versions::main),
     ("kafka-delete-records", kafka_tools::delete_records::main),
     ("kafka-leader-election", kafka_tools::leader_election::main),
+    ("kafka-log-dirs", kafka_tools::log_dirs::main),
     ("kafka-transactions", kafka_tools::transactions::main),
     ("kafka-reassign-partitions", kafka_tools::reassign_partitions::main),
     ("bench", |call| bench::main(&call.args)),

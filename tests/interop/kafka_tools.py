@@ -506,6 +506,14 @@ def small_tools(run):
         run("leader-election", words, loose=[(r"for partitions .*", "for partitions ...")])
     run("leader-election", "--help", at=False)
     run("leader-election", "", at=False)
+    run("log-dirs", "", at=False)
+    run("log-dirs", "--help", at=False)
+    for words in ("", "--version", "--describe --broker-list 9", "--describe --broker-list x", "--describe --broker-list 3,1,9,8",
+                  "--describe --topic-list nothing", "--describe --broker-list 2 --topic-list nothing", "--describe extra",
+                  "--describe --command-config /nonexistent", "--broker-list 1"):
+        run("log-dirs", words)
+    for words in ("--describe", "--describe --broker-list 3,1", "--describe --topic-list X-o,Y-o", "--describe --topic-list '' --broker-list ''"):
+        run("log-dirs", words, same=True)
 
 
 PARTS = (configs, perf, dump_log, small_tools, topics_options, topics, producer_options, producer, consumer_options, consumer, groups_options, groups, active_groups, reassign_options, reassign)

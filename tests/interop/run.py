@@ -8,6 +8,7 @@ from bad_input import bad_frames, wrong_configurations
 from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker, transactions_compacted
 from broker_faults import broker_faults, broker_kills, broker_kills_mixed
 from broker_swap import broker_swap, broker_swap_brief
+from dir_moves import dir_moves, dir_moves_mixed
 from ensemble_shapes import hierarchical, observer_masters, several_addresses
 from faults import faults
 from kafka_on_ours import kafka_on_ours
@@ -32,13 +33,13 @@ from zookeeper_torn import torn_logs, torn_logs_brief
 
 # These run by name only: minutes each.
 BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kills, broker_kills_mixed, faults, reconfig_mixed, kafka_on_ours, kafka_tools, swap, swap_kafka, broker_swap,
-           moves, exactly_once_brief, exactly_once_mixed, exactly_once_java)
+           moves, dir_moves_mixed, exactly_once_brief, exactly_once_mixed, exactly_once_java)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, old_formats, nearest_replica, throttled_replicas, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
-          disk_upkeep,
+          disk_upkeep, dir_moves,
           transactions, transactions_mixed, transactions_compacted)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})

@@ -58,7 +58,7 @@ pub async fn log_dirs(call: &Call<'_>, request: DescribeLogDirsRequest) -> Descr
                 partition_index: log.partition,
                 partition_size: i64::try_from(log.size).unwrap_or(i64::MAX),
                 offset_lag: log.offset_lag,
-                is_future_key: false,
+                is_future_key: log.future,
             });
         }
         let (total_bytes, usable_bytes) = volume(&path);

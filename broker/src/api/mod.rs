@@ -1,5 +1,6 @@
 //! Requests: one file per API, and here the way from a frame to its answer.
 
+mod alter_log_dirs;
 mod api_versions;
 mod client_quotas;
 mod configs;
@@ -57,6 +58,7 @@ pub const IMPLEMENTED: &[ApiKey] = &[
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
+    ApiKey::AlterReplicaLogDirs,
     ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
@@ -278,6 +280,7 @@ async fn answer_call(call: &Call<'_>, api: &'static Api, reader: Reader) -> Answ
         ApiKey::ListPartitionReassignments => answer!(body, reassignments::list),
         ApiKey::DeleteRecords => answer!(body, offsets::delete_records),
         ApiKey::OffsetForLeaderEpoch => answer!(body, offsets::epoch_ends),
+        ApiKey::AlterReplicaLogDirs => answer!(body, alter_log_dirs::answer),
         ApiKey::DescribeLogDirs => answer!(body, describe_cluster::log_dirs),
         ApiKey::DescribeCluster => answer!(body, describe_cluster::answer),
         ApiKey::AddPartitionsToTxn => answer!(body, transactions::add_partitions),

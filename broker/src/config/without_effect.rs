@@ -30,7 +30,6 @@ const TUNING: &[&str] = &[
     "metrics.sample.window.ms",
     "num.io.threads",
     "num.network.threads",
-    "num.replica.alter.log.dirs.threads",
     "num.replica.fetchers",
     "offsets.load.buffer.size",
     "producer.id.expiration.check.interval.ms",

@@ -37,6 +37,11 @@ impl IndexFile {
         &self.path
     }
 
+    /// The file lies elsewhere now.
+    pub fn relocate(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
     /// True where a handle is held.
     pub fn is_open(&self) -> bool {
         self.file.get().is_some()

@@ -5,6 +5,9 @@ use super::checkpoint::{read_entries, replace_unsynced, text_of};
 use super::error::Result;
 use std::path::{Path, PathBuf};
 
+/// Of the file in a log's directory.
+pub(super) const NAME: &str = "leader-epoch-checkpoint";
+
 /// Entries with rising epochs and rising offsets; every change is written to the file.
 #[derive(Debug)]
 pub(crate) struct LeaderEpochs {
@@ -34,6 +37,11 @@ impl LeaderEpochs {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The log's directory has another name now.
+    pub fn relocate(&mut self, dir: &Path) {
+        self.path = dir.join(NAME);
     }
 
     /// The batches' own epochs take the place of what the file said.

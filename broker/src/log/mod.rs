@@ -24,6 +24,7 @@ mod key_map;
 mod leader_epochs;
 mod load;
 mod meta;
+mod moving;
 mod offset_index;
 mod partition_log;
 mod producers;
@@ -48,6 +49,7 @@ pub use error::{LogError, Result};
 pub use handle::{Handle, open_handles};
 pub use load::{LoadOptions, LoadedDir, LoadedLog};
 pub use meta::MetaProperties;
+pub use moving::{future_name, whole_batches};
 pub use partition_log::Log;
 pub use types::{
     AbortedTxn, Appended, EpochEntry, FetchSlice, FlushJob, OpenAt, ProducerEntry, TimestampOffset,

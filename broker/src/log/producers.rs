@@ -69,6 +69,11 @@ impl Producers {
         self.snapshots.iter().copied()
     }
 
+    /// The log's directory has another name now.
+    pub fn relocate(&mut self, dir: &Path) {
+        self.dir = dir.to_owned();
+    }
+
     pub fn path(&self, offset: i64) -> PathBuf {
         self.dir.join(format!("{offset:020}.snapshot"))
     }

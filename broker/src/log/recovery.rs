@@ -3,7 +3,7 @@
 use super::LogConfig;
 use super::error::{At, LogError, Result};
 use super::header::Scan;
-use super::leader_epochs::LeaderEpochs;
+use super::leader_epochs::{self, LeaderEpochs};
 use super::partition_log::{Log, SCAN_CHUNK};
 use super::producers::Producers;
 use super::segment::{DELETED, INDEX, LOG, Recovered, Segment, TIME_INDEX, TXN_INDEX};
@@ -142,7 +142,7 @@ impl Log {
             recovery_point: at.recovery_point,
             taken_on_trust: false,
             used: false,
-            epochs: LeaderEpochs::empty(dir.join("leader-epoch-checkpoint")),
+            epochs: LeaderEpochs::empty(dir.join(leader_epochs::NAME)),
             producers: Producers::new(dir, snapshots),
             topic_id: topic_id::read(dir)?,
             flush_job: None,

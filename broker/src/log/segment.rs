@@ -156,6 +156,15 @@ impl Segment {
         &self.path
     }
 
+    /// The directory has another name now.
+    pub fn relocate(&mut self, dir: &Path) {
+        let of = |kind: &str| file_of(dir, self.base, kind);
+        self.offsets.file.relocate(of(INDEX));
+        self.times.file.relocate(of(TIME_INDEX));
+        self.txns.relocate(of(TXN_INDEX));
+        self.path = of(LOG);
+    }
+
     pub fn size(&self) -> u32 {
         self.size
     }

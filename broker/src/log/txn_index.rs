@@ -27,6 +27,11 @@ impl TxnIndex {
         &self.path
     }
 
+    /// The file lies elsewhere now.
+    pub fn relocate(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
     pub fn entries(&mut self) -> Result<&[AbortedTxn]> {
         if self.entries.is_none() {
             self.entries = Some(self.load()?);

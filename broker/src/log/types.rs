@@ -133,6 +133,11 @@ pub struct FlushJob {
 }
 
 impl FlushJob {
+    /// Of the log whose files these are.
+    pub fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
     /// Waits for the disk.
     pub fn run(&self) -> Result<()> {
         for (path, file) in &self.files {

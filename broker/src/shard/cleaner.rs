@@ -14,7 +14,7 @@ use super::replica::Replica;
 use super::{Event, Shard, ShardHandle, find};
 use crate::config::BrokerConfig;
 use crate::log::{
-    Checkpoint, CleanError, CleanJob, CleanStats, Cleanable, CleanedGroup, CleanerOptions, LogError,
+    CleanError, CleanJob, CleanStats, Cleanable, CleanedGroup, CleanerOptions, LogError,
 };
 
 /// What a cleaner thread tells the loop.
@@ -139,7 +139,12 @@ impl Shard {
                     }
                 }
                 replica.log.finish_cleaning(&stop, outcome.ok().map(|stats| stats.end_offset));
-                self.save(Checkpoint::Cleaner, |replica| replica.log.cleaned_offset());
+                let is_moving = replica.future.is_some();
+                self.save_cleaned();
+                if is_moving {
+                    // It waited for the cleaning to end.
+                    let _ = self.notices.send(super::Notice::Move);
+                }
             }
         }
     }
@@ -149,7 +154,8 @@ impl Shard {
         let wall = self.turn.wall;
         let mut best: Option<(Cleanable, &mut Replica)> = None;
         let replicas = self.replicas.values_mut().flat_map(BTreeMap::values_mut);
-        for replica in replicas.filter(|replica| self.store.is_live(replica.dir)) {
+        let rests = |replica: &Replica| replica.future.is_some() || !self.store.is_live(replica.dir);
+        for replica in replicas.filter(|replica| !rests(replica)) {
             match replica.log.cleanable(replica.core.last_stable_offset(), wall) {
                 Ok(Some(range)) if best.as_ref().is_none_or(|(best, _)| range.ratio > best.ratio) => {
                     best = Some((range, replica));

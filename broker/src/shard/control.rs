@@ -19,6 +19,8 @@ use crate::topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
 struct Roles {
     leads: usize,
     follows: usize,
+    /// One of them has a copy that may go on now.
+    moving: bool,
     first: Option<String>,
 }
 
@@ -81,6 +83,9 @@ impl Shard {
                 .push(LeaderAndIsrTopicError { topic_id: topic.topic_id, partition_errors: errors });
         }
         roles.say();
+        if roles.moving {
+            let _ = self.notices.send(Notice::Move);
+        }
         for leader in leaders {
             let _ = self.notices.send(Notice::Fetch { leader });
         }
@@ -118,6 +123,7 @@ impl Shard {
             .step(&mut self.turn, Records::None, |core, now, out| core.leader_and_isr(now, &change, out));
         self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
         let log_end = replica.core.log_end();
+        roles.moving |= replica.future.is_some();
         match role {
             Ok(RoleChange::Leader { .. }) => {
                 self.coordinator_role(topic, state.partition_index, Some(state.leader_epoch));
@@ -173,6 +179,9 @@ impl Shard {
         if let Some(replica) = find(&mut self.replicas, topic, partition) {
             if replica.id.is_zero() && !id.is_zero() {
                 replica.log.set_topic_id(id.0).map_err(|error| storage(&error))?;
+                if let Some(future) = &mut replica.future {
+                    future.log.set_topic_id(id.0).map_err(|error| storage(&error))?;
+                }
                 replica.id = id;
             }
             return if id.is_zero() || replica.id == id {
@@ -184,8 +193,15 @@ impl Shard {
         let config = self.broker.topic_config(topic);
         let (mut log, dir) = self
             .store
-            .create(topic, partition, is_new, config.log.clone(), self.turn.wall)
+            .create(
+                (topic, partition),
+                is_new,
+                self.moves.preferred(topic, partition),
+                config.log.clone(),
+                self.turn.wall,
+            )
             .map_err(|error| storage(&error))?;
+        self.moves.take_preferred(topic, partition);
         if !id.is_zero() {
             log.set_topic_id(id.0).map_err(|error| storage(&error))?;
         }
@@ -195,6 +211,9 @@ impl Shard {
         replica.id = id;
         if self.retired {
             replica.core.retire();
+        }
+        if let Some(future) = self.moves.take_orphan(topic, partition) {
+            self.moves.attach(&mut replica, future);
         }
         self.replicas.entry(topic.clone()).or_default().insert(partition, replica);
         Ok(())
@@ -246,10 +265,14 @@ impl Shard {
                 self.replicas.remove(topic);
             }
             tracing::info!("Deleting {topic}-{partition}");
+            self.moves.forget(topic, partition);
             let delay = self.broker.config.int("log.segment.delete.delay.ms");
-            if let Err(error) = self.store.delete(replica.log, replica.dir, self.turn.wall, delay) {
-                tracing::error!("{topic}-{partition}: {error}");
-                return ErrorCode::KAFKA_STORAGE_ERROR;
+            let future = replica.future.map(|future| (future.log, future.dir));
+            for (log, dir) in std::iter::once((replica.log, replica.dir)).chain(future) {
+                if let Err(error) = self.store.delete(log, dir, self.turn.wall, delay) {
+                    tracing::error!("{topic}-{partition}: {error}");
+                    return ErrorCode::KAFKA_STORAGE_ERROR;
+                }
             }
         }
         ErrorCode::NONE
@@ -265,6 +288,9 @@ impl Shard {
             let config = self.broker.topic_config(name);
             for replica in partitions.values_mut() {
                 replica.log.set_config(config.log.clone());
+                if let Some(future) = &mut replica.future {
+                    future.log.set_config(config.log.clone());
+                }
                 replica.core.set_config(partition_config(&config, lag));
             }
         }

@@ -164,7 +164,10 @@ pub struct LogDescription {
     pub topic: Str,
     pub partition: i32,
     pub size: u64,
+    /// -1: unknown.
     pub offset_lag: i64,
+    /// The copy of a move that is not finished.
+    pub future: bool,
 }
 
 /// Everything the loop takes in.
@@ -237,6 +240,8 @@ pub enum Event {
     Flushed {
         topic: Str,
         partition: i32,
+        /// The log's, when the flush began.
+        dir: std::path::PathBuf,
         end_offset: Option<i64>,
     },
     /// Settings of a topic, or of all, may have changed.
@@ -282,6 +287,8 @@ pub enum Event {
     DescribeLogs {
         reply: oneshot::Sender<BTreeMap<std::path::PathBuf, Option<Vec<LogDescription>>>>,
     },
+    /// About replicas on their way from one log directory to another.
+    Move(super::MoveEvent),
     /// From a thread that compacts.
     Cleaner(super::CleanerEvent),
     /// Close the logs and end.

@@ -44,6 +44,9 @@ impl Shard {
                 }
                 if all || !replica.log.was_used() {
                     replica.log.release();
+                    if let Some(future) = &mut replica.future {
+                        future.log.release();
+                    }
                 }
             }
         }

@@ -7,6 +7,7 @@ mod event;
 mod fetch;
 mod groups;
 mod handles;
+mod moves;
 mod produce;
 mod queries;
 mod replica;
@@ -26,8 +27,10 @@ use crate::broker::Broker;
 use crate::store::Store;
 pub use cleaner::CleanerEvent;
 pub use event::*;
+pub use moves::{Copied, Copy, MoveEvent, Work};
 use fetch::ParkedFetch;
 use groups::Groups;
+use moves::{Future, Moves};
 use produce::{PendingDelete, PendingProduce};
 use replica::{Replica, Turn};
 use transactions::Transactions;
@@ -43,6 +46,8 @@ pub enum Notice {
     Alter { topic: Str, id: Uuid, partition: i32, ask: AlterPartition },
     /// Partitions are to be fetched from this leader.
     Fetch { leader: i32 },
+    /// Replicas are to be copied to another log directory.
+    Move,
     /// A group partition is to be read back, by [`Event::CoordinatorRead`] and [`Event::CoordinatorLoaded`].
     LoadGroups { partition: i32, epoch: i32 },
     /// Likewise a partition of the transaction topic.
@@ -129,18 +134,29 @@ struct Shard {
     retired: bool,
     groups: Groups,
     transactions: Transactions,
+    moves: Moves,
 }
 
 impl Shard {
     fn new(broker: Arc<Broker>, mut store: Store, notices: mpsc::UnboundedSender<Notice>) -> Shard {
         let lag = broker.config.int("replica.lag.time.max.ms");
         let mut replicas: HashMap<Str, BTreeMap<i32, Replica>> = HashMap::new();
-        for found in store.take_found() {
+        let mut moves = Moves::default();
+        let (futures, found) = store.take_found().into_iter().partition::<Vec<_>, _>(|found| found.future);
+        for found in found {
             let topic = Str::from(found.topic);
             let config = replica::partition_config(&broker.topic_config(&topic), lag);
             let name = (topic.clone(), found.partition);
             let replica = Replica::new(broker.id, name, found.log, found.dir, found.high_watermark, config);
             replicas.entry(topic).or_default().insert(found.partition, replica);
+        }
+        for found in futures {
+            let name = (Str::from(found.topic), found.partition);
+            let future = Future::found(found.log, found.dir, found.high_watermark);
+            match find(&mut replicas, &name.0, name.1) {
+                Some(replica) => moves.attach(replica, future),
+                None => moves.keep(name, future),
+            }
         }
         let upkeep = upkeep::Schedule::new(&broker.config);
         for dir in store.dead_dirs() {
@@ -167,6 +183,7 @@ impl Shard {
             retired: false,
             groups,
             transactions,
+            moves,
         }
     }
 
@@ -252,8 +269,8 @@ impl Shard {
                     self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
                 }
             }
-            Event::Flushed { topic, partition, end_offset } => {
-                self.flushed(&topic, partition, end_offset);
+            Event::Flushed { topic, partition, dir, end_offset } => {
+                self.flushed(&topic, partition, &dir, end_offset);
             }
             Event::Group { request, reply } => self.group_request(request, reply),
             Event::TransactionRequest { request, reply } => self.transaction_request(request, reply),
@@ -272,6 +289,7 @@ impl Shard {
             Event::DescribeLogs { reply } => {
                 let _ = reply.send(self.describe_logs());
             }
+            Event::Move(event) => self.move_event(event),
             Event::Cleaner(event) => self.cleaner_event(event),
             Event::Stop { .. } => {}
         }
@@ -359,6 +377,7 @@ impl Shard {
         if !self.store.fail(dir) {
             return;
         }
+        self.fail_moves_to(dir);
         for replica in self.replicas.values_mut().flat_map(BTreeMap::values_mut).filter(|r| r.dir == dir) {
             replica.step(&mut self.turn, replica::Records::None, |core, _, out| core.log_failed(out));
         }

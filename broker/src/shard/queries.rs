@@ -9,6 +9,7 @@ use wire::batch::message_set::Entry;
 use wire::kafka::ErrorCode;
 
 use super::event::{MAX_TIMESTAMP, from_bounds};
+use super::moves::Future;
 use super::replica::{Records, entry_meta};
 use super::{FollowerPart, LeaderPart, LeaderRecords, LogDescription, OffsetAsk, OffsetFound, Shard, find};
 use crate::log::LogError;
@@ -143,10 +144,37 @@ impl Shard {
                     size: replica.log.size(),
                     // How far the high watermark, up to which it is known, is ahead of the log.
                     offset_lag: (replica.core.high_watermark() - replica.core.log_end()).max(0),
+                    future: false,
                 });
             }
+            if let Some(future) = &replica.future {
+                let is_online = self.store.is_live(replica.dir);
+                let lag = is_online.then(|| replica.core.log_end() - future.log.log_end_offset());
+                self.describe_future(&mut dirs, &replica.topic, replica.partition, future, lag);
+            }
+        }
+        for (topic, partition, future) in self.moves.orphans() {
+            self.describe_future(&mut dirs, topic, partition, future, None);
         }
         dirs
+    }
+
+    fn describe_future(
+        &self,
+        dirs: &mut BTreeMap<PathBuf, Option<Vec<LogDescription>>>,
+        topic: &Str,
+        partition: i32,
+        future: &Future,
+        lag: Option<i64>,
+    ) {
+        let Some(Some(logs)) = dirs.get_mut(self.store.path(future.dir)) else { return };
+        logs.push(LogDescription {
+            topic: topic.clone(),
+            partition,
+            size: future.log.size(),
+            offset_lag: lag.unwrap_or(-1),
+            future: true,
+        });
     }
 }
 

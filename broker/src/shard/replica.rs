@@ -13,6 +13,7 @@ use wire::batch::{Batch, Header};
 use wire::kafka::{ErrorCode, Uuid};
 
 use super::event::ProducePart;
+use super::moves::Future;
 use crate::config::TopicConfig;
 use crate::log::{Log, LogError, ProducerEntry, open_handles};
 
@@ -25,6 +26,8 @@ pub struct Replica {
     pub log: Log,
     /// Index of its log directory.
     pub dir: usize,
+    /// The copy that takes the log's place, if it is moved to another directory.
+    pub future: Option<Box<Future>>,
 }
 
 /// What one turn of the loop has to do besides the logs.
@@ -148,7 +151,7 @@ impl Replica {
             producers: log.producers().into_iter().map(snapshot).collect(),
         };
         let id = log.topic_id().map_or(Uuid::ZERO, Uuid);
-        Replica { topic, id, partition, core: Partition::new(local_id, config, state), log, dir }
+        Replica { topic, id, partition, core: Partition::new(local_id, config, state), log, dir, future: None }
     }
 
     /// Lets the core take one step and does what it asks for.
@@ -210,6 +213,7 @@ impl Replica {
             Effect::Truncate { to, producers_lost } => {
                 tracing::info!("Truncating {}-{} to offset {to}", self.topic, self.partition);
                 self.log.truncate_to(to, turn.wall)?;
+                self.truncate_future(turn, |log, wall| log.truncate_to(to, wall).map(|_| ()));
                 if producers_lost {
                     self.core.rebuild_producers(self.log.producers().into_iter().map(snapshot), []);
                 }
@@ -217,6 +221,7 @@ impl Replica {
             Effect::TruncateFully { start_at } => {
                 tracing::info!("Restarting {}-{} at offset {start_at}", self.topic, self.partition);
                 self.log.truncate_fully_and_start_at(start_at, turn.wall)?;
+                self.truncate_future(turn, |log, wall| log.truncate_fully_and_start_at(start_at, wall));
             }
             Effect::AdvanceLogStart { to } => {
                 self.log.advance_log_start(to)?;

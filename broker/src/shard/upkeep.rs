@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
 
 use wire::Str;
 
+use super::moves::Future;
 use super::replica::{Records, Replica};
 use super::{Notice, Shard, find};
 use crate::config::BrokerConfig;
-use crate::log::{Checkpoint, LogError};
+use crate::log::{Checkpoint, Log, LogError};
 use crate::store::Point;
 
 /// When each kind of upkeep is due, in the loop's ms: (next, every).
@@ -24,6 +25,8 @@ pub struct Schedule {
     /// Whose turn has not come in the retention pass that is under way.
     retained: Vec<(Str, i32)>,
     files: (i64, i64),
+    /// The cleaner's checkpoint, too.
+    clean_offsets_moved: bool,
     /// What each checkpoint said last, in short.
     saved: HashMap<Checkpoint, u64>,
 }
@@ -50,8 +53,17 @@ impl Schedule {
             retention: (RETENTION_DELAY_MS, retention),
             retained: Vec::new(),
             files: same(every("log.flush.scheduler.interval.ms").min(FILES_INTERVAL_MS)),
+            clean_offsets_moved: false,
             saved: HashMap::new(),
         }
+    }
+
+    /// Checkpoints are due: logs have moved.
+    pub fn checkpoint_now(&mut self, now: i64) {
+        for timer in [&mut self.watermarks, &mut self.recovery_points, &mut self.log_starts] {
+            timer.0 = timer.0.min(now);
+        }
+        self.clean_offsets_moved = true;
     }
 
     /// The earliest of all.
@@ -70,6 +82,39 @@ fn due(timer: &mut (i64, i64), now: i64) -> bool {
     due
 }
 
+/// A log that this broker holds: a replica's, or the copy of one.
+#[derive(Clone, Copy)]
+pub struct Held<'a> {
+    pub dir: usize,
+    pub topic: &'a Str,
+    pub partition: i32,
+    pub log: &'a Log,
+    pub high_watermark: i64,
+    pub is_future: bool,
+}
+
+impl<'a> Held<'a> {
+    /// Its log, and the copy if there is one.
+    fn of(replica: &'a Replica) -> impl Iterator<Item = Held<'a>> + Clone {
+        let own = Held {
+            dir: replica.dir,
+            topic: &replica.topic,
+            partition: replica.partition,
+            log: &replica.log,
+            high_watermark: replica.core.high_watermark(),
+            is_future: false,
+        };
+        let future = replica.future.as_deref();
+        let future = future.map(|future| Held::of_future(&replica.topic, replica.partition, future));
+        std::iter::once(own).chain(future)
+    }
+
+    fn of_future(topic: &'a Str, partition: i32, future: &'a Future) -> Held<'a> {
+        let high_watermark = future.high_watermark();
+        Held { dir: future.dir, topic, partition, log: &future.log, high_watermark, is_future: true }
+    }
+}
+
 impl Shard {
     pub(super) fn keep_up(&mut self) {
         let now = self.turn.now;
@@ -85,10 +130,13 @@ impl Shard {
             self.save_watermarks();
         }
         if due(&mut self.upkeep.recovery_points, now) {
-            self.save(Checkpoint::RecoveryPoint, |r| Some(r.log.recovery_point()));
+            self.save(Checkpoint::RecoveryPoint, |held| Some(held.log.recovery_point()));
         }
         if due(&mut self.upkeep.log_starts, now) {
             self.save_log_starts();
+        }
+        if std::mem::take(&mut self.upkeep.clean_offsets_moved) {
+            self.save_cleaned();
         }
     }
 
@@ -99,6 +147,12 @@ impl Shard {
         for (topic, partition) in self.upkeep.retained.split_off(rest) {
             let replica = find(&mut self.replicas, &topic, partition);
             let Some(replica) = replica.filter(|replica| self.store.is_live(replica.dir)) else { continue };
+            if let Some(future) = &mut replica.future
+                && let Err(error) = future.log.apply_retention(future.high_watermark(), wall)
+            {
+                tracing::error!("{error}");
+                self.turn.failed_dirs.push(future.dir);
+            }
             match replica.log.apply_retention(replica.core.high_watermark(), wall) {
                 Ok(0) => {}
                 Ok(segments) => {
@@ -126,54 +180,69 @@ impl Shard {
         let replicas = self.replicas.values_mut().flat_map(BTreeMap::values_mut);
         for replica in replicas.filter(|replica| self.store.is_live(replica.dir)) {
             replica.core.expire_producers(wall, expiration);
-            replica.log.tick(wall);
-            doomed.extend(replica.log.take_doomed(wall));
-            if let Err(error) = replica.log.start_flush(wall) {
-                tracing::error!("{error}");
-                self.turn.failed_dirs.push(replica.dir);
-                continue;
-            }
-            if let Some(job) = replica.log.take_flush_job() {
-                let (topic, partition) = (replica.topic.clone(), replica.partition);
-                let _ = self.notices.send(Notice::Flush { topic, partition, job });
+            let future = replica.future.as_mut().map(|future| (&mut future.log, future.dir));
+            for (log, dir) in std::iter::once((&mut replica.log, replica.dir)).chain(future) {
+                log.tick(wall);
+                doomed.extend(log.take_doomed(wall));
+                if let Err(error) = log.start_flush(wall) {
+                    tracing::error!("{error}");
+                    self.turn.failed_dirs.push(dir);
+                    continue;
+                }
+                if let Some(job) = log.take_flush_job() {
+                    let (topic, partition) = (replica.topic.clone(), replica.partition);
+                    let _ = self.notices.send(Notice::Flush { topic, partition, job });
+                }
             }
         }
         remove(doomed, self.store.take_doomed(wall));
     }
 
-    /// A flush off the loop has come to its end offset, or failed.
-    pub(super) fn flushed(&mut self, topic: &Str, partition: i32, end_offset: Option<i64>) {
+    /// A flush off the loop has come to its end offset, or failed. The log may lie elsewhere meanwhile.
+    pub(super) fn flushed(&mut self, topic: &Str, partition: i32, dir: &Path, end_offset: Option<i64>) {
         let Some(replica) = find(&mut self.replicas, topic, partition) else { return };
+        let (log, at) = match &mut replica.future {
+            Some(future) if future.log.dir() == dir => (&mut future.log, future.dir),
+            _ if replica.log.dir() == dir => (&mut replica.log, replica.dir),
+            _ => return,
+        };
         match end_offset {
-            Some(end_offset) => replica.log.mark_flushed(end_offset, self.turn.wall),
-            None => self.turn.failed_dirs.push(replica.dir),
+            Some(end_offset) => log.mark_flushed(end_offset, self.turn.wall),
+            None => self.turn.failed_dirs.push(at),
         }
     }
 
+    /// Copies are not cleaned.
+    pub(super) fn save_cleaned(&mut self) {
+        self.save(Checkpoint::Cleaner, |held| held.log.cleaned_offset().filter(|_| !held.is_future));
+    }
+
     fn save_watermarks(&mut self) {
-        self.save(Checkpoint::HighWatermark, |replica| Some(replica.core.high_watermark()));
+        self.save(Checkpoint::HighWatermark, |held| Some(held.high_watermark));
     }
 
     /// Only what the segments' names do not tell.
     fn save_log_starts(&mut self) {
-        self.save(Checkpoint::LogStart, |replica| {
-            let start = replica.log.log_start_offset();
-            (start > replica.log.first_segment_base()).then_some(start)
+        self.save(Checkpoint::LogStart, |held| {
+            let start = held.log.log_start_offset();
+            (start > held.log.first_segment_base()).then_some(start)
         });
     }
 
     /// Leaves a checkpoint to the thread that writes them, unless it would say what the last one says.
-    pub(super) fn save(&mut self, which: Checkpoint, offset: impl Fn(&Replica) -> Option<i64>) {
-        let all = self.replicas.values().flat_map(BTreeMap::values);
+    pub(super) fn save(&mut self, which: Checkpoint, offset: impl Fn(&Held<'_>) -> Option<i64>) {
+        let orphans =
+            self.moves.orphans().map(|(topic, partition, future)| Held::of_future(topic, partition, future));
+        let all = self.replicas.values().flat_map(BTreeMap::values).flat_map(Held::of).chain(orphans);
         let mut digest = DefaultHasher::new();
-        for replica in all.clone() {
-            (replica.dir, &replica.topic, replica.partition, offset(replica)).hash(&mut digest);
+        for held in all.clone() {
+            (held.dir, held.topic, held.partition, offset(&held)).hash(&mut digest);
         }
         let digest = digest.finish();
         if self.upkeep.saved.insert(which, digest) == Some(digest) {
             return;
         }
-        let points = all.filter_map(|r| Some((r.dir, &r.topic, r.partition, offset(r)?)));
+        let points = all.filter_map(|held| Some((held.dir, held.topic, held.partition, offset(&held)?)));
         let failed = self.store.save_later(which, points);
         self.turn.failed_dirs.extend(failed);
     }
@@ -187,18 +256,25 @@ impl Shard {
         self.turn.failed_dirs.extend(failed);
         let wall = self.turn.wall;
         let replicas = std::mem::take(&mut self.replicas).into_values().flat_map(BTreeMap::into_values);
-        let replicas: Vec<Replica> = replicas.filter(|replica| self.store.is_live(replica.dir)).collect();
+        let mut logs: Vec<HeldLog> = Vec::new();
+        for Replica { topic, partition, log, dir, future, .. } in replicas {
+            logs.extend(future.map(|future| (future.dir, topic.clone(), partition, future.log)));
+            logs.push((dir, topic, partition, log));
+        }
+        let orphans = self.moves.take_orphans();
+        logs.extend(orphans.map(|((topic, partition), future)| (future.dir, topic, partition, future.log)));
+        logs.retain(|(dir, ..)| self.store.is_live(*dir));
         let threads = crate::store::threads(&self.broker.config);
-        let at_once = replicas.iter().filter(|replica| !replica.log.is_flushed()).count() > SYNC_EACH_MAX;
-        let queue = Mutex::new(replicas);
+        let at_once = logs.iter().filter(|(.., log)| !log.is_flushed()).count() > SYNC_EACH_MAX;
+        let queue = Mutex::new(logs);
         let closed = Mutex::new((Vec::new(), Vec::new()));
         let work = || {
-            while let Some(replica) = pop(&queue) {
-                let (dir, end) = (replica.dir, replica.log.log_end_offset());
-                let done = if at_once { replica.log.close_unsynced() } else { replica.log.close(wall) };
+            while let Some((dir, topic, partition, log)) = pop(&queue) {
+                let end = log.log_end_offset();
+                let done = if at_once { log.close_unsynced() } else { log.close(wall) };
                 let mut closed = closed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 match done {
-                    Ok(()) => closed.0.push((dir, replica.topic, replica.partition, end)),
+                    Ok(()) => closed.0.push((dir, topic, partition, end)),
                     Err(error) => {
                         tracing::error!("{error}");
                         closed.1.push(dir);
@@ -222,7 +298,10 @@ impl Shard {
     }
 }
 
-fn pop(queue: &Mutex<Vec<Replica>>) -> Option<Replica> {
+/// (directory, topic, partition, log)
+type HeldLog = (usize, Str, i32, Log);
+
+fn pop(queue: &Mutex<Vec<HeldLog>>) -> Option<HeldLog> {
     queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop()
 }
 

@@ -2,6 +2,7 @@
 
 use super::config_options::Entities;
 use super::configs::Failure;
+use super::java_hash;
 use client::Admin;
 use client::cluster::Target;
 use std::collections::BTreeMap;
@@ -78,12 +79,6 @@ fn line(entry: &EntryData) -> String {
     values.sort_by_key(|pair| java_hash(&pair.key) % buckets);
     let values: Vec<String> = values.iter().map(|pair| format!("{}={:?}", pair.key, pair.value)).collect();
     format!("Quota configs for {} are {}", entity.join(", "), values.join(", "))
-}
-
-/// The hash by which a Java map orders its keys; quotas are shown in that order.
-fn java_hash(key: &str) -> u32 {
-    let hash = key.encode_utf16().fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
-    hash ^ (hash >> 16)
 }
 
 async fn describe_credentials(admin: &Admin, names: &[String]) -> Result<(), Failure> {

@@ -18,6 +18,7 @@ pub mod get_offsets;
 mod group_offsets;
 mod group_options;
 pub mod leader_election;
+pub mod log_dirs;
 pub mod producer_perf;
 pub mod reassign_partitions;
 pub mod topics;
@@ -183,6 +184,12 @@ fn trace_of(error: &OptionError) -> String {
             &format!("\nCaused by: joptsimple.internal.ReflectionException: {cause}\nCaused by: {cause}");
     }
     trace
+}
+
+/// The hash by which a Java map orders its keys.
+fn java_hash(key: &str) -> u32 {
+    let hash = key.encode_utf16().fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
+    hash ^ (hash >> 16)
 }
 
 /// Runs a tool's asynchronous part.
