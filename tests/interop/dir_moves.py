@@ -119,9 +119,16 @@ class Moves:
         assert before >= set(self.brokers.places(number)[1]) != set(), "the copies are still there"
         self.brokers.kinds[number] = kind
         self.brokers.start(number)
-        until("all in sync", 90, self.load.all_in_sync)
+        self.in_sync()
         self.lift(number)
         self.finish(whose, number, file, there)
+
+    def in_sync(self):
+        try:
+            until("all in sync", 90, self.load.all_in_sync)
+        except AssertionError:
+            states = self.brokers.states()
+            raise AssertionError(f"not in sync: {[(part, at) for part, at in states.items() if at[1] != at[2] or at[0] < 0]}") from None
 
     def tools_agree(self):
         """kafka-log-dirs, of Java and ours, when nothing is written any more."""

@@ -305,7 +305,10 @@ impl Active {
             names.iter().map(|name| format!("{}/{name}", nodes::LOG_DIR_EVENTS)).collect();
         let mut brokers = Vec::new();
         for (at, (data, _)) in load::read_all(&self.pen.zk, &paths).await? {
-            brokers.push(nodes::log_dir_event(&paths[at], &data)?);
+            match nodes::log_dir_event(&paths[at], &data) {
+                Ok(broker) => brokers.push(broker),
+                Err(error) => tracing::error!("{error}"),
+            }
         }
         self.pen.delete_all(&paths).await?;
         Ok(brokers)

@@ -92,24 +92,27 @@ async fn dirs_of(admin: &Admin, broker: i32) -> Result<Vec<DescribeLogDirsResult
 
 /// The JSON line; brokers, directories and partitions come in the order of Java's and Scala's hash maps.
 fn shown(brokers: &BTreeMap<i32, Vec<DescribeLogDirsResult>>, topics: &[&str]) -> Value {
-    let mut ids: Vec<&i32> = brokers.keys().collect();
-    let buckets = buckets_for(ids.len());
-    ids.sort_by_key(|id| spread(id.cast_unsigned()) % buckets);
-    let brokers: Vec<Value> = ids
+    let mut ids: Vec<i32> = brokers.keys().copied().collect();
+    java_order(&mut ids, brokers.len().next_power_of_two(), |id| spread(id.cast_unsigned()));
+    let brokers: Vec<Value> = map_order(&ids)
         .into_iter()
-        .map(|id| json!({"broker": id, "logDirs": dirs_shown(&brokers[id], topics)}))
+        .map(|id| json!({"broker": id, "logDirs": dirs_shown(&brokers[&id], topics)}))
         .collect();
     json!({"version": 1, "brokers": brokers})
 }
 
-fn dirs_shown(dirs: &[DescribeLogDirsResult], topics: &[&str]) -> Vec<Value> {
-    let mut dirs: Vec<&DescribeLogDirsResult> = dirs.iter().collect();
-    // Java's map is made with so many buckets, and doubled when three quarters are full.
-    let mut buckets = dirs.len().next_power_of_two();
-    if dirs.len() > buckets * 3 / 4 && dirs.len() > 1 {
+/// The order of a Java map that begins with so many buckets: those in one bucket stay as they are.
+fn java_order<T>(items: &mut [T], mut buckets: usize, hash: impl Fn(&T) -> u32) {
+    while items.len() > buckets * 3 / 4 {
         buckets *= 2;
     }
-    dirs.sort_by_key(|dir| java_hash(&dir.log_dir) % buckets as u32);
+    items.sort_by_key(|item| hash(item) as usize % buckets);
+}
+
+fn dirs_shown(dirs: &[DescribeLogDirsResult], topics: &[&str]) -> Vec<Value> {
+    let mut dirs: Vec<&DescribeLogDirsResult> = dirs.iter().collect();
+    let buckets = dirs.len().next_power_of_two();
+    java_order(&mut dirs, buckets, |dir| java_hash(&dir.log_dir));
     let dir = |dir: &DescribeLogDirsResult| {
         let error = (!dir.error_code.is_ok()).then(|| exception(dir.error_code));
         json!({"logDir": &*dir.log_dir, "error": error, "partitions": partitions_shown(dir, topics)})
@@ -137,12 +140,7 @@ fn partitions_shown(dir: &DescribeLogDirsResult, topics: &[&str]) -> Vec<Value> 
             })));
         }
     }
-    // Scala's map starts with 16 buckets and doubles before three quarters are full; in a bucket hashes rise.
-    let mut buckets: u32 = 16;
-    while found.len() >= buckets as usize * 3 / 4 {
-        buckets *= 2;
-    }
-    found.sort_by_key(|(hash, _)| (hash % buckets, hash.cast_signed()));
+    java_order(&mut found, 16, |(hash, _)| *hash);
     found.into_iter().map(|(_, value)| value).collect()
 }
 
@@ -155,37 +153,47 @@ fn hash_of_partition(topic: &str, partition: i32) -> u32 {
     31_u32.wrapping_add(partition.cast_unsigned()).wrapping_mul(31).wrapping_add(name)
 }
 
-/// Of a Scala map that is made for so many entries.
-fn buckets_for(entries: usize) -> u32 {
-    let room = ((entries + 1) * 4 / 3).max(4);
-    u32::try_from(room.next_power_of_two()).unwrap_or(u32::MAX)
+/// The order of Scala 2.12's mutable map: buckets from the last to the first, in each the newest first.
+fn map_order(keys: &[i32]) -> Vec<i32> {
+    let mut table: Vec<Vec<i32>> = vec![Vec::new(); 16];
+    for (n, key) in keys.iter().enumerate() {
+        let at = bucket(*key, table.len());
+        table[at].insert(0, *key);
+        if n + 1 > table.len() * 3 / 4 {
+            let mut larger = vec![Vec::new(); table.len() * 2];
+            for key in table.into_iter().rev().flatten() {
+                let at = bucket(key, larger.len());
+                larger[at].insert(0, key);
+            }
+            table = larger;
+        }
+    }
+    table.into_iter().rev().flatten().collect()
 }
 
-/// The order of a Scala set: up to four as they came, more by hash.
+/// Of a table whose size is a power of two.
+fn bucket(key: i32, size: usize) -> usize {
+    const MIX: u32 = 0x9e37_75cd;
+    let bits = size.trailing_zeros();
+    let mixed = key.cast_unsigned().wrapping_mul(MIX).swap_bytes().wrapping_mul(MIX).rotate_right(bits);
+    (mixed >> (32 - bits)) as usize
+}
+
+/// The order of a Scala 2.12 set: up to four as they came, more by hash, five bits at a time from the lowest on.
 fn set_order(mut ids: Vec<i32>) -> Vec<i32> {
     let mut seen = std::collections::BTreeSet::new();
     ids.retain(|id| seen.insert(*id));
-    if ids.len() <= 4 {
-        return ids;
+    if ids.len() > 4 {
+        ids.sort_by_key(|id| {
+            let mut hash = id.cast_unsigned();
+            hash = hash.wrapping_add(!(hash << 9));
+            hash ^= hash >> 14;
+            hash = hash.wrapping_add(hash << 4);
+            hash ^= hash >> 10;
+            [0, 5, 10, 15, 20, 25, 30].map(|shift| (hash >> shift) & 31)
+        });
     }
-    let mut ordered = Vec::with_capacity(ids.len());
-    by_hash(ids, 0, &mut ordered);
-    ordered
-}
-
-/// A node of Scala's hash set: those alone under their five bits first, then the nodes below.
-fn by_hash(ids: Vec<i32>, shift: u32, out: &mut Vec<i32>) {
-    let mut slots: BTreeMap<u32, Vec<i32>> = BTreeMap::new();
-    for id in ids {
-        slots.entry((spread(id.cast_unsigned()) >> shift) & 31).or_default().push(id);
-    }
-    out.extend(slots.values().filter(|slot| slot.len() == 1).flatten());
-    for slot in slots.into_values().filter(|slot| slot.len() > 1) {
-        match shift {
-            30.. => out.extend(slot),
-            _ => by_hash(slot, shift + 5, out),
-        }
-    }
+    ids
 }
 
 #[cfg(test)]
@@ -217,8 +225,8 @@ mod tests {
             shown(&brokers, &["t"]).to_string(),
             concat!(
                 r#"{"version":1,"brokers":[{"broker":2,"logDirs":[{"logDir":"/d","error":null,"partitions":["#,
-                r#"{"partition":"t-0","size":10,"offsetLag":0,"isFuture":true},"#,
-                r#"{"partition":"t-1","size":10,"offsetLag":0,"isFuture":false}]},"#,
+                r#"{"partition":"t-1","size":10,"offsetLag":0,"isFuture":false},"#,
+                r#"{"partition":"t-0","size":10,"offsetLag":0,"isFuture":true}]},"#,
                 r#"{"logDir":"/e","error":"org.apache.kafka.common.errors.KafkaStorageException","partitions":[]}]}]}"#
             )
         );
@@ -227,8 +235,17 @@ mod tests {
     #[test]
     fn a_set_of_brokers_keeps_its_order_up_to_four() {
         assert_eq!(set_order(vec![3, 1, 3, 2]), [3, 1, 2]);
-        assert_eq!(set_order(vec![5, 3, 1, 4, 2]), [1, 2, 3, 4, 5]);
-        // 33 and 1 share their five lowest bits.
-        assert_eq!(set_order(vec![33, 5, 3, 1, 4]), [3, 4, 5, 1, 33]);
+        let mut sorted = set_order(vec![5, 3, 1, 4, 2]);
+        assert_eq!(sorted, set_order(vec![1, 2, 3, 4, 5]));
+        sorted.sort_unstable();
+        assert_eq!(sorted, [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn brokers_come_in_the_order_of_a_scala_map() {
+        assert_eq!(map_order(&[1, 2, 3]), [2, 1, 3], "as seen of Java's tool");
+        let mut many = map_order(&(0..100).collect::<Vec<_>>());
+        many.sort_unstable();
+        assert_eq!(many, (0..100).collect::<Vec<_>>());
     }
 }
