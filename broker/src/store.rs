@@ -268,8 +268,9 @@ impl Store {
         wall: i64,
     ) -> Result<Log, LogError> {
         self.check_all_live(&partition.topic, partition.partition)?;
-        let name = future_name(partition)
-            .ok_or_else(|| LogError::Identity(format!("the name of {partition} leaves no room for -future")))?;
+        let name = future_name(partition).ok_or_else(|| {
+            LogError::Identity(format!("the name of {partition} leaves no room for -future"))
+        })?;
         let path = self.dirs[dir].path.join(name);
         let at = OpenAt { log_start_offset: start, ..OpenAt::default() };
         let log = Log::open(&path, config, at, wall)?;

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use wire::Str;
-use wire::kafka::alter_replica_log_dirs::{
-    AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
-};
+use wire::kafka::alter_replica_log_dirs::{AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult};
 use wire::kafka::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, ErrorCode};
 
 use super::Call;

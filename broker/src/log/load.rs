@@ -214,7 +214,9 @@ mod tests {
         for (name, partition, kind) in kinds {
             assert_eq!(classify(Path::new(name)).unwrap(), (partition.parse().unwrap(), kind));
         }
-        for name in ["lost+found", "-1", "t-", "t-x", "t-0-delete", "t-0.0123456789abcdef0123456789abcdef-stray"] {
+        for name in
+            ["lost+found", "-1", "t-", "t-x", "t-0-delete", "t-0.0123456789abcdef0123456789abcdef-stray"]
+        {
             let error = classify(Path::new(name)).unwrap_err().to_string();
             assert!(error.contains("is not in the form of topic-partition"), "{error}");
         }

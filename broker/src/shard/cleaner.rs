@@ -13,9 +13,7 @@ use wire::Str;
 use super::replica::Replica;
 use super::{Event, Shard, ShardHandle, find};
 use crate::config::BrokerConfig;
-use crate::log::{
-    CleanError, CleanJob, CleanStats, Cleanable, CleanedGroup, CleanerOptions, LogError,
-};
+use crate::log::{CleanError, CleanJob, CleanStats, Cleanable, CleanedGroup, CleanerOptions, LogError};
 
 /// What a cleaner thread tells the loop.
 pub enum CleanerEvent {

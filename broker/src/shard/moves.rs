@@ -80,7 +80,12 @@ impl Moves {
     }
 
     pub fn keep(&mut self, name: Name, future: Box<Future>) {
-        tracing::warn!("{}-{} is only there as a copy under way, in {}", name.0, name.1, future.log.dir().display());
+        tracing::warn!(
+            "{}-{} is only there as a copy under way, in {}",
+            name.0,
+            name.1,
+            future.log.dir().display()
+        );
         self.orphans.insert(name, future);
     }
 
@@ -173,7 +178,11 @@ fn check(bytes: Bytes, slice: &FetchSlice) -> std::io::Result<Bytes> {
 
 impl Replica {
     /// The log was cut: what its copy has above goes as well.
-    pub fn truncate_future(&mut self, turn: &mut Turn, cut: impl FnOnce(&mut Log, i64) -> Result<(), LogError>) {
+    pub fn truncate_future(
+        &mut self,
+        turn: &mut Turn,
+        cut: impl FnOnce(&mut Log, i64) -> Result<(), LogError>,
+    ) {
         let Some(future) = &mut self.future else { return };
         future.token = 0;
         if let Err(error) = cut(&mut future.log, turn.wall) {
@@ -299,12 +308,13 @@ impl Shard {
             return Ok(());
         }
         let (start, config) = (replica.core.log_start(), replica.log.config().clone());
-        let created = self.store.create_future(to, name, start, config, self.turn.wall).and_then(|mut log| {
-            if !replica.id.is_zero() {
-                log.set_topic_id(replica.id.0)?;
-            }
-            Ok(log)
-        });
+        let created =
+            self.store.create_future(to, name, start, config, self.turn.wall).and_then(|mut log| {
+                if !replica.id.is_zero() {
+                    log.set_topic_id(replica.id.0)?;
+                }
+                Ok(log)
+            });
         match created {
             Ok(log) => {
                 self.moves.attach(replica, Future::new(log, to));
@@ -504,5 +514,7 @@ fn take_over(replica: &Replica, copy: &mut Log) -> Result<(), LogError> {
         copy.assign_epoch(entry.epoch, entry.start_offset)?;
     }
     copy.set_cleaned(replica.log.cleaned_offset());
-    copy.rename(&TopicPartition { topic: replica.topic.to_string(), partition: replica.partition }.to_string())
+    copy.rename(
+        &TopicPartition { topic: replica.topic.to_string(), partition: replica.partition }.to_string(),
+    )
 }

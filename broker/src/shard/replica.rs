@@ -151,7 +151,15 @@ impl Replica {
             producers: log.producers().into_iter().map(snapshot).collect(),
         };
         let id = log.topic_id().map_or(Uuid::ZERO, Uuid);
-        Replica { topic, id, partition, core: Partition::new(local_id, config, state), log, dir, future: None }
+        Replica {
+            topic,
+            id,
+            partition,
+            core: Partition::new(local_id, config, state),
+            log,
+            dir,
+            future: None,
+        }
     }
 
     /// Lets the core take one step and does what it asks for.

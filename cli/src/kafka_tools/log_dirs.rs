@@ -12,9 +12,21 @@ use wire::kafka::describe_log_dirs::DescribeLogDirsResult;
 use wire::kafka::{DescribeLogDirsRequest, ErrorCode};
 
 const TABLE: ToolOptions = ToolOptions(&[
-    ToolOption::text("bootstrap-server", "The server(s) to use for bootstrapping", "REQUIRED: the brokers to start with."),
-    ToolOption::text("broker-list", "Broker list", "Ids of the brokers to ask, separated by commas; all if left out."),
-    ToolOption::text("command-config", "Admin client property file", "File with settings for the admin client."),
+    ToolOption::text(
+        "bootstrap-server",
+        "The server(s) to use for bootstrapping",
+        "REQUIRED: the brokers to start with.",
+    ),
+    ToolOption::text(
+        "broker-list",
+        "Broker list",
+        "Ids of the brokers to ask, separated by commas; all if left out.",
+    ),
+    ToolOption::text(
+        "command-config",
+        "Admin client property file",
+        "File with settings for the admin client.",
+    ),
     ToolOption::flag("describe", "REQUIRED: shows the log directories of the brokers."),
     ToolOption::text("topic-list", "Topic list", "Topics to show, separated by commas; all if left out."),
 ]);
@@ -70,9 +82,8 @@ fn words(list: &str) -> impl Iterator<Item = &str> {
 }
 
 fn id(word: &str) -> Result<i32, Stop> {
-    let refuse = |_| {
-        Stop::Uncaught("java.lang.NumberFormatException", format!("For input string: \"{word}\""))
-    };
+    let refuse =
+        |_| Stop::Uncaught("java.lang.NumberFormatException", format!("For input string: \"{word}\""));
     word.parse().map_err(refuse)
 }
 
@@ -132,12 +143,15 @@ fn partitions_shown(dir: &DescribeLogDirsResult, topics: &[&str]) -> Vec<Value> 
         for partition in &topic.partitions {
             let index = partition.partition_index;
             let hash = spread(hash_of_partition(&topic.name, index));
-            found.push((hash, json!({
-                "partition": format!("{}-{index}", topic.name),
-                "size": partition.partition_size,
-                "offsetLag": partition.offset_lag,
-                "isFuture": partition.is_future_key,
-            })));
+            found.push((
+                hash,
+                json!({
+                    "partition": format!("{}-{index}", topic.name),
+                    "size": partition.partition_size,
+                    "offsetLag": partition.offset_lag,
+                    "isFuture": partition.is_future_key,
+                }),
+            ));
         }
     }
     java_order(&mut found, 16, |(hash, _)| *hash);
@@ -209,10 +223,14 @@ mod tests {
             offset_lag: 0,
             is_future_key,
         };
-        let topic = |name: &'static str, partitions: Vec<_>| DescribeLogDirsTopic { name: name.into(), partitions };
+        let topic =
+            |name: &'static str, partitions: Vec<_>| DescribeLogDirsTopic { name: name.into(), partitions };
         let ok = DescribeLogDirsResult {
             log_dir: "/d".into(),
-            topics: vec![topic("t", vec![partition(1, false), partition(0, true)]), topic("u", vec![partition(0, false)])],
+            topics: vec![
+                topic("t", vec![partition(1, false), partition(0, true)]),
+                topic("u", vec![partition(0, false)]),
+            ],
             ..Default::default()
         };
         let failed = DescribeLogDirsResult {
