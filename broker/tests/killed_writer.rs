@@ -80,6 +80,12 @@ fn what_a_killed_writer_acknowledged_is_there() {
         assert_eq!(offset, end);
         let producers = log.producers();
         assert!(end == 0 || producers[0].last_offset == end - 1, "{producers:?}");
+        // The last five batches, of three records each, are known to whoever sends them again.
+        let earlier = log.producers_with_batches().flat_map(|(_, earlier)| earlier);
+        let earlier: Vec<(i64, i32)> =
+            earlier.map(|batch| (batch.last_offset, batch.last_sequence)).collect();
+        let expected = (1..5).rev().map(|n| end - 1 - 3 * n).filter(|last| *last > 0);
+        assert_eq!(earlier, expected.map(|last| (last, last as i32)).collect::<Vec<_>>(), "life {life}");
     }
     assert!(end > 300, "the writer came to {end} only");
     assert!(open(dir.path()).segment_count() > 1);

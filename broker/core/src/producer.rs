@@ -21,12 +21,14 @@ fn sequence_sub(sequence: i32, delta: i32) -> i32 {
     ((i64::from(sequence) - i64::from(delta)) & i64::from(i32::MAX)) as i32
 }
 
+/// What is remembered of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct CachedBatch {
-    last_sequence: i32,
-    last_offset: i64,
-    offset_delta: i32,
-    timestamp: i64,
+pub struct CachedBatch {
+    pub last_sequence: i32,
+    pub last_offset: i64,
+    /// Last offset − first offset.
+    pub offset_delta: i32,
+    pub timestamp: i64,
 }
 
 impl CachedBatch {
@@ -58,8 +60,10 @@ impl Entry {
 }
 
 /// One producer in a snapshot file, field for field; only the newest batch survives in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProducerSnapshot {
+    /// Not in the file: up to four batches before the newest, oldest first, as a replay of the log behind it found them.
+    pub earlier: Vec<CachedBatch>,
     pub producer_id: i64,
     pub producer_epoch: i16,
     /// -1 with no batch.
@@ -116,7 +120,7 @@ pub struct Producers {
 }
 
 impl Producers {
-    /// From a snapshot file.
+    /// From a snapshot file, and what was replayed behind it.
     pub fn import(snapshot: impl IntoIterator<Item = ProducerSnapshot>) -> Producers {
         let mut producers = Producers::default();
         for saved in snapshot {
@@ -130,11 +134,13 @@ impl Producers {
             if let Some(first) = txn_first_offset {
                 producers.open.insert(first, saved.producer_id);
             }
+            let mut batches = VecDeque::from(saved.earlier);
+            batches.extend((saved.last_offset >= 0).then_some(batch));
             producers.entries.insert(
                 saved.producer_id,
                 Entry {
                     epoch: saved.producer_epoch,
-                    batches: if saved.last_offset >= 0 { VecDeque::from([batch]) } else { VecDeque::new() },
+                    batches,
                     coordinator_epoch: saved.coordinator_epoch,
                     txn_first_offset,
                     last_timestamp: saved.timestamp,
@@ -149,6 +155,7 @@ impl Producers {
         self.entries.iter().map(|(&producer_id, entry)| {
             let last = entry.batches.back();
             ProducerSnapshot {
+                earlier: Vec::new(),
                 producer_id,
                 producer_epoch: entry.epoch,
                 last_sequence: entry.last_sequence(),
@@ -293,6 +300,8 @@ impl Producers {
             entry.batches.retain(|batch| batch.last_offset < end);
             // What a marker changed (the end of a transaction, epochs) cannot be undone from here.
             lost |= entry.coordinator_epoch >= 0;
+            // Those before the five are in the log.
+            lost |= before == BATCHES_KEPT && entry.batches.len() < before;
             if let Some(last) = entry.batches.back() {
                 entry.last_timestamp = last.timestamp;
             } else if before > 0 {
@@ -304,11 +313,11 @@ impl Producers {
     }
 
     /// These have been read from the log again; of the batches that `before` remembered, those stay that lead up to the
-    /// newest one in the log, which alone a snapshot keeps.
+    /// newest one in the log, where the log's snapshot has fewer.
     pub fn with_batches_of(mut self, before: &Producers) -> Producers {
         for (id, entry) in &mut self.entries {
             let Some(old) = before.entries.get(id).filter(|old| old.epoch == entry.epoch) else { continue };
-            if entry.batches.len() == 1 && old.batches.back() == entry.batches.back() {
+            if entry.batches.len() < old.batches.len() && old.batches.back() == entry.batches.back() {
                 entry.batches.clone_from(&old.batches);
             }
         }
@@ -421,6 +430,24 @@ mod tests {
         assert_eq!(check(&q, 0, 0, 2), Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
         assert_eq!(check(&q, 0, 5, 1), Ok(Verdict::Append));
         assert_eq!(q.export().collect::<Vec<_>>(), p.export().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn batches_that_were_replayed_behind_a_snapshot_are_remembered() {
+        let p = with(&(0..5).map(|i| batch(0, i * 2, 2, i64::from(i) * 2)).collect::<Vec<_>>());
+        let mut saved: Vec<ProducerSnapshot> = p.export().collect();
+        saved[0].earlier = p.entries[&7].batches.iter().take(4).copied().collect();
+        assert_eq!(Producers::import(saved), p);
+    }
+
+    #[test]
+    fn a_truncation_of_one_of_five_batches_asks_for_those_before_them() {
+        let all: Vec<BatchMeta> = (0..7).map(|i| batch(0, i * 2, 2, i64::from(i) * 2)).collect();
+        let mut p = with(&all);
+        assert!(p.truncate(12));
+        let again = with(&all[..6]).with_batches_of(&p);
+        assert!(matches!(check(&again, 0, 2, 2), Ok(Verdict::Duplicate { base_offset: 2, .. })));
+        assert!(!with(&all[..4]).truncate(6), "all that there ever was is remembered");
     }
 
     #[test]

@@ -52,7 +52,8 @@ pub use meta::MetaProperties;
 pub use moving::{future_name, whole_batches};
 pub use partition_log::Log;
 pub use types::{
-    AbortedTxn, Appended, EpochEntry, FetchSlice, FlushJob, OpenAt, ProducerEntry, TimestampOffset,
+    AbortedTxn, Appended, EpochEntry, FetchSlice, FlushJob, OpenAt, ProducerBatch, ProducerEntry,
+    TimestampOffset,
 };
 
 /// A topic's name and a partition's number.

@@ -6,7 +6,9 @@ use super::leader_epochs::LeaderEpochs;
 use super::producers::Producers;
 use super::segment::{BatchAt, Segment};
 use super::topic_id;
-use super::types::{AbortedTxn, Appended, EpochEntry, FetchSlice, FlushJob, ProducerEntry, TimestampOffset};
+use super::types::{
+    AbortedTxn, Appended, EpochEntry, FetchSlice, FlushJob, ProducerBatch, ProducerEntry, TimestampOffset,
+};
 use super::{LogConfig, checkpoint, records};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -435,6 +437,12 @@ impl Log {
     /// The producers as of the log end, by id: after `open` and truncations the partition core starts from these.
     pub fn producers(&self) -> Vec<ProducerEntry> {
         self.producers.entries().copied().collect()
+    }
+
+    /// [`Log::producers`], each with up to four batches before its last one, oldest first: those that were appended, or
+    /// replayed, since the snapshot that the producers were last loaded from.
+    pub fn producers_with_batches(&self) -> impl Iterator<Item = (&ProducerEntry, Vec<ProducerBatch>)> {
+        self.producers.entries_with_batches()
     }
 
     /// The 16 bytes of `partition.metadata`, `None` where the file is absent.

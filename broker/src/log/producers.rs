@@ -3,15 +3,16 @@
 //!
 //! A snapshot is int16 version 1, uint32 CRC-32C of what follows, int32 count, then 46 bytes per producer: int64 id,
 //! int16 epoch, int32 last sequence, int64 last offset, int32 offset delta, int64 timestamp, int32 coordinator epoch,
-//! int64 first offset of the open transaction. Only the last batch survives, and so here.
+//! int64 first offset of the open transaction. Only the last batch survives in it; of those that are replayed behind a
+//! snapshot, as of those that are appended, a producer's last five are known.
 
 use super::checkpoint::read_small;
 use super::error::{At, LogError, Result};
 use super::handle::Handle;
 use super::header::Header;
-use super::{AbortedTxn, ProducerEntry};
+use super::{AbortedTxn, ProducerBatch, ProducerEntry};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -21,11 +22,42 @@ use wire::batch::control::{EndTransaction, Marker};
 const VERSION: i16 = 1;
 const HEADER: usize = 10;
 const ENTRY: usize = 46;
+/// Batches known before the last one: with it they are as many as clients keep in flight.
+const EARLIER: usize = 4;
+
+#[derive(Debug)]
+struct Known {
+    entry: ProducerEntry,
+    /// Of the last batch: a marker changes the entry's.
+    batch_timestamp: i64,
+    /// Before the last batch, oldest first.
+    earlier: VecDeque<ProducerBatch>,
+}
+
+impl Known {
+    fn of(entry: ProducerEntry) -> Known {
+        Known { entry, batch_timestamp: entry.timestamp, earlier: VecDeque::new() }
+    }
+
+    /// The last batch becomes an earlier one.
+    fn keep_last(&mut self) {
+        let ProducerEntry { last_sequence, last_offset, offset_delta, .. } = self.entry;
+        let timestamp = self.batch_timestamp;
+        if last_offset < 0 {
+            return;
+        }
+        if self.earlier.len() == EARLIER {
+            self.earlier.pop_front();
+        }
+        self.earlier.push_back(ProducerBatch { last_sequence, last_offset, offset_delta, timestamp });
+    }
+}
+
 /// The producers as of `end_offset`, and the snapshots that lie in the directory.
 #[derive(Debug)]
 pub(crate) struct Producers {
     dir: PathBuf,
-    entries: BTreeMap<i64, ProducerEntry>,
+    entries: BTreeMap<i64, Known>,
     /// Open transactions by first offset.
     open_txns: BTreeMap<i64, i64>,
     end_offset: i64,
@@ -49,7 +81,12 @@ impl Producers {
     }
 
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &ProducerEntry> {
-        self.entries.values()
+        self.entries.values().map(|known| &known.entry)
+    }
+
+    /// Each producer with the batches before its last one, oldest first.
+    pub fn entries_with_batches(&self) -> impl Iterator<Item = (&ProducerEntry, Vec<ProducerBatch>)> {
+        self.entries.values().map(|known| (&known.entry, known.earlier.iter().copied().collect()))
     }
 
     pub fn end_offset(&self) -> i64 {
@@ -92,26 +129,33 @@ impl Producers {
         None
     }
 
-    fn entry(&mut self, header: &Header) -> &mut ProducerEntry {
-        let entry = self.entries.entry(header.producer_id).or_insert(ProducerEntry {
-            producer_id: header.producer_id,
-            epoch: header.producer_epoch,
-            last_sequence: -1,
-            last_offset: -1,
-            offset_delta: 0,
-            timestamp: -1,
-            coordinator_epoch: -1,
-            txn_first_offset: -1,
+    fn known(&mut self, header: &Header) -> &mut Known {
+        let known = self.entries.entry(header.producer_id).or_insert_with(|| {
+            Known::of(ProducerEntry {
+                producer_id: header.producer_id,
+                epoch: header.producer_epoch,
+                last_sequence: -1,
+                last_offset: -1,
+                offset_delta: 0,
+                timestamp: -1,
+                coordinator_epoch: -1,
+                txn_first_offset: -1,
+            })
         });
+        let entry = &mut known.entry;
         if entry.epoch != header.producer_epoch {
             entry.epoch = header.producer_epoch;
             (entry.last_sequence, entry.last_offset, entry.offset_delta) = (-1, -1, 0);
+            known.earlier.clear();
         }
-        entry
+        known
     }
 
     fn add_batch(&mut self, header: &Header) {
-        let entry = self.entry(header);
+        let known = self.known(header);
+        known.keep_last();
+        known.batch_timestamp = header.max_timestamp;
+        let entry = &mut known.entry;
         entry.last_sequence = header.last_sequence;
         entry.last_offset = header.last_offset;
         entry.offset_delta = (header.last_offset - header.base_offset) as i32;
@@ -123,7 +167,7 @@ impl Producers {
     }
 
     fn end_txn(&mut self, header: &Header, end: EndTransaction, timestamp: i64) -> Option<AbortedTxn> {
-        let entry = self.entry(header);
+        let entry = &mut self.known(header).entry;
         let first_offset = std::mem::replace(&mut entry.txn_first_offset, -1);
         entry.coordinator_epoch = end.coordinator_epoch;
         entry.timestamp = timestamp;
@@ -141,7 +185,7 @@ impl Producers {
 
     /// Forgets producers that are idle for longer than `expiration_ms` and have no open transaction.
     pub fn expire(&mut self, now: i64, expiration_ms: i64) {
-        self.entries.retain(|_, entry| !is_expired(entry, now, expiration_ms));
+        self.entries.retain(|_, known| !is_expired(&known.entry, now, expiration_ms));
     }
 
     /// Snapshots that a flush has to sync, opened; each is handed out once.
@@ -159,7 +203,7 @@ impl Producers {
             return Ok(());
         }
         let path = self.path(self.end_offset);
-        fs::write(&path, encode(self.entries.values())).at("cannot write", &path)?;
+        fs::write(&path, encode(self.entries())).at("cannot write", &path)?;
         self.unsynced.push(self.end_offset);
         self.snapshots.insert(self.end_offset);
         self.last_snapshot = self.end_offset;
@@ -212,7 +256,7 @@ impl Producers {
             if entry.txn_first_offset >= 0 {
                 self.open_txns.insert(entry.txn_first_offset, entry.producer_id);
             }
-            self.entries.insert(entry.producer_id, entry);
+            self.entries.insert(entry.producer_id, Known::of(entry));
         }
     }
 

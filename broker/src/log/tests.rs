@@ -337,6 +337,41 @@ fn producers_and_aborted_transactions_survive_a_crash() {
 }
 
 #[test]
+fn five_batches_of_a_producer_are_known_after_a_crash_and_after_a_truncation_but_one_after_a_clean_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), small(), false);
+    for n in 0..8 {
+        log.append(&transactional(n, 7, n as i32), NOW).unwrap();
+    }
+    let known = |log: &Log| -> Vec<i32> {
+        let producers = log.producers_with_batches();
+        producers
+            .flat_map(|(entry, earlier)| {
+                earlier.into_iter().map(|batch| batch.last_sequence).chain([entry.last_sequence])
+            })
+            .collect()
+    };
+    assert_eq!(known(&log), [3, 4, 5, 6, 7]);
+    drop(log);
+    let mut log = open(dir.path(), small(), false);
+    assert_eq!(known(&log), [3, 4, 5, 6, 7]);
+    log.truncate_to(6, NOW).unwrap();
+    assert_eq!(known(&log), [1, 2, 3, 4, 5]);
+    log.append(&marker(6, 7, Marker::Commit), NOW).unwrap();
+    assert_eq!(known(&log), [1, 2, 3, 4, 5], "a marker is no batch");
+    log.close(NOW).unwrap();
+    let mut log = open(dir.path(), small(), true);
+    assert_eq!(known(&log), [5], "a snapshot keeps the last one");
+    log.append(&transactional(7, 7, 6), NOW).unwrap();
+    assert_eq!(known(&log), [5, 6]);
+    // Another epoch begins anew.
+    let mut next = BatchBuilder::new().base_offset(8).producer(7, 1, 0);
+    next.push(NOW, None, Some(b"x"), &[]);
+    log.append(&next.finish().unwrap(), NOW).unwrap();
+    assert_eq!(known(&log), [0]);
+}
+
+#[test]
 fn batches_that_do_not_fit_are_refused_before_a_byte_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = filled(dir.path(), LogConfig { segment_bytes: 1000, ..small() }, 2);

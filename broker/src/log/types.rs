@@ -112,6 +112,16 @@ pub struct ProducerEntry {
     pub txn_first_offset: i64,
 }
 
+/// A batch of a producer that its last one came after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerBatch {
+    pub last_sequence: i32,
+    pub last_offset: i64,
+    /// Last offset − first offset.
+    pub offset_delta: i32,
+    pub timestamp: i64,
+}
+
 /// An aborted transaction as the transaction index keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AbortedTxn {

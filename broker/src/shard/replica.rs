@@ -4,7 +4,7 @@ use broker_core::partition::{
     AlterPartition, BatchMeta, Effect, EpochStart, LeaderEpochs, LogState, Marker, Partition,
     PartitionConfig, ProduceResult, Token,
 };
-use broker_core::producer::ProducerSnapshot;
+use broker_core::producer::{CachedBatch, ProducerSnapshot};
 use bytes::Bytes;
 use wire::Str;
 use wire::batch::control::{EndTransaction, Marker as MarkerKind};
@@ -15,7 +15,7 @@ use wire::kafka::{ErrorCode, Uuid};
 use super::event::ProducePart;
 use super::moves::Future;
 use crate::config::TopicConfig;
-use crate::log::{Log, LogError, ProducerEntry, open_handles};
+use crate::log::{Log, LogError, ProducerBatch, ProducerEntry, open_handles};
 
 /// A replica that this broker has.
 pub struct Replica {
@@ -117,8 +117,15 @@ pub fn partition_config(config: &TopicConfig, replica_lag_ms_max: i64) -> Partit
     }
 }
 
-fn snapshot(entry: ProducerEntry) -> ProducerSnapshot {
+fn snapshot((entry, earlier): (&ProducerEntry, Vec<ProducerBatch>)) -> ProducerSnapshot {
+    let batch = |batch: ProducerBatch| CachedBatch {
+        last_sequence: batch.last_sequence,
+        last_offset: batch.last_offset,
+        offset_delta: batch.offset_delta,
+        timestamp: batch.timestamp,
+    };
     ProducerSnapshot {
+        earlier: earlier.into_iter().map(batch).collect(),
         producer_id: entry.producer_id,
         producer_epoch: entry.epoch,
         last_sequence: entry.last_sequence,
@@ -148,7 +155,7 @@ impl Replica {
             epochs: LeaderEpochs::new(
                 epochs.map(|e| EpochStart { epoch: e.epoch, start_offset: e.start_offset }),
             ),
-            producers: log.producers().into_iter().map(snapshot).collect(),
+            producers: log.producers_with_batches().map(snapshot).collect(),
         };
         let id = log.topic_id().map_or(Uuid::ZERO, Uuid);
         Replica {
@@ -223,7 +230,7 @@ impl Replica {
                 self.log.truncate_to(to, turn.wall)?;
                 self.truncate_future(turn, |log, wall| log.truncate_to(to, wall).map(|_| ()));
                 if producers_lost {
-                    self.core.rebuild_producers(self.log.producers().into_iter().map(snapshot), []);
+                    self.core.rebuild_producers(self.log.producers_with_batches().map(snapshot), []);
                 }
             }
             Effect::TruncateFully { start_at } => {
