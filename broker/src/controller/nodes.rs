@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+pub use broker_core::controller::paths::*;
 use broker_core::controller::{Broker, Endpoint, PartitionState, TopicPartition};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,36 +11,7 @@ use wire::Str;
 
 use crate::zk::ZkError;
 
-/// `/controller`.
-pub const CONTROLLER: &str = "/controller";
-/// The epoch of the newest controller; its version fences all that controllers write.
-pub const CONTROLLER_EPOCH: &str = "/controller_epoch";
-pub const FEATURE: &str = "/feature";
 pub const FEATURE_DATA: &str = r#"{"features":{},"status":1,"version":2}"#;
-pub const BROKERS: &str = "/brokers/ids";
-pub const TOPICS: &str = "/brokers/topics";
-pub const DELETIONS: &str = "/admin/delete_topics";
-pub const PREFERRED_ELECTION: &str = "/admin/preferred_replica_election";
-/// Reassignments as they were asked for before there was a request.
-pub const REASSIGNMENTS: &str = "/admin/reassign_partitions";
-pub const LOG_DIR_EVENTS: &str = "/log_dir_event_notification";
-pub const ISR_CHANGES: &str = "/isr_change_notification";
-
-pub fn topic_path(topic: &str) -> String {
-    format!("{TOPICS}/{topic}")
-}
-
-pub fn partitions_path(topic: &str) -> String {
-    format!("{TOPICS}/{topic}/partitions")
-}
-
-pub fn partition_path(tp: &TopicPartition) -> String {
-    format!("{TOPICS}/{}/partitions/{}", tp.topic, tp.partition)
-}
-
-pub fn state_path(tp: &TopicPartition) -> String {
-    format!("{TOPICS}/{}/partitions/{}/state", tp.topic, tp.partition)
-}
 
 fn bad(path: &str, problem: impl Into<String>) -> ZkError {
     ZkError::BadData { path: path.to_owned(), problem: problem.into() }

@@ -1,32 +1,10 @@
 //! Kafka's znodes, with a text of our own inside: how they are written as JSON is tested where that is done.
 
-use broker_core::controller::{Assignment, Broker, Endpoint, PartitionState, Topic, TopicPartition};
+pub use broker_core::controller::paths::*;
+use broker_core::controller::{Assignment, Broker, Endpoint, PartitionState, Topic};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use wire::kafka::Uuid;
-
-pub const CONTROLLER: &str = "/controller";
-pub const CONTROLLER_EPOCH: &str = "/controller_epoch";
-pub const BROKERS: &str = "/brokers/ids";
-pub const TOPICS: &str = "/brokers/topics";
-pub const DELETIONS: &str = "/admin/delete_topics";
-pub const LOG_DIR_EVENTS: &str = "/log_dir_event_notification";
-
-pub fn topic_path(topic: &str) -> String {
-    format!("{TOPICS}/{topic}")
-}
-
-pub fn partitions_path(topic: &str) -> String {
-    format!("{TOPICS}/{topic}/partitions")
-}
-
-pub fn partition_path(tp: &TopicPartition) -> String {
-    format!("{TOPICS}/{}/partitions/{}", tp.topic, tp.partition)
-}
-
-pub fn state_path(tp: &TopicPartition) -> String {
-    format!("{TOPICS}/{}/partitions/{}/state", tp.topic, tp.partition)
-}
 
 fn numbers(text: &str) -> Vec<i32> {
     text.split(',').filter_map(|number| number.parse().ok()).collect()

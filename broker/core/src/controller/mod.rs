@@ -16,6 +16,7 @@ mod deletion;
 pub mod election;
 mod event;
 mod outbox;
+pub mod paths;
 mod reassignment;
 #[cfg(test)]
 mod reassignment_tests;

@@ -1,0 +1,33 @@
+//! Where the controller's nodes are, below the chroot.
+
+use super::TopicPartition;
+
+/// `/controller`.
+pub const CONTROLLER: &str = "/controller";
+/// The epoch of the newest controller; its version fences all that controllers write.
+pub const CONTROLLER_EPOCH: &str = "/controller_epoch";
+pub const FEATURE: &str = "/feature";
+pub const BROKERS: &str = "/brokers/ids";
+pub const TOPICS: &str = "/brokers/topics";
+pub const DELETIONS: &str = "/admin/delete_topics";
+pub const PREFERRED_ELECTION: &str = "/admin/preferred_replica_election";
+/// Reassignments as they were asked for before there was a request.
+pub const REASSIGNMENTS: &str = "/admin/reassign_partitions";
+pub const LOG_DIR_EVENTS: &str = "/log_dir_event_notification";
+pub const ISR_CHANGES: &str = "/isr_change_notification";
+
+pub fn topic_path(topic: &str) -> String {
+    format!("{TOPICS}/{topic}")
+}
+
+pub fn partitions_path(topic: &str) -> String {
+    format!("{TOPICS}/{topic}/partitions")
+}
+
+pub fn partition_path(tp: &TopicPartition) -> String {
+    format!("{TOPICS}/{}/partitions/{}", tp.topic, tp.partition)
+}
+
+pub fn state_path(tp: &TopicPartition) -> String {
+    format!("{TOPICS}/{}/partitions/{}/state", tp.topic, tp.partition)
+}

@@ -1,0 +1,116 @@
+//! What a controller writes: the order of the broker crate's `controller::writes`.
+
+use super::election::{Deposed, Mandate};
+use super::*;
+
+/// The controller's pen: each node in one transaction with a check of `/controller_epoch`.
+#[derive(Clone)]
+pub(super) struct Pen {
+    pub(super) zk: Zk,
+    pub(super) mandate: Mandate,
+}
+
+impl Pen {
+    fn send(&self, change: Op) -> Promise<Outcome> {
+        let check = Op::Check { path: nodes::CONTROLLER_EPOCH.into(), version: self.mandate.version };
+        self.zk.session.begin(Op::Multi(vec![check, change]))
+    }
+
+    fn create(&self, path: String, data: Vec<u8>) -> Promise<Outcome> {
+        self.send(Op::Create { path, data, flags: PERSISTENT })
+    }
+
+    pub(super) fn delete(&self, path: String) -> Promise<Outcome> {
+        self.send(Op::Delete { path, version: -1 })
+    }
+
+    pub(super) fn begin(&self, write: &Write) -> Vec<Promise<Outcome>> {
+        match write {
+            Write::CreateState { partition, state } => vec![
+                self.create(nodes::partitions_path(&partition.topic), vec![]),
+                self.create(nodes::partition_path(partition), vec![]),
+                self.create(nodes::state_path(partition), nodes::encode_state(state)),
+            ],
+            Write::SetState { partition, state } => {
+                let (path, data) = (nodes::state_path(partition), nodes::encode_state(state));
+                vec![self.send(Op::Set { path, data, version: state.version })]
+            }
+            // The rest begins with reads, or is not asked for: nobody reassigns here.
+            _ => vec![],
+        }
+    }
+
+    pub(super) async fn finish(
+        &self,
+        write: &Write,
+        mut sent: Vec<Promise<Outcome>>,
+    ) -> Result<Result<i32, WriteError>, Deposed> {
+        loop {
+            match self.outcome(write, sent).await {
+                Err(Deposed::Zk(ZkError::Loss)) => {
+                    sleep(&self.zk.desk, RETRY_PAUSE_MS).await;
+                    sent = self.begin(write);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn outcome(
+        &self,
+        write: &Write,
+        sent: Vec<Promise<Outcome>>,
+    ) -> Result<Result<i32, WriteError>, Deposed> {
+        match write {
+            Write::CreateState { .. } | Write::SetState { .. } => {
+                let mut last = Err(WriteError::Failed);
+                for one in sent {
+                    last = match settle(one.await)? {
+                        Ok(Answer::Version(version)) => Ok(version),
+                        Ok(_) => Ok(0),
+                        Err(err::NODE_EXISTS | err::BAD_VERSION) => Err(WriteError::Conflict),
+                        Err(_) => Err(WriteError::Failed),
+                    };
+                }
+                Ok(last)
+            }
+            Write::DeleteTopic { topic } => self.delete_topic(topic).await.map(|()| Ok(0)),
+            Write::DropDeletion { topic } => {
+                settle(self.delete(format!("{}/{topic}", nodes::DELETIONS)).await).map(|_| Ok(0))
+            }
+            _ => Ok(Err(WriteError::Failed)),
+        }
+    }
+
+    async fn delete_topic(&self, topic: &str) -> Result<(), Deposed> {
+        let partitions = nodes::partitions_path(topic);
+        let ids = self.zk.children(&partitions).await?;
+        let states = ids.iter().map(|id| format!("{partitions}/{id}/state"));
+        let parents = ids.iter().map(|id| format!("{partitions}/{id}"));
+        let rest = [
+            partitions.clone(),
+            nodes::topic_path(topic),
+            format!("/config/topics/{topic}"),
+            format!("{}/{topic}", nodes::DELETIONS),
+        ];
+        let sent: Vec<_> = states.chain(parents).chain(rest).map(|path| self.delete(path)).collect();
+        for one in sent {
+            match settle(one.await)? {
+                Ok(_) | Err(err::NO_NODE) => {}
+                Err(code) => return Err(ZkError::Refused(code).into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The change's own outcome; a failed check and a lost session end the controller.
+pub(super) fn settle(outcome: Outcome) -> Result<Result<Answer, i32>, Deposed> {
+    match outcome {
+        Ok(Answer::Parts(mut parts)) => Ok(Ok(parts.pop().unwrap_or(Answer::Done))),
+        Ok(answer) => Ok(Ok(answer)),
+        Err(ZkError::Part(0, err::BAD_VERSION | err::NO_NODE)) => Err(Deposed::Moved),
+        Err(ZkError::Part(1, code)) => Ok(Err(code)),
+        Err(error) => Err(Deposed::Zk(error)),
+    }
+}
