@@ -264,6 +264,10 @@ impl Broker {
         if self.up.is_none() || message.life != self.lives {
             return;
         }
+        // Whoever connects is refused until it is registered.
+        if matches!(message.body, Body::Request(_)) && !self.is_registered() {
+            return;
+        }
         self.mailbox.push_back(message);
         self.wake(net, 0);
     }
@@ -277,18 +281,11 @@ impl Broker {
         if self.up.is_none() || self.stalled_until > net.now {
             return false;
         }
-        // Until it is registered, requests wait as behind a port that is bound and not served.
-        let serves = self.is_registered();
-        let (taken, waiting) =
-            self.mailbox.drain(..).partition(|one| serves || matches!(one.body, Body::Response(_)));
-        self.mailbox = waiting;
-        let taken: VecDeque<Message> = taken;
-        taken.into_iter().for_each(|message| self.take(net, checks, message));
+        while let Some(message) = self.mailbox.pop_front() {
+            self.take(net, checks, message);
+        }
         self.tick(net, checks);
         self.poll(net, checks);
-        if !serves && self.is_registered() {
-            self.wake(net, 0);
-        }
         self.fetch(net);
         self.alter(net, checks);
         self.channels(net);

@@ -40,7 +40,7 @@
 //! leader epoch in LeaderAndIsr (the controller's epoch remains), none of it in a fetch, a broker that is back with another
 //! epoch taken for the one that was there, an ISR change against an older version (ZooKeeper's own check remains).
 //!
-//! The simulated broker lets requests wait until it is registered, and registers after the loss of its machine when it is
+//! Whoever connects to a broker is refused until it is registered, and it registers after the loss of its machine when it is
 //! out of the ISRs (`docs/decisions/0015-missed.md`); both were found here. Where Kafka's own brokers are left behind, so are
 //! these: who is not told of a topic's end, because the controller that deleted it ended first, knows of it until told anew.
 //!
