@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::controller::{
-    Broker, Controller, ControllerConfig, Effect, Elected, ElectionType, Event, PartitionState, Reassigned,
-    Snapshot, ToBroker, Token, TopicPartition,
+    Broker, Controller, ControllerConfig, Effect, Elected, ElectionType, Event, Obstacle, PartitionState,
+    Reassigned, Snapshot, ToBroker, Token, TopicPartition,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -470,6 +470,18 @@ impl Active {
     }
 
     /// Begins all reads and writes of a round, then gives their outcomes to the core, which may want another round.
+    fn say_what_it_waits_for(&self, topic: &Str, obstacles: &[(Obstacle, Vec<i32>)]) {
+        let id = self.options.id;
+        if obstacles.is_empty() {
+            tracing::info!("[Controller id={id}] Deletion of topic {topic} goes on");
+        }
+        for (obstacle, partitions) in obstacles {
+            tracing::warn!(
+                "[Controller id={id}] Deletion of topic {topic} waits at partitions {partitions:?}: {obstacle}"
+            );
+        }
+    }
+
     async fn perform(&mut self, mut effects: Vec<Effect>) -> Result<(), Deposed> {
         let pen = self.pen.clone();
         let mut news: Option<Arc<News>> = None;
@@ -484,6 +496,9 @@ impl Active {
                         if let Some(channel) = self.channel(broker, broker_epoch) {
                             channel.send(order);
                         }
+                    }
+                    Effect::DeletionWaits { topic, obstacles } => {
+                        self.say_what_it_waits_for(&topic, &obstacles)
                     }
                     reply => self.reply(reply),
                 }

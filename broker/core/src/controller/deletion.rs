@@ -2,9 +2,9 @@
 //! whose broker is away, or failed, holds everything up until that broker is back. While one of its partitions is being
 //! reassigned a topic goes on living, and nothing new is begun with it; it is deleted afterwards.
 
-use super::event::{Effect, Write};
+use super::event::{Effect, Obstacle, Write};
 use super::state::TopicPartition;
-use super::{Controller, Purpose};
+use super::{Controller, Liveness, Purpose};
 use crate::error::ErrorCode;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::Str;
@@ -16,6 +16,8 @@ enum Progress {
     Waiting,
     /// StopReplica is on its way.
     Started,
+    /// It stays as it is until the broker restarts.
+    Refused(ErrorCode),
     Done,
 }
 
@@ -25,6 +27,8 @@ pub(super) struct Deletion {
     replicas: BTreeMap<(i32, i32), Progress>,
     /// The nodes are being deleted.
     finishing: bool,
+    /// What was told last of why it does not go on.
+    obstacles: Vec<(Obstacle, Vec<i32>)>,
 }
 
 impl Controller {
@@ -35,7 +39,10 @@ impl Controller {
                 continue;
             }
             if self.is_moving(&topic) {
-                self.postponed.insert(topic);
+                if self.postponed.insert(topic.clone()) {
+                    let obstacles = vec![(Obstacle::Reassigned, self.moving(&topic))];
+                    out.push(Effect::DeletionWaits { topic, obstacles });
+                }
                 continue;
             }
             let Some(entry) = self.topics.get_mut(&topic).filter(|entry| entry.deletion.is_none()) else {
@@ -81,10 +88,53 @@ impl Controller {
         for replica in waiting {
             deletion.replicas.insert(replica, Progress::Started);
         }
+        self.tell_obstacles(topic, out);
+        let Some(deletion) = self.topics.get_mut(topic).and_then(|entry| entry.deletion.as_mut()) else {
+            return;
+        };
         if done {
             deletion.finishing = true;
             self.write(Purpose::DeleteTopic(topic.clone()), Write::DeleteTopic { topic: topic.clone() }, out);
         }
+    }
+
+    /// Says why the deletion does not go on, where that has changed.
+    fn tell_obstacles(&mut self, topic: &Str, out: &mut Vec<Effect>) {
+        let Some(deletion) = self.topics.get(topic).and_then(|entry| entry.deletion.as_ref()) else { return };
+        let mut obstacles: Vec<(Obstacle, Vec<i32>)> = Vec::new();
+        for (&(partition, broker), &progress) in &deletion.replicas {
+            let obstacle = match progress {
+                Progress::Started | Progress::Done => continue,
+                Progress::Refused(error) => Obstacle::Refused { broker, error },
+                Progress::Waiting => {
+                    match self.liveness(broker, &TopicPartition { topic: topic.clone(), partition }) {
+                        Liveness::Online => continue,
+                        Liveness::ShuttingDown => Obstacle::ShuttingDown { broker },
+                        _ if self.brokers.contains_key(&broker) => Obstacle::DirFailed { broker },
+                        _ => Obstacle::Away { broker },
+                    }
+                }
+            };
+            match obstacles.iter_mut().find(|(known, _)| *known == obstacle) {
+                Some((_, partitions)) => partitions.push(partition),
+                None => obstacles.push((obstacle, vec![partition])),
+            }
+        }
+        let Some(deletion) = self.topics.get_mut(topic).and_then(|entry| entry.deletion.as_mut()) else {
+            return;
+        };
+        if deletion.obstacles != obstacles {
+            deletion.obstacles.clone_from(&obstacles);
+            out.push(Effect::DeletionWaits { topic: topic.clone(), obstacles });
+        }
+    }
+
+    /// The partitions of the topic that are being reassigned.
+    fn moving(&self, topic: &Str) -> Vec<i32> {
+        let entry = self.topics.get(topic);
+        let moving =
+            entry.into_iter().flat_map(|entry| &entry.partitions).filter(|(_, state)| state.is_moving());
+        moving.map(|(&partition, _)| partition).collect()
     }
 
     /// A reassignment that stood in the way of its topic's deletion may have ended.
@@ -100,15 +150,19 @@ impl Controller {
         deleting.iter().for_each(|topic| self.resume_deletion(topic, out));
     }
 
-    /// The broker is gone, and with it the answers it owes.
-    pub(super) fn halt_deletions_on(&mut self, broker: i32) {
-        for deletion in self.topics.values_mut().filter_map(|topic| topic.deletion.as_mut()) {
-            for (_, progress) in deletion.replicas.iter_mut().filter(|((_, id), _)| *id == broker) {
-                if *progress == Progress::Started {
+    /// The brokers are gone, and with them the answers they owe.
+    pub(super) fn halt_deletions_on(&mut self, brokers: &[i32], out: &mut Vec<Effect>) {
+        let mut halted = Vec::new();
+        for (name, topic) in &mut self.topics {
+            let Some(deletion) = &mut topic.deletion else { continue };
+            for (_, progress) in deletion.replicas.iter_mut().filter(|((_, id), _)| brokers.contains(id)) {
+                if *progress != Progress::Done {
                     *progress = Progress::Waiting;
                 }
             }
+            halted.push(name.clone());
         }
+        halted.iter().for_each(|topic| self.tell_obstacles(topic, out));
     }
 
     pub(super) fn replicas_stopped(
@@ -118,27 +172,27 @@ impl Controller {
         response: &StopReplicaResponse,
         out: &mut Vec<Effect>,
     ) {
-        let failed: BTreeSet<(&Str, i32)> = response
+        let failed: BTreeMap<(&Str, i32), ErrorCode> = response
             .partition_errors
             .iter()
             .filter(|partition| partition.error_code != ErrorCode::NONE)
-            .map(|partition| (&partition.topic_name, partition.partition_index))
+            .map(|partition| ((&partition.topic_name, partition.partition_index), partition.error_code))
             .collect();
         let mut touched = BTreeSet::new();
         for topic in &request.topic_states {
             let entry = self.topics.get_mut(&topic.topic_name);
             let Some(deletion) = entry.and_then(|entry| entry.deletion.as_mut()) else { continue };
             for partition in topic.partition_states.iter().filter(|partition| partition.delete_partition) {
-                let ok = response.error_code == ErrorCode::NONE
-                    && !failed.contains(&(&topic.topic_name, partition.partition_index));
                 if let Some(progress) = deletion.replicas.get_mut(&(partition.partition_index, broker))
                     && *progress == Progress::Started
-                    && ok
                 {
-                    *progress = Progress::Done;
+                    let error = failed.get(&(&topic.topic_name, partition.partition_index)).copied();
+                    *progress = match error.unwrap_or(response.error_code) {
+                        ErrorCode::NONE => Progress::Done,
+                        error => Progress::Refused(error),
+                    };
                     touched.insert(topic.topic_name.clone());
                 }
-                // What failed stays as it is until the broker restarts.
             }
         }
         touched.iter().for_each(|topic| self.resume_deletion(topic, out));

@@ -150,6 +150,39 @@ pub struct Reassigned {
     pub message: Option<Str>,
 }
 
+/// Why replicas of a topic that is to be deleted are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The broker is away.
+    Away { broker: i32 },
+    /// The broker is about to leave.
+    ShuttingDown { broker: i32 },
+    /// The replica lies in a failed log directory of the broker.
+    DirFailed { broker: i32 },
+    /// The broker could not delete it; it is asked again when it is back.
+    Refused { broker: i32, error: ErrorCode },
+    /// The partition is being reassigned, which comes first.
+    Reassigned,
+}
+
+impl std::fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Obstacle::Away { broker } => write!(f, "broker {broker} is away"),
+            Obstacle::ShuttingDown { broker } => write!(f, "broker {broker} is shutting down"),
+            Obstacle::DirFailed { broker } => write!(f, "a log directory of broker {broker} has failed"),
+            Obstacle::Refused { broker, error } => {
+                write!(
+                    f,
+                    "broker {broker} could not delete its replica ({}) and is asked again when it is back",
+                    error.name()
+                )
+            }
+            Obstacle::Reassigned => write!(f, "a reassignment is under way"),
+        }
+    }
+}
+
 /// What the shell does, in this order. Reads and writes may be pipelined; their outcomes come back as events.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -185,5 +218,11 @@ pub enum Effect {
     AlterReassignmentsReply {
         token: Token,
         results: Vec<Reassigned>,
+    },
+    /// A topic's deletion waits for more than answers, and for what, with the partitions; or, when empty, no longer.
+    /// Told once for each change.
+    DeletionWaits {
+        topic: Str,
+        obstacles: Vec<(Obstacle, Vec<i32>)>,
     },
 }

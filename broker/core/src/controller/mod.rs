@@ -26,7 +26,9 @@ mod state;
 mod tests;
 
 pub use crate::partition::Token;
-pub use event::{Effect, Elected, ElectionType, Event, OpId, Reassigned, ToBroker, Write, WriteError};
+pub use event::{
+    Effect, Elected, ElectionType, Event, Obstacle, OpId, Reassigned, ToBroker, Write, WriteError,
+};
 pub use state::*;
 
 use deletion::Deletion;
@@ -379,7 +381,9 @@ impl Controller {
             self.shutting_down.remove(id);
             self.offline_dirs.remove(id);
             self.outbox.forget(*id);
-            self.halt_deletions_on(*id);
+        }
+        if !gone.is_empty() {
+            self.halt_deletions_on(&gone, out);
         }
         if !gone.is_empty() {
             self.look_at_all(|entry| gone.iter().any(|id| entry.assignment.replicas.contains(id)), out);

@@ -313,6 +313,8 @@ fn a_topic_is_deleted_after_its_reassignment() {
     c.begin(&[4]);
     c.step(Event::DeleteTopics(BTreeSet::from(["t".into()])));
     assert_eq!((c.stopped(), c.metadata(0)), (vec![], vec![]), "it lives on");
+    let obstacles = vec![(Obstacle::Reassigned, vec![0])];
+    assert!(c.out.contains(&Effect::DeletionWaits { topic: "t".into(), obstacles }));
     assert_eq!(c.controller.counts().topics_to_delete, 1);
     assert_eq!(
         c.reassign(1, Some(&[3])).0,

@@ -514,6 +514,37 @@ fn a_deletion_waits_for_brokers_that_are_away() {
 }
 
 #[test]
+fn why_a_deletion_does_not_go_on_is_told_once_for_each_change() {
+    let told = |c: &Cluster| -> Vec<Vec<(Obstacle, Vec<i32>)>> {
+        c.out
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::DeletionWaits { obstacles, .. } => Some(obstacles.clone()),
+                _ => None,
+            })
+            .collect()
+    };
+    let mut c = Cluster::new(&[&[1, 2], &[2, 1]]);
+    c.die(2);
+    c.step(Event::DeleteTopics(BTreeSet::from(["t".into()])));
+    assert_eq!(told(&c), [[(Obstacle::Away { broker: 2 }, vec![0, 1])]]);
+    c.answer_stop(1, ErrorCode::NONE);
+    c.step(Event::DeleteTopics(BTreeSet::from(["t".into()])));
+    assert!(told(&c).is_empty(), "nothing has changed");
+    c.live(2, 20);
+    assert_eq!(told(&c), [vec![]], "it goes on");
+    c.answer_stop(2, ErrorCode::KAFKA_STORAGE_ERROR);
+    let refused = Obstacle::Refused { broker: 2, error: ErrorCode::KAFKA_STORAGE_ERROR };
+    assert_eq!(told(&c)[0], [(refused, vec![0, 1])]);
+    assert!(refused.to_string().starts_with("broker 2 could not delete its replica (KAFKA_STORAGE_ERROR)"));
+    c.die(2);
+    assert_eq!(told(&c), [[(Obstacle::Away { broker: 2 }, vec![0, 1])]]);
+    c.live(2, 21);
+    c.answer_stop(2, ErrorCode::NONE);
+    assert_eq!(c.deleted, ["t"]);
+}
+
+#[test]
 fn a_deletion_of_nothing_is_dropped() {
     let mut c = Cluster::new(&[&[1]]);
     c.step(Event::DeleteTopics(BTreeSet::from(["none".into()])));
