@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use broker_core::fence;
 use broker_core::fetch_session::FetchSessions;
+use broker_core::quota::Name;
 use wire::Str;
 use wire::kafka::{ErrorCode, Uuid};
 
-use crate::config::{BrokerConfig, Dynamic, TopicConfig, is_fixed_at_start};
+use crate::config::{BROKER_KEYS, BrokerConfig, Dynamic, TopicConfig, find, is_fixed_at_start};
 use crate::controller::ControllerHandle;
 use crate::metadata::MetadataCache;
+use crate::net::Gate;
 use crate::shard::ShardHandle;
 use crate::zk::{Zk, ZkError};
 
@@ -45,6 +47,8 @@ pub struct Broker {
     default_config: ArcSwapOption<TopicConfig>,
     pub throttles: crate::throttles::Throttles,
     pub quotas: crate::quotas::Quotas,
+    /// Who is let in.
+    pub gate: Arc<Gate>,
     /// The newest controller epoch that was obeyed, in whatever kind of request.
     controller_epoch: AtomicI32,
     pub shard: ShardHandle,
@@ -71,6 +75,7 @@ impl Broker {
             usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
         let throttles = crate::throttles::Throttles::new(&config);
         let quotas = crate::quotas::Quotas::new(&config);
+        let gate = Gate::new(crate::connections::without_limits());
         Broker {
             config,
             id,
@@ -86,6 +91,7 @@ impl Broker {
             default_config: ArcSwapOption::default(),
             throttles,
             quotas,
+            gate,
             controller_epoch: AtomicI32::new(0),
             shard,
             controller: OnceLock::new(),
@@ -240,16 +246,31 @@ impl Broker {
         });
     }
 
+    /// The value of a broker key that may change while the broker runs; what does not parse counts as absent.
+    pub fn setting(&self, key: &str) -> Option<String> {
+        let row = find(BROKER_KEYS, key)?;
+        let dynamic = self.dynamic.load();
+        let layers = [&dynamic.broker, &dynamic.default, self.config.given()];
+        let set =
+            layers.into_iter().filter_map(|layer| layer.get(key)).find(|value| row.check(value).is_ok());
+        set.map(|value| value.trim()).or(row.default).map(str::to_owned)
+    }
+
+    /// Likewise, a whole number that has a default.
+    pub fn setting_int(&self, key: &str) -> i64 {
+        self.setting(key).and_then(|value| value.parse().ok()).unwrap_or_else(|| self.config.int(key))
+    }
+
     /// Reads the quotas of all users, client ids, pairs and addresses.
     pub async fn load_quotas(&self) -> Result<(), ZkError> {
         let zk = self.zk();
         for kind in ["users", "clients", "ips"] {
             for (path, config) in zk.entities(kind).await? {
-                self.set_quotas(&path, &config);
+                self.set_quotas(&path, &config).await;
             }
         }
         for (path, config) in zk.client_ids_of_users().await? {
-            self.set_quotas(&path, &config);
+            self.set_quotas(&path, &config).await;
         }
         Ok(())
     }
@@ -257,12 +278,22 @@ impl Broker {
     /// Reads the quotas at one path below `/config` anew.
     pub async fn reload_quotas(&self, path: &str) -> Result<(), ZkError> {
         let config = self.zk().config(&crate::zk::ConfigEntity::Other(path.to_owned())).await?;
-        self.set_quotas(path, &config);
+        self.set_quotas(path, &config).await;
         Ok(())
     }
 
-    fn set_quotas(&self, path: &str, config: &BTreeMap<String, String>) {
+    async fn set_quotas(&self, path: &str, config: &BTreeMap<String, String>) {
         self.quotas.set(path, config);
+        let Some(node) = path.strip_prefix("ips/") else { return };
+        let rate = config.get(crate::quotas::CONNECTION_RATE).and_then(|rate| rate.trim().parse().ok());
+        match Name::read(node) {
+            Name::Default => self.gate.set_ip_rate(None, rate),
+            Name::Named(host) => {
+                for ip in crate::connections::addresses(&host).await {
+                    self.gate.set_ip_rate(Some(ip), rate);
+                }
+            }
+        }
     }
 
     /// Reads the brokers' dynamic settings anew.
@@ -276,7 +307,9 @@ impl Broker {
             );
         }
         self.throttles.set(&broker);
-        self.dynamic.store(Dynamic { broker, default }.into());
+        let dynamic = Dynamic { broker, default };
+        self.gate.set_limits(crate::connections::limits(&self.config, &dynamic).await);
+        self.dynamic.store(dynamic.into());
         self.topic_configs.store(HashMap::new().into());
         self.default_config.store(None);
         Ok(())

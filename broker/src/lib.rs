@@ -4,6 +4,7 @@ mod alter;
 mod api;
 pub mod broker;
 pub mod config;
+mod connections;
 pub mod controller;
 mod fetcher;
 pub mod log;

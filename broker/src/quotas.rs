@@ -39,6 +39,9 @@ pub struct Client<'a> {
     pub id: &'a str,
 }
 
+/// The key of an address's bound.
+pub const CONNECTION_RATE: &str = "connection_creation_rate";
+
 /// All quotas on requests.
 #[derive(Debug)]
 pub struct Quotas {

@@ -22,7 +22,7 @@ use crate::fetcher::Fetchers;
 use crate::log::LogError;
 use crate::markers::MarkerSender;
 use crate::mover::Movers;
-use crate::net::{self, Limits};
+use crate::net::{self, Limits, RequestMemory};
 use crate::peers::ControllerLink;
 use crate::shard::{self, Event, Notice, wall_clock};
 use crate::store::Store;
@@ -134,6 +134,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     let serving = tokio::spawn(net::serve(
         listen(&broker.config, bound)?,
         limits(&broker.config),
+        broker.gate.clone(),
         Arc::new(Answerer(broker.clone())),
         stopping,
     ));
@@ -310,21 +311,12 @@ fn listen(
 }
 
 fn limits(config: &BrokerConfig) -> Limits {
-    let count = |key: &str| usize::try_from(config.int(key)).unwrap_or(usize::MAX);
     let idle = config.int("connections.max.idle.ms");
-    let overrides =
-        crate::config::split_list(config.text("max.connections.per.ip.overrides").unwrap_or_default());
+    let memory = Some(config.int("queued.max.request.bytes")).filter(|bytes| *bytes > 0);
     Limits {
-        request_bytes_max: count("socket.request.max.bytes"),
+        request_bytes_max: usize::try_from(config.int("socket.request.max.bytes")).unwrap_or(usize::MAX),
         idle_max: u64::try_from(idle).ok().filter(|ms| *ms > 0).map(Duration::from_millis),
-        connections_max: count("max.connections"),
-        per_ip_max: count("max.connections.per.ip"),
-        per_ip_overrides: overrides
-            .filter_map(|entry| {
-                let (ip, limit) = entry.rsplit_once(':')?;
-                Some((ip.parse().ok()?, limit.parse().ok()?))
-            })
-            .collect(),
+        memory: memory.map(RequestMemory::new),
     }
 }
 

@@ -13,6 +13,7 @@ from ensemble_shapes import hierarchical, observer_masters, several_addresses
 from faults import faults
 from kafka_on_ours import kafka_on_ours
 from kafka_clients import java_tools, kafka_python, killed_leader, librdkafka
+from client_quotas import client_quotas
 from kafka_tools import kafka_tools, kafka_tools_brief
 from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
@@ -38,7 +39,7 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
-          librdkafka, kafka_python, killed_leader, old_formats, nearest_replica, throttled_replicas, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
+          librdkafka, kafka_python, killed_leader, old_formats, nearest_replica, throttled_replicas, client_quotas, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
           disk_upkeep, dir_moves,
           transactions, transactions_mixed, transactions_compacted)
 

@@ -13,13 +13,12 @@ use wire::kafka::{
 };
 
 use super::Call;
+use crate::quotas::CONNECTION_RATE;
 use crate::zk::{ConfigEntity, Zk, ZkError};
 
 const USER: &str = "user";
 const CLIENT_ID: &str = "client-id";
 const IP: &str = "ip";
-/// The key of an address's bound.
-pub const CONNECTION_RATE: &str = "connection_creation_rate";
 
 /// An error code and its text.
 type Refusal = (ErrorCode, Option<Str>);

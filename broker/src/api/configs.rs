@@ -13,6 +13,7 @@ use wire::kafka::{
 };
 
 use super::Call;
+use super::dynamic_configs::{check_dynamic, check_followed, check_threads};
 use crate::config::{
     BROKER_KEYS, Key, Kind, Source, TOPIC_KEYS, Update, effective, find, find_dynamic, is_fixed_at_start,
     split_list, synonyms,
@@ -251,6 +252,7 @@ pub async fn alter(call: &Call<'_>, request: AlterConfigsRequest) -> AlterConfig
                 let old = if resource.resource_name.is_empty() { &dynamic.default } else { &dynamic.broker };
                 let changed = config.iter().filter(|(name, value)| old.get(*name) != Some(*value));
                 check_followed(changed.map(|(name, _)| name.as_str()))
+                    .or_else(|problem| refusal(ErrorCode::INVALID_REQUEST, problem))
             }
             _ => Ok(()),
         };
@@ -307,13 +309,14 @@ async fn alter_one(
         .map(|config| &*config.name)
         .collect();
     if !nulls.is_empty() {
-        let problem = format!("Null value not supported for : {}", nulls.join(","));
+        let problem = format!("Null value not supported for : {}", nulls.join(", "));
         return refusal(ErrorCode::INVALID_REQUEST, problem);
     }
     let entity = entity(call, resource.resource_type, &resource.resource_name)?;
     if resource.resource_type == BROKER {
         let set = resource.configs.iter().filter(|config| config.config_operation != DELETE);
-        check_followed(set.map(|config| &*config.name))?;
+        check_followed(set.map(|config| &*config.name))
+            .or_else(|problem| refusal(ErrorCode::INVALID_REQUEST, problem))?;
     }
     let table = if resource.resource_type == TOPIC { TOPIC_KEYS } else { BROKER_KEYS };
     let mut config = call.broker.zk().config(&entity).await.map_err(zookeeper)?;
@@ -386,6 +389,23 @@ fn entity(call: &Call<'_>, resource_type: i8, name: &str) -> Result<ConfigEntity
     }
 }
 
+/// As [`store`], of a broker or all.
+async fn store_broker(
+    call: &Call<'_>,
+    entity: &ConfigEntity,
+    config: BTreeMap<String, String>,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    let cluster_wide = *entity == ConfigEntity::BrokerDefault;
+    check_dynamic(&config, cluster_wide).or_else(|problem| refusal(ErrorCode::INVALID_REQUEST, problem))?;
+    check_threads(&config, |key| call.broker.setting_int(key))
+        .or_else(|problem| refusal(ErrorCode::INVALID_REQUEST, problem))?;
+    if validate_only {
+        return Ok(());
+    }
+    call.broker.zk().change_config(entity, &config).await.map_err(zookeeper)
+}
+
 /// Checks a whole set and writes it with its change note.
 async fn store(
     call: &Call<'_>,
@@ -405,55 +425,17 @@ async fn store(
         }
         config.iter().try_for_each(|(key, value)| check_topic_config(key, value))
     } else {
-        check_dynamic(&config, entity == ConfigEntity::BrokerDefault)?;
-        let known = config.iter().filter_map(|(name, value)| Some((find_dynamic(name)?, value)));
-        known.clone().try_for_each(|(key, value)| key.check(value))
+        return store_broker(call, &entity, config, validate_only).await;
     };
     if let Err(problem) = checked {
-        let kind = if resource_type == TOPIC { "TOPIC" } else { "BROKER" };
-        let problem = format!(
-            "Invalid config value for resource ConfigResource(type={kind}, name='{name}'): {problem}"
-        );
+        let problem =
+            format!("Invalid config value for resource ConfigResource(type=TOPIC, name='{name}'): {problem}");
         return refusal(ErrorCode::INVALID_CONFIG, problem);
     }
     if validate_only {
         return Ok(());
     }
     call.broker.zk().change_config(&entity, &config).await.map_err(zookeeper)
-}
-
-/// A setting that nobody would follow before the next start, and not even then, is not taken.
-fn check_followed<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
-    let fixed: Vec<&str> = names.filter(|name| is_fixed_at_start(name)).collect();
-    if fixed.is_empty() {
-        return Ok(());
-    }
-    let problem = format!(
-        "This broker reads these configs at its start only: Set({}); write them into server.properties",
-        fixed.join(", ")
-    );
-    refusal(ErrorCode::INVALID_REQUEST, problem)
-}
-
-fn check_dynamic(config: &BTreeMap<String, String>, cluster_wide: bool) -> Result<(), Refusal> {
-    let of = |update: Update| -> Vec<&str> {
-        let keys = config.keys().filter_map(|name| find(BROKER_KEYS, name));
-        keys.filter(|key| key.update == update).map(|key| key.name).collect()
-    };
-    let fixed = of(Update::ReadOnly);
-    if !fixed.is_empty() {
-        let problem = format!("Cannot update these configs dynamically: Set({})", fixed.join(", "));
-        return refusal(ErrorCode::INVALID_REQUEST, problem);
-    }
-    let single = of(Update::PerBroker);
-    if cluster_wide && !single.is_empty() {
-        let problem = format!(
-            "Cannot update these configs at default cluster level, broker id must be specified: Set({})",
-            single.join(", ")
-        );
-        return refusal(ErrorCode::INVALID_REQUEST, problem);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -482,20 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn read_only_keys_stay() {
-        let config = BTreeMap::from([("log.dirs".to_owned(), "/x".to_owned())]);
-        let (code, message) = check_dynamic(&config, false).unwrap_err();
-        assert_eq!(code, ErrorCode::INVALID_REQUEST);
-        assert_eq!(message.unwrap(), "Cannot update these configs dynamically: Set(log.dirs)");
+    fn unknown_topic_settings_are_named() {
         assert_eq!(check_topic_config("foo", "1").unwrap_err(), "Unknown topic config name: foo");
-    }
-
-    #[test]
-    fn what_is_read_at_the_start_only_is_not_taken_later() {
-        assert!(check_followed(["log.retention.ms", "compression.type"].into_iter()).is_ok());
-        let (code, message) =
-            check_followed(["log.retention.ms", "max.connections"].into_iter()).unwrap_err();
-        assert_eq!(code, ErrorCode::INVALID_REQUEST);
-        assert!(message.unwrap().contains("Set(max.connections); write them into server.properties"));
     }
 }

@@ -6,6 +6,8 @@ mod client_quotas;
 mod configs;
 mod control;
 mod describe_cluster;
+mod dynamic_configs;
+mod features;
 mod fetch;
 mod groups;
 mod init_producer_id;
@@ -80,6 +82,7 @@ pub const IMPLEMENTED: &[ApiKey] = &[
     ApiKey::ListTransactions,
     ApiKey::DescribeClientQuotas,
     ApiKey::AlterClientQuotas,
+    ApiKey::UpdateFeatures,
 ];
 
 /// Bits of the operations that are allowed on the cluster where there is no authorizer: all that it has.
@@ -293,6 +296,7 @@ async fn answer_call(call: &Call<'_>, api: &'static Api, reader: Reader) -> Answ
         ApiKey::ListTransactions => answer!(body, transactions::list),
         ApiKey::DescribeClientQuotas => answer!(body, client_quotas::describe),
         ApiKey::AlterClientQuotas => answer!(body, client_quotas::alter),
+        ApiKey::UpdateFeatures => answer!(body, features::update),
         _ => unreadable(peer, &format_args!("{} is not supported", api.name)),
     }
 }

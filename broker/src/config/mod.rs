@@ -2,6 +2,8 @@
 //! there yet is refused rather than ignored.
 
 mod broker_keys;
+#[cfg(test)]
+mod every_key;
 mod keys;
 mod listeners;
 mod throttle_keys;
@@ -97,6 +99,7 @@ impl BrokerConfig {
             let problem = format!("inter.broker.protocol.version={version}: this broker speaks only 3.5-IV2");
             return Err(at(properties, "inter.broker.protocol.version", problem));
         }
+        check_queue(&given).map_err(|problem| at(properties, "queued.max.request.bytes", problem))?;
         let text = |key: &str| given.get(key).map(String::as_str).filter(|value| !value.is_empty());
         let listeners = Listeners::read(&listeners::Given {
             listeners: text("listeners").unwrap_or("PLAINTEXT://:9092"),
@@ -202,6 +205,17 @@ impl BrokerConfig {
     }
 }
 
+/// All requests together have to have room for one.
+fn check_queue(given: &BTreeMap<String, String>) -> Result<(), String> {
+    let number =
+        |key: &str, default: i64| given.get(key).and_then(|value| value.parse().ok()).unwrap_or(default);
+    let queued = number("queued.max.request.bytes", -1);
+    if queued <= 0 || queued >= number("socket.request.max.bytes", 104_857_600) {
+        return Ok(());
+    }
+    Err("queued.max.request.bytes must be larger or equal to socket.request.max.bytes".into())
+}
+
 /// Prefixed keys belong to a listener, and are judged with it.
 fn is_prefixed(key: &str) -> bool {
     key.starts_with("listener.name.")
@@ -274,6 +288,8 @@ mod tests {
         assert!(read("zookeeper.connect=h\nreplica.selector.class=com.example.Selector\n").is_err());
         assert!(read(&format!("zookeeper.connect=h\nreplica.selector.class={RACK_AWARE}\n")).is_ok());
         assert!(read("zookeeper.connect=h\nmetric.reporters=\nsecurity.providers=\n").is_ok());
+        assert!(read("zookeeper.connect=h\nqueued.max.request.bytes=1000\n").is_err());
+        assert!(read("zookeeper.connect=h\nqueued.max.request.bytes=200000000\n").is_ok());
         assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=2.8\n").is_err());
         assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=3.5\n").is_ok());
     }

@@ -99,7 +99,7 @@ impl TopicConfig {
                 max_compaction_lag_ms: number("max.compaction.lag.ms"),
                 min_cleanable_ratio: value("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
                 preallocate: flag("preallocate"),
-                producer_id_expiration_ms: broker.int("producer.id.expiration.ms"),
+                producer_id_expiration_ms: producer_id_expiration(broker, dynamic),
             },
             message_bytes_max: number("max.message.bytes") as i32,
             insync_min: number("min.insync.replicas") as i32,
@@ -112,6 +112,14 @@ impl TopicConfig {
             follower_throttled: ThrottledReplicas::parse(&value("follower.replication.throttled.replicas")),
         }
     }
+}
+
+/// A key of the broker that no topic has for itself.
+fn producer_id_expiration(broker: &BrokerConfig, dynamic: &Dynamic) -> i64 {
+    const KEY: &str = "producer.id.expiration.ms";
+    let set =
+        [&dynamic.broker, &dynamic.default].into_iter().find_map(|layer| layer.get(KEY)?.trim().parse().ok());
+    set.unwrap_or_else(|| broker.int(KEY))
 }
 
 /// The value that counts for a topic key, and where it comes from. Without `overrides`: the default for topics.
@@ -174,6 +182,8 @@ mod tests {
         assert_eq!(retention(&dynamic, &overrides), 8);
         overrides.insert("retention.ms".into(), "7".into());
         assert_eq!(retention(&dynamic, &overrides), 7);
+        dynamic.default.insert("producer.id.expiration.ms".into(), "6".into());
+        assert_eq!(TopicConfig::resolve(&broker, &dynamic, &overrides).log.producer_id_expiration_ms, 6);
         assert_eq!(TopicConfig::resolve(&broker, &dynamic, &overrides).message_bytes_max, 500);
     }
 

@@ -2,11 +2,10 @@
 //! that change nothing in Kafka either, such as `ssl.*` with plain listeners.
 
 use super::{TOPIC_KEYS, Update, find, synonyms};
+use crate::connections::{FOLLOWED, of_listener};
 
 /// Whoever sets one of these counts on what is not there: (key, what is missing).
 const PROMISES: &[(&str, &str)] = &[
-    ("max.connection.creation.rate", "new connections are not slowed down"),
-    ("queued.max.request.bytes", "memory of waiting requests is bounded per request only"),
     ("password.encoder.secret", PASSWORDS),
     ("password.encoder.old.secret", PASSWORDS),
     ("offsets.commit.required.acks", "commits wait for all in-sync replicas"),
@@ -44,6 +43,17 @@ const TUNING: &[&str] = &[
     "zookeeper.max.in.flight.requests",
 ];
 
+/// Keys of logs that count from the moment they are changed; not counting the defaults of topics.
+const FOLLOWED_BY_LOGS: &[&str] = &[
+    "log.cleaner.backoff.ms",
+    "log.cleaner.dedupe.buffer.size",
+    "log.cleaner.io.buffer.load.factor",
+    "log.cleaner.io.max.bytes.per.second",
+    "log.cleaner.threads",
+    "num.recovery.threads.per.data.dir",
+    "producer.id.expiration.ms",
+];
+
 /// Families of such keys.
 const TUNING_PREFIXES: &[&str] = &["password.encoder."];
 
@@ -63,7 +73,7 @@ fn remark(key: &str) -> Option<Remark> {
     if let Some((_, missing)) = PROMISES.iter().find(|(known, _)| *known == key) {
         return Some(Remark::Warning(format!("{key} has no effect on this broker: {missing}")));
     }
-    if key.starts_with("listener.name.") {
+    if key.starts_with("listener.name.") && of_listener(key).is_none() {
         return Some(Remark::Warning(format!(
             "{key} has no effect on this broker: settings of single listeners are not supported yet"
         )));
@@ -72,11 +82,22 @@ fn remark(key: &str) -> Option<Remark> {
     tunes.then(|| Remark::Note(format!("{key} has no effect on this broker")))
 }
 
+/// Whether a key is taken and nothing comes of it.
+#[cfg(test)]
+pub fn is_without_effect(key: &str) -> bool {
+    remark(key).is_some()
+}
+
 /// Whether a broker key that Kafka changes while it runs is read at the start only. Defaults of topics are followed.
 pub fn is_fixed_at_start(key: &str) -> bool {
     let is_default_of_topics =
         TOPIC_KEYS.iter().any(|topic| synonyms(topic).iter().any(|(synonym, _)| *synonym == key));
-    find(super::BROKER_KEYS, key).is_some_and(|row| row.update != Update::ReadOnly) && !is_default_of_topics
+    let is_followed = is_default_of_topics
+        || FOLLOWED.contains(&key)
+        || FOLLOWED_BY_LOGS.contains(&key)
+        // What tunes nothing at the start tunes nothing later either.
+        || matches!(remark(key), Some(Remark::Note(_)));
+    find(super::BROKER_KEYS, key).is_some_and(|row| row.update != Update::ReadOnly) && !is_followed
 }
 
 #[cfg(test)]
@@ -95,7 +116,7 @@ mod tests {
     fn what_was_promised_gets_a_warning_and_tuning_a_note() {
         let given = [
             "num.io.threads",
-            "listener.name.out.max.connections",
+            "listener.name.out.ssl.keystore.type",
             "broker.id",
             "offsets.commit.required.acks",
         ];
@@ -109,9 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn defaults_of_topics_change_at_run_time_and_threads_do_not() {
-        assert!(is_fixed_at_start("log.cleaner.threads") && is_fixed_at_start("max.connections"));
-        assert!(!is_fixed_at_start("log.retention.ms") && !is_fixed_at_start("message.max.bytes"));
+    fn what_changes_at_run_time_is_followed_but_for_listeners() {
+        assert!(is_fixed_at_start("listeners") && is_fixed_at_start("metric.reporters"));
+        for followed in ["max.connections", "log.cleaner.threads", "log.retention.ms", "num.io.threads"] {
+            assert!(!is_fixed_at_start(followed), "{followed}");
+        }
         assert!(!is_fixed_at_start("log.dirs") && !is_fixed_at_start("not.a.key"));
     }
 }

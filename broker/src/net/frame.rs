@@ -1,7 +1,11 @@
 //! Size-delimited frames: int32 length, then that many bytes.
 
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::memory::{RequestMemory, Taken};
 
 /// Why no further frame comes from a peer.
 #[derive(Debug, thiserror::Error)]
@@ -22,12 +26,30 @@ pub struct FrameReader<R> {
     socket: R,
     buffer: BytesMut,
     limit: usize,
+    memory: Option<Arc<RequestMemory>>,
+    /// What the frame at hand has of it.
+    taken: Option<Taken>,
 }
+
+/// The first bytes of a Produce request, whose records are kept until it is answered. Others are worked on as soon as they are
+/// there, and some wait long for something to happen.
+const PRODUCE: [u8; 2] = [0, 0];
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// A reader that refuses frames above `limit` bytes.
     pub fn new(socket: R, limit: usize) -> Self {
-        FrameReader { socket, buffer: BytesMut::new(), limit }
+        FrameReader { socket, buffer: BytesMut::new(), limit, memory: None, taken: None }
+    }
+
+    /// Takes room for each frame before it is read.
+    pub fn within(mut self, memory: Option<Arc<RequestMemory>>) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// The frame at hand is done with.
+    pub fn answered(&mut self) {
+        self.taken = None;
     }
 
     /// The next frame; `None` when the peer closed between frames. Cancel safe: bytes read stay in
@@ -35,9 +57,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
         loop {
             if let Some(size) = self.announced()? {
+                if let (None, Some(memory)) = (&self.taken, &self.memory) {
+                    self.taken = Some(memory.take(size).await);
+                }
                 if self.buffer.len() >= 4 + size {
                     self.buffer.advance(4);
-                    return Ok(Some(self.buffer.split_to(size).freeze()));
+                    let frame = self.buffer.split_to(size).freeze();
+                    if !frame.starts_with(&PRODUCE) {
+                        self.taken = None;
+                    }
+                    return Ok(Some(frame));
                 }
                 self.buffer.reserve((4 + size - self.buffer.len()).min(self.buffer.len().max(STEP)));
             } else {

@@ -2,14 +2,16 @@
 //! answered one at a time and writes the answers in order.
 
 mod frame;
+mod gate;
+mod memory;
 
-use std::collections::HashMap;
 use std::io::IoSlice;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use broker_core::acl::Principal;
+use broker_core::connections::TurnedAway;
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -18,6 +20,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use frame::{FrameError, FrameReader};
+pub use gate::Gate;
+use gate::Seat;
+pub use memory::RequestMemory;
 
 /// What becomes of a request.
 pub enum Answer {
@@ -65,44 +70,15 @@ pub trait Service: Send + Sync + 'static {
     fn answer(&self, peer: &Arc<Peer>, frame: Bytes) -> impl Future<Output = Answer> + Send;
 }
 
-/// Limits that hold for all listeners together.
+/// Limits on requests that hold for all listeners together.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// `socket.request.max.bytes`.
     pub request_bytes_max: usize,
     /// `connections.max.idle.ms`; none when not positive.
     pub idle_max: Option<Duration>,
-    /// `max.connections`.
-    pub connections_max: usize,
-    /// `max.connections.per.ip` and its overrides.
-    pub per_ip_max: usize,
-    pub per_ip_overrides: HashMap<IpAddr, usize>,
-}
-
-/// Open connections by address.
-#[derive(Default)]
-struct Census {
-    by_ip: HashMap<IpAddr, usize>,
-    total: usize,
-}
-
-/// A place in the census, given back when the connection ends.
-struct Seat {
-    census: Arc<Mutex<Census>>,
-    ip: IpAddr,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut census = self.census.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        census.total -= 1;
-        if let Some(count) = census.by_ip.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                census.by_ip.remove(&self.ip);
-            }
-        }
-    }
+    /// `queued.max.request.bytes`, if there is a bound.
+    pub memory: Option<Arc<RequestMemory>>,
 }
 
 /// Binds a socket with Kafka's options. Until it listens, whoever connects is refused.
@@ -120,15 +96,15 @@ pub fn bind(address: SocketAddr, receive_buffer: Option<u32>) -> std::io::Result
 pub async fn serve<S: Service>(
     listeners: Vec<(Arc<str>, TcpListener)>,
     limits: Limits,
+    gate: Arc<Gate>,
     service: Arc<S>,
     stop: watch::Receiver<bool>,
 ) {
-    let census = Arc::new(Mutex::new(Census::default()));
     let limits = Arc::new(limits);
     let mut tasks = tokio::task::JoinSet::new();
     for (name, listener) in listeners {
-        let (census, limits, service, stop) = (census.clone(), limits.clone(), service.clone(), stop.clone());
-        tasks.spawn(accept(name, listener, limits, census, service, stop));
+        let (gate, limits, service, stop) = (gate.clone(), limits.clone(), service.clone(), stop.clone());
+        tasks.spawn(accept(name, listener, limits, gate, service, stop));
     }
     while tasks.join_next().await.is_some() {}
 }
@@ -137,7 +113,7 @@ async fn accept<S: Service>(
     name: Arc<str>,
     listener: TcpListener,
     limits: Arc<Limits>,
-    census: Arc<Mutex<Census>>,
+    gate: Arc<Gate>,
     service: Arc<S>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -157,16 +133,28 @@ async fn accept<S: Service>(
                 continue;
             }
         };
-        let Some(seat) = take_seat(&census, &limits, address.ip()) else {
-            tracing::info!("Rejected connection from {address}: connection limit reached");
-            continue;
+        // Whoever comes next waits for as long as this one.
+        let entered = tokio::select! {
+            entered = gate.enter(&name, address.ip()) => entered,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let seat = match entered {
+            Ok(seat) => seat,
+            Err(turned_away) => {
+                tracing::info!("Rejected connection from {address}: {turned_away}");
+                if let TurnedAway::TooFast { ms, .. } = turned_away {
+                    let until = Instant::now() + Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+                    connections.spawn(close_later(socket, until, stop.clone()));
+                }
+                continue;
+            }
         };
         let _ = socket.set_nodelay(true);
         let peer = Arc::new(Peer::new(name.clone(), address));
         let (limits, service, stop) = (limits.clone(), service.clone(), stop.clone());
-        connections.spawn(async move {
-            let _seat = seat;
-            if let Err(error) = converse(socket, &peer, &limits, &*service, stop).await {
+        let number = seat.number();
+        let task = connections.spawn(async move {
+            if let Err(error) = converse(socket, &peer, &seat, &limits, &*service, stop).await {
                 match error {
                     FrameError::Size { .. } => {
                         tracing::warn!("Closing connection from {}: {error}", peer.address)
@@ -175,31 +163,31 @@ async fn accept<S: Service>(
                 }
             }
         });
+        gate.seated(&number, task);
     }
     while connections.join_next().await.is_some() {}
 }
 
-fn take_seat(census: &Arc<Mutex<Census>>, limits: &Limits, ip: IpAddr) -> Option<Seat> {
-    let mut open = census.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let per_ip = limits.per_ip_overrides.get(&ip).copied().unwrap_or(limits.per_ip_max);
-    if open.total >= limits.connections_max || open.by_ip.get(&ip).copied().unwrap_or(0) >= per_ip {
-        return None;
+/// An address that is too fast learns so after its time, or it would come again at once.
+async fn close_later(socket: TcpStream, until: Instant, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = tokio::time::sleep_until(until) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
     }
-    open.total += 1;
-    *open.by_ip.entry(ip).or_default() += 1;
-    Some(Seat { census: census.clone(), ip })
+    drop(socket);
 }
 
 /// One connection: a frame, its answer, the next frame.
 async fn converse<S: Service>(
     socket: TcpStream,
     peer: &Arc<Peer>,
+    seat: &Seat,
     limits: &Limits,
     service: &S,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), FrameError> {
     let (read, mut write) = socket.into_split();
-    let mut frames = FrameReader::new(read, limits.request_bytes_max);
+    let mut frames = FrameReader::new(read, limits.request_bytes_max).within(limits.memory.clone());
     let idle_max = limits.idle_max.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
     loop {
         let frame = tokio::select! {
@@ -208,6 +196,7 @@ async fn converse<S: Service>(
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         let Some(frame) = frame else { return Ok(()) };
+        seat.touch();
         let answer = tokio::select! {
             answer = service.answer(peer, frame) => answer,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -216,6 +205,7 @@ async fn converse<S: Service>(
             Answer::Muted(answer, until) => (*answer, Some(until)),
             answer => (answer, None),
         };
+        frames.answered();
         match answer {
             Answer::Send(pieces) => send(&mut write, pieces).await?,
             Answer::Silence | Answer::Muted(..) => {}
@@ -255,6 +245,8 @@ async fn send(write: &mut OwnedWriteHalf, mut pieces: Vec<Bytes>) -> std::io::Re
 
 #[cfg(test)]
 mod tests {
+    use broker_core::connections::{ConnectionLimits, ListenerLimits};
+    use broker_core::quota::Windows;
     use tokio::io::AsyncReadExt;
 
     use super::*;
@@ -282,15 +274,18 @@ mod tests {
     async fn start(per_ip_max: usize) -> (SocketAddr, watch::Sender<bool>) {
         let listener = bind("127.0.0.1:0".parse().unwrap(), None).unwrap().listen(50).unwrap();
         let address = listener.local_addr().unwrap();
-        let limits = Limits {
-            request_bytes_max: 100,
-            idle_max: None,
-            connections_max: 10,
+        let limits = Limits { request_bytes_max: 100, idle_max: None, memory: None };
+        let any = ListenerLimits { connections_max: 10, rate_max: u32::MAX };
+        let gate = Gate::new(ConnectionLimits {
+            broker: any,
+            listeners: Default::default(),
             per_ip_max,
-            per_ip_overrides: HashMap::new(),
-        };
+            per_ip_overrides: Default::default(),
+            protected: None,
+            windows: Windows::new(11, 1),
+        });
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(serve(vec![("PLAINTEXT".into(), listener)], limits, Arc::new(Echo), stopped));
+        tokio::spawn(serve(vec![("PLAINTEXT".into(), listener)], limits, gate, Arc::new(Echo), stopped));
         (address, stop)
     }
 
@@ -343,5 +338,50 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("the place never came back");
+    }
+
+    #[tokio::test]
+    async fn who_was_idle_longest_makes_room_when_the_limit_comes_down() {
+        let any = ListenerLimits { connections_max: 10, rate_max: u32::MAX };
+        let limits = |broker| ConnectionLimits {
+            broker,
+            listeners: Default::default(),
+            per_ip_max: 10,
+            per_ip_overrides: Default::default(),
+            protected: None,
+            windows: Windows::new(11, 1),
+        };
+        let gate = Gate::new(limits(any));
+        let listener = bind("127.0.0.1:0".parse().unwrap(), 50, None).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        let requests = Limits { request_bytes_max: 100, idle_max: None, memory: None };
+        let serving = serve(vec![("A".into(), listener)], requests, gate.clone(), Arc::new(Echo), stopped);
+        tokio::spawn(serving);
+        let mut sockets = Vec::new();
+        for _ in 0..3 {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            socket.write_all(b"\0\0\0\x01a").await.unwrap();
+            socket.read_exact(&mut [0; 7]).await.unwrap();
+            sockets.push(socket);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        sockets[0].write_all(b"\0\0\0\x01a").await.unwrap();
+        sockets[0].read_exact(&mut [0; 7]).await.unwrap();
+        gate.set_limits(limits(ListenerLimits { connections_max: 1, ..any }));
+        for idle in [1, 2] {
+            assert_eq!(sockets[idle].read(&mut [0; 1]).await.unwrap_or(0), 0);
+        }
+        sockets[0].write_all(b"\0\0\0\x01b").await.unwrap();
+        sockets[0].read_exact(&mut [0; 7]).await.unwrap();
+        // The next one waits in the listener until the first has gone.
+        let mut next = TcpStream::connect(address).await.unwrap();
+        next.write_all(b"\0\0\0\x01c").await.unwrap();
+        let mut answer = [0; 7];
+        let early = tokio::time::timeout(Duration::from_millis(100), next.read_exact(&mut answer)).await;
+        assert!(early.is_err());
+        drop(sockets);
+        next.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer[4..], b"<c>");
     }
 }

@@ -1,9 +1,9 @@
 //! Compaction's place in the broker: threads of their own ask the loop for the dirtiest log, clean it, and hand each new
 //! segment to the loop, which alone changes a log.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use wire::Str;
 
 use super::replica::Replica;
 use super::{Event, Shard, ShardHandle, find};
-use crate::config::BrokerConfig;
+use crate::broker::Broker;
 use crate::log::{CleanError, CleanJob, CleanStats, Cleanable, CleanedGroup, CleanerOptions, LogError};
 
 /// What a cleaner thread tells the loop.
@@ -33,27 +33,83 @@ pub struct Cleaning {
     range: Cleanable,
 }
 
+/// The settings of the moment: they may change between two cleanings.
+struct Settings {
+    threads: usize,
+    backoff: Duration,
+    options: CleanerOptions,
+}
+
+impl Settings {
+    fn of(broker: &Broker) -> Settings {
+        let threads = usize::try_from(broker.setting_int("log.cleaner.threads")).unwrap_or(0);
+        let number = |key: &str| broker.setting(key).and_then(|value| value.parse().ok());
+        let map_bytes = usize::try_from(broker.setting_int("log.cleaner.dedupe.buffer.size")).unwrap_or(0);
+        let bytes_per_second = number("log.cleaner.io.max.bytes.per.second").unwrap_or(f64::MAX);
+        let backoff = broker.setting_int("log.cleaner.backoff.ms").max(1).unsigned_abs();
+        Settings {
+            threads,
+            backoff: Duration::from_millis(backoff),
+            options: CleanerOptions {
+                map_bytes: map_bytes / threads.max(1),
+                load_factor: number("log.cleaner.io.buffer.load.factor").unwrap_or(0.9),
+                bytes_per_second: bytes_per_second / threads.max(1) as f64,
+            },
+        }
+    }
+}
+
+/// The cleaner threads. The first looks whether there are as many as there should be.
+#[derive(Clone)]
+struct Crew {
+    /// Weak: a thread that waits does not keep the broker's session open.
+    broker: Weak<Broker>,
+    shard: ShardHandle,
+    at_work: Arc<Mutex<BTreeSet<usize>>>,
+}
+
 /// Starts the cleaner threads, which end with the loop.
-pub(super) fn start(config: &BrokerConfig, shard: &ShardHandle) -> std::io::Result<()> {
-    let threads = usize::try_from(config.int("log.cleaner.threads")).unwrap_or(0);
-    if !config.bool("log.cleaner.enable") {
+pub(super) fn start(broker: &Arc<Broker>) -> std::io::Result<()> {
+    if !broker.config.bool("log.cleaner.enable") {
         return Ok(());
     }
-    let number =
-        |key: &str, default: f64| config.text(key).and_then(|value| value.parse().ok()).unwrap_or(default);
-    let map_bytes = usize::try_from(config.int("log.cleaner.dedupe.buffer.size")).unwrap_or(0);
-    let options = CleanerOptions {
-        map_bytes: map_bytes / threads.max(1),
-        load_factor: number("log.cleaner.io.buffer.load.factor", 0.9),
-        bytes_per_second: number("log.cleaner.io.max.bytes.per.second", f64::MAX) / threads.max(1) as f64,
-    };
-    let backoff = Duration::from_millis(config.int("log.cleaner.backoff.ms").max(1).unsigned_abs());
-    for n in 0..threads {
-        let shard = shard.clone();
-        let work = move || while clean_one(&shard, &options, backoff).is_some() {};
-        thread::Builder::new().name(format!("kafka-log-cleaner-thread-{n}")).spawn(work)?;
+    let (broker, shard) = (Arc::downgrade(broker), broker.shard.clone());
+    Crew { broker, shard, at_work: Arc::default() }.hire(0)
+}
+
+impl Crew {
+    fn at_work(&self) -> std::sync::MutexGuard<'_, BTreeSet<usize>> {
+        self.at_work.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
-    Ok(())
+
+    fn hire(&self, number: usize) -> std::io::Result<()> {
+        if !self.at_work().insert(number) {
+            return Ok(());
+        }
+        let crew = self.clone();
+        let work = move || {
+            while crew.work(number).is_some() {}
+            crew.at_work().remove(&number);
+        };
+        thread::Builder::new().name(format!("kafka-log-cleaner-thread-{number}")).spawn(work).map(drop)
+    }
+
+    /// One log, or one wait; `None` when the thread is no longer needed.
+    fn work(&self, number: usize) -> Option<()> {
+        let Settings { threads, backoff, options } = Settings::of(&*self.broker.upgrade()?);
+        for other in 1..threads {
+            if number == 0
+                && let Err(error) = self.hire(other)
+            {
+                tracing::error!("cannot start a cleaner thread: {error}");
+            }
+        }
+        if number >= threads {
+            // The first stays, to see when there is work for it again.
+            return (number == 0).then(|| thread::sleep(backoff));
+        }
+        clean_one(&self.shard, &options, backoff)
+    }
 }
 
 /// Asks for a log and cleans it, or waits; `None` once the loop has ended.

@@ -100,7 +100,7 @@ pub fn start(
     events: mpsc::Receiver<Event>,
     notices: mpsc::UnboundedSender<Notice>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
-    cleaner::start(&broker.config, &broker.shard)?;
+    cleaner::start(&broker)?;
     std::thread::Builder::new().name(format!("shard-{}", broker.id)).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match runtime {
