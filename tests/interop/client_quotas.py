@@ -22,9 +22,9 @@ def client_quotas():
     from confluent_kafka.admin import AdminClient, NewTopic
 
     with World("client-quotas") as world:
-        ensemble = world.ensemble(["ours"])
+        ensemble = world.ensemble(["ours"] * 3)
         ensemble.start_all()
-        ports = dict(enumerate(free_ports(4 + 2)[4:], 1))
+        ports = dict(enumerate(free_ports(2 + 12)[12:], 1))
         for number, java in ((1, None), (2, kafka)):
             world.broker(number, ports[number], ensemble.connect + "/test", java, quota_window_num=3,
                          controller_quota_window_num=3, offsets_topic_replication_factor=1)
