@@ -352,7 +352,7 @@ mod tests {
             windows: Windows::new(11, 1),
         };
         let gate = Gate::new(limits(any));
-        let listener = bind("127.0.0.1:0".parse().unwrap(), 50, None).unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap(), None).unwrap().listen(50).unwrap();
         let address = listener.local_addr().unwrap();
         let (_stop, stopped) = watch::channel(false);
         let requests = Limits { request_bytes_max: 100, idle_max: None, memory: None };
