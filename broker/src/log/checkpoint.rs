@@ -70,7 +70,15 @@ pub(crate) fn read_optional(path: &Path) -> Result<Option<String>> {
 
 /// The entries of a checkpoint file, each parsed by `entry`; none where the file is absent or empty.
 pub(crate) fn read_entries<T>(path: &Path, entry: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
-    let text = read_optional(path)?.unwrap_or_default();
+    entries_of(path, &read_optional(path)?.unwrap_or_default(), entry)
+}
+
+/// As [`read_entries`], of the text that was read from `path`.
+pub(crate) fn entries_of<T>(
+    path: &Path,
+    text: &str,
+    entry: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>> {
     let mut at = 0;
     let mut lines = text.split_inclusive('\n').map(|line| {
         let start = at;

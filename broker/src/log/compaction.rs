@@ -140,7 +140,7 @@ impl Log {
             let swap = file_of(&self.dir, base, &format!("{kind}.{SWAP}"));
             rename_if_there(&swap, &file_of(&self.dir, base, kind))?;
         }
-        self.segments.insert(base, Segment::existing(&self.dir, base, now, &self.config)?);
+        self.segments.insert(base, Box::new(Segment::existing(&self.dir, base, now, &self.config)?));
         Ok(true)
     }
 

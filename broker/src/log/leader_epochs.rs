@@ -1,7 +1,7 @@
 //! `leader-epoch-checkpoint`: the first offset of each leader epoch, by which replicas find where they part.
 
 use super::EpochEntry;
-use super::checkpoint::{read_entries, replace_unsynced, text_of};
+use super::checkpoint::{entries_of, replace_unsynced, text_of};
 use super::error::Result;
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,15 @@ pub(crate) struct LeaderEpochs {
 }
 
 impl LeaderEpochs {
+    #[cfg(test)]
     pub fn load(path: PathBuf) -> Result<Self> {
-        let read = read_entries(&path, |line| {
+        let text = super::checkpoint::read_optional(&path)?;
+        Self::parse(path, text)
+    }
+
+    /// From the file's text; none are known where there is none.
+    pub fn parse(path: PathBuf, text: Option<String>) -> Result<Self> {
+        let read = entries_of(&path, &text.unwrap_or_default(), |line| {
             let (epoch, start_offset) = line.trim().split_once(char::is_whitespace)?;
             let entry =
                 EpochEntry { epoch: epoch.parse().ok()?, start_offset: start_offset.trim().parse().ok()? };

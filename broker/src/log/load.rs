@@ -64,43 +64,48 @@ struct Found {
     future: bool,
 }
 
+/// Logs that a thread opens before it asks for more.
+const BITE: usize = 32;
+
+/// A log to be opened and the place of what comes of it.
+type Task<'a> = (&'a Found, &'a mut Option<Result<LoadedLog>>);
+
+/// The offsets of all partitions in a checkpoint.
+type Offsets = BTreeMap<TopicPartition, i64>;
+
+/// What the checkpoints of a directory say.
+struct Checkpoints {
+    recovery_points: Offsets,
+    log_starts: Offsets,
+    cleaned: Offsets,
+    high_watermarks: Offsets,
+}
+
 impl LogDir {
     /// Opens every partition's log, several at a time. Fails where the directory itself cannot be read or holds
     /// something that is no partition's.
     pub fn load(&self, options: &LoadOptions<'_>) -> Result<LoadedDir> {
         let mut loaded = LoadedDir::default();
-        let mut found = self.list(&mut loaded.deleted)?;
-        found.reverse();
+        let found = self.list(&mut loaded.deleted)?;
         let recovery_points = self.read_or_reset(Checkpoint::RecoveryPoint)?;
         let log_starts = self.read_or_reset(Checkpoint::LogStart)?;
         let cleaned = self.read_or_reset(Checkpoint::Cleaner)?;
         self.say_what_is_done(found.len());
         let high_watermarks = self.read_checkpoint(Checkpoint::HighWatermark)?;
-        let queue = Mutex::new(found);
-        let results = Mutex::new(&mut loaded);
-        let offset = |offsets: &BTreeMap<TopicPartition, i64>, of: &TopicPartition| offsets.get(of).copied();
+        let checkpoints = Checkpoints { recovery_points, log_starts, cleaned, high_watermarks };
+        let mut opened: Vec<Option<Result<LoadedLog>>> = Vec::new();
+        opened.resize_with(found.len(), || None);
+        let mut bites: Vec<Vec<Task<'_>>> = Vec::with_capacity(found.len().div_ceil(BITE));
+        let mut tasks = found.iter().zip(&mut opened).peekable();
+        while tasks.peek().is_some() {
+            bites.push(tasks.by_ref().take(BITE).collect());
+        }
+        bites.reverse();
+        let queue = Mutex::new(bites);
         let work = || {
-            while let Some(Found { path, partition, future }) = pop(&queue) {
-                let at = OpenAt {
-                    log_start_offset: offset(&log_starts, &partition).unwrap_or(0),
-                    recovery_point: offset(&recovery_points, &partition).unwrap_or(0),
-                    cleaned: offset(&cleaned, &partition),
-                    clean: self.was_clean(),
-                };
-                let started = Instant::now();
-                let opened = Log::open(&path, (options.config)(&partition.topic), at, options.now);
-                if let Ok(log) = &opened {
-                    say_that_it_is_loaded(log, started.elapsed());
-                }
-                let mut results = results.lock().expect("no thread panics with the results");
-                match opened {
-                    Ok(log) => {
-                        let (start, end) = (log.log_start_offset(), log.log_end_offset());
-                        let high_watermark =
-                            offset(&high_watermarks, &partition).unwrap_or(start).clamp(start, end);
-                        results.logs.push(LoadedLog { partition, log, high_watermark, future });
-                    }
-                    Err(error) => results.failed.push((partition, error)),
+            while let Some(bite) = pop(&queue) {
+                for (found, place) in bite {
+                    *place = Some(self.open_log(found, &checkpoints, options));
                 }
             }
         };
@@ -110,9 +115,35 @@ impl LogDir {
             }
             work();
         });
-        loaded.logs.sort_by(|a, b| a.partition.cmp(&b.partition));
-        loaded.failed.sort_by(|a, b| a.0.cmp(&b.0));
+        loaded.logs.reserve_exact(found.len());
+        for (found, opened) in found.into_iter().zip(opened.into_iter().flatten()) {
+            match opened {
+                Ok(log) => loaded.logs.push(log),
+                Err(error) => loaded.failed.push((found.partition, error)),
+            }
+        }
         Ok(loaded)
+    }
+
+    fn open_log(
+        &self,
+        Found { path, partition, future }: &Found,
+        checkpoints: &Checkpoints,
+        options: &LoadOptions<'_>,
+    ) -> Result<LoadedLog> {
+        let offset = |offsets: &Offsets| offsets.get(partition).copied();
+        let at = OpenAt {
+            log_start_offset: offset(&checkpoints.log_starts).unwrap_or(0),
+            recovery_point: offset(&checkpoints.recovery_points).unwrap_or(0),
+            cleaned: offset(&checkpoints.cleaned),
+            clean: self.was_clean(),
+        };
+        let started = Instant::now();
+        let log = Log::open(path, (options.config)(&partition.topic), at, options.now)?;
+        say_that_it_is_loaded(&log, started.elapsed());
+        let (start, end) = (log.log_start_offset(), log.log_end_offset());
+        let high_watermark = offset(&checkpoints.high_watermarks).unwrap_or(start).clamp(start, end);
+        Ok(LoadedLog { partition: partition.clone(), log, high_watermark, future: *future })
     }
 
     fn say_what_is_done(&self, logs: usize) {
@@ -157,7 +188,7 @@ impl LogDir {
             }
         }
         deleted.sort();
-        found.sort_by(|a, b| a.path.cmp(&b.path));
+        found.sort_unstable_by(|a, b| (&a.partition, a.future).cmp(&(&b.partition, b.future)));
         Ok(found)
     }
 }
@@ -170,7 +201,7 @@ fn say_that_it_is_loaded(log: &Log, took: Duration) {
     }
 }
 
-fn pop(queue: &Mutex<Vec<Found>>) -> Option<Found> {
+fn pop<T>(queue: &Mutex<Vec<T>>) -> Option<T> {
     queue.lock().expect("no thread panics with the queue").pop()
 }
 

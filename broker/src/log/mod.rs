@@ -26,6 +26,7 @@ mod load;
 mod meta;
 mod moving;
 mod offset_index;
+mod partition_dir;
 mod partition_log;
 mod producers;
 mod rebuild;

@@ -24,7 +24,8 @@ pub(super) const SCAN_CHUNK: usize = 64 << 10;
 pub struct Log {
     pub(super) dir: PathBuf,
     pub(super) config: LogConfig,
-    pub(super) segments: BTreeMap<i64, Segment>,
+    /// Boxed: most logs have one, and a node of the map has room for eleven.
+    pub(super) segments: BTreeMap<i64, Box<Segment>>,
     pub(super) log_start: i64,
     pub(super) end: i64,
     pub(super) recovery_point: i64,
@@ -262,7 +263,7 @@ impl Log {
             active.seal()?;
         }
         let segment = Segment::create(&self.dir, base, now, &self.config)?;
-        self.segments.insert(base, segment);
+        self.segments.insert(base, Box::new(segment));
         self.producers.set_end_offset(base);
         self.producers.take_snapshot()?;
         self.queue_flush(base)
@@ -478,7 +479,7 @@ impl Log {
     fn finish(&mut self) -> Result<()> {
         self.abort_cleaning();
         self.producers.take_snapshot()?;
-        self.segments.values_mut().try_for_each(Segment::settle_indexes)?;
+        self.segments.values_mut().try_for_each(|segment| segment.settle_indexes())?;
         self.active().seal()
     }
 

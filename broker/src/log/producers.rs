@@ -65,6 +65,8 @@ pub(crate) struct Producers {
     snapshots: BTreeSet<i64>,
     /// Written and not yet handed to a sync. A torn one is known by its checksum, and the one before it counts.
     unsynced: Vec<i64>,
+    /// The newest snapshot as it was read when the directory was listed.
+    newest: Option<(i64, Vec<u8>)>,
 }
 
 impl Producers {
@@ -77,7 +79,13 @@ impl Producers {
             last_snapshot: 0,
             snapshots,
             unsynced: Vec::new(),
+            newest: None,
         }
+    }
+
+    /// The newest snapshot's bytes, to be used in place of a look at the file.
+    pub fn newest_is(&mut self, offset: i64, bytes: Vec<u8>) {
+        self.newest = Some((offset, bytes));
     }
 
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &ProducerEntry> {
@@ -219,6 +227,7 @@ impl Producers {
             self.remove_snapshot(offset)?;
         }
         if end == self.end_offset {
+            self.newest = None;
             self.log_start_moved(log_start);
             return Ok(());
         }
@@ -231,10 +240,14 @@ impl Producers {
         self.open_txns.clear();
         self.end_offset = log_start;
         self.last_snapshot = log_start;
-        let usable: Vec<i64> =
-            self.snapshots.iter().copied().filter(|at| *at <= end && *at > log_start).collect();
-        for offset in usable.into_iter().rev() {
-            match read_snapshot(&self.path(offset)) {
+        let mut newest = self.newest.take();
+        while let Some(offset) = self.snapshots.range(..=end).next_back().copied().filter(|at| *at > log_start) {
+            let path = self.path(offset);
+            let read = match newest.take_if(|(at, _)| *at == offset) {
+                Some((_, bytes)) => parse_snapshot(&path, &bytes),
+                None => read_snapshot(&path),
+            };
+            match read {
                 Ok(entries) => {
                     self.load(entries.into_iter().filter(|entry| !is_expired(entry, now, expiration_ms)));
                     self.end_offset = offset;
@@ -344,7 +357,10 @@ pub(crate) fn encode<'a>(entries: impl ExactSizeIterator<Item = &'a ProducerEntr
 
 /// Reads a snapshot file whole.
 pub(crate) fn read_snapshot(path: &Path) -> Result<Vec<ProducerEntry>> {
-    let bytes = read_small(path).at("cannot read", path)?;
+    parse_snapshot(path, &read_small(path).at("cannot read", path)?)
+}
+
+fn parse_snapshot(path: &Path, bytes: &[u8]) -> Result<Vec<ProducerEntry>> {
     let corrupt = |position: usize, reason: String| Err(LogError::corrupt(path, position as u64, reason));
     let Some((header, body)) = bytes.split_first_chunk::<HEADER>() else {
         return corrupt(bytes.len(), format!("a snapshot's header is {HEADER} bytes long"));

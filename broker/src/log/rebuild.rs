@@ -9,9 +9,9 @@ use super::producers::{Producers, read_snapshot};
 use std::collections::BTreeSet;
 
 impl Log {
-    /// Reads `leader-epoch-checkpoint`. True where it is damaged: then no epoch is known.
-    pub(super) fn load_epochs(&mut self) -> Result<bool> {
-        match LeaderEpochs::load(self.epochs.path().to_owned()) {
+    /// Takes in what `leader-epoch-checkpoint` says. True where it is damaged: then no epoch is known.
+    pub(super) fn load_epochs(&mut self, text: Result<Option<String>>) -> Result<bool> {
+        match text.and_then(|text| LeaderEpochs::parse(self.epochs.path().to_owned(), text)) {
             Ok(epochs) => {
                 self.epochs = epochs;
                 Ok(false)

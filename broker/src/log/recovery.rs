@@ -4,6 +4,7 @@ use super::LogConfig;
 use super::error::{At, LogError, Result};
 use super::header::Scan;
 use super::leader_epochs::{self, LeaderEpochs};
+use super::partition_dir::{LogFile, PartitionDir};
 use super::partition_log::{Log, SCAN_CHUNK};
 use super::producers::Producers;
 use super::segment::{DELETED, INDEX, LOG, Recovered, Segment, TIME_INDEX, TXN_INDEX};
@@ -11,100 +12,73 @@ use super::topic_id;
 use super::types::OpenAt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(super) const CLEANED: &str = "cleaned";
 pub(super) const SWAP: &str = "swap";
 const SNAPSHOT: &str = "snapshot";
 
-/// A file named `<offset>.<kind>[.<suffix>]`.
-struct LogFile {
-    path: PathBuf,
-    offset: i64,
-    kind: String,
-    suffix: Option<String>,
-}
-
-impl LogFile {
-    fn of(path: PathBuf) -> Option<Self> {
-        let name = path.file_name()?.to_str()?;
-        let mut parts = name.split('.');
-        let (offset, kind, suffix) = (parts.next()?.parse().ok()?, parts.next()?.to_owned(), parts.next());
-        let suffix = suffix.map(str::to_owned);
-        (offset >= 0 && parts.next().is_none()).then_some(Self { path, offset, kind, suffix })
-    }
-
-    fn is(&self, suffix: &str) -> bool {
-        self.suffix.as_deref() == Some(suffix)
-    }
-}
-
-/// Made where it is missing.
-fn list(dir: &Path) -> Result<Vec<LogFile>> {
-    let mut files = Vec::new();
-    let entries = fs::read_dir(dir).or_else(|error| match error.kind() {
-        ErrorKind::NotFound => fs::create_dir_all(dir).and_then(|()| fs::read_dir(dir)),
-        _ => Err(error),
-    });
-    for entry in entries.at("cannot list", dir)? {
-        let entry = entry.at("cannot list", dir)?;
-        if entry.file_type().at("cannot stat", dir)?.is_file() {
-            files.extend(LogFile::of(entry.path()));
-        }
-    }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
-}
-
-fn remove(file: &LogFile) -> Result<()> {
-    tracing::info!("Deleting stray file {}", file.path.display());
-    fs::remove_file(&file.path).at("cannot remove", &file.path)
+fn remove(dir: &Path, file: &LogFile) -> Result<()> {
+    let path = dir.join(&file.name);
+    tracing::info!("Deleting stray file {}", path.display());
+    fs::remove_file(&path).at("cannot remove", &path)
 }
 
 /// What is left to be opened, by base offset.
 struct Tidied {
-    bases: BTreeSet<i64>,
+    dir: PartitionDir,
     snapshots: BTreeSet<i64>,
     txn_indexes: Vec<i64>,
 }
 
 /// Removes what deletions and unfinished compactions left, completes compactions whose `.swap` files are whole.
-fn tidy(dir: &Path) -> Result<Tidied> {
-    let mut files = list(dir)?;
-    let least_cleaned = files.iter().filter(|file| file.is(CLEANED)).map(|file| file.offset).min();
-    let stale = |file: &LogFile| {
-        file.is(DELETED)
-            || file.is(CLEANED)
-            || file.is(SWAP) && least_cleaned.is_some_and(|least| file.offset >= least)
-    };
-    files.iter().filter(|file| stale(file)).try_for_each(remove)?;
-    files.retain(|file| !stale(file));
-    if files.iter().any(|file| file.is(SWAP)) {
-        finish_swap(&files)?;
-        files = list(dir)?;
+fn tidy(path: &Path) -> Result<Tidied> {
+    let mut dir = PartitionDir::open(path)?;
+    if dir.files.iter().any(|file| file.suffix().is_some()) {
+        let swapped = finish_compactions(path, &mut dir.files)?;
+        if swapped {
+            dir = PartitionDir::open(path)?;
+        }
     }
-    let bases: BTreeSet<i64> =
-        files.iter().filter(|file| file.kind == LOG && file.suffix.is_none()).map(|f| f.offset).collect();
-    let snapshots = files.iter().filter(|file| file.kind == SNAPSHOT && file.suffix.is_none());
-    let snapshots = snapshots.map(|file| file.offset).collect();
-    let orphan = |file: &&LogFile| {
-        let index = [INDEX, TIME_INDEX, TXN_INDEX].contains(&file.kind.as_str());
-        index && file.suffix.is_none() && !bases.contains(&file.offset)
+    let offsets = |kind: &'static str| dir.files.iter().filter(move |file| file.is_plain(kind)).map(|f| f.offset);
+    let (bases, snapshots): (BTreeSet<i64>, _) = (offsets(LOG).collect(), offsets(SNAPSHOT).collect());
+    let is_index = |file: &&LogFile| {
+        file.suffix().is_none() && [INDEX, TIME_INDEX, TXN_INDEX].contains(&file.kind())
     };
-    files.iter().filter(orphan).try_for_each(remove)?;
-    let is_txn_index = |file: &&LogFile| file.kind == TXN_INDEX && bases.contains(&file.offset);
-    let txn_indexes = files.iter().filter(is_txn_index).map(|file| file.offset).collect();
-    Ok(Tidied { bases, snapshots, txn_indexes })
+    let orphans = dir.files.iter().filter(is_index).filter(|file| !bases.contains(&file.offset));
+    orphans.into_iter().try_for_each(|file| remove(path, file))?;
+    let is_txn_index = |file: &&LogFile| file.kind() == TXN_INDEX && bases.contains(&file.offset);
+    let txn_indexes = dir.files.iter().filter(is_txn_index).map(|file| file.offset).collect();
+    Ok(Tidied { dir, snapshots, txn_indexes })
+}
+
+/// True where files have other names now.
+fn finish_compactions(dir: &Path, files: &mut Vec<LogFile>) -> Result<bool> {
+    let is = |file: &LogFile, suffix: &str| file.suffix() == Some(suffix);
+    let least_cleaned = files.iter().filter(|file| is(file, CLEANED)).map(|file| file.offset).min();
+    let stale = |file: &LogFile| {
+        is(file, DELETED)
+            || is(file, CLEANED)
+            || is(file, SWAP) && least_cleaned.is_some_and(|least| file.offset >= least)
+    };
+    files.iter().filter(|file| stale(file)).try_for_each(|file| remove(dir, file))?;
+    files.retain(|file| !stale(file));
+    let swaps = files.iter().any(|file| is(file, SWAP));
+    if swaps {
+        finish_swap(dir, files)?;
+    }
+    Ok(swaps)
 }
 
 /// A compaction got as far as its `.swap` files: the segments that they replace go, then they take their names.
-fn finish_swap(files: &[LogFile]) -> Result<()> {
+fn finish_swap(dir: &Path, files: &[LogFile]) -> Result<()> {
+    let swap = |file: &&LogFile| file.suffix() == Some(SWAP);
     let mut range: Option<(i64, i64)> = None;
-    for file in files.iter().filter(|file| file.is(SWAP) && file.kind == LOG) {
-        let log = fs::File::open(&file.path).at("cannot open", &file.path)?;
-        let len = log.metadata().at("cannot stat", &file.path)?.len();
-        let mut scan = Scan::new(&log, &file.path, 0, len, SCAN_CHUNK);
+    for file in files.iter().filter(swap).filter(|file| file.kind() == LOG) {
+        let path = dir.join(&file.name);
+        let log = fs::File::open(&path).at("cannot open", &path)?;
+        let len = log.metadata().at("cannot stat", &path)?.len();
+        let mut scan = Scan::new(&log, &path, 0, len, SCAN_CHUNK);
         let mut next = file.offset;
         while let Some((_, header)) = scan.next_header()? {
             next = header.last_offset + 1;
@@ -113,12 +87,13 @@ fn finish_swap(files: &[LogFile]) -> Result<()> {
         range = Some((low.min(file.offset), high.max(next)));
     }
     let (low, high) = range.unwrap_or((i64::MAX, i64::MIN));
-    let replaced = |file: &&LogFile| !file.is(SWAP) && file.offset >= low && file.offset < high;
-    files.iter().filter(replaced).try_for_each(remove)?;
-    for file in files.iter().filter(|file| file.is(SWAP)) {
-        let target = file.path.with_extension("");
-        tracing::info!("Recovering file {} by renaming it", file.path.display());
-        fs::rename(&file.path, &target).at("cannot rename", &file.path)?;
+    let replaced = |file: &&LogFile| !swap(file) && file.offset >= low && file.offset < high;
+    files.iter().filter(replaced).try_for_each(|file| remove(dir, file))?;
+    for file in files.iter().filter(swap) {
+        let path = dir.join(&file.name);
+        let target = path.with_extension("");
+        tracing::info!("Recovering file {} by renaming it", path.display());
+        fs::rename(&path, &target).at("cannot rename", &path)?;
     }
     Ok(())
 }
@@ -128,10 +103,18 @@ impl Log {
     /// point on every batch's CRC and the producers, up to the first batch that is not whole. After a clean stop no
     /// segment is read: the log ends at the recovery point, which the first use compares with what is there.
     pub fn open(dir: &Path, config: LogConfig, at: OpenAt, now: i64) -> Result<Self> {
-        let Tidied { bases, snapshots, txn_indexes: files } = tidy(dir)?;
+        let Tidied { dir: listed, snapshots, txn_indexes } = tidy(dir)?;
         let mut segments = BTreeMap::new();
-        for base in bases {
-            segments.insert(base, Segment::existing(dir, base, now, &config)?);
+        for file in listed.files.iter().filter(|file| file.is_plain(LOG)) {
+            let size = listed.size(&file.name)?;
+            segments.insert(file.offset, Box::new(Segment::sized(dir, file.offset, size, now, &config)?));
+        }
+        let mut producers = Producers::new(dir, snapshots);
+        if at.clean
+            && let Some(file) = listed.files.iter().rfind(|file| file.is_plain(SNAPSHOT))
+            && let Some(bytes) = listed.read(&file.name)?
+        {
+            producers.newest_is(file.offset, bytes);
         }
         let mut log = Self {
             dir: dir.to_owned(),
@@ -143,8 +126,8 @@ impl Log {
             taken_on_trust: false,
             used: false,
             epochs: LeaderEpochs::empty(dir.join(leader_epochs::NAME)),
-            producers: Producers::new(dir, snapshots),
-            topic_id: topic_id::read(dir)?,
+            producers,
+            topic_id: topic_id::parse(dir, listed.read_text(topic_id::FILE)?)?,
             flush_job: None,
             flushed_at: now,
             cleaned: at.cleaned,
@@ -153,12 +136,13 @@ impl Log {
             doomed: VecDeque::new(),
             batches: Vec::new(),
         };
-        let damaged = log.load_epochs()?;
+        let damaged = log.load_epochs(listed.read_text(leader_epochs::NAME))?;
+        drop(listed);
         log.load(at, now)?;
         if damaged {
             log.rebuild_epochs()?;
         }
-        log.check_txn_indexes(&files)?;
+        log.check_txn_indexes(&txn_indexes)?;
         log.release_idle();
         Ok(log)
     }
@@ -184,7 +168,7 @@ impl Log {
         if !found {
             self.taken_on_trust = false;
             let base = at.log_start_offset;
-            self.segments.insert(base, Segment::create(&self.dir, base, now, &self.config)?);
+            self.segments.insert(base, Box::new(Segment::create(&self.dir, base, now, &self.config)?));
             self.end = base;
         }
         self.recovery_point = if at.clean && found { self.end } else { at.recovery_point.min(self.end) };

@@ -120,8 +120,14 @@ impl Segment {
     pub fn existing(dir: &Path, base: i64, now: i64, config: &LogConfig) -> Result<Self> {
         let path = file_of(dir, base, LOG);
         let size = fs::metadata(&path).at("cannot stat", &path)?.len();
+        Self::sized(dir, base, size, now, config)
+    }
+
+    /// As [`Segment::existing`], where the size of its `.log` is known.
+    pub fn sized(dir: &Path, base: i64, size: u64, now: i64, config: &LogConfig) -> Result<Self> {
         if size > SIZE_MAX {
-            return Err(LogError::corrupt(&path, size, format!("a segment has at most {SIZE_MAX} bytes")));
+            let reason = format!("a segment has at most {SIZE_MAX} bytes");
+            return Err(LogError::corrupt(&file_of(dir, base, LOG), size, reason));
         }
         Ok(Self::at(dir, base, size as u32, now, config))
     }

@@ -79,7 +79,7 @@ impl Log {
         for (part, _) in &parts {
             rename(*part, &swap, "")?;
             // Indexes are built with the first use.
-            self.segments.insert(*part, Segment::existing(&self.dir, *part, now, &self.config)?);
+            self.segments.insert(*part, Box::new(Segment::existing(&self.dir, *part, now, &self.config)?));
         }
         Ok(())
     }

@@ -1,16 +1,22 @@
 //! `partition.metadata`: `version: 0`, a line break, `topic_id: ` and 22 characters of base64, no final line break.
 
-use super::checkpoint::{read_optional, replace_unsynced};
+use super::checkpoint::replace_unsynced;
 use super::error::{LogError, Result};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::path::Path;
 
-const FILE: &str = "partition.metadata";
+pub(crate) const FILE: &str = "partition.metadata";
 
-pub(crate) fn read(dir: &Path) -> Result<Option<[u8; 16]>> {
+#[cfg(test)]
+fn read(dir: &Path) -> Result<Option<[u8; 16]>> {
+    parse(dir, super::checkpoint::read_optional(&dir.join(FILE))?)
+}
+
+/// What the file in `dir` says; `None` where there is none.
+pub(crate) fn parse(dir: &Path, text: Option<String>) -> Result<Option<[u8; 16]>> {
+    let Some(text) = text else { return Ok(None) };
     let path = dir.join(FILE);
-    let Some(text) = read_optional(&path)? else { return Ok(None) };
     if text.is_empty() {
         // A loss of power may leave a new file without its content.
         tracing::warn!("{} is empty: waiting for the controller to tell the topic's id", path.display());

@@ -42,7 +42,7 @@ impl Log {
         let all: Vec<i64> = self.segments.keys().copied().collect();
         self.remove_segments(&all, now)?;
         let segment = Segment::create(&self.dir, offset, now, &self.config)?;
-        self.segments.insert(offset, segment);
+        self.segments.insert(offset, Box::new(segment));
         self.end = offset;
         self.log_start = offset;
         self.recovery_point = self.recovery_point.min(offset);
