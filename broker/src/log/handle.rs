@@ -29,6 +29,12 @@ impl Handle {
         OpenOptions::new().read(true).write(true).open(path).map(Self::new).at("cannot open", path)
     }
 
+    /// Opens a file as it is; one that is missing is made.
+    pub(crate) fn open_or_create(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        file.map(Self::new).at("cannot create", path)
+    }
+
     /// Opens a file that is empty from now on.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);

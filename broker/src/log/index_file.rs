@@ -3,6 +3,8 @@
 
 use super::error::{At, LogError, Result};
 use super::handle::Handle;
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
@@ -13,6 +15,9 @@ use std::sync::OnceLock;
 const BLOCK: u32 = 512;
 /// Entries that are read at once from front to end.
 const READ_BLOCK: u32 = 8192;
+
+/// An index that starts over is overwritten up to so many bytes, and emptied from then on.
+const BLANK_MAX: u64 = 64 << 10;
 
 /// The file is opened with its first use; until then only its path is known. What was learned of it stays known when the
 /// handle is given back.
@@ -71,12 +76,23 @@ impl IndexFile {
         Ok(())
     }
 
-    /// Starts over with no entries and room for `bytes`.
+    /// Starts over with no entries and room for `bytes`; with 0 the file stays as long as it is until
+    /// [`IndexFile::trim`]. What lies there is overwritten with zeros: there are file systems to which freeing a block takes
+    /// milliseconds, and after a crash the indexes of thousands of logs start over.
     pub fn create(&mut self, bytes: u32) -> Result<()> {
-        self.file = OnceLock::from(Handle::create(&self.path)?);
+        let file = Handle::open_or_create(&self.path)?;
+        let len = blank(&file).at("cannot overwrite", &self.path)?;
+        self.file = OnceLock::from(file);
         self.known = true;
         self.entries = 0;
-        self.set_capacity(bytes / self.entry_size)
+        let size = u64::from(self.entry_size);
+        match u32::try_from(len / size) {
+            Ok(capacity) if bytes == 0 && len % size == 0 => {
+                self.capacity = capacity;
+                Ok(())
+            }
+            _ => self.set_capacity(bytes / self.entry_size),
+        }
     }
 
     fn file(&self) -> Result<&File> {
@@ -204,5 +220,80 @@ impl IndexFile {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error).at("cannot stat", &self.path),
         }
+    }
+}
+
+/// Overwrites a file with zeros where it is not a hole; one with much in it is emptied. Returns its length.
+fn blank(file: &File) -> std::io::Result<u64> {
+    let len = file.metadata()?.len();
+    let (mut at, mut blanked) = (0, 0);
+    while at < len {
+        let from = match seek(file, SeekFrom::Data(at)) {
+            Ok(from) => from,
+            // Nothing but a hole is left.
+            Err(Errno::NXIO) => break,
+            Err(errno) => return Err(errno.into()),
+        };
+        let to = seek(file, SeekFrom::Hole(from))?.min(len);
+        blanked += to - from;
+        if blanked > BLANK_MAX {
+            file.set_len(0)?;
+            return Ok(0);
+        }
+        file.write_all_at(&vec![0; (to - from) as usize], from)?;
+        at = to;
+    }
+    Ok(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    fn entries(index: &IndexFile) -> Vec<[u8; 8]> {
+        (0..index.entries()).map(|n| index.entry::<8>(n).unwrap()).collect()
+    }
+
+    #[test]
+    fn an_index_that_starts_over_shows_nothing_of_what_lay_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.index");
+        // As a crash leaves it: much longer than what is in use; damaged; with more in it than is overwritten.
+        let whole = |len: u64, used: usize| {
+            let file = File::create(&path).unwrap();
+            file.set_len(len).unwrap();
+            file.write_all_at(&vec![7; used], 0).unwrap();
+        };
+        for (len, used) in [(80_000, 24), (24, 24), (30, 30), (0, 0), (1 << 20, 200_000), (8, 0)] {
+            whole(len, used);
+            let mut index = IndexFile::new(path.clone(), 8);
+            index.create(0).unwrap();
+            assert_eq!(index.entries(), 0);
+            index.append(&[1; 8]).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(bytes[..8] == [1; 8] && bytes[8..].iter().all(|byte| *byte == 0), "{len}, {used}");
+            index.trim().unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), 8, "{len}, {used}");
+            let mut again = IndexFile::new(path.clone(), 8);
+            again.open_existing().unwrap();
+            assert_eq!(entries(&again), [[1; 8]]);
+        }
+    }
+
+    #[test]
+    fn an_index_has_room_for_as_much_as_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.timeindex");
+        for len in [0, 5, 24, 4000] {
+            std::fs::write(&path, vec![1; len]).unwrap();
+            let mut index = IndexFile::new(path.clone(), 12);
+            index.create(1000).unwrap();
+            assert_eq!((index.capacity(), index_len(&path)), (83, 996), "{len}");
+        }
+    }
+
+    fn index_len(path: &Path) -> u64 {
+        std::fs::metadata(path).unwrap().size()
     }
 }
