@@ -102,10 +102,6 @@ impl PartitionDir {
         Ok(())
     }
 
-    pub fn path_of(&self, file: &LogFile) -> PathBuf {
-        self.path.join(&file.name)
-    }
-
     /// Bytes of a file, links followed.
     pub fn size(&self, name: &str) -> Result<u64> {
         let stat = statat(&self.handle, name, AtFlags::empty());

@@ -8,11 +8,6 @@ use std::path::Path;
 
 pub(crate) const FILE: &str = "partition.metadata";
 
-#[cfg(test)]
-fn read(dir: &Path) -> Result<Option<[u8; 16]>> {
-    parse(dir, super::checkpoint::read_optional(&dir.join(FILE))?)
-}
-
 /// What the file in `dir` says; `None` where there is none.
 pub(crate) fn parse(dir: &Path, text: Option<String>) -> Result<Option<[u8; 16]>> {
     let Some(text) = text else { return Ok(None) };
