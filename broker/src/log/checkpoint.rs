@@ -74,11 +74,7 @@ pub(crate) fn read_entries<T>(path: &Path, entry: impl Fn(&str) -> Option<T>) ->
 }
 
 /// As [`read_entries`], of the text that was read from `path`.
-pub(crate) fn entries_of<T>(
-    path: &Path,
-    text: &str,
-    entry: impl Fn(&str) -> Option<T>,
-) -> Result<Vec<T>> {
+pub(crate) fn entries_of<T>(path: &Path, text: &str, entry: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
     let mut at = 0;
     let mut lines = text.split_inclusive('\n').map(|line| {
         let start = at;

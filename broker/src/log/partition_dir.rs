@@ -164,11 +164,15 @@ mod tests {
         let path = root.path().join("deep/t-0");
         assert!(PartitionDir::open(&path).unwrap().files.is_empty());
         fs::create_dir(path.join("7.log")).unwrap();
-        for (name, len) in [("12.log", 5), ("3.snapshot", SMALL), ("3.log", 0), ("partition.metadata", 2000)] {
+        for (name, len) in [("12.log", 5), ("3.snapshot", SMALL), ("3.log", 0), ("partition.metadata", 2000)]
+        {
             fs::write(path.join(name), vec![b'x'; len]).unwrap();
         }
         let dir = PartitionDir::open(&path).unwrap();
-        assert_eq!(dir.files.iter().map(|file| &*file.name).collect::<Vec<_>>(), ["12.log", "3.log", "3.snapshot"]);
+        assert_eq!(
+            dir.files.iter().map(|file| &*file.name).collect::<Vec<_>>(),
+            ["12.log", "3.log", "3.snapshot"]
+        );
         assert_eq!(dir.size("12.log").unwrap(), 5);
         assert!(dir.size("4.log").unwrap_err().is_io());
         assert_eq!(dir.read("3.snapshot").unwrap().unwrap().len(), SMALL);

@@ -241,7 +241,9 @@ impl Producers {
         self.end_offset = log_start;
         self.last_snapshot = log_start;
         let mut newest = self.newest.take();
-        while let Some(offset) = self.snapshots.range(..=end).next_back().copied().filter(|at| *at > log_start) {
+        while let Some(offset) =
+            self.snapshots.range(..=end).next_back().copied().filter(|at| *at > log_start)
+        {
             let path = self.path(offset);
             let read = match newest.take_if(|(at, _)| *at == offset) {
                 Some((_, bytes)) => parse_snapshot(&path, &bytes),

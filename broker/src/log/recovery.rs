@@ -40,11 +40,11 @@ fn tidy(path: &Path) -> Result<Tidied> {
             dir = PartitionDir::open(path)?;
         }
     }
-    let offsets = |kind: &'static str| dir.files.iter().filter(move |file| file.is_plain(kind)).map(|f| f.offset);
+    let offsets =
+        |kind: &'static str| dir.files.iter().filter(move |file| file.is_plain(kind)).map(|f| f.offset);
     let (bases, snapshots): (BTreeSet<i64>, _) = (offsets(LOG).collect(), offsets(SNAPSHOT).collect());
-    let is_index = |file: &&LogFile| {
-        file.suffix().is_none() && [INDEX, TIME_INDEX, TXN_INDEX].contains(&file.kind())
-    };
+    let is_index =
+        |file: &&LogFile| file.suffix().is_none() && [INDEX, TIME_INDEX, TXN_INDEX].contains(&file.kind());
     let orphans = dir.files.iter().filter(is_index).filter(|file| !bases.contains(&file.offset));
     orphans.into_iter().try_for_each(|file| remove(path, file))?;
     let is_txn_index = |file: &&LogFile| file.kind() == TXN_INDEX && bases.contains(&file.offset);
