@@ -267,5 +267,71 @@ class Load:
             say(f"{len(self.committed)} records of committed transactions are there, {len(self.aborted)} of aborted ones are not")
 
 
+class Writer:
+    """While its block lasts, an idempotent writer with acks=all of all partitions of topic `t`."""
+
+    def __init__(self, at, partitions):
+        import confluent_kafka as ck
+
+        self.ck, self.at, self.partitions = ck, at, range(partitions)
+        # One request under way: see Load.
+        self.producer = ck.Producer({**at, "enable.idempotence": True, "acks": "all", "linger.ms": 5, "max.in.flight": 1,
+                                     "message.timeout.ms": 120000})
+        self.acknowledged, self.failures = [set() for _ in self.partitions], []
+        self.stopping, self.thread = threading.Event(), threading.Thread(target=self.produce)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.thread.join(30)
+
+    def produce(self):
+        i = 0
+        while not self.stopping.is_set():
+            self.producer.produce("t", value=str(i), partition=i % len(self.partitions), on_delivery=self.delivered)
+            self.producer.poll(0)
+            i += 1
+            time.sleep(0.002)
+
+    def delivered(self, error, message):
+        if error:
+            self.failures.append(error)
+        else:
+            self.acknowledged[message.partition()].add(int(message.value()))
+
+    def count(self):
+        return sum(map(len, self.acknowledged))
+
+    def check(self):
+        """Behind the block: what was acknowledged is there, once, in order."""
+        assert self.producer.flush(120) == 0 and not self.failures, self.failures[:3]
+        consumer = self.ck.Consumer({**self.at, "group.id": "g"})
+        consumer.assign([self.ck.TopicPartition("t", p, 0) for p in self.partitions])
+        got = [[] for _ in self.partitions]
+
+        def drain():
+            for message in consumer.consume(5000, 1.0):
+                if not message.error():
+                    got[message.partition()].append(int(message.value()))
+            return sum(map(len, got)) >= self.count()
+
+        try:
+            until("all that was acknowledged", 60, drain)
+        except AssertionError:
+            for p in self.partitions:
+                ends = consumer.get_watermark_offsets(self.ck.TopicPartition("t", p), timeout=5)
+                say(f"{p}: {len(self.acknowledged[p])} acknowledged, {len(got[p])} read, offsets {ends}")
+            raise
+        consumer.close()
+        for p in self.partitions:
+            assert got[p] == sorted(set(got[p])), f"order and uniqueness in partition {p}"
+            missing = self.acknowledged[p] - set(got[p])
+            assert not missing, f"{len(missing)} of partition {p} are lost: {sorted(missing)[:5]}"
+        say(f"{self.count()} acknowledged records are there once, in order")
+
+
 def describe(gaps):
     return f"longest gap of a partition {max(gaps) * 1000:5.0f} ms, median {statistics.median(gaps) * 1000:4.0f} ms"

@@ -2,9 +2,9 @@
 
 import json
 import signal
-import threading
 import time
 
+from broker_load import Writer
 from harness import World, free_ports, mode, need_peer, need_python, say, until
 from mixed_ensemble import with_client
 
@@ -18,7 +18,6 @@ def moves():
     """Replicas move from Java's brokers to ours and back under load: taken back, gone on with by another kind of controller."""
     kafka = need_peer("kafka")
     need_python("kazoo", "confluent_kafka")
-    import confluent_kafka as ck
     from confluent_kafka.admin import AdminClient
 
     with World("moves") as world:
@@ -104,7 +103,7 @@ def moves():
             others = set(OURS + JAVAS) - set(replicas)
             until("the old replicas to be deleted", 60, lambda: not any(
                 (world.dir / f"kafka-{number}" / f"t-{p}").exists() for number in others for p in range(PARTITIONS)))
-            say(f"the replicas are on {replicas}, {sum(map(len, acknowledged))} records acknowledged")
+            say(f"the replicas are on {replicas}, {writer.count()} records acknowledged")
 
         for number in OURS + JAVAS:
             start(number)
@@ -114,28 +113,7 @@ def moves():
         until("each broker in the metadata", 60, lambda: len(admin.list_topics(timeout=10).brokers) == 4)
         topics("--create", "--topic", "t", "--replica-assignment", ",".join(["3:4"] * PARTITIONS))
 
-        # One request under way: see mixed_brokers.
-        producer = ck.Producer({**at, "enable.idempotence": True, "acks": "all", "linger.ms": 5, "max.in.flight": 1,
-                                "message.timeout.ms": 120000})
-        acknowledged, failures, stop = [set() for _ in range(PARTITIONS)], [], threading.Event()
-
-        def delivered(error, message):
-            if error:
-                failures.append(error)
-            else:
-                acknowledged[message.partition()].add(int(message.value()))
-
-        def produce():
-            i = 0
-            while not stop.is_set():
-                producer.produce("t", value=str(i), partition=i % PARTITIONS, on_delivery=delivered)
-                producer.poll(0)
-                i += 1
-                time.sleep(0.002)
-
-        traffic = threading.Thread(target=produce)
-        traffic.start()
-        try:
+        with Writer(at, PARTITIONS) as writer:
             to_ours, to_java = plan("to-ours", "t", OURS), plan("to-java", "t", JAVAS)
             begin("ours", to_ours)
             finish("java", to_ours, OURS)
@@ -188,24 +166,4 @@ def moves():
             until("the topic to be gone", 60, lambda: not zk(lambda c: c.exists("/test/admin/delete_topics/d")))
             assert not zk(lambda c: c.exists("/test/brokers/topics/d"))
             say("a topic was deleted behind its reassignment")
-        finally:
-            stop.set()
-            traffic.join(30)
-        assert producer.flush(120) == 0 and not failures, failures[:3]
-        consumer = ck.Consumer({**at, "group.id": "g"})
-        consumer.assign([ck.TopicPartition("t", p, 0) for p in range(PARTITIONS)])
-        total, got = sum(map(len, acknowledged)), [[] for _ in range(PARTITIONS)]
-
-        def drain():
-            for message in consumer.consume(5000, 1.0):
-                if not message.error():
-                    got[message.partition()].append(int(message.value()))
-            return sum(map(len, got)) >= total
-
-        until("all that was acknowledged", 60, drain)
-        consumer.close()
-        for partition in range(PARTITIONS):
-            assert got[partition] == sorted(set(got[partition])), f"order and uniqueness in partition {partition}"
-            missing = acknowledged[partition] - set(got[partition])
-            assert not missing, f"{len(missing)} of partition {partition} are lost: {sorted(missing)[:5]}"
-        say(f"{total} acknowledged records are there once, in order")
+        writer.check()
