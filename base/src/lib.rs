@@ -1,5 +1,6 @@
-//! What std lacks, for both servers and the tools: `.properties` files, option tables, logs, metrics.
+//! What std lacks, for both servers and the tools: `.properties` and JAAS files, option tables, logs, metrics.
 
+pub mod jaas;
 pub mod logging;
 pub mod metrics;
 pub mod options;

@@ -9,11 +9,11 @@ use support::{Alone, Client, Ensemble, PATIENCE, eventually};
 use wire::jute::{Reader, Record};
 use wire::zk::{ConnectRequest, PathWatchRequest, RequestHeader, op};
 use zk_server::tls::blocking::Socket;
-use zk_server::tls::{KEYS, Tls, TlsSettings};
+use zk_server::tls::{KEYS, Tls, of_clients};
 
 /// The lines of one family for one key of `tests/stores`.
 fn stores(prefix: &str, key: &str) -> String {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stores");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tls/tests/stores");
     format!(
         "{prefix}keyStore.location={folder}/{key}.p12\n{prefix}keyStore.password=secret\n\
          {prefix}trustStore.location={folder}/trust.p12\n{prefix}trustStore.password=secret\n"
@@ -22,7 +22,7 @@ fn stores(prefix: &str, key: &str) -> String {
 
 fn dial(at: SocketAddr, key: &str) -> std::io::Result<Socket> {
     let lines = Properties::parse("client", stores("ssl.", key).as_bytes()).unwrap();
-    let settings = TlsSettings::of_clients(&Table(&KEYS).read(&lines).unwrap()).unwrap();
+    let settings = of_clients(&Table(&KEYS).read(&lines).unwrap()).unwrap();
     let tls = Tls::for_client(settings, false).unwrap();
     let stream = TcpStream::connect(at)?;
     stream.set_read_timeout(Some(PATIENCE))?;

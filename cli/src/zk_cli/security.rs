@@ -3,7 +3,7 @@
 use base::{Properties, Table};
 use std::sync::Arc;
 use zk_server::sasl::jaas::Jaas;
-use zk_server::tls::{KEYS, Tls, TlsSettings};
+use zk_server::tls::{KEYS, Tls, of_clients};
 
 /// The words `-DKEY=VALUE` of the environment.
 pub fn flags() -> Properties {
@@ -32,7 +32,7 @@ pub fn tls(asked: &Properties) -> Result<Arc<Tls>, String> {
         }
     }
     let settings = Table(&KEYS).read(&keys).map_err(|error| error.to_string())?;
-    let settings = TlsSettings::of_clients(&settings).map_err(|error| error.to_string())?;
+    let settings = of_clients(&settings).map_err(|error| error.to_string())?;
     Tls::for_client(settings, false).map(Arc::new).map_err(|error| error.to_string())
 }
 
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn stores_are_named_by_zookeeper_s_properties() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../zk-server/tests/stores");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tls/tests/stores");
         let mut asked = Properties::new();
         assert!(!is_secure(&asked));
         asked.set("flags", "zookeeper.client.secure", "true");

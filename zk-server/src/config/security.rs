@@ -4,7 +4,7 @@ use super::{HostPort, keys};
 use crate::net::secure::ClientTls;
 use crate::sasl::jaas::{Jaas, JaasError};
 pub(crate) use crate::sasl::quorum::QuorumSasl;
-use crate::tls::{Tls, TlsSettings};
+use crate::tls::{Tls, of_admin, of_clients, of_quorum};
 use base::{ConfigError, Opt, Settings};
 use std::sync::Arc;
 use tracing::info;
@@ -106,7 +106,7 @@ impl Security {
             true => {
                 check_ssl_provider(settings)?;
                 // Java reads its stores anew for each connection.
-                let tls = TlsSettings::of_clients(settings)?;
+                let tls = of_clients(settings)?;
                 let asks =
                     if secure_client.is_some() { "secureClientPort" } else { "client.portUnification" };
                 Some(Arc::new(Tls::for_server(tls, true).map_err(|error| named(settings, asks, &error))?))
@@ -190,7 +190,7 @@ fn quorum_tls(settings: &Settings) -> Result<Option<QuorumTls>, ConfigError> {
         return Ok(None);
     }
     let reloads = settings.bool("sslQuorumReloadCertFiles");
-    let tls = TlsSettings::of_quorum(settings)?;
+    let tls = of_quorum(settings)?;
     let named = |error| named(settings, if dials { "sslQuorum" } else { "portUnification" }, &error);
     let tls = Tls::for_server(tls, reloads).map_err(named)?;
     // Whoever is dialled is checked, too.
@@ -206,7 +206,7 @@ pub(super) fn admin_https(settings: &Settings) -> Result<Option<AdminHttps>, Con
     if !forced && !settings.bool(UNIFIED) {
         return Ok(None);
     }
-    let tls = TlsSettings::of_admin(settings, settings.bool("admin.needClientAuth"))?;
+    let tls = of_admin(settings, settings.bool("admin.needClientAuth"))?;
     let tls = Tls::for_server(tls, settings.bool("sslQuorumReloadCertFiles"))
         .map_err(|error| named(settings, if forced { FORCED } else { UNIFIED }, &error))?;
     Ok(Some(AdminHttps { tls: Arc::new(tls), takes_plain: !forced }))

@@ -1,49 +1,11 @@
-//! The keys of one family, `ssl.` or `ssl.quorum.`, as a [`TlsSettings`].
+//! The keys of one family, `ssl.` or `ssl.quorum.`, as [`TlsSettings`].
 
-use super::store::{Kind, Store};
-use super::suites;
+use super::{ClientAuth, Revocation, TlsSettings};
+use ::tls::{Kind, Store, suites};
 use base::{ConfigError, Opt, Settings};
-use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing::warn;
-
-/// `ssl.clientAuth`: whether a server asks who connects for a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientAuth {
-    None,
-    /// It asks, and takes who has none.
-    Want,
-    Need,
-}
-
-/// How it is found out whether a certificate still counts; one of which it cannot be found out is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Revocation {
-    /// `ssl.crl`: by lists.
-    pub crl: bool,
-    /// `ssl.ocsp`: by asking its issuer; by lists where that gives no answer.
-    pub ocsp: bool,
-}
-
-/// One family's keys.
-#[derive(Debug, Clone)]
-pub struct TlsSettings {
-    /// `ssl.` or `ssl.quorum.`.
-    pub prefix: &'static str,
-    pub key_store: Option<Store>,
-    pub trust_store: Option<Store>,
-    pub versions: Vec<&'static SupportedProtocolVersion>,
-    pub suites: Vec<SupportedCipherSuite>,
-    pub client_auth: ClientAuth,
-    /// Who is dialled must be named in its certificate.
-    pub checks_server_host: bool,
-    /// Who dials must be named in its certificate.
-    pub checks_client_host: bool,
-    pub revocation: Revocation,
-    /// Until a connection of a port that takes both has shown what it is.
-    pub detect_within: Duration,
-}
 
 macro_rules! keys {
     ($($prefix:literal),*) => {
@@ -83,81 +45,78 @@ static SHARED: &[Opt] = &[
 /// Every key of both families.
 pub static KEYS: std::sync::LazyLock<Vec<Opt>> = std::sync::LazyLock::new(|| [FAMILIES, SHARED].concat());
 
-impl TlsSettings {
-    /// Reads `ssl.*`. No file is opened yet but a password's.
-    pub fn of_clients(settings: &Settings) -> Result<TlsSettings, ConfigError> {
-        TlsSettings::read(settings, "ssl.")
-    }
+/// Reads `ssl.*`. No file is opened yet but a password's.
+pub fn of_clients(settings: &Settings) -> Result<TlsSettings, ConfigError> {
+    read(settings, "ssl.")
+}
 
-    /// Reads `ssl.quorum.*`.
-    pub fn of_quorum(settings: &Settings) -> Result<TlsSettings, ConfigError> {
-        TlsSettings::read(settings, "ssl.quorum.")
-    }
+/// Reads `ssl.quorum.*`.
+pub fn of_quorum(settings: &Settings) -> Result<TlsSettings, ConfigError> {
+    read(settings, "ssl.quorum.")
+}
 
-    /// For the admin server: the stores of `ssl.quorum.*`, every version and suite that there is.
-    ///
-    /// `needs`: who connects has to show a certificate.
-    pub fn of_admin(settings: &Settings, needs: bool) -> Result<TlsSettings, ConfigError> {
-        const PREFIX: &str = "ssl.quorum.";
-        let (key_store, trust_store) =
-            (store(settings, "ssl.quorum.keyStore.")?, store(settings, "ssl.quorum.trustStore.")?);
-        if needs && trust_store.is_none() {
-            let message =
-                "ssl.quorum.trustStore.location is not set: without it nobody's certificate can be checked";
-            return Err(settings.error("admin.needClientAuth", message));
-        }
-        Ok(TlsSettings {
-            prefix: PREFIX,
-            key_store,
-            trust_store,
-            versions: rustls::ALL_VERSIONS.to_vec(),
-            suites: rustls::crypto::aws_lc_rs::DEFAULT_CIPHER_SUITES.to_vec(),
-            client_auth: if needs { ClientAuth::Need } else { ClientAuth::None },
-            checks_server_host: false,
-            checks_client_host: false,
-            revocation: Revocation::default(),
-            detect_within: Duration::from_secs(5),
-        })
+/// For the admin server: the stores of `ssl.quorum.*`, every version and suite that there is.
+///
+/// `needs`: who connects has to show a certificate.
+pub fn of_admin(settings: &Settings, needs: bool) -> Result<TlsSettings, ConfigError> {
+    const PREFIX: &str = "ssl.quorum.";
+    let (key_store, trust_store) =
+        (store(settings, "ssl.quorum.keyStore.")?, store(settings, "ssl.quorum.trustStore.")?);
+    if needs && trust_store.is_none() {
+        let message =
+            "ssl.quorum.trustStore.location is not set: without it nobody's certificate can be checked";
+        return Err(settings.error("admin.needClientAuth", message));
     }
+    Ok(TlsSettings {
+        prefix: PREFIX.to_owned(),
+        key_store_key: format!("{PREFIX}keyStore.location"),
+        trust_store_key: format!("{PREFIX}trustStore.location"),
+        key_store,
+        trust_store,
+        versions: rustls::ALL_VERSIONS.to_vec(),
+        suites: rustls::crypto::aws_lc_rs::DEFAULT_CIPHER_SUITES.to_vec(),
+        client_auth: if needs { ClientAuth::Need } else { ClientAuth::None },
+        checks_server_host: false,
+        checks_client_host: false,
+        revocation: Revocation::default(),
+        detect_within: Duration::from_secs(5),
+    })
+}
 
-    /// A key's whole name.
-    pub fn key(&self, rest: &str) -> String {
-        format!("{}{rest}", self.prefix)
+fn read(settings: &Settings, prefix: &'static str) -> Result<TlsSettings, ConfigError> {
+    let key = |rest: &str| format!("{prefix}{rest}");
+    refuse(settings, &key)?;
+    let quorum = prefix == "ssl.quorum.";
+    let fips = settings.bool("fips-mode");
+    let names = settings.bool(&key("hostnameVerification"));
+    if quorum && fips && settings.is_given(&key("hostnameVerification")) && names {
+        warn!(
+            "{}: servers do not check each other's host names while fips-mode is on, which it is unless \
+             fips-mode=false",
+            key("hostnameVerification")
+        );
     }
-
-    fn read(settings: &Settings, prefix: &'static str) -> Result<TlsSettings, ConfigError> {
-        let key = |rest: &str| format!("{prefix}{rest}");
-        refuse(settings, &key)?;
-        let quorum = prefix == "ssl.quorum.";
-        let fips = settings.bool("fips-mode");
-        let names = settings.bool(&key("hostnameVerification"));
-        if quorum && fips && settings.is_given(&key("hostnameVerification")) && names {
-            warn!(
-                "{}: servers do not check each other's host names while fips-mode is on, which it is unless \
-                 fips-mode=false",
-                key("hostnameVerification")
-            );
-        }
-        let suites = suites::suites(settings.text_opt(&key("ciphersuites")));
-        let suites = suites.map_err(|wrong| settings.error(&key("ciphersuites"), wrong.to_string()))?;
-        let (enabled, protocol) =
-            (settings.text_opt(&key("enabledProtocols")), settings.text(&key("protocol")));
-        let named = if enabled.is_some() { key("enabledProtocols") } else { key("protocol") };
-        let versions = suites::versions(enabled, protocol, quorum, &suites)
-            .map_err(|wrong| settings.error(&named, wrong.to_string()))?;
-        Ok(TlsSettings {
-            prefix,
-            key_store: store(settings, &key("keyStore."))?,
-            trust_store: store(settings, &key("trustStore."))?,
-            versions,
-            suites,
-            client_auth: client_auth(settings, &key("clientAuth"))?,
-            checks_server_host: names && !(quorum && fips),
-            checks_client_host: names && quorum && !fips,
-            revocation: Revocation { crl: settings.bool(&key("crl")), ocsp: settings.bool(&key("ocsp")) },
-            detect_within: detect_within(settings, &key("handshakeDetectionTimeoutMillis"))?,
-        })
-    }
+    let suites = suites::suites(settings.text_opt(&key("ciphersuites")));
+    let suites = suites.map_err(|wrong| settings.error(&key("ciphersuites"), wrong.to_string()))?;
+    let (enabled, protocol) =
+        (settings.text_opt(&key("enabledProtocols")), settings.text(&key("protocol")));
+    let named = if enabled.is_some() { key("enabledProtocols") } else { key("protocol") };
+    let versions = suites::versions(enabled, protocol, quorum, &suites)
+        .map_err(|wrong| settings.error(&named, wrong.to_string()))?;
+    Ok(TlsSettings {
+        prefix: prefix.to_owned(),
+        key_store_key: key("keyStore.location"),
+        trust_store_key: key("trustStore.location"),
+        key_store: store(settings, &key("keyStore."))?,
+        trust_store: store(settings, &key("trustStore."))?,
+        versions,
+        suites,
+        client_auth: client_auth(settings, &key("clientAuth"))?,
+        checks_server_host: names && !(quorum && fips),
+        checks_client_host: names && quorum && !fips,
+        revocation: Revocation { crl: settings.bool(&key("crl")), ocsp: settings.bool(&key("ocsp")) },
+        detect_within: detect_within(settings, &key("handshakeDetectionTimeoutMillis"))?,
+    })
 }
 
 fn refuse(settings: &Settings, key: &dyn Fn(&str) -> String) -> Result<(), ConfigError> {
@@ -213,5 +172,5 @@ fn store(settings: &Settings, prefix: &str) -> Result<Option<Store>, ConfigError
         }
         None => settings.text_opt(&key("password")).unwrap_or_default().to_owned(),
     };
-    Ok(Some(Store { path, kind, password }))
+    Ok(Some(Store { path, kind, password, key_password: None, inline: None }))
 }

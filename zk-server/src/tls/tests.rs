@@ -2,18 +2,19 @@ use super::*;
 use crate::net::stream::{Half, Stream};
 use base::{Properties, Table};
 use std::path::Path;
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A store of `tests/stores`.
+/// A store of the crate `tls`.
 fn store(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores").join(name).display().to_string()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tls/tests/stores").join(name).display().to_string()
 }
 
 fn settings(lines: &str) -> Result<TlsSettings, String> {
     let properties = Properties::parse("zoo.cfg", lines.as_bytes()).unwrap();
     let settings = Table(&KEYS).read(&properties).map_err(|error| error.to_string())?;
-    TlsSettings::of_clients(&settings).map_err(|error| error.to_string())
+    of_clients(&settings).map_err(|error| error.to_string())
 }
 
 /// With a key, a trust store, and more lines.
@@ -142,7 +143,7 @@ fn mistakes_are_told_with_their_key_before_a_port_is_open() {
 fn host_names_between_servers_are_checked_only_without_fips_mode() {
     let of = |lines: &str| {
         let properties = Properties::parse("zoo.cfg", lines.as_bytes()).unwrap();
-        let quorum = TlsSettings::of_quorum(&Table(&KEYS).read(&properties).unwrap()).unwrap();
+        let quorum = of_quorum(&Table(&KEYS).read(&properties).unwrap()).unwrap();
         (quorum.checks_server_host, quorum.checks_client_host)
     };
     assert_eq!(of(""), (false, false));
@@ -150,24 +151,4 @@ fn host_names_between_servers_are_checked_only_without_fips_mode() {
     assert_eq!(of("fips-mode=false\nssl.quorum.hostnameVerification=false\n"), (false, false));
     let clients = settings("").unwrap();
     assert!(clients.checks_server_host && !clients.checks_client_host);
-}
-
-#[test]
-fn stores_that_change_are_read_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let key = folder.path().join("key.p12");
-    std::fs::copy(store("server.p12"), &key).unwrap();
-    let lines = format!(
-        "ssl.keyStore.location={}\nssl.keyStore.password=secret\nssl.clientAuth=none\n",
-        key.display()
-    );
-    let tls = Tls::for_server(settings(&lines).unwrap(), true).unwrap();
-    let look = |tls: &Tls| tls.state.lock().unwrap().looked = Instant::now() - LOOK_EVERY;
-    let first = tls.server().unwrap();
-    std::fs::write(&key, b"half written").unwrap();
-    look(&tls);
-    assert!(Arc::ptr_eq(&first, &tls.server().unwrap()));
-    std::fs::copy(store("elsewhere.p12"), &key).unwrap();
-    look(&tls);
-    assert!(!Arc::ptr_eq(&first, &tls.server().unwrap()));
 }

@@ -22,7 +22,7 @@ fn name(suite: &SupportedCipherSuite) -> String {
 }
 
 /// All, or those of a list. Names that are not here (CBC suites, mostly) are told and left out, unless none is left.
-pub(super) fn suites(list: Option<&str>) -> Result<Vec<SupportedCipherSuite>, SuiteError> {
+pub fn suites(list: Option<&str>) -> Result<Vec<SupportedCipherSuite>, SuiteError> {
     let all = rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
     let Some(list) = list else { return Ok(all.to_vec()) };
     let mut found = Vec::new();
@@ -41,7 +41,7 @@ pub(super) fn suites(list: Option<&str>) -> Result<Vec<SupportedCipherSuite>, Su
 
 /// `enabledProtocols`, else what `protocol` stands for: on the client port it alone (Netty is told one version),
 /// between servers what Java's context of that name speaks.
-pub(super) fn versions(
+pub fn versions(
     enabled: Option<&str>,
     protocol: &str,
     quorum: bool,

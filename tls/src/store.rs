@@ -40,7 +40,8 @@ pub enum StoreError {
 }
 
 impl Kind {
-    pub(super) fn named(name: &str) -> Result<Kind, StoreError> {
+    /// By its Java name.
+    pub fn named(name: &str) -> Result<Kind, StoreError> {
         match name.to_ascii_uppercase().as_str() {
             "JKS" | "PKCS12" => Ok(Kind::Java),
             "PEM" => Ok(Kind::Pem),
@@ -49,7 +50,8 @@ impl Kind {
         }
     }
 
-    pub(super) fn of_file(path: &Path) -> Result<Kind, StoreError> {
+    /// By the ending of a file's name.
+    pub fn of_file(path: &Path) -> Result<Kind, StoreError> {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("jks" | "p12") => Ok(Kind::Java),
             Some("pem") => Ok(Kind::Pem),
@@ -62,9 +64,14 @@ impl Kind {
 /// Where a store is and how it opens.
 #[derive(Clone)]
 pub struct Store {
+    /// Its file; of a store that stands in a configuration, the key that holds it.
     pub path: PathBuf,
     pub kind: Kind,
     pub password: String,
+    /// Of the key in it, where that has one of its own.
+    pub key_password: Option<String>,
+    /// A store that stands in a configuration.
+    pub inline: Option<String>,
 }
 
 /// Without the password.
@@ -100,13 +107,20 @@ impl Store {
 
     /// `keys`: whether private keys are opened; for a trust store they are passed over.
     fn load(&self, keys: bool) -> Result<(Vec<KeyEntry>, Vec<CertificateDer<'static>>), StoreError> {
-        let bytes = std::fs::read(&self.path)
-            .map_err(|source| StoreError::Read { path: self.path.clone(), source })?;
+        let bytes = match &self.inline {
+            Some(text) => text.clone().into_bytes(),
+            None => std::fs::read(&self.path)
+                .map_err(|source| StoreError::Read { path: self.path.clone(), source })?,
+        };
         match self.kind {
             Kind::Pem => self.pem(&bytes, keys),
             Kind::Java if bytes.starts_with(&JKS_MAGIC) => self.jks(&bytes, keys),
             Kind::Java => self.pkcs12(&bytes),
         }
+    }
+
+    fn key_password(&self) -> &str {
+        self.key_password.as_deref().unwrap_or(&self.password)
     }
 
     fn open(&self, why: impl fmt::Display) -> StoreError {
@@ -129,7 +143,7 @@ impl Store {
                 let entry = store.get_trusted_certificate_entry(&alias).map_err(|error| self.open(error))?;
                 trusted.push(CertificateDer::from(entry.certificate.content));
             } else if keys {
-                let entry = store.get_private_key_entry(&alias, password);
+                let entry = store.get_private_key_entry(&alias, self.key_password().as_bytes());
                 let entry = entry.map_err(|error| self.open(format!("key `{alias}`: {error}")))?;
                 let chain = entry.certificate_chain.into_iter().map(|one| one.content.into()).collect();
                 entries.push((chain, PrivatePkcs8KeyDer::from(entry.private_key).into()));
@@ -194,7 +208,7 @@ impl Store {
         let base64: String = inner.split_whitespace().collect();
         let der = BASE64.decode(base64).map_err(|error| self.open(error))?;
         let encrypted = EncryptedPrivateKeyInfoRef::try_from(&*der).map_err(|error| self.open(error))?;
-        let key = encrypted.decrypt(&self.password).map_err(|error| self.open(error))?;
+        let key = encrypted.decrypt(self.key_password()).map_err(|error| self.open(error))?;
         Ok(Some(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into()))
     }
 }
@@ -229,7 +243,7 @@ mod tests {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).unwrap();
             let kind = Kind::of_file(&path).unwrap();
-            let store = Store { path: path.clone(), kind, password: "secret".into() };
+            let store = Store { path: path.clone(), kind, password: "secret".into(), key_password: None, inline: None };
             let error = store.key().unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains(name), "{error}");
             assert!(!format!("{store:?}").contains("secret"));

@@ -1,8 +1,8 @@
 //! A small authority of our own, and responders that say what they should and what they should not.
 
 use super::*;
-use crate::tls::Revocation;
-use crate::tls::verify::Trust;
+use crate::Revocation;
+use crate::verify::Trust;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use rustls::pki_types::{CertificateDer, UnixTime};
