@@ -224,7 +224,8 @@ mod tests {
 
     #[test]
     fn a_value_of_a_key_is_one_module() {
-        let module = Module::parse("sasl.jaas.config", "a.Plain required username=\"u\" password='p';").unwrap();
+        let module =
+            Module::parse("sasl.jaas.config", "a.Plain required username=\"u\" password='p';").unwrap();
         assert_eq!((&*module.class, &*module.options["password"]), ("a.Plain", "p"));
         for wrong in ["", "a.Plain", "a.Plain required x", "a.Plain required; b.Plain required;"] {
             let error = Module::parse("sasl.jaas.config", wrong).unwrap_err().to_string();

@@ -21,6 +21,14 @@ use crate::zk::{Zk, ZkError};
 /// How a fetch session names a partition: by topic id, or by name before Fetch v13.
 pub type FetchKey = (Uuid, Str, i32);
 
+/// What a broker needs for logins, its own and those of others.
+#[derive(Default)]
+pub struct Secured {
+    pub users: Arc<crate::security::Users>,
+    pub among_brokers: client::Security,
+    pub of_controller: client::Security,
+}
+
 /// A session that was idle for this long makes room for any other.
 const SESSION_EVICTION_MS: i64 = 120_000;
 
@@ -49,6 +57,11 @@ pub struct Broker {
     pub quotas: crate::quotas::Quotas,
     /// Who is let in.
     pub gate: Arc<Gate>,
+    /// Credentials for logins.
+    pub users: Arc<crate::security::Users>,
+    /// How this broker connects to others, and the controller in it to brokers.
+    pub among_brokers: client::Security,
+    pub of_controller: client::Security,
     /// The newest controller epoch that was obeyed, in whatever kind of request.
     controller_epoch: AtomicI32,
     pub shard: ShardHandle,
@@ -70,6 +83,7 @@ impl Broker {
         zk: Zk,
         shard: ShardHandle,
         (group_partitions, transaction_partitions): (i32, i32),
+        Secured { users, among_brokers, of_controller }: Secured,
     ) -> Broker {
         let session_slots =
             usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
@@ -92,6 +106,9 @@ impl Broker {
             throttles,
             quotas,
             gate,
+            users,
+            among_brokers,
+            of_controller,
             controller_epoch: AtomicI32::new(0),
             shard,
             controller: OnceLock::new(),
@@ -261,7 +278,7 @@ impl Broker {
         self.setting(key).and_then(|value| value.parse().ok()).unwrap_or_else(|| self.config.int(key))
     }
 
-    /// Reads the quotas of all users, client ids, pairs and addresses.
+    /// Reads the quotas of all users, client ids, pairs and addresses, and with them the users' credentials.
     pub async fn load_quotas(&self) -> Result<(), ZkError> {
         let zk = self.zk();
         for kind in ["users", "clients", "ips"] {
@@ -275,7 +292,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Reads the quotas at one path below `/config` anew.
+    /// Reads the quotas, and credentials, at one path below `/config` anew.
     pub async fn reload_quotas(&self, path: &str) -> Result<(), ZkError> {
         let config = self.zk().config(&crate::zk::ConfigEntity::Other(path.to_owned())).await?;
         self.set_quotas(path, &config).await;
@@ -284,6 +301,9 @@ impl Broker {
 
     async fn set_quotas(&self, path: &str, config: &BTreeMap<String, String>) {
         self.quotas.set(path, config);
+        if let Some(user) = crate::zk::user_of(path) {
+            self.users.read(&user, config);
+        }
         let Some(node) = path.strip_prefix("ips/") else { return };
         let rate = config.get(crate::quotas::CONNECTION_RATE).and_then(|rate| rate.trim().parse().ok());
         match Name::read(node) {

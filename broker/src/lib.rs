@@ -14,6 +14,7 @@ mod mover;
 pub mod net;
 mod peers;
 pub mod quotas;
+pub mod security;
 pub mod server;
 pub mod shard;
 mod shared_map;

@@ -1,29 +1,33 @@
 //! Starting and stopping one broker, in Kafka's order.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use tokio::net::{TcpSocket, lookup_host};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use client::Protocol;
+use client::security::SecurityError;
 use wire::Str;
 use wire::batch::Batches;
 use wire::kafka::ControlledShutdownRequest;
 
 use crate::alter;
 use crate::api::Answerer;
-use crate::broker::Broker;
+use crate::broker::{Broker, Secured};
 use crate::config::{BrokerConfig, Endpoint, Remark, remarks};
 use crate::controller::{self, ControllerHandle};
 use crate::fetcher::Fetchers;
 use crate::log::LogError;
 use crate::markers::MarkerSender;
 use crate::mover::Movers;
-use crate::net::{self, Limits, RequestMemory};
+use crate::net::{self, Door, Limits, RequestMemory};
 use crate::peers::ControllerLink;
+use crate::security::{self, ListenerSecurity, Logins, Users};
 use crate::shard::{self, Event, Notice, wall_clock};
 use crate::store::Store;
 use crate::topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
@@ -42,6 +46,8 @@ pub enum StartError {
     Thread(std::io::Error),
     #[error("this broker's id is unknown: {0}")]
     Id(String),
+    #[error("{0}")]
+    Security(#[from] client::security::SecurityError),
 }
 
 /// A broker that runs.
@@ -81,6 +87,8 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
             Remark::Note(text) => tracing::info!("{text}"),
         }
     }
+    // Every mistake in stores and logins shows before anybody hears of this broker.
+    let (secured, doors) = secure(&config)?;
     let zk = connect(&config).await?;
     zk.make_base_nodes().await?;
     let cluster_id = zk.cluster_id().await?;
@@ -106,7 +114,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     let transaction_partitions =
         partition_count(&zk, TRANSACTION_TOPIC, config.int("transaction.state.log.num.partitions")).await?;
     let coordinated = (group_partitions, transaction_partitions);
-    let broker = Arc::new(Broker::new(config, id, &cluster_id, zk.clone(), shard, coordinated));
+    let broker = Arc::new(Broker::new(config, id, &cluster_id, zk.clone(), shard, coordinated, secured));
     let seen_change = zk.newest_change().await?;
     broker.reload_dynamic().await?;
     broker.load_quotas().await?;
@@ -132,7 +140,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     // earlier life to do, with what that life had in memory (found by simulation).
     let (stop_serving, stopping) = watch::channel(false);
     let serving = tokio::spawn(net::serve(
-        listen(&broker.config, bound)?,
+        listen(&broker.config, bound, doors)?,
         limits(&broker.config),
         broker.gate.clone(),
         Arc::new(Answerer(broker.clone())),
@@ -264,6 +272,26 @@ async fn partition_count(zk: &Zk, topic: &str, configured: i64) -> Result<i32, Z
     Ok(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
+/// By a listener's name what it asks for, where it asks for anything.
+type Doors = BTreeMap<String, Arc<ListenerSecurity>>;
+
+/// What each listener asks for, and how this broker comes to others.
+fn secure(config: &BrokerConfig) -> Result<(Secured, Doors), SecurityError> {
+    let logins = Logins::of_environment()?;
+    let users = Arc::new(Users::default());
+    let mut doors = BTreeMap::new();
+    for endpoint in &config.listeners.bound {
+        if config.listeners.protocol_of(&endpoint.listener) != Protocol::Plaintext {
+            let security = ListenerSecurity::read(config, endpoint, &logins, users.clone())?;
+            doors.insert(endpoint.listener.clone(), Arc::new(security));
+        }
+    }
+    let among = |listener: &str| security::among_brokers(config, &logins, listener);
+    let among_brokers = among(&config.listeners.inter_broker)?;
+    let of_controller = among(config.listeners.of_controller())?;
+    Ok((Secured { users, among_brokers, of_controller }, doors))
+}
+
 async fn connect(config: &BrokerConfig) -> Result<Zk, ZkError> {
     let address = &config.zookeeper_connect;
     tracing::info!("Connecting to zookeeper on {address}");
@@ -296,16 +324,18 @@ async fn bind(config: &BrokerConfig, endpoint: &Endpoint) -> Result<TcpSocket, S
     net::bind(address, buffer).map_err(failed)
 }
 
-/// Opens the bound ports, each with the name of its listener.
+/// Opens the bound ports, each with its listener's name and with what that asks for.
 fn listen(
     config: &BrokerConfig,
     bound: Vec<(String, TcpSocket)>,
-) -> Result<Vec<(Arc<str>, TcpListener)>, StartError> {
+    mut doors: Doors,
+) -> Result<Vec<Door>, StartError> {
     let backlog = u32::try_from(config.int("socket.listen.backlog.size")).unwrap_or(50);
     let open = |(name, socket): (String, TcpSocket)| {
         let address = socket.local_addr().map_or_else(|_| name.clone(), |address| address.to_string());
         let listener = socket.listen(backlog).map_err(|source| StartError::Bind { address, source })?;
-        Ok((name.into(), listener))
+        let security = doors.remove(&name);
+        Ok(Door { name: name.into(), listener, security })
     };
     bound.into_iter().map(open).collect()
 }

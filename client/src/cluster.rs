@@ -296,6 +296,9 @@ impl Cluster {
             for id in &ids {
                 match tokio::time::timeout_at(deadline, self.connect(*id)).await {
                     Ok(Ok(connection)) => return Ok(connection),
+                    Ok(Err(error @ ClientError::Call(CallError::Authentication { .. }))) => {
+                        return Err(error);
+                    }
                     Ok(Err(ClientError::Call(_))) => {}
                     Ok(Err(error)) => return Err(error),
                     Err(_) => {
@@ -343,6 +346,7 @@ impl Cluster {
                 client_id: options.client_id.clone(),
                 setup_timeout: options.setup_timeout,
                 request_timeout: options.request_timeout,
+                security: options.security.clone(),
                 ..ConnectionOptions::default()
             },
         );
@@ -354,7 +358,7 @@ impl Cluster {
             Err(error) => {
                 slot.not_before = Some(Instant::now() + self.reconnect_backoff(slot.failures));
                 slot.failures += 1;
-                self.warn_of_failure(id, &address);
+                self.warn_of_failure(id, &address, &error);
                 Err(error.into())
             }
         }
@@ -367,9 +371,16 @@ impl Cluster {
         backoff.mul_f64(rand::random_range(0.8..1.2))
     }
 
-    fn warn_of_failure(&self, id: i32, address: &str) {
+    fn warn_of_failure(&self, id: i32, address: &str, error: &CallError) {
         let prefix = &self.inner.prefix;
         let shown = shown_address(address);
+        if let CallError::Authentication { why, .. } = error {
+            tracing::error!(
+                target: NETWORK,
+                "{prefix}Connection to node {id} ({shown}) failed authentication due to: {why}"
+            );
+            return;
+        }
         tracing::warn!(
             target: NETWORK,
             "{prefix}Connection to node {id} ({shown}) could not be established. Broker may not be available."

@@ -1,6 +1,7 @@
 //! One connection to one broker. Requests are written in the order in which they are started, without waiting for
 //! earlier responses; a broker answers in that order. Policy (retries, back-off, which broker) is the caller's.
 
+use crate::security::{Protocol, Security};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use wire::Str;
 use wire::jute::{DecodeError, Reader};
 use wire::kafka::{
@@ -23,6 +25,9 @@ pub enum CallError {
     Connect { peer: Arc<str>, why: Arc<str> },
     #[error("the connection to {peer} is closed: {why}")]
     Closed { peer: Arc<str>, why: Arc<str> },
+    /// The peer does not believe who we are, or we do not believe it.
+    #[error("{why}")]
+    Authentication { peer: Arc<str>, exception: &'static str, why: Arc<str> },
     #[error("{peer} did not answer {api} within {} ms", after.as_millis())]
     TimedOut { peer: Arc<str>, api: &'static str, after: Duration },
     /// In Java's words, since tools print them.
@@ -31,6 +36,9 @@ pub enum CallError {
     #[error("{peer} sent a malformed {api} response: {source}")]
     Malformed { peer: Arc<str>, api: &'static str, source: DecodeError },
 }
+
+/// The part of a login's lifetime after which a connection gives way to another: the earlier end of what Java takes.
+const LIFETIME_USED: f64 = 0.85;
 
 /// `DESCRIBE_CLIENT_QUOTAS` for DescribeClientQuotas.
 fn shouted(api: &str) -> String {
@@ -53,6 +61,7 @@ pub struct ConnectionOptions {
     pub request_timeout: Duration,
     /// Largest response that is accepted, in bytes.
     pub response_bytes_max: usize,
+    pub security: Security,
 }
 
 impl Default for ConnectionOptions {
@@ -62,6 +71,7 @@ impl Default for ConnectionOptions {
             setup_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             response_bytes_max: 256 << 20,
+            security: Security::default(),
         }
     }
 }
@@ -76,6 +86,8 @@ pub struct Connection {
 struct Inner {
     peer: Arc<str>,
     options: ConnectionOptions,
+    /// When the login has to be shown again: from then on others take its place.
+    retires: OnceLock<Instant>,
     /// By API key: the versions that both sides know.
     versions: OnceLock<Vec<Option<(i16, i16)>>>,
     correlation: AtomicI32,
@@ -116,7 +128,7 @@ pub struct Reply<R: Request> {
 }
 
 impl Connection {
-    /// Connects to `host:port` and exchanges versions.
+    /// Connects to `host:port`, proves there who we are, and exchanges versions.
     pub async fn connect(address: &str, options: ConnectionOptions) -> Result<Connection, CallError> {
         let refused = |why: String| CallError::Connect { peer: address.into(), why: why.into() };
         let stream = tokio::time::timeout(options.setup_timeout, TcpStream::connect(address))
@@ -124,7 +136,27 @@ impl Connection {
             .map_err(|_| refused("timed out".to_owned()))?
             .map_err(|error| refused(error.to_string()))?;
         stream.set_nodelay(true).map_err(|error| refused(error.to_string()))?;
-        Connection::over(stream, address, options).await
+        if options.security.protocol == Protocol::Plaintext {
+            return Connection::over(stream, address, options).await;
+        }
+        let securing = options.security.secure(stream, address, &options.client_id);
+        let secured = tokio::time::timeout(options.setup_timeout, securing)
+            .await
+            .map_err(|_| refused("timed out".to_owned()))?
+            .map_err(|error| match error.exception() {
+                None => refused(error.to_string()),
+                Some(exception) => CallError::Authentication {
+                    peer: address.into(),
+                    exception,
+                    why: error.to_string().into(),
+                },
+            })?;
+        let retires = secured.lifetime.map(|lifetime| Instant::now() + lifetime.mul_f64(LIFETIME_USED));
+        let connection = Connection::over(secured.stream, address, options).await?;
+        if let Some(retires) = retires {
+            let _ = connection.inner.retires.set(retires);
+        }
+        Ok(connection)
     }
 
     /// Takes a stream that is already connected (and authenticated, where the listener asks for it), and exchanges
@@ -160,6 +192,7 @@ impl Connection {
             inner: Arc::new(Inner {
                 peer: peer.into(),
                 options,
+                retires: OnceLock::new(),
                 versions: OnceLock::new(),
                 correlation: AtomicI32::new(0),
                 outgoing,
@@ -196,7 +229,11 @@ impl Connection {
         self.inner.versions.get()?.get(key as usize).copied().flatten()
     }
 
+    /// Whether it takes no more requests: it is closed, or its login has grown too old. What is under way may still end.
     pub fn is_closed(&self) -> bool {
+        if self.inner.retires.get().is_some_and(|retires| Instant::now() >= *retires) {
+            return true;
+        }
         self.inner.why_closed.get().is_some() || self.inner.outgoing.is_closed()
     }
 

@@ -91,7 +91,9 @@ impl ClientError {
             ClientError::Broker { code, .. } | ClientError::RefusedRecords { code, .. } => {
                 code.is_retriable()
             }
-            ClientError::Call(error) => !matches!(error, CallError::Unsupported { .. }),
+            ClientError::Call(error) => {
+                !matches!(error, CallError::Unsupported { .. } | CallError::Authentication { .. })
+            }
             _ => false,
         }
     }
@@ -106,6 +108,7 @@ impl ClientError {
             ClientError::Broker { code, .. } | ClientError::RefusedRecords { code, .. } => code.exception(),
             ClientError::TimedOut(_) | ClientError::Call(CallError::TimedOut { .. }) => "TimeoutException",
             ClientError::Call(CallError::Unsupported { .. }) => "UnsupportedVersionException",
+            ClientError::Call(CallError::Authentication { exception, .. }) => exception,
             ClientError::Call(_) => "DisconnectException",
             ClientError::TransactionAborted => "TransactionAbortedException",
             ClientError::Records { .. }

@@ -17,6 +17,7 @@ pub mod group;
 pub mod options;
 pub mod partitioner;
 pub mod producer;
+pub mod security;
 pub mod transactions;
 
 pub use admin::Admin;
@@ -28,6 +29,7 @@ pub use options::{ClientKind, ClientOptions};
 pub use producer::{
     Delivery, GroupMetadata, Producer, ProducerOptions, ProducerRecord, RecordMetadata, TxnOffset,
 };
+pub use security::{Protocol, Security};
 
 use std::fmt;
 use wire::Str;

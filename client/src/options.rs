@@ -1,6 +1,7 @@
 //! What all clients can be told, under Java's configuration names.
 
 use crate::error::ClientError;
+use crate::security::Security;
 use base::Properties;
 use std::net::ToSocketAddrs;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub struct ClientOptions {
     pub reconnect_backoff: (Duration, Duration),
     pub setup_timeout: Duration,
     pub metadata_age_max: Duration,
+    pub security: Security,
 }
 
 impl ClientOptions {
@@ -46,11 +48,12 @@ impl ClientOptions {
             reconnect_backoff: (Duration::from_millis(50), Duration::from_millis(1000)),
             setup_timeout: Duration::from_secs(10),
             metadata_age_max: Duration::from_secs(300),
+            security: Security::default(),
         })
     }
 
-    /// Takes the settings that are given under Java's names; `bootstrap.servers` too. What needs a security protocol
-    /// that is not there is refused; names that are not known are passed over, as in Java.
+    /// Takes the settings that are given under Java's names; `bootstrap.servers` too. Stores
+    /// for TLS are read; names that are not known are passed over, as in Java.
     pub fn with(mut self, properties: &Properties) -> Result<ClientOptions, ClientError> {
         if let Some(entry) = properties.get("bootstrap.servers") {
             self.bootstrap = parse_bootstrap(&entry.value)?;
@@ -58,14 +61,9 @@ impl ClientOptions {
         if let Some(entry) = properties.get("client.id") {
             self.client_id = entry.value.as_str().into();
         }
-        if let Some(entry) = properties.get("security.protocol")
-            && entry.value != "PLAINTEXT"
-        {
-            return Err(ClientError::Config(format!(
-                "security.protocol={} is not supported by this client yet: only PLAINTEXT is",
-                entry.value
-            )));
-        }
+        let lookup = |key: &str| properties.get(key).map(|entry| entry.value.clone());
+        self.security =
+            Security::of_client(&lookup).map_err(|error| ClientError::Config(error.to_string()))?;
         let millis = |to: &mut Duration, key| set(properties, key, |ms: u64| *to = Duration::from_millis(ms));
         millis(&mut self.request_timeout, "request.timeout.ms")?;
         millis(&mut self.api_timeout, "default.api.timeout.ms")?;
@@ -167,9 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn a_protocol_that_is_not_there_is_refused_by_name() {
-        let properties = Properties::parse("test", b"security.protocol=SSL").unwrap();
+    fn a_protocol_that_cannot_be_spoken_is_refused_by_name() {
+        let properties = Properties::parse("test", b"security.protocol=SASL_SSL").unwrap();
         let error = ClientOptions::new(ClientKind::Admin, "a:1", "x").unwrap().with(&properties).unwrap_err();
-        assert!(error.to_string().contains("security.protocol=SSL"));
+        assert!(error.to_string().contains("GSSAPI (Kerberos) is not supported"));
     }
 }

@@ -26,6 +26,8 @@ fn candidate(id: i32, session: Zk) -> (ControllerHandle, watch::Sender<Zk>) {
     let options = Options {
         id,
         listener: "PLAINTEXT".into(),
+        orders_listener: "PLAINTEXT".into(),
+        security: Default::default(),
         delete_topics: true,
         imbalance_percent_max: 10,
         balance_every: None,

@@ -99,12 +99,20 @@ impl Tls {
 
     /// For connections that are accepted from now on.
     pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        self.state().contexts.server.clone().ok_or(TlsError::NoKey { key: self.settings.key_store_key.clone() })
+        self.state()
+            .contexts
+            .server
+            .clone()
+            .ok_or(TlsError::NoKey { key: self.settings.key_store_key.clone() })
     }
 
     /// For connections that are dialled from now on.
     pub fn client(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        self.state().contexts.client.clone().ok_or(TlsError::NoTrust { key: self.settings.trust_store_key.clone() })
+        self.state()
+            .contexts
+            .client
+            .clone()
+            .ok_or(TlsError::NoTrust { key: self.settings.trust_store_key.clone() })
     }
 
     /// Reads every file again, now. What cannot be used leaves everything as it was.
@@ -290,7 +298,8 @@ mod tests {
         let trust = || inline("trust.pem", None);
         Tls::for_server(settings(inline("server-encrypted.pem", Some("secret")), trust()), true).unwrap();
         Tls::for_client(settings(None, trust()), true).unwrap();
-        let wrong = Tls::for_server(settings(inline("server-encrypted.pem", None), trust()), true).unwrap_err();
+        let wrong =
+            Tls::for_server(settings(inline("server-encrypted.pem", None), trust()), true).unwrap_err();
         assert!(wrong.to_string().contains("ssl.keystore.key: cannot be opened"), "{wrong}");
         let none = Tls::for_server(settings(None, trust()), true).unwrap_err().to_string();
         assert!(none.starts_with("ssl.keystore.location is not set"), "{none}");

@@ -243,7 +243,13 @@ mod tests {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).unwrap();
             let kind = Kind::of_file(&path).unwrap();
-            let store = Store { path: path.clone(), kind, password: "secret".into(), key_password: None, inline: None };
+            let store = Store {
+                path: path.clone(),
+                kind,
+                password: "secret".into(),
+                key_password: None,
+                inline: None,
+            };
             let error = store.key().unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains(name), "{error}");
             assert!(!format!("{store:?}").contains("secret"));

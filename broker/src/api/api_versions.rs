@@ -8,8 +8,13 @@ use super::{Call, IMPLEMENTED};
 
 /// Answers with the implemented APIs at the versions of 3.5.1.
 pub async fn answer(call: &Call<'_>, request: ApiVersionsRequest) -> ApiVersionsResponse {
+    respond(call.version(), &request, call.broker.features_epoch())
+}
+
+/// Likewise, to whoever has not logged in yet.
+pub fn respond(version: i16, request: &ApiVersionsRequest, features_epoch: i64) -> ApiVersionsResponse {
     let named = is_name(&request.client_software_name) && is_name(&request.client_software_version);
-    if call.version() >= 3 && !named {
+    if version >= 3 && !named {
         return ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() };
     }
     let api_keys = IMPLEMENTED
@@ -19,11 +24,7 @@ pub async fn answer(call: &Call<'_>, request: ApiVersionsRequest) -> ApiVersions
             Some(ApiVersion { api_key: *key as i16, min_version, max_version })
         })
         .collect();
-    ApiVersionsResponse {
-        api_keys,
-        finalized_features_epoch: call.broker.features_epoch(),
-        ..Default::default()
-    }
+    ApiVersionsResponse { api_keys, finalized_features_epoch: features_epoch, ..Default::default() }
 }
 
 /// The answer to an ApiVersions of a version that is not known: version 0's form, and what is known of ApiVersions.

@@ -16,6 +16,8 @@ mod metadata;
 mod offsets;
 mod produce;
 mod reassignments;
+mod sasl;
+mod scram_users;
 mod throttle;
 mod topics;
 mod transactions;
@@ -31,6 +33,7 @@ use wire::kafka::{Api, ApiKey, Message, Request, RequestHeader, ResponseHeader};
 
 use crate::broker::Broker;
 use crate::net::{Answer, Peer, Service};
+pub use api_versions::{downgrade as versions_downgrade, respond as versions};
 pub use txn_markers::write_markers;
 
 /// The APIs that are answered, by key; all others close the connection, as a version out of range does.
@@ -83,6 +86,10 @@ pub const IMPLEMENTED: &[ApiKey] = &[
     ApiKey::DescribeClientQuotas,
     ApiKey::AlterClientQuotas,
     ApiKey::UpdateFeatures,
+    ApiKey::SaslHandshake,
+    ApiKey::SaslAuthenticate,
+    ApiKey::DescribeUserScramCredentials,
+    ApiKey::AlterUserScramCredentials,
 ];
 
 /// Bits of the operations that are allowed on the cluster where there is no authorizer: all that it has.
@@ -297,6 +304,10 @@ async fn answer_call(call: &Call<'_>, api: &'static Api, reader: Reader) -> Answ
         ApiKey::DescribeClientQuotas => answer!(body, client_quotas::describe),
         ApiKey::AlterClientQuotas => answer!(body, client_quotas::alter),
         ApiKey::UpdateFeatures => answer!(body, features::update),
+        ApiKey::SaslHandshake => answer!(body, sasl::handshake),
+        ApiKey::SaslAuthenticate => answer!(body, sasl::authenticate),
+        ApiKey::DescribeUserScramCredentials => answer!(body, scram_users::describe),
+        ApiKey::AlterUserScramCredentials => answer!(body, scram_users::alter),
         _ => unreadable(peer, &format_args!("{} is not supported", api.name)),
     }
 }

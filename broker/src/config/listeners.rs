@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use base::ConfigError;
+use client::Protocol;
 
 /// A listener's name, host and port; the security protocol is what its name maps to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Listeners {
     pub advertised: Vec<Endpoint>,
     /// Name of the listener between brokers.
     pub inter_broker: String,
+    /// Name of the listener by which the controller speaks to brokers, where that is one of its own.
+    pub control_plane: Option<String>,
 }
 
 /// The keys' values; `error` makes an error at a key.
@@ -32,10 +35,9 @@ pub struct Given<'a> {
     pub inter_broker_name: Option<&'a str>,
     /// Only when it was written: it may not stand beside `inter_broker_name`.
     pub inter_broker_protocol: Option<&'a str>,
+    pub control_plane_name: Option<&'a str>,
     pub error: &'a dyn Fn(&str, String) -> ConfigError,
 }
-
-const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 
 impl Listeners {
     /// Reads and cross-checks the keys.
@@ -43,17 +45,6 @@ impl Listeners {
         let protocols = protocol_map(given)?;
         let bound = endpoints("listeners", given.listeners, &protocols, given)?;
         check_unique(&bound, given)?;
-        for endpoint in &bound {
-            if endpoint.protocol != "PLAINTEXT" {
-                return Err((given.error)(
-                    "listeners",
-                    format!(
-                        "listener {} uses security protocol {}, which this broker does not support yet: only PLAINTEXT",
-                        endpoint.listener, endpoint.protocol
-                    ),
-                ));
-            }
-        }
         let advertised = advertised(&bound, &protocols, given)?;
         let inter_broker = match (given.inter_broker_name, given.inter_broker_protocol) {
             (Some(_), Some(_)) => {
@@ -63,7 +54,7 @@ impl Listeners {
                 ));
             }
             (Some(name), None) => name.to_uppercase(),
-            (None, protocol) => protocol.unwrap_or("PLAINTEXT").to_owned(),
+            (None, protocol) => protocol.unwrap_or("PLAINTEXT").to_uppercase(),
         };
         if !advertised.iter().any(|endpoint| endpoint.listener == inter_broker) {
             let names: Vec<_> = advertised.iter().map(|endpoint| endpoint.listener.as_str()).collect();
@@ -76,8 +67,51 @@ impl Listeners {
                 ),
             ));
         }
-        Ok(Listeners { bound, advertised, inter_broker })
+        let control_plane = given.control_plane_name.map(str::to_uppercase);
+        if let Some(name) = &control_plane {
+            check_control_plane(name, &inter_broker, &bound, &advertised, given)?;
+        }
+        Ok(Listeners { bound, advertised, inter_broker, control_plane })
     }
+
+    /// What a listener speaks; nothing special, if there is none of that name.
+    pub fn protocol_of(&self, listener: &str) -> Protocol {
+        let bound = self.bound.iter().find(|endpoint| endpoint.listener == listener);
+        bound.and_then(|endpoint| Protocol::named(&endpoint.protocol)).unwrap_or_default()
+    }
+
+    /// By which the controller speaks to brokers.
+    pub fn of_controller(&self) -> &str {
+        self.control_plane.as_deref().unwrap_or(&self.inter_broker)
+    }
+}
+
+fn check_control_plane(
+    name: &str,
+    inter_broker: &str,
+    bound: &[Endpoint],
+    advertised: &[Endpoint],
+    given: &Given<'_>,
+) -> Result<(), ConfigError> {
+    const KEY: &str = "control.plane.listener.name";
+    let names = |all: &[Endpoint]| {
+        all.iter().map(|endpoint| endpoint.listener.as_str()).collect::<Vec<_>>().join(",")
+    };
+    let is_there = |all: &[Endpoint]| all.iter().any(|endpoint| endpoint.listener == name);
+    if !is_there(bound) || !is_there(advertised) {
+        let problem = format!(
+            "{KEY} must be a listener name defined in advertised.listeners. The valid options based on currently \
+             configured listeners are {}",
+            names(advertised)
+        );
+        return Err((given.error)(KEY, problem));
+    }
+    if name == inter_broker {
+        let problem =
+            format!("{KEY}, when defined, should have a different value from the inter broker listener name");
+        return Err((given.error)(KEY, problem));
+    }
+    Ok(())
 }
 
 fn advertised(
@@ -150,8 +184,9 @@ fn protocol_map(given: &Given<'_>) -> Result<BTreeMap<String, String>, ConfigErr
         let (name, protocol) =
             entry.split_once(':').ok_or_else(|| bad(format!("`{entry}` is not LISTENER_NAME:PROTOCOL")))?;
         let protocol = protocol.trim().to_uppercase();
-        if !PROTOCOLS.contains(&protocol.as_str()) {
-            return Err(bad(format!("No security protocol `{protocol}`: one of {}", PROTOCOLS.join(", "))));
+        if Protocol::named(&protocol).is_none() {
+            let all = Protocol::ALL.map(Protocol::name).join(", ");
+            return Err(bad(format!("No security protocol `{protocol}`: one of {all}")));
         }
         map.insert(name.trim().to_uppercase(), protocol);
     }
@@ -227,6 +262,7 @@ mod tests {
             protocol_map: "PLAINTEXT:PLAINTEXT,SSL:SSL,OUT:PLAINTEXT",
             inter_broker_name: inter_broker,
             inter_broker_protocol: None,
+            control_plane_name: None,
             error: &|key, message| ConfigError { origin: None, key: Some(key.into()), message },
         })
         .map_err(|error| error.to_string())
@@ -255,7 +291,8 @@ mod tests {
     fn names_ports_and_protocols_are_checked() {
         assert!(read("PLAINTEXT://:1,OUT://:1", None, None).unwrap_err().contains("different port"));
         assert!(read("PLAINTEXT://:1,PLAINTEXT://:2", None, None).unwrap_err().contains("different name"));
-        assert!(read("SSL://:1", None, None).unwrap_err().contains("only PLAINTEXT"));
+        assert!(read("SSL://:1", None, None).unwrap_err().contains("inter.broker.listener.name must be"));
+        assert_eq!(read("SSL://:1", None, Some("SSL")).unwrap().protocol_of("SSL"), Protocol::Ssl);
         assert!(
             read("FOO://:1", None, None)
                 .unwrap_err()

@@ -48,7 +48,6 @@ const NOT_YET: &[(&str, &[&str])] = &[
     ("alter.config.policy.class.name", &[""]),
     ("authorizer.class.name", &[""]),
     ("client.quota.callback.class", &[""]),
-    ("control.plane.listener.name", &[""]),
     ("create.topic.policy.class.name", &[""]),
     ("delegation.token.master.key", &[""]),
     ("delegation.token.secret.key", &[""]),
@@ -62,7 +61,6 @@ const NOT_YET: &[(&str, &[&str])] = &[
     ("process.roles", &[""]),
     ("remote.log.storage.system.enable", &["false"]),
     ("replica.selector.class", &["", "org.apache.kafka.common.replica.LeaderSelector", RACK_AWARE]),
-    ("security.inter.broker.protocol", &["PLAINTEXT"]),
     ("security.providers", &[""]),
     ("zookeeper.metadata.migration.enable", &["false"]),
     ("zookeeper.set.acl", &["false"]),
@@ -108,6 +106,7 @@ impl BrokerConfig {
                 .unwrap_or("PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL"),
             inter_broker_name: text("inter.broker.listener.name"),
             inter_broker_protocol: text("security.inter.broker.protocol"),
+            control_plane_name: text("control.plane.listener.name"),
             error: &|key, message| at(properties, key, message),
         })?;
         let zookeeper_connect = text("zookeeper.connect").map(str::to_owned).ok_or_else(|| {
@@ -218,7 +217,13 @@ fn check_queue(given: &BTreeMap<String, String>) -> Result<(), String> {
 
 /// Prefixed keys belong to a listener, and are judged with it.
 fn is_prefixed(key: &str) -> bool {
+    let of_mechanism = |mechanism: &&str| {
+        let prefix = format!("{}.", mechanism.to_lowercase());
+        key.strip_prefix(&prefix)
+            .is_some_and(|rest| rest.starts_with("sasl.") || rest.starts_with("connections."))
+    };
     key.starts_with("listener.name.")
+        || ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"].iter().any(of_mechanism)
 }
 
 fn at(properties: &Properties, key: &str, problem: String) -> ConfigError {

@@ -73,13 +73,22 @@ fn remark(key: &str) -> Option<Remark> {
     if let Some((_, missing)) = PROMISES.iter().find(|(known, _)| *known == key) {
         return Some(Remark::Warning(format!("{key} has no effect on this broker: {missing}")));
     }
-    if key.starts_with("listener.name.") && of_listener(key).is_none() {
+    let own = key.strip_prefix("listener.name.").and_then(|rest| rest.split_once('.'));
+    if let Some((_, own)) = own
+        && of_listener(key).is_none()
+        && !is_of_security(own)
+    {
         return Some(Remark::Warning(format!(
-            "{key} has no effect on this broker: settings of single listeners are not supported yet"
+            "{key} has no effect on this broker: this setting of a single listener is not followed"
         )));
     }
     let tunes = TUNING.contains(&key) || TUNING_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
     tunes.then(|| Remark::Note(format!("{key} has no effect on this broker")))
+}
+
+/// Of a listener's own keys those that are read.
+fn is_of_security(key: &str) -> bool {
+    key.starts_with("ssl.") || key.contains("sasl.") || key.ends_with("connections.max.reauth.ms")
 }
 
 /// Whether a key is taken and nothing comes of it.

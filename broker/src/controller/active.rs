@@ -518,7 +518,7 @@ impl Active {
         let registered = self.core.brokers().get(&broker).filter(|known| known.epoch == broker_epoch)?;
         let open = self.channels.get(&broker).is_some_and(|(epoch, _)| *epoch == broker_epoch);
         if !open {
-            let listener = &self.options.listener;
+            let listener = &self.options.orders_listener;
             let Some(endpoint) = registered.endpoints.iter().find(|endpoint| endpoint.listener == *listener)
             else {
                 tracing::error!("Broker {broker} has no listener {listener}, so it cannot be told anything");
@@ -535,6 +535,7 @@ impl Active {
                 address: format!("{host}:{}", endpoint.port),
                 timeout: self.options.socket_timeout,
                 controller: self.options.id,
+                security: self.options.security.clone(),
             };
             self.channels.insert(broker, (broker_epoch, Channel::open(target, self.observed.clone())));
         }

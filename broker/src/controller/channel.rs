@@ -69,6 +69,7 @@ pub struct Target {
     /// Of its registration.
     pub broker_epoch: i64,
     pub address: String,
+    pub security: client::Security,
     pub timeout: Duration,
     /// This broker's own id, by which the other end logs it.
     pub controller: i32,
@@ -129,6 +130,7 @@ async fn exchange(
                 client_id: Str::from(target.controller.to_string()),
                 setup_timeout: target.timeout,
                 request_timeout: target.timeout,
+                security: target.security.clone(),
                 ..ConnectionOptions::default()
             };
             connection.insert(Connection::connect(&target.address, options).await?)

@@ -45,6 +45,9 @@ pub struct Options {
     pub id: i32,
     /// `inter.broker.listener.name`, or the listener that stands for it.
     pub listener: Str,
+    /// By which brokers are told what to do, and how to come in by it.
+    pub orders_listener: Str,
+    pub security: client::Security,
     /// `delete.topic.enable`
     pub delete_topics: bool,
     /// `leader.imbalance.per.broker.percentage`
@@ -65,6 +68,8 @@ impl Options {
         Options {
             id: broker.id,
             listener: config.listeners.inter_broker.as_str().into(),
+            orders_listener: config.listeners.of_controller().into(),
+            security: broker.of_controller.clone(),
             delete_topics: config.bool("delete.topic.enable"),
             imbalance_percent_max: u32::try_from(config.int("leader.imbalance.per.broker.percentage"))
                 .unwrap_or(10),

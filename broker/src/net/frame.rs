@@ -52,6 +52,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.taken = None;
     }
 
+    /// From the next frame on, another limit holds.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// The next frame; `None` when the peer closed between frames. Cancel safe: bytes read stay in
     /// the buffer.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {

@@ -13,8 +13,7 @@ use std::time::Duration;
 use broker_core::acl::Principal;
 use broker_core::connections::TurnedAway;
 use bytes::{Buf, Bytes};
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,6 +22,8 @@ pub use frame::{FrameError, FrameReader};
 pub use gate::Gate;
 use gate::Seat;
 pub use memory::RequestMemory;
+
+use crate::security::{ListenerSecurity, LoginGate, Verdict};
 
 /// What becomes of a request.
 pub enum Answer {
@@ -92,9 +93,17 @@ pub fn bind(address: SocketAddr, receive_buffer: Option<u32>) -> std::io::Result
     Ok(socket)
 }
 
+/// A listener, and what it asks of who comes in by it.
+pub struct Door {
+    pub name: Arc<str>,
+    pub listener: TcpListener,
+    /// `None`: nothing.
+    pub security: Option<Arc<ListenerSecurity>>,
+}
+
 /// Accepts on every listener until `stop` turns true, then ends all connections.
 pub async fn serve<S: Service>(
-    listeners: Vec<(Arc<str>, TcpListener)>,
+    listeners: Vec<Door>,
     limits: Limits,
     gate: Arc<Gate>,
     service: Arc<S>,
@@ -102,16 +111,15 @@ pub async fn serve<S: Service>(
 ) {
     let limits = Arc::new(limits);
     let mut tasks = tokio::task::JoinSet::new();
-    for (name, listener) in listeners {
+    for door in listeners {
         let (gate, limits, service, stop) = (gate.clone(), limits.clone(), service.clone(), stop.clone());
-        tasks.spawn(accept(name, listener, limits, gate, service, stop));
+        tasks.spawn(accept(door, limits, gate, service, stop));
     }
     while tasks.join_next().await.is_some() {}
 }
 
 async fn accept<S: Service>(
-    name: Arc<str>,
-    listener: TcpListener,
+    Door { name, listener, security }: Door,
     limits: Arc<Limits>,
     gate: Arc<Gate>,
     service: Arc<S>,
@@ -152,9 +160,11 @@ async fn accept<S: Service>(
         let _ = socket.set_nodelay(true);
         let peer = Arc::new(Peer::new(name.clone(), address));
         let (limits, service, stop) = (limits.clone(), service.clone(), stop.clone());
+        let security = security.clone();
         let number = seat.number();
         let task = connections.spawn(async move {
-            if let Err(error) = converse(socket, &peer, &seat, &limits, &*service, stop).await {
+            let welcomed = welcome(socket, &peer, &seat, security.as_ref(), &limits, &*service, stop);
+            if let Err(error) = welcomed.await {
                 match error {
                     FrameError::Size { .. } => {
                         tracing::warn!("Closing connection from {}: {error}", peer.address)
@@ -177,26 +187,103 @@ async fn close_later(socket: TcpStream, until: Instant, mut stop: watch::Receive
     drop(socket);
 }
 
-/// One connection: a frame, its answer, the next frame.
-async fn converse<S: Service>(
+/// One connection: what its listener asks for before anything else, then requests.
+async fn welcome<S: Service>(
     socket: TcpStream,
+    peer: &Arc<Peer>,
+    seat: &Seat,
+    security: Option<&Arc<ListenerSecurity>>,
+    limits: &Limits,
+    service: &S,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), FrameError> {
+    let login = security.and_then(LoginGate::new);
+    let Some((security, tls)) = security.and_then(|security| Some((security, security.tls.as_ref()?))) else {
+        let delay = security.map_or(Duration::ZERO, |security| security.failure_delay);
+        let (read, write) = socket.into_split();
+        return converse((read, write), (login, delay), peer, seat, limits, service, stop).await;
+    };
+    let config = tls.server().map_err(std::io::Error::other)?;
+    let shaking = tokio_rustls::TlsAcceptor::from(config).accept(socket);
+    let shaken = tokio::select! {
+        shaken = shaking => shaken,
+        () = tokio::time::sleep(idle_max(limits)) => return Ok(()),
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    };
+    let stream = match shaken {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::info!("Failed authentication with {} (SSL handshake failed): {error}", peer.address);
+            tokio::time::sleep(security.failure_delay).await;
+            return Ok(());
+        }
+    };
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    if let Some(certificate) = shown.filter(|_| login.is_none()) {
+        let Some(principal) = security.principal_of(certificate) else {
+            tracing::warn!("Closing connection from {}: no rule maps its certificate's name", peer.address);
+            return Ok(());
+        };
+        peer.authenticate(principal);
+    }
+    converse(tokio::io::split(stream), (login, security.failure_delay), peer, seat, limits, service, stop)
+        .await
+}
+
+fn idle_max(limits: &Limits) -> Duration {
+    limits.idle_max.unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
+}
+
+/// A frame, its answer, the next frame.
+async fn converse<R, W, S>(
+    (read, mut write): (R, W),
+    (mut login, failure_delay): (Option<LoginGate>, Duration),
     peer: &Arc<Peer>,
     seat: &Seat,
     limits: &Limits,
     service: &S,
     mut stop: watch::Receiver<bool>,
-) -> Result<(), FrameError> {
-    let (read, mut write) = socket.into_split();
+) -> Result<(), FrameError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+    S: Service,
+{
     let mut frames = FrameReader::new(read, limits.request_bytes_max).within(limits.memory.clone());
-    let idle_max = limits.idle_max.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
     loop {
+        if let Some(login) = &login {
+            frames.set_limit(login.receive_max(limits.request_bytes_max));
+        }
         let frame = tokio::select! {
             frame = frames.next() => frame?,
-            () = tokio::time::sleep(idle_max) => return Ok(()),
+            () = tokio::time::sleep(idle_max(limits)) => return Ok(()),
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         let Some(frame) = frame else { return Ok(()) };
         seat.touch();
+        let verdict = match &mut login {
+            Some(login) => login.take(frame, std::time::Instant::now()),
+            None => Verdict::Pass(frame),
+        };
+        let frame = match verdict {
+            Verdict::Pass(frame) => frame,
+            Verdict::Answer(answer) => {
+                if let Some(principal) = login.as_ref().and_then(LoginGate::principal) {
+                    peer.authenticate(principal.clone());
+                }
+                send(&mut write, vec![answer]).await?;
+                continue;
+            }
+            Verdict::Refuse { answer, why } => {
+                tracing::info!("Failed authentication with {} ({why})", peer.address);
+                tokio::time::sleep(failure_delay).await;
+                if let Some(answer) = answer {
+                    send(&mut write, vec![answer]).await?;
+                    write.shutdown().await?;
+                }
+                return Ok(());
+            }
+        };
         let answer = tokio::select! {
             answer = service.answer(peer, frame) => answer,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -221,7 +308,7 @@ async fn converse<S: Service>(
 }
 
 /// Writes the frame length and the pieces, gathered into as few system calls as the socket takes.
-async fn send(write: &mut OwnedWriteHalf, mut pieces: Vec<Bytes>) -> std::io::Result<()> {
+async fn send(write: &mut (impl AsyncWrite + Unpin), mut pieces: Vec<Bytes>) -> std::io::Result<()> {
     let length: usize = pieces.iter().map(Bytes::len).sum();
     pieces.insert(0, Bytes::copy_from_slice(&(length as i32).to_be_bytes()));
     let mut first = 0;
@@ -240,7 +327,8 @@ async fn send(write: &mut OwnedWriteHalf, mut pieces: Vec<Bytes>) -> std::io::Re
             pieces[first].advance(written);
         }
     }
-    Ok(())
+    // TLS holds back what the socket did not take.
+    write.flush().await
 }
 
 #[cfg(test)]
@@ -285,7 +373,8 @@ mod tests {
             windows: Windows::new(11, 1),
         });
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(serve(vec![("PLAINTEXT".into(), listener)], limits, gate, Arc::new(Echo), stopped));
+        let doors = vec![Door { name: "PLAINTEXT".into(), listener, security: None }];
+        tokio::spawn(serve(doors, limits, gate, Arc::new(Echo), stopped));
         (address, stop)
     }
 
@@ -356,7 +445,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (_stop, stopped) = watch::channel(false);
         let requests = Limits { request_bytes_max: 100, idle_max: None, memory: None };
-        let serving = serve(vec![("A".into(), listener)], requests, gate.clone(), Arc::new(Echo), stopped);
+        let doors = vec![Door { name: "A".into(), listener, security: None }];
+        let serving = serve(doors, requests, gate.clone(), Arc::new(Echo), stopped);
         tokio::spawn(serving);
         let mut sockets = Vec::new();
         for _ in 0..3 {

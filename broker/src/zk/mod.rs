@@ -8,6 +8,7 @@ mod producer_ids;
 mod quotas;
 mod registration;
 mod topics;
+mod users;
 
 use std::future::Future;
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use configs::{ConfigEntity, watch_changes};
 pub use producer_ids::BLOCK as PRODUCER_ID_BLOCK;
 pub use registration::{Registration, random_uuid};
 pub use topics::{Assignment, TopicNode};
+pub use users::user_of;
 
 /// What ZooKeeper could not do for us, with the path or ensemble it was asked of.
 #[derive(Debug, thiserror::Error)]

@@ -36,7 +36,11 @@ pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::text("user", "", "The user's principal name."),
     ToolOption::flag("user-defaults", "What all users have unless they have their own."),
     ToolOption::text("zk-tls-config-file", "ZooKeeper TLS configuration", "Not here: TLS to ZooKeeper."),
-    ToolOption::text("zookeeper", "urls", "DEPRECATED, and not here: use --bootstrap-server."),
+    ToolOption::text(
+        "zookeeper",
+        "urls",
+        "DEPRECATED; SCRAM credentials of users, before there is a broker.",
+    ),
 ]);
 
 const FLAGS: [(&str, &str); 6] = [

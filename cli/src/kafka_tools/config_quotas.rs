@@ -1,6 +1,7 @@
-//! `kafka-configs` of users, clients and addresses: quotas, and SCRAM credentials to look at.
+//! `kafka-configs` of users, clients and addresses: quotas, and SCRAM credentials.
 
 use super::config_options::Entities;
+use super::config_scram;
 use super::configs::Failure;
 use super::java_hash;
 use client::Admin;
@@ -118,6 +119,25 @@ pub async fn alter(
     deleted: Vec<String>,
 ) -> Result<(), Failure> {
     check_keys(&entities.types, &added, &deleted)?;
+    if added.keys().chain(&deleted).any(|key| config_scram::is_mechanism(key)) {
+        let user = match entities.names.first() {
+            Some(name) if !name.is_empty() => name,
+            _ => {
+                return Err(Failure::Plain(
+                    "The use of --entity-default or --user-defaults is not allowed with User SCRAM Credentials using \
+                     --bootstrap-server."
+                        .to_owned(),
+                ));
+            }
+        };
+        if added.keys().chain(&deleted).any(|key| !config_scram::is_mechanism(key)) {
+            return Err(Failure::Plain(
+                "Cannot alter both quota and SCRAM credential configs simultaneously for 'users' using --bootstrap-server."
+                    .to_owned(),
+            ));
+        }
+        return config_scram::alter(admin, user, added, deleted).await;
+    }
     let old = quotas(admin, entities).await?;
     let is_set =
         |key: &String| old.first().is_some_and(|entry| entry.values.iter().any(|pair| *pair.key == **key));
@@ -148,7 +168,6 @@ pub async fn alter(
 }
 
 fn check_keys(types: &[String], added: &BTreeMap<String, String>, deleted: &[String]) -> Result<(), Failure> {
-    let is_scram = |key: &&String| MECHANISMS.iter().any(|(_, name)| *name == key.as_str());
     let keys: Vec<&String> = added.keys().chain(deleted).collect();
     if types[0] == "ips" {
         let unknown: Vec<&str> =
@@ -162,19 +181,14 @@ fn check_keys(types: &[String], added: &BTreeMap<String, String>, deleted: &[Str
         };
     }
     let of_user = types == ["users"];
-    if of_user && let Some(mechanism) = keys.iter().find(|key| is_scram(key)) {
-        return Err(Failure::Plain(format!(
-            "{mechanism}: SCRAM credentials cannot be changed by this kafka-configs yet, only quotas can"
-        )));
-    }
+    let is_known = |key: &str| OF_CLIENTS.contains(&key) || of_user && config_scram::is_mechanism(key);
     let (what, kind) =
         if of_user { ("quota and SCRAM credential configs", "users") } else { ("quota configs", "clients") };
     for (keys, done, set) in [
         (added.keys().collect::<Vec<_>>(), "added", "Set"),
         (deleted.iter().collect(), "deleted", "ArrayBuffer"),
     ] {
-        let unknown: Vec<&str> =
-            keys.into_iter().map(String::as_str).filter(|key| !OF_CLIENTS.contains(key)).collect();
+        let unknown: Vec<&str> = keys.into_iter().map(String::as_str).filter(|key| !is_known(key)).collect();
         if !unknown.is_empty() {
             return Err(Failure::Plain(format!(
                 "Only {what} can be {done} for '{kind}' using --bootstrap-server. Unexpected config names: {set}({})",

@@ -2,7 +2,9 @@
 //! addresses.
 
 use super::config_options::{Entities, TABLE, check};
-use super::{Stop, admin_options, config_quotas, end, help_or_version, properties_of, run, throwable};
+use super::{
+    Stop, admin_options, config_quotas, config_scram, end, help_or_version, properties_of, run, throwable,
+};
 use crate::Call;
 use base::Given;
 use broker::topics::check_name;
@@ -79,11 +81,10 @@ fn configs(call: &Call) -> Result<(), Stop> {
     };
     let entities = Entities::read(&given, &call.args).map_err(failed)?;
     check(&given, &entities).map_err(failed)?;
-    if given.has("zookeeper") {
-        return Err(plain(
-            "--zookeeper is not supported by this kafka-configs: start a broker, and use --bootstrap-server"
-                .to_owned(),
-        ));
+    if let Some(zookeeper) = given.text("zookeeper").map_err(|error| plain(error.to_string()))? {
+        println!("Warning: --zookeeper is deprecated and will be removed in a future version of Kafka.");
+        println!("Use --bootstrap-server instead to specify a broker to connect to.");
+        return run(config_scram::by_zookeeper(&given, &entities, zookeeper))?.map_err(failed);
     }
     let options = admin_options(&given, "command-config").map_err(|stop| match stop {
         Stop::Uncaught(exception, message) => failed(Failure::Failed(format!("{exception}: {message}"))),
@@ -104,12 +105,7 @@ async fn execute(admin: &Admin, given: &Given, entities: &Entities) -> Result<()
         return Err(Failure::Plain("An entity name must be specified for every entity type".to_owned()));
     }
     let added = to_add(given)?;
-    let deleted: Vec<String> = given
-        .texts("delete-config")
-        .iter()
-        .flat_map(|list| list.split(','))
-        .map(|key| key.trim().to_owned())
-        .collect();
+    let deleted = to_delete(given);
     let (kind, name) = (&*entities.types[0], &*entities.names[0]);
     match kind {
         "topics" => alter_incrementally(admin, kind, name, added, deleted, "Invalid config(s)").await?,
@@ -130,8 +126,14 @@ fn singular(kind: &str) -> &str {
     &kind[..kind.len() - 1]
 }
 
+/// `k1,k2`
+pub fn to_delete(given: &Given) -> Vec<String> {
+    let keys = given.texts("delete-config").iter().flat_map(|list| list.split(','));
+    keys.map(|key| key.trim().to_owned()).collect()
+}
+
 /// `k1=v1,k2=[v1,v2]` and the file's settings.
-fn to_add(given: &Given) -> Result<BTreeMap<String, String>, Failure> {
+pub fn to_add(given: &Given) -> Result<BTreeMap<String, String>, Failure> {
     let mut added = BTreeMap::new();
     if let Some(file) = given.text("add-config-file")? {
         let properties = properties_of(Some(file)).map_err(|stop| match stop {

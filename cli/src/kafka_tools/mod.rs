@@ -4,6 +4,7 @@
 pub mod broker_api_versions;
 mod config_options;
 mod config_quotas;
+mod config_scram;
 pub mod configs;
 pub mod console_consumer;
 pub mod console_producer;

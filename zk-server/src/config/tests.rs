@@ -126,7 +126,7 @@ fn what_would_silently_be_less_safe_is_refused() {
         );
         load(&format!("dataDir=@\nadmin.enableServer=false\n{asks}=true\n")).unwrap();
     }
-    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stores/server.p12");
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/../tls/tests/stores/server.p12");
     let lines = format!(
         "dataDir=@\nadmin.forceHttps=true\nadmin.needClientAuth=true\nssl.quorum.keyStore.location={key}\n\
          ssl.quorum.keyStore.password=secret\n"
@@ -440,7 +440,7 @@ fn servers_that_are_to_prove_themselves_need_users_and_a_login() {
 
 #[test]
 fn a_port_for_tls_has_its_stores_and_certificates_have_a_scheme() {
-    let store = |name: &str| format!("{}/tests/stores/{name}", env!("CARGO_MANIFEST_DIR"));
+    let store = |name: &str| format!("{}/../tls/tests/stores/{name}", env!("CARGO_MANIFEST_DIR"));
     let stores = format!(
         "dataDir=@\nssl.keyStore.location={}\nssl.keyStore.password=secret\nssl.trustStore.location={}\n\
          ssl.trustStore.password=secret\n",

@@ -98,8 +98,7 @@ fn read(settings: &Settings, prefix: &'static str) -> Result<TlsSettings, Config
     }
     let suites = suites::suites(settings.text_opt(&key("ciphersuites")));
     let suites = suites.map_err(|wrong| settings.error(&key("ciphersuites"), wrong.to_string()))?;
-    let (enabled, protocol) =
-        (settings.text_opt(&key("enabledProtocols")), settings.text(&key("protocol")));
+    let (enabled, protocol) = (settings.text_opt(&key("enabledProtocols")), settings.text(&key("protocol")));
     let named = if enabled.is_some() { key("enabledProtocols") } else { key("protocol") };
     let versions = suites::versions(enabled, protocol, quorum, &suites)
         .map_err(|wrong| settings.error(&named, wrong.to_string()))?;

@@ -1,0 +1,262 @@
+//! The way through a SASL listener: versions, a mechanism, tokens; then requests, until the login has grown too old.
+//! Kafka's states and answers (KIP-43, KIP-152, KIP-368), also the tokens without headers of clients before 1.0.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use broker_core::acl::Principal;
+use bytes::{Bytes, BytesMut};
+use wire::Str;
+use wire::jute::Reader;
+use wire::kafka::{
+    ApiKey, ApiVersionsRequest, ErrorCode, Message, RequestHeader, ResponseHeader, SaslAuthenticateRequest,
+    SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+};
+
+use super::ListenerSecurity;
+use super::mechanism::{Exchange, Rejection, Step};
+use crate::api;
+
+/// Nobody shows a login again sooner than this after the last time.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What becomes of a frame.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is a request, for who handles requests.
+    Pass(Bytes),
+    Answer(Bytes),
+    /// The login has failed: the answer, if there is one, is sent when the delay is over, and the connection closed.
+    Refuse {
+        answer: Option<Bytes>,
+        why: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Versions may be asked once; a mechanism has to be named.
+    HandshakeOrVersions,
+    Handshake,
+    Authenticate,
+    Complete,
+}
+
+/// One connection's way.
+pub struct LoginGate {
+    security: Arc<ListenerSecurity>,
+    state: State,
+    mechanism: String,
+    exchange: Option<Exchange>,
+    /// Tokens travel in requests and not bare.
+    headers: bool,
+    /// Who logged in.
+    principal: Option<Principal>,
+    expires: Option<Instant>,
+    /// When the login was last begun again.
+    again: Option<Instant>,
+}
+
+impl LoginGate {
+    /// `None`: the listener asks for no login.
+    pub fn new(security: &Arc<ListenerSecurity>) -> Option<LoginGate> {
+        security.sasl.as_ref()?;
+        Some(LoginGate {
+            security: security.clone(),
+            state: State::HandshakeOrVersions,
+            mechanism: String::new(),
+            exchange: None,
+            headers: false,
+            principal: None,
+            expires: None,
+            again: None,
+        })
+    }
+
+    /// Who logged in, once somebody has.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref().filter(|_| self.state == State::Complete)
+    }
+
+    /// How many bytes a frame may have now.
+    pub fn receive_max(&self, of_requests: usize) -> usize {
+        match (&self.security.sasl, self.state) {
+            (Some(sasl), state) if state != State::Complete => sasl.receive_max.min(of_requests),
+            _ => of_requests,
+        }
+    }
+
+    /// Takes the next frame.
+    pub fn take(&mut self, frame: Bytes, now: Instant) -> Verdict {
+        let outcome = match self.state {
+            State::Complete => return self.request(frame, now),
+            State::HandshakeOrVersions | State::Handshake => self.handshake(frame),
+            State::Authenticate if self.headers => self.authenticate(frame, now),
+            State::Authenticate => self.bare_token(&frame, now),
+        };
+        outcome.unwrap_or_else(|why| Verdict::Refuse { answer: None, why })
+    }
+
+    /// "authentication" the first time, "re-authentication" later.
+    fn purpose(&self) -> &'static str {
+        if self.principal.is_some() { "re-authentication" } else { "authentication" }
+    }
+
+    fn request(&mut self, frame: Bytes, now: Instant) -> Verdict {
+        let key = frame.get(..2).map(|key| i16::from_be_bytes([key[0], key[1]]));
+        let early = self.again.is_some_and(|again| now < again + AGAIN_AFTER);
+        if key == Some(ApiKey::SaslHandshake as i16) && !early {
+            self.again = Some(now);
+            self.state = State::Handshake;
+            return self.take(frame, now);
+        }
+        if self.expires.is_some_and(|expires| now >= expires) {
+            let why = "the session has expired without re-authentication".to_owned();
+            return Verdict::Refuse { answer: None, why };
+        }
+        Verdict::Pass(frame)
+    }
+
+    fn handshake(&mut self, frame: Bytes) -> Result<Verdict, String> {
+        let mut reader = Reader::new(frame);
+        let header = RequestHeader::read(&mut reader).map_err(|error| format!("request header: {error}"))?;
+        let version = header.request_api_version;
+        let Some(api) = header.api() else {
+            return Err(
+                "Exception handling first SASL packet from client, GSSAPI is not supported by server".into(),
+            );
+        };
+        let in_range = api.broker_versions.is_some_and(|(low, high)| (low..=high).contains(&version));
+        match api.key {
+            ApiKey::ApiVersions if self.state == State::Handshake => Err(
+                "Unexpected ApiVersions request received during SASL authentication state HANDSHAKE_REQUEST"
+                    .into(),
+            ),
+            ApiKey::ApiVersions if !in_range => Ok(Verdict::Answer(api::versions_downgrade(&header))),
+            ApiKey::ApiVersions => {
+                let request =
+                    ApiVersionsRequest::read(&mut reader, version).map_err(|error| error.to_string())?;
+                let response = api::versions(version, &request, 0);
+                if response.error_code.is_ok() {
+                    self.state = State::Handshake;
+                }
+                Ok(Verdict::Answer(encoded(&header, &response)))
+            }
+            ApiKey::SaslHandshake if in_range => {
+                let request =
+                    SaslHandshakeRequest::read(&mut reader, version).map_err(|error| error.to_string())?;
+                self.named(&header, &request.mechanism)
+            }
+            _ => Err(format!("Unexpected Kafka request of type {} during SASL handshake.", api.name)),
+        }
+    }
+
+    /// A mechanism has been named.
+    fn named(&mut self, header: &RequestHeader, mechanism: &str) -> Result<Verdict, String> {
+        let enabled = self.security.sasl.as_ref().map_or(&[][..], |sasl| &sasl.mechanisms);
+        let mechanisms: Vec<Str> = enabled.iter().map(|name| Str::from(name.as_str())).collect();
+        if !enabled.iter().any(|name| name == mechanism) {
+            let response =
+                SaslHandshakeResponse { error_code: ErrorCode::UNSUPPORTED_SASL_MECHANISM, mechanisms };
+            let why = format!("Unsupported SASL mechanism {mechanism}");
+            return Ok(Verdict::Refuse { answer: Some(encoded(header, &response)), why });
+        }
+        self.headers |= header.request_api_version >= 1;
+        self.exchange = match self.principal.is_some() && self.mechanism != mechanism {
+            // The next token is answered with the refusal.
+            true => None,
+            false => Some(Exchange::new(mechanism)),
+        };
+        if self.principal.is_none() {
+            self.mechanism = mechanism.to_owned();
+        }
+        self.state = State::Authenticate;
+        let response = SaslHandshakeResponse { error_code: ErrorCode::NONE, mechanisms };
+        Ok(Verdict::Answer(encoded(header, &response)))
+    }
+
+    fn authenticate(&mut self, frame: Bytes, now: Instant) -> Result<Verdict, String> {
+        let mut reader = Reader::new(frame);
+        let header = RequestHeader::read(&mut reader).map_err(|error| format!("request header: {error}"))?;
+        let version = header.request_api_version;
+        let api = header.api().ok_or("a request that is not known came instead of a token")?;
+        if api.key != ApiKey::SaslAuthenticate {
+            return Err(format!("Unexpected Kafka request of type {} during SASL authentication.", api.name));
+        }
+        if !api.broker_versions.is_some_and(|(low, high)| (low..=high).contains(&version)) {
+            return Err(format!("Version {version} is not supported for apiKey SASL_AUTHENTICATE"));
+        }
+        let request =
+            SaslAuthenticateRequest::read(&mut reader, version).map_err(|error| error.to_string())?;
+        match self.token(&request.auth_bytes, now) {
+            Ok((token, lifetime)) => {
+                let response = SaslAuthenticateResponse {
+                    auth_bytes: token.into(),
+                    session_lifetime_ms: i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX),
+                    ..Default::default()
+                };
+                Ok(Verdict::Answer(encoded(&header, &response)))
+            }
+            Err(why) => {
+                let response = SaslAuthenticateResponse {
+                    error_code: ErrorCode::SASL_AUTHENTICATION_FAILED,
+                    error_message: Some(Str::from(why.as_str())),
+                    ..Default::default()
+                };
+                Ok(Verdict::Refuse { answer: Some(encoded(&header, &response)), why })
+            }
+        }
+    }
+
+    fn bare_token(&mut self, token: &[u8], now: Instant) -> Result<Verdict, String> {
+        self.token(token, now).map(|(token, _)| Verdict::Answer(token.into()))
+    }
+
+    /// The answer to a token, and how long the session may last (zero: for ever, or it has not begun).
+    fn token(&mut self, token: &[u8], now: Instant) -> Result<(Vec<u8>, Duration), String> {
+        let Some(sasl) = &self.security.sasl else { return Err("the listener asks for no login".to_owned()) };
+        let Some(exchange) = &mut self.exchange else {
+            let mechanism = &self.mechanism;
+            return Err(format!(
+                "SASL mechanism requested by client is not supported for re-authentication of mechanism '{mechanism}'"
+            ));
+        };
+        let step = exchange.take(token, &sasl.passwords, &self.security.users);
+        let (token, principal) = match step {
+            Ok(Step::Continue(token)) => return Ok((token, Duration::ZERO)),
+            Ok(Step::Done { token, principal }) => (token, principal),
+            Err(Rejection(Some(why))) => return Err(why),
+            Err(Rejection(None)) => {
+                let (purpose, mechanism) = (self.purpose(), &self.mechanism);
+                return Err(format!(
+                    "Authentication failed during {purpose} due to invalid credentials with SASL mechanism {mechanism}"
+                ));
+            }
+        };
+        if let Some(before) = self.principal.as_ref().filter(|before| **before != principal) {
+            return Err(format!(
+                "Cannot change principals during re-authentication from {}.{}: {}.{}",
+                before.kind, before.name, principal.kind, principal.name
+            ));
+        }
+        let lifetime = sasl.reauthentication.get(&self.mechanism).copied();
+        self.expires = lifetime.map(|lifetime| now + lifetime);
+        self.principal = Some(principal);
+        self.exchange = None;
+        self.state = State::Complete;
+        Ok((token, lifetime.unwrap_or_default()))
+    }
+}
+
+fn encoded(header: &RequestHeader, response: &impl Message) -> Bytes {
+    let version = header.request_api_version;
+    let mut bytes = BytesMut::new();
+    let head = ResponseHeader { correlation_id: header.correlation_id };
+    head.write(&mut bytes, header.api().map_or(0, |api| api.response_header_version(version)));
+    response.write(&mut bytes, version);
+    bytes.freeze()
+}
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

@@ -1,0 +1,228 @@
+use base::Properties;
+use client::security::PLAIN_MODULE;
+use rand::{Rng, RngExt, SeedableRng};
+use wire::kafka::{ApiVersionsResponse, MetadataRequest, Request};
+
+use super::*;
+use crate::config::BrokerConfig;
+use crate::security::{Logins, Users};
+
+/// A listener with PLAIN and SCRAM, and Ann's password.
+fn security(more: &str) -> Arc<ListenerSecurity> {
+    let text = format!(
+        "broker.id=1\nzookeeper.connect=h\nlisteners=IN://:1\nlistener.security.protocol.map=IN:SASL_PLAINTEXT\n\
+         inter.broker.listener.name=IN\nsasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
+         listener.name.in.plain.sasl.jaas.config={PLAIN_MODULE} required user_ann=\"secret\";\n{more}"
+    );
+    let config = BrokerConfig::read(&Properties::parse("t", text.as_bytes()).unwrap()).unwrap();
+    let users = Arc::new(Users::default());
+    let endpoint = &config.listeners.bound[0];
+    Arc::new(ListenerSecurity::read(&config, endpoint, &Logins::default(), users).unwrap())
+}
+
+fn frame<R: Request>(request: &R, version: i16) -> Bytes {
+    let header = RequestHeader {
+        request_api_key: R::KEY as i16,
+        request_api_version: version,
+        correlation_id: 7,
+        client_id: None,
+    };
+    let mut bytes = BytesMut::new();
+    header.write(&mut bytes);
+    request.write(&mut bytes, version);
+    bytes.freeze()
+}
+
+fn answer<R: Request>(verdict: Verdict, version: i16) -> R::Response {
+    let bytes = match verdict {
+        Verdict::Answer(bytes) | Verdict::Refuse { answer: Some(bytes), .. } => bytes,
+        other => panic!("{other:?}"),
+    };
+    let mut from = Reader::new(bytes);
+    let header = ResponseHeader::read(&mut from, R::KEY.api().response_header_version(version)).unwrap();
+    assert_eq!(header.correlation_id, 7);
+    R::Response::read(&mut from, version).unwrap()
+}
+
+fn named(gate: &mut LoginGate, mechanism: &'static str, version: i16, now: Instant) -> Verdict {
+    gate.take(frame(&SaslHandshakeRequest { mechanism: mechanism.into() }, version), now)
+}
+
+fn token(gate: &mut LoginGate, token: &'static str, now: Instant) -> Verdict {
+    gate.take(frame(&SaslAuthenticateRequest { auth_bytes: Bytes::from_static(token.as_bytes()) }, 2), now)
+}
+
+#[test]
+fn versions_a_mechanism_and_a_password_open_the_gate() {
+    let (mut gate, now) = (LoginGate::new(&security("")).unwrap(), Instant::now());
+    let versions: ApiVersionsResponse =
+        answer::<ApiVersionsRequest>(gate.take(frame(&ApiVersionsRequest::default(), 0), now), 0);
+    assert!(versions.api_keys.iter().any(|api| api.api_key == ApiKey::SaslAuthenticate as i16));
+    let handshake = answer::<SaslHandshakeRequest>(named(&mut gate, "PLAIN", 1, now), 1);
+    assert_eq!(handshake.mechanisms, ["PLAIN", "SCRAM-SHA-256"].map(Str::from));
+    assert_eq!(gate.principal(), None);
+    let done = answer::<SaslAuthenticateRequest>(token(&mut gate, "\0ann\0secret", now), 2);
+    assert!(done.error_code.is_ok() && done.session_lifetime_ms == 0);
+    assert_eq!(gate.principal(), Some(&Principal::user("ann")));
+    assert!(matches!(gate.take(frame(&MetadataRequest::default(), 12), now), Verdict::Pass(_)));
+}
+
+#[test]
+fn clients_before_1_0_send_bare_tokens() {
+    let (mut gate, now) = (LoginGate::new(&security("")).unwrap(), Instant::now());
+    answer::<SaslHandshakeRequest>(named(&mut gate, "PLAIN", 0, now), 0);
+    let done = gate.take(Bytes::from_static(b"\0ann\0secret"), now);
+    assert!(matches!(done, Verdict::Answer(token) if token.is_empty()));
+    assert!(gate.principal().is_some());
+    let mut gate = LoginGate::new(&security("")).unwrap();
+    named(&mut gate, "PLAIN", 0, now);
+    let refused = gate.take(Bytes::from_static(b"\0ann\0wrong"), now);
+    assert!(matches!(refused, Verdict::Refuse { answer: None, .. }));
+}
+
+#[test]
+fn whoever_does_not_log_in_gets_no_further() {
+    let now = Instant::now();
+    let mut gate = LoginGate::new(&security("")).unwrap();
+    let refused = gate.take(frame(&MetadataRequest::default(), 12), now);
+    let Verdict::Refuse { answer: None, why } = refused else { panic!("{refused:?}") };
+    assert_eq!(why, "Unexpected Kafka request of type Metadata during SASL handshake.");
+    let mut gate = LoginGate::new(&security("")).unwrap();
+    let refused = answer::<SaslHandshakeRequest>(named(&mut gate, "GSSAPI", 1, now), 1);
+    assert_eq!(refused.error_code, ErrorCode::UNSUPPORTED_SASL_MECHANISM);
+    let mut gate = LoginGate::new(&security("")).unwrap();
+    named(&mut gate, "PLAIN", 1, now);
+    let refused = answer::<SaslAuthenticateRequest>(token(&mut gate, "\0ann\0wrong", now), 2);
+    assert_eq!(refused.error_code, ErrorCode::SASL_AUTHENTICATION_FAILED);
+    assert_eq!(refused.error_message.as_deref(), Some("Authentication failed: Invalid username or password"));
+    let mut gate = LoginGate::new(&security("")).unwrap();
+    named(&mut gate, "SCRAM-SHA-256", 1, now);
+    let refused = answer::<SaslAuthenticateRequest>(token(&mut gate, "n,,n=eve,r=abc", now), 2);
+    assert_eq!(
+        refused.error_message.as_deref(),
+        Some(
+            "Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256"
+        )
+    );
+}
+
+#[test]
+fn a_login_that_has_grown_too_old_is_shown_again_or_the_connection_ends() {
+    let security = security("plain.connections.max.reauth.ms=5000\n");
+    let (mut gate, start) = (LoginGate::new(&security).unwrap(), Instant::now());
+    let at = |ms: u64| start + Duration::from_millis(ms);
+    let metadata = || frame(&MetadataRequest::default(), 12);
+    named(&mut gate, "PLAIN", 1, start);
+    let done = answer::<SaslAuthenticateRequest>(token(&mut gate, "\0ann\0secret", start), 2);
+    assert_eq!(done.session_lifetime_ms, 5000);
+    assert!(matches!(gate.take(metadata(), at(4999)), Verdict::Pass(_)));
+    named(&mut gate, "PLAIN", 1, at(4999));
+    assert!(
+        answer::<SaslAuthenticateRequest>(token(&mut gate, "\0ann\0secret", at(5000)), 2).error_code.is_ok()
+    );
+    assert!(matches!(gate.take(metadata(), at(9999)), Verdict::Pass(_)));
+    // Too soon after the last: who handles requests says so.
+    assert!(matches!(named(&mut gate, "PLAIN", 1, at(5900)), Verdict::Pass(_)));
+    assert!(matches!(gate.take(metadata(), at(10_000)), Verdict::Refuse { .. }));
+}
+
+#[test]
+fn another_mechanism_or_another_user_is_no_login_again() {
+    let now = Instant::now();
+    for (mechanism, text) in [("SCRAM-SHA-256", "n,,n=ann,r=a"), ("PLAIN", "\0bob\0secret")] {
+        let more = "listener.name.in.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
+                    required user_ann=\"secret\" user_bob=\"secret\";\n";
+        let mut gate = LoginGate::new(&security(more)).unwrap();
+        named(&mut gate, "PLAIN", 1, now);
+        token(&mut gate, "\0ann\0secret", now);
+        assert!(matches!(named(&mut gate, mechanism, 1, now), Verdict::Answer(_)));
+        let refused = token(&mut gate, text, now);
+        let Verdict::Refuse { why, .. } = refused else { panic!("{refused:?}") };
+        assert!(why.contains("re-authentication"), "{why}");
+    }
+}
+
+#[test]
+fn no_bytes_of_strangers_open_the_gate_or_break_it() {
+    let security = security("");
+    let now = Instant::now();
+    let mut random = rand::rngs::ChaCha8Rng::seed_from_u64(17);
+    for round in 0..2_000 {
+        let mut gate = LoginGate::new(&security).unwrap();
+        for _ in 0..4 {
+            let good = match random.random_range(0..4) {
+                0 => frame(&ApiVersionsRequest::default(), random.random_range(0..5)),
+                1 => frame(
+                    &SaslHandshakeRequest { mechanism: "SCRAM-SHA-256".into() },
+                    random.random_range(0..2),
+                ),
+                2 => frame(&SaslAuthenticateRequest { auth_bytes: Bytes::from_static(b"n,,n=a,r=b") }, 1),
+                _ => Bytes::from_static(b"\0ann\0secre"),
+            };
+            let mut bytes = good.to_vec();
+            bytes.truncate(random.random_range(0..=bytes.len()));
+            for _ in 0..random.random_range(0..4) {
+                if let Some(at) = bytes.len().checked_sub(1).map(|last| random.random_range(0..=last)) {
+                    bytes[at] = random.random();
+                }
+            }
+            if random.random_bool(0.1) {
+                bytes = vec![0; random.random_range(0..200)];
+                random.fill_bytes(&mut bytes);
+            }
+            if matches!(gate.take(bytes.into(), now), Verdict::Refuse { .. }) {
+                break;
+            }
+        }
+        assert_eq!(gate.principal(), None, "round {round}");
+    }
+}
+
+fn read(text: &str, logins: &Logins) -> Result<ListenerSecurity, String> {
+    let text = format!(
+        "broker.id=1\nzookeeper.connect=h\nlisteners=IN://:1\nlistener.security.protocol.map=IN:SASL_PLAINTEXT\n\
+         inter.broker.listener.name=IN\n{text}"
+    );
+    let config = BrokerConfig::read(&Properties::parse("t", text.as_bytes()).unwrap()).unwrap();
+    let endpoint = &config.listeners.bound[0];
+    ListenerSecurity::read(&config, endpoint, logins, Arc::new(Users::default()))
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_mechanism_that_is_not_there_stops_the_start() {
+    for (text, expected) in [
+        ("", "sasl.enabled.mechanisms: GSSAPI (Kerberos) is not supported"),
+        (
+            "sasl.enabled.mechanisms=PLAIN,OAUTHBEARER\n",
+            "sasl.enabled.mechanisms: the SASL mechanism `OAUTHBEARER`",
+        ),
+        (
+            "sasl.enabled.mechanisms=PLAIN\n",
+            "listener.name.in.plain.sasl.jaas.config: Could not find a 'KafkaServer'",
+        ),
+        (
+            "sasl.enabled.mechanisms=SCRAM-SHA-256\nscram-sha-256.sasl.server.callback.handler.class=a.B\n",
+            "`a.B`: Java's classes cannot be loaded here",
+        ),
+    ] {
+        let logins = Logins::default();
+        let error = read(text, &logins).map(|_| ()).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_listeners_own_login_comes_before_everybodys() {
+    let section = |name: &str, password: &str| {
+        format!("{name} {{ {PLAIN_MODULE} required username=b password=p user_ann=\"{password}\"; }};\n")
+    };
+    let text = section("KafkaServer", "of all") + &section("in.KafkaServer", "of the listener");
+    let file = base::jaas::Jaas::parse(std::path::Path::new("jaas.conf"), &text).unwrap();
+    let logins = Logins { file: Some(file) };
+    let password = |text: &str| read(text, &logins).unwrap().sasl.unwrap().passwords["ann"].clone();
+    assert_eq!(password("sasl.enabled.mechanisms=PLAIN\n"), "of the listener");
+    let key =
+        format!("listener.name.in.plain.sasl.jaas.config={PLAIN_MODULE} required user_ann=\"of the key\";\n");
+    assert_eq!(password(&format!("sasl.enabled.mechanisms=PLAIN\n{key}")), "of the key");
+}
