@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 use std::process::ExitCode;
+use std::time::Instant;
 use tests::sim::{self, Variety};
 use tests::{cluster, replicas};
 
@@ -105,6 +106,7 @@ fn run_many(args: &Args) -> ExitCode {
         Args { brokers: true, .. } => "--brokers ",
         _ => args.variety.option(),
     };
+    let begin = Instant::now();
     for seed in seeds {
         let run = run(args, seed, false);
         if let Some(failure) = run.failure {
@@ -112,6 +114,7 @@ fn run_many(args: &Args) -> ExitCode {
             failed += 1;
         }
     }
-    println!("{failed} of {count} seeds failed");
+    let each = begin.elapsed().as_secs_f64() * 1000.0 / count.max(1) as f64;
+    println!("{failed} of {count} seeds failed, {each:.1} ms for each");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

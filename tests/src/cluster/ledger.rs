@@ -8,11 +8,7 @@ pub const LEDGER: &[(u64, usize, &str)] = &[
         2,
         "a broker that was not registered yet took what the controller had ordered its former life to do, and led",
     ),
-    (
-        5488,
-        2,
-        "the same: its log had lost what that life had not flushed, and other records stood below the watermark",
-    ),
+    (520, 2, "the same: it obeyed before it was registered, and one it led stayed alone in the ISR"),
     (
         348,
         2,

@@ -23,22 +23,30 @@
 //!
 //! | broken | seed |
 //! |---|---|
-//! | a broker obeys a controller of an older epoch | 43 |
-//! | a broker obeys what was meant for an earlier life | 7 |
+//! | a broker obeys a controller of an older epoch | 27 |
+//! | a broker obeys what was meant for an earlier life | 15 |
 //! | the high watermark is the leader's own end | 0 |
-//! | a replica that is about to join the ISR does not hold the watermark up | 53 |
-//! | a replica joins the ISR before it has reached the watermark | 40 |
+//! | a replica that is about to join the ISR does not hold the watermark up | 185 |
+//! | a replica joins the ISR before it has reached the watermark | 144 |
 //! | leaders are elected from the assignment, not the ISR | 0 |
-//! | AlterPartition is granted to an earlier life of a broker | 120 |
+//! | an ISR change against an older version is granted | 445 |
+//! | no check of min.insync.replicas before an append | 1 |
+//! | no check of the leader epoch in a fetch | 1 |
 //! | producers are forgotten when a log is loaded | 0 |
 //! | a leader does not see where a follower's log left its own | 0 |
 //! | followers do not note the epochs of what they append | 0 |
 //! | a topic's nodes are deleted before all replicas are | 5 |
-//! | who comes is told nothing of the partitions | 2 |
+//! | who comes is told nothing of the partitions | 0 |
+//! | a broker that is back with another epoch is taken for the one that was there | 15 |
+//! | a broker that is back with another epoch only comes, and never went | 249 |
+//! | a broker whose machine was lost registers at once | 348 |
+//! | a broker answers before it is registered | 520 |
 //!
-//! 200 seeds did not see: no check of min.insync.replicas before an append (the one after it remains), none of an older
-//! leader epoch in LeaderAndIsr (the controller's epoch remains), none of it in a fetch, a broker that is back with another
-//! epoch taken for the one that was there, an ISR change against an older version (ZooKeeper's own check remains).
+//! 2000 seeds did not see: no check of an older leader epoch in LeaderAndIsr, even without that of the partition epoch behind it (a
+//! controller's orders to one broker come in their order, and those of an older one are refused by its own epoch); AlterPartition
+//! granted to an earlier life of a broker (its leader epoch is older, as a rule).
+//!
+//! 10,000 seeds (`--seeds 0..10000`) passed; each takes about 15 ms of a processor in a release build.
 //!
 //! Whoever connects to a broker is refused until it is registered, and it registers after the loss of its machine when it is
 //! out of the ISRs (`docs/decisions/0015-missed.md`); both were found here. Where Kafka's own brokers are left behind, so are
