@@ -398,7 +398,7 @@ def exactly_once(kinds, seconds, name, kills):
         def work():
             """One life of the job after the other. One that does nothing for long is killed: librdkafka's
             send_offsets_to_transaction may wait for ever, whatever time it was given (seen where the group's coordinator,
-            which it had asked before, had gone)."""
+            which it had asked before, had gone; some lives hang so, with three of Java's brokers as with ours)."""
             while not over.is_set():
                 lives[0] += 1
                 child[0] = process = subprocess.Popen([sys.executable, "-u", __file__, it.bootstrap], stdout=subprocess.PIPE,
