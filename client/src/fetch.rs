@@ -8,7 +8,9 @@ use crate::error::ClientError;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wire::Str;
 use wire::batch::control::{EndTransaction, Marker};
-use wire::batch::{Batch, BatchError, Batches};
+use wire::batch::compression::DEFAULT_LIMIT;
+use wire::batch::message_set::{Entry, Message};
+use wire::batch::{Batch, BatchError};
 use wire::kafka::fetch::{AbortedTransaction, FetchPartition, FetchTopic, PartitionData};
 use wire::kafka::{ErrorCode, FetchRequest, FetchResponse, Uuid};
 
@@ -126,14 +128,47 @@ fn read_partition(
         true => Aborted::new(data.aborted_transactions.unwrap_or_default()),
         false => Aborted::new(Vec::new()),
     };
-    for batch in Batches::new(data.records.unwrap_or_default()) {
-        if let Err(source) = batch.and_then(|batch| read_batch(&batch, &mut fetched, &mut aborted)) {
-            let (partition, offset) = (fetched.partition.clone(), fetched.next_offset);
-            fetched.malformed = Some(ClientError::Records { partition, offset, source });
-            break;
+    let mut bytes = data.records.unwrap_or_default();
+    loop {
+        // Brokers give segments from before record batches as they are.
+        let read = Entry::split_from(&mut bytes).and_then(|entry| match entry {
+            Some(Entry::Batch(batch)) => read_batch(&batch, &mut fetched, &mut aborted).map(|()| true),
+            Some(Entry::Message(message)) => read_message(&message, &mut fetched).map(|()| true),
+            None => Ok(false),
+        });
+        match read {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(source) => {
+                let (partition, offset) = (fetched.partition.clone(), fetched.next_offset);
+                fetched.malformed = Some(ClientError::Records { partition, offset, source });
+                break;
+            }
         }
     }
     fetched
+}
+
+/// A message of v0 or v1, or those inside of a compressed one. They know neither headers nor leader epochs.
+fn read_message(message: &Message, fetched: &mut Fetched) -> Result<(), BatchError> {
+    message.check_crc()?;
+    for inner in message.inner(DEFAULT_LIMIT)? {
+        if inner.offset < fetched.next_offset {
+            continue;
+        }
+        fetched.next_offset = inner.offset + 1;
+        fetched.records.push(ConsumerRecord {
+            partition: fetched.partition.clone(),
+            offset: inner.offset,
+            timestamp: inner.timestamp,
+            is_log_append_time: message.is_log_append_time(),
+            leader_epoch: -1,
+            key: inner.message.key()?,
+            value: inner.message.value()?,
+            headers: Vec::new(),
+        });
+    }
+    Ok(())
 }
 
 fn read_batch(batch: &Batch, fetched: &mut Fetched, aborted: &mut Aborted) -> Result<(), BatchError> {
@@ -196,7 +231,8 @@ impl Aborted {
 mod tests {
     use super::*;
     use bytes::{Bytes, BytesMut};
-    use wire::batch::BatchBuilder;
+    use wire::batch::message_set::MessageSetBuilder;
+    use wire::batch::{BatchBuilder, Compression};
 
     fn batch(base: i64, producer: i64, values: &[&str]) -> Bytes {
         let mut builder =
@@ -248,6 +284,21 @@ mod tests {
             fetched(6, false, &[], &[batch(5, -1, &["a", "b", "c"])]),
             (vec!["6=b".into(), "7=c".into()], 8)
         );
+    }
+
+    #[test]
+    fn messages_from_before_record_batches_are_read_too() {
+        for magic in [0, 1] {
+            for codec in [Compression::None, Compression::Gzip, Compression::Lz4] {
+                let mut set = MessageSetBuilder::new(magic, codec, None, 3);
+                for (offset, value) in [(3, "a"), (4, "b"), (5, "c")] {
+                    set.push(offset, 7, Some(b"k"), Some(value.as_bytes()));
+                }
+                let entries = [set.finish().unwrap(), batch(6, -1, &["d"])];
+                let read = fetched(4, false, &[], &entries);
+                assert_eq!(read, (vec!["4=b".into(), "5=c".into(), "6=d".into()], 7), "v{magic} {codec:?}");
+            }
+        }
     }
 
     #[test]

@@ -250,7 +250,12 @@ impl Shard {
     }
 
     fn one_stop(&mut self, topic: &Str, partition: i32, epoch: i32, delete: bool) -> ErrorCode {
-        let Some(replica) = find(&mut self.replicas, topic, partition) else { return ErrorCode::NONE };
+        let Some(replica) = find(&mut self.replicas, topic, partition) else {
+            if delete {
+                self.drop_orphan(topic, partition);
+            }
+            return ErrorCode::NONE;
+        };
         let stopped =
             replica.step(&mut self.turn, Records::None, |core, _, out| core.stop_replica(epoch, out));
         if let Err(error) = stopped {

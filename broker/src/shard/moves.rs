@@ -336,12 +336,22 @@ impl Shard {
         self.moves.forget(topic, partition);
         let Some(replica) = find(&mut self.replicas, topic, partition) else { return };
         let Some(future) = replica.future.take() else { return };
+        self.delete_copy(*future);
+    }
+
+    fn delete_copy(&mut self, future: Future) {
         tracing::info!("Deleting {}", future.log.dir().display());
         let delay = self.broker.config.int("log.segment.delete.delay.ms");
         if let Err(error) = self.store.delete(future.log, future.dir, self.turn.wall, delay) {
             tracing::error!("{error}");
             self.turn.failed_dirs.push(future.dir);
         }
+    }
+
+    /// The partition is deleted: so is a copy whose log was not found.
+    pub(super) fn drop_orphan(&mut self, topic: &Str, partition: i32) {
+        let Some(future) = self.moves.take_orphan(topic, partition) else { return };
+        self.delete_copy(*future);
     }
 
     /// A directory failed: the replica goes on where it is.
@@ -517,4 +527,55 @@ fn take_over(replica: &Replica, copy: &mut Log) -> Result<(), LogError> {
     copy.rename(
         &TopicPartition { topic: replica.topic.to_string(), partition: replica.partition }.to_string(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{LogConfig, OpenAt};
+    use broker_core::partition::PartitionConfig;
+    use wire::batch::BatchBuilder;
+
+    /// A log with a batch of one record for each epoch.
+    fn log(dir: &Path, name: &str, start: i64, epochs: &[i32]) -> Log {
+        let at = OpenAt { log_start_offset: start, ..OpenAt::default() };
+        let mut log = Log::open(&dir.join(name), LogConfig::default(), at, 0).unwrap();
+        for (offset, epoch) in (start..).zip(epochs) {
+            let mut builder = BatchBuilder::new().base_offset(offset).leader_epoch(*epoch);
+            builder.push(1, Some(b"k"), Some(b"v"), &[]);
+            log.append(&builder.finish().unwrap(), 0).unwrap();
+        }
+        log
+    }
+
+    /// Start and end of a copy with these epochs once it fits a log with those.
+    fn fitted(start: i64, of_log: &[i32], of_copy: &[i32]) -> (i64, i64) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = PartitionConfig {
+            min_insync_replicas: 1,
+            replica_lag_ms_max: 1,
+            message_bytes_max: 1000,
+            segment_bytes: 1000,
+        };
+        let log_of = log(dir.path(), "t-0", start, of_log);
+        let mut replica = Replica::new(1, ("t".into(), 0), log_of, 0, start, config);
+        let copy = log(dir.path(), "t-0.x-future", 0, of_copy);
+        replica.future = Some(Future::found(copy, 1, 0));
+        fit(&mut replica, 0).unwrap();
+        let copy = &replica.future.unwrap().log;
+        (copy.log_start_offset(), copy.log_end_offset())
+    }
+
+    #[test]
+    fn a_copy_of_an_earlier_life_is_cut_to_what_it_has_in_common_with_the_log() {
+        assert_eq!(fitted(0, &[0, 0, 2, 2], &[0, 0, 2]), (0, 3));
+        assert_eq!(fitted(0, &[0, 0, 2, 2], &[]), (0, 0));
+        // The log was cut and written anew while the copy was away.
+        assert_eq!(fitted(0, &[0, 0, 3, 3, 3], &[0, 0, 1, 1]), (0, 2));
+        assert_eq!(fitted(0, &[0, 3, 3, 3, 3], &[0, 0, 1, 2, 2]), (0, 1));
+        assert_eq!(fitted(0, &[0, 0], &[0, 0, 0, 0]), (0, 2));
+        // The log lost what the copy ends with, or was begun anew.
+        assert_eq!(fitted(2, &[4, 4], &[0]), (2, 2));
+        assert_eq!(fitted(0, &[], &[0, 0]), (0, 0));
+    }
 }

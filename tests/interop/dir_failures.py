@@ -1,0 +1,146 @@
+"""Log directories that fail: pulled out under load, whoever the controller is; the last one; one that is full."""
+
+import signal
+import subprocess
+import time
+
+from broker_disk import lone
+from dir_moves import Moves
+from harness import Skipped, World, need_peer, need_python, say, until
+
+
+class Failures(Moves):
+    def make_controller(self, number):
+        """Deposes the controller while all others are held up."""
+        if self.brokers.controller() == number:
+            return
+        others = [self.world.processes[f"broker-{other}"] for other in self.brokers.kinds if other != number]
+        for other in others:
+            other.send_signal(signal.SIGSTOP)
+        try:
+            self.brokers.zk(lambda c: c.delete("/test/controller"))
+            until("the wanted controller", 20, lambda: self.brokers.zk(lambda c: c.exists("/test/controller")) and self.brokers.controller() == number)
+        finally:
+            for other in others:
+                other.send_signal(signal.SIGCONT)
+        until("all in sync", 60, self.load.all_in_sync)
+
+    def pull_out(self, folder):
+        folder.rename(folder.with_name(folder.name + "-pulled-out"))
+        folder.write_text("no directory")
+
+    def put_back(self, folder):
+        folder.unlink()
+        folder.with_name(folder.name + "-pulled-out").rename(folder)
+
+    def one_fails(self, number, controller):
+        """Its replicas leave the ISR, those of the other directory stay; it comes back with the next life."""
+        self.make_controller(controller)
+        places, _ = self.brokers.places(number)
+        folder = self.brokers.dirs(number)[1]
+        lost = {part for part, at in places.items() if at == folder}
+        assert lost and len(lost) < len(places)
+        self.pull_out(folder)
+
+        def is_offline():
+            states = self.brokers.states()
+            return all(states[part][0] not in (number, -1) and states[part][1] == 2 for part in lost)
+
+        until("its replicas to be offline", 60, is_offline)
+        self.load.goes_on()
+        states = self.brokers.states()
+        kept = {part: state for part, state in states.items() if part not in lost}
+        assert all(isr == replicas for _, isr, replicas in kept.values()), f"not in sync: {kept}"
+        assert not self.brokers.zk(lambda c: c.get_children("/test/log_dir_event_notification")), "the controller leaves the note"
+        said = self.tool("ours", "log-dirs", "--describe", "--broker-list", str(number))
+        assert said.count("KafkaStorageException") == 1, said
+        kinds = self.brokers.kinds
+        say(f"a directory of broker {number} ({kinds[number]}) failed under controller {controller} ({kinds[controller]}): "
+            f"{len(lost)} replicas left the ISR, {len(kept)} stayed")
+        self.brokers.stop(number)
+        self.put_back(folder)
+        self.brokers.start(number)
+        until("all in sync again", 90, self.load.all_in_sync)
+        self.load.check_alive()
+
+    def all_fail(self, number):
+        folders = self.brokers.dirs(number)
+        for folder in folders:
+            self.pull_out(folder)
+        process = self.world.processes.pop(f"broker-{number}")
+        until("the broker to end", 60, lambda: process.poll() is not None)
+        self.load.goes_on()
+        for folder in folders:
+            self.put_back(folder)
+        self.brokers.start(number)
+        until("all in sync again", 90, self.load.all_in_sync)
+        say(f"without a directory broker {number} ({self.brokers.kinds[number]}) ended, and came back with them")
+
+
+def dir_failures():
+    """A log directory fails under load, of a broker of ours and of Java's, under controllers of both; then all of one broker's."""
+    kafka = need_peer("kafka")
+    need_python("kazoo", "confluent_kafka")
+    with World("dir-failures") as world:
+        it = Failures(world, ["ours", "java", "ours"], kafka)
+        try:
+            it.load.start()
+            it.one_fails(1, controller=2)
+            it.one_fails(3, controller=1)
+            it.one_fails(2, controller=3)
+            it.all_fail(1)
+            it.load.finish()
+        finally:
+            it.load.abandon()
+
+
+def dir_full():
+    """A log directory without room goes offline, the other goes on; with room again, all that was acknowledged is there."""
+    with lone("dir-full") as it:
+        import confluent_kafka as ck
+
+        dirs = [it.world.dir / name for name in ("large", "small")]
+        for folder in dirs:
+            folder.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(dirs[1])], capture_output=True)
+        if mounted.returncode:
+            raise Skipped("nothing can be mounted here")
+        try:
+            it.start(log_dirs=",".join(map(str, dirs)))
+            it.create("t", 2, segment_bytes=1000000, segment_index_bytes=1000)
+            small = next(p for p in range(2) if (dirs[1] / f"t-{p}").is_dir())
+            acknowledged, failures = {0: [], 1: []}, []
+
+            def write(partition, count):
+                producer = ck.Producer({"bootstrap.servers": it.bootstrap, "log_level": 0, "acks": "all", "message.timeout.ms": 8000})
+
+                def delivered(error, message):
+                    if error:
+                        failures.append(error)
+                    else:
+                        acknowledged[partition].append((message.offset(), message.value()))
+
+                for n in range(count):
+                    producer.produce("t", partition=partition, value=b"%d" % n * 2000, on_delivery=delivered)
+                    if n % 50 == 0:
+                        producer.flush(20)
+                producer.flush(20)
+
+            write(small, 1000)
+            assert failures and acknowledged[small], f"{len(acknowledged[small])} records fit"
+            failures.clear()
+            write(1 - small, 200)
+            assert not failures, failures[:3]
+            it.stop()
+            subprocess.run(["mount", "-o", "remount,size=64m", str(dirs[1])], check=True)
+            it.start(log_dirs=",".join(map(str, dirs)))
+            write(small, 100)
+            assert not failures, failures[:3]
+            found = it.read("t", 2)
+            for partition, said in acknowledged.items():
+                lost = [offset for offset, value in said if found.get((partition, offset), (None, None))[1] != value]
+                assert not lost, f"{len(lost)} of {len(said)} acknowledged records of partition {partition} are lost: {lost[:5]}"
+            say(f"{[len(said) for said in acknowledged.values()]} acknowledged records are there")
+            it.stop()
+        finally:
+            subprocess.run(["umount", "-l", str(dirs[1])])
