@@ -138,24 +138,25 @@ fn exception(code: ErrorCode) -> String {
 }
 
 fn partitions_shown(dir: &DescribeLogDirsResult, topics: &[&str]) -> Vec<Value> {
-    let mut found: Vec<(u32, Value)> = Vec::new();
-    for topic in dir.topics.iter().filter(|topic| topics.is_empty() || topics.contains(&&*topic.name)) {
+    let mut found: Vec<(u32, bool, Value)> = Vec::new();
+    for topic in &dir.topics {
+        let is_wanted = topics.is_empty() || topics.contains(&&*topic.name);
         for partition in &topic.partitions {
             let index = partition.partition_index;
-            let hash = spread(hash_of_partition(&topic.name, index));
-            found.push((
-                hash,
-                json!({
-                    "partition": format!("{}-{index}", topic.name),
-                    "size": partition.partition_size,
-                    "offsetLag": partition.offset_lag,
-                    "isFuture": partition.is_future_key,
-                }),
-            ));
+            let value = json!({
+                "partition": format!("{}-{index}", topic.name),
+                "size": partition.partition_size,
+                "offsetLag": partition.offset_lag,
+                "isFuture": partition.is_future_key,
+            });
+            found.push((spread(hash_of_partition(&topic.name, index)), is_wanted, value));
         }
     }
-    java_order(&mut found, 16, |(hash, _)| *hash);
-    found.into_iter().map(|(_, value)| value).collect()
+    // What is wanted goes from a map of all into another.
+    java_order(&mut found, 16, |(hash, ..)| *hash);
+    found.retain(|(_, is_wanted, _)| *is_wanted);
+    java_order(&mut found, 16, |(hash, ..)| *hash);
+    found.into_iter().map(|(.., value)| value).collect()
 }
 
 fn spread(hash: u32) -> u32 {
