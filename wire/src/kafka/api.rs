@@ -1,5 +1,6 @@
 //! The table of APIs: key, name, versions, and which header goes with which version.
 
+use super::shape::{Draw, Shape, Value};
 use super::*;
 
 /// What is known of one API of Kafka 3.5.1.
@@ -109,6 +110,17 @@ macro_rules! apis {
                     $(AnyRequest::$name(_) => ApiKey::$name,)+
                 }
             }
+            /// A request whose fields `from` decides.
+            pub fn draw(key: ApiKey, from: &mut dyn Draw, version: i16) -> AnyRequest {
+                match key {
+                    $(ApiKey::$name => AnyRequest::$name(Shape::draw(from, version)),)+
+                }
+            }
+            pub fn show(&self, version: i16) -> Value {
+                match self {
+                    $(AnyRequest::$name(body) => body.show(version),)+
+                }
+            }
         }
 
         impl AnyResponse {
@@ -126,6 +138,11 @@ macro_rules! apis {
             pub fn key(&self) -> ApiKey {
                 match self {
                     $(AnyResponse::$name(_) => ApiKey::$name,)+
+                }
+            }
+            pub fn show(&self, version: i16) -> Value {
+                match self {
+                    $(AnyResponse::$name(body) => body.show(version),)+
                 }
             }
         }

@@ -430,6 +430,28 @@ macro_rules! message {
             }
         }
 
+        impl $crate::kafka::shape::Shape for $name {
+            #[allow(unused_variables, unused_mut, clippy::absurd_extreme_comparisons, clippy::manual_range_contains)]
+            fn show(&self, version: i16) -> $crate::kafka::shape::Value {
+                let mut fields = Vec::new();
+                $(if ($versions).contains(&version) {
+                    fields.push((stringify!($field), $crate::kafka::shape::Shape::show(&self.$field, version)));
+                })*
+                $crate::kafka::shape::Value::Struct(fields)
+            }
+
+            #[allow(unused_variables, unused_mut, clippy::absurd_extreme_comparisons, clippy::manual_range_contains)]
+            fn draw(from: &mut dyn $crate::kafka::shape::Draw, version: i16) -> $name {
+                let mut message = $name::default();
+                $(if ($versions).contains(&version) {
+                    from.enter(stringify!($field));
+                    message.$field = $crate::kafka::shape::Shape::draw(from, version);
+                    from.leave();
+                })*
+                message
+            }
+        }
+
         impl $crate::kafka::codec::Nullable for $name {
             fn read_nullable(
                 from: &mut $crate::jute::Reader,

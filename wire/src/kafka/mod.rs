@@ -3,13 +3,14 @@
 //! Struct and field names are Kafka's own. Above this crate nobody looks at a version: a field that a version lacks
 //! reads as its default, and a value that a version cannot carry is left out when it is written.
 //!
-//! [`api`] is the table of APIs; [`header`] what stands before a body; [`error`] the error codes. Nested structs are in
+//! [`api`] is the table of APIs; [`shape`] is for who treats all messages alike; [`header`] what stands before a body; [`error`] the error codes. Nested structs are in
 //! the module of their API (`kafka::produce::TopicProduceData`), requests and responses also here.
 
 pub mod api;
 pub mod codec;
 pub mod error;
 pub mod header;
+pub mod shape;
 pub mod uuid;
 
 pub mod add_offsets_to_txn;

@@ -1,0 +1,137 @@
+//! `differ --kafka HOST:PORT --ours HOST:PORT --seeds FIRST..END`: sends the same sessions to a broker of Kafka 3.5.1 and to
+//! one of ours, each alone in its cluster with broker id 1, and prints where answers differ.
+//!
+//! `--seed N --show`: one session, step by step. `--steps N`: requests of a session (40). `--api NAME`: requests of one API
+//! only. `--seconds N`: no session begins later. `--word KAFKAS=OURS=NAME`: texts that each side has of its own, and what they
+//! stand as. Exit code 1: something differs that `docs/differences.md` does not list.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::Range;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use tests::differ::listed::Listed;
+use tests::differ::session::{Address, Found, Plan, run};
+use wire::kafka::{APIS, ApiKey};
+
+struct Args {
+    kafka: Address,
+    ours: Address,
+    seeds: Range<u64>,
+    steps: usize,
+    api: Option<ApiKey>,
+    seconds: u64,
+    shown: bool,
+}
+
+fn main() -> ExitCode {
+    match parse(std::env::args().skip(1)) {
+        Ok(args) => sessions(&args),
+        Err(why) => {
+            eprintln!(
+                "{why}\nusage: differ --kafka HOST:PORT --ours HOST:PORT --seeds FIRST..END|--seed N [--steps N] [--api NAME] [--seconds N] [--word KAFKAS=OURS=NAME]... [--show]"
+            );
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
+    let address = || Address { address: SocketAddr::from(([127, 0, 0, 1], 0)), own_words: Vec::new() };
+    let mut args = Args {
+        kafka: address(),
+        ours: address(),
+        seeds: 0..0,
+        steps: 40,
+        api: None,
+        seconds: 3600,
+        shown: false,
+    };
+    while let Some(word) = words.next() {
+        if word == "--show" {
+            args.shown = true;
+            continue;
+        }
+        let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
+        let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
+        match word.as_str() {
+            "--kafka" => args.kafka.address = resolve(&value)?,
+            "--ours" => args.ours.address = resolve(&value)?,
+            "--seed" => args.seeds = number(&value)?..number(&value)? + 1,
+            "--seeds" => {
+                let (first, end) = value.split_once("..").ok_or_else(|| format!("{value} is no range"))?;
+                args.seeds = number(first)?..number(end)?;
+            }
+            "--steps" => args.steps = number(&value)? as usize,
+            "--seconds" => args.seconds = number(&value)?,
+            "--api" => {
+                let api = APIS.iter().find(|api| api.name == value && api.broker_versions.is_some());
+                args.api = Some(api.ok_or_else(|| format!("there is no API {value}"))?.key);
+            }
+            "--word" => {
+                let parts: Vec<&str> = value.split('=').collect();
+                let [kafka, ours, name] = parts[..] else { return Err(format!("{value} is not A=B=NAME")) };
+                args.kafka.own_words.push((kafka.into(), name.into()));
+                args.ours.own_words.push((ours.into(), name.into()));
+            }
+            _ => return Err(format!("{word} is not known")),
+        }
+    }
+    if args.seeds.is_empty() || args.kafka.address.port() == 0 || args.ours.address.port() == 0 {
+        return Err("which brokers, and which seeds?".into());
+    }
+    for side in [&mut args.kafka, &mut args.ours] {
+        side.own_words.push((side.address.port().to_string(), "<port>".into()));
+    }
+    Ok(args)
+}
+
+fn resolve(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|error| format!("{text}: {error}"))?;
+    found.next().ok_or_else(|| format!("{text} has no address"))
+}
+
+fn sessions(args: &Args) -> ExitCode {
+    let (listed, begin) = (Listed::of_docs(), Instant::now());
+    let (mut ran, mut compared, mut found) = (0, 0, Vec::new());
+    for seed in args.seeds.clone() {
+        if begin.elapsed() > Duration::from_secs(args.seconds) {
+            break;
+        }
+        let plan = Plan { seed, steps: args.steps, api: args.api, shown: args.shown };
+        match run(&plan, &args.kafka, &args.ours, &listed) {
+            Ok(report) => {
+                ran += 1;
+                compared += report.compared;
+                found.extend(report.found);
+            }
+            Err(error) => {
+                println!("seed {seed}: {error}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    let unlisted = tell(&found);
+    println!(
+        "{ran} sessions, {compared} answers compared in {} s: {unlisted} differences that are not listed",
+        begin.elapsed().as_secs()
+    );
+    if unlisted > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Prints each kind of difference once, with how often it came and one seed; counts those that are not listed.
+fn tell(found: &[Found]) -> usize {
+    let mut kinds: BTreeMap<(bool, &str, &str), Vec<&Found>> = BTreeMap::new();
+    for one in found {
+        kinds.entry((one.listed, one.api.name, &one.difference.path)).or_default().push(one);
+    }
+    for ((listed, api, path), ones) in &kinds {
+        println!("{} {api} {path}: {} times", if *listed { "listed" } else { "DIFFERS" }, ones.len());
+        for one in ones.iter().take(if *listed { 0 } else { 4 }) {
+            println!("    seed {} step {} v{}: {}", one.seed, one.step, one.version, one.request);
+            println!("      kafka {}\n      ours  {}", one.difference.kafka, one.difference.ours);
+        }
+    }
+    found.iter().filter(|one| !one.listed).count()
+}

@@ -1,0 +1,273 @@
+//! One session with both brokers.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use wire::Str;
+use wire::kafka::create_topics::CreatableTopic;
+use wire::kafka::shape::Value;
+use wire::kafka::{AnyRequest, Api, ApiKey, CreateTopicsRequest};
+
+use super::draw::Drawer;
+use super::known::Known;
+use super::listed::Listed;
+use super::peer::{Lane, Outcome};
+use super::stories::{STORIES, Story};
+use super::{Difference, compare};
+
+/// Connections of a session.
+const LANES: usize = 3;
+const CLIENTS: [&str; LANES] = ["differ-0", "differ-1", "differ-2"];
+/// An answer that is not there by then waits for something.
+const PROMPT: Duration = Duration::from_millis(350);
+/// What one broker has answered, the other answers within this time.
+const LATE: Duration = Duration::from_secs(6);
+/// How long all connections may wait before they are given up.
+const STUCK: Duration = Duration::from_millis(2500);
+
+/// What a session is drawn from.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    pub steps: usize,
+    /// Only requests of this API.
+    pub api: Option<ApiKey>,
+    /// Every step is printed.
+    pub shown: bool,
+}
+
+/// Where a broker is, and texts that only it has.
+#[derive(Debug, Clone)]
+pub struct Address {
+    pub address: SocketAddr,
+    pub own_words: Vec<(String, String)>,
+}
+
+/// A difference, with the request that brought it.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub seed: u64,
+    pub step: usize,
+    pub api: &'static Api,
+    pub version: i16,
+    pub request: String,
+    pub difference: Difference,
+    pub listed: bool,
+}
+
+struct Side {
+    lanes: Vec<Lane>,
+    known: Known,
+}
+
+impl Side {
+    fn new(at: &Address) -> Side {
+        let lanes = CLIENTS.iter().map(|client| Lane::new(at.address, client)).collect();
+        Side { lanes, known: Known { own_words: at.own_words.clone(), ..Known::default() } }
+    }
+}
+
+struct Session<'a> {
+    plan: &'a Plan,
+    listed: &'a Listed,
+    prefix: String,
+    rng: ChaCha8Rng,
+    kafka: Side,
+    ours: Side,
+    found: Vec<Found>,
+    asked: usize,
+    parted: bool,
+}
+
+/// The outcome of a session: how many requests were compared, and what differed.
+pub struct Report {
+    pub compared: usize,
+    pub found: Vec<Found>,
+}
+
+/// Runs the session of `plan.seed`.
+pub fn run(plan: &Plan, kafka: &Address, ours: &Address, listed: &Listed) -> std::io::Result<Report> {
+    let mut session = Session {
+        plan,
+        listed,
+        // Sessions do not meet: names tell the seed and the run.
+        prefix: format!("s{}-{}-", plan.seed, std::process::id()),
+        rng: ChaCha8Rng::seed_from_u64(plan.seed),
+        kafka: Side::new(kafka),
+        ours: Side::new(ours),
+        found: Vec::new(),
+        asked: 0,
+        parted: false,
+    };
+    session.prelude()?;
+    let story = STORIES[(plan.seed % STORIES.len() as u64) as usize];
+    for step in 0..plan.steps {
+        session.step(step, &story)?;
+        if session.parted {
+            break;
+        }
+    }
+    session.close();
+    Ok(Report { compared: session.asked, found: session.found })
+}
+
+impl Session<'_> {
+    /// The topics that requests name: `a` with two partitions, `b` with one.
+    fn prelude(&mut self) -> std::io::Result<()> {
+        let topics = [("a", 2), ("b", 1)].map(|(name, num_partitions)| CreatableTopic {
+            name: Str::from(format!("{}{name}", self.prefix)),
+            num_partitions,
+            replication_factor: 1,
+            ..Default::default()
+        });
+        let create = CreateTopicsRequest { topics: topics.into(), timeout_ms: 10_000, ..Default::default() };
+        for side in [&mut self.kafka, &mut self.ours] {
+            side.lanes[0].send(create.clone().into(), 7)?;
+        }
+        self.collect(0, 0, Duration::from_secs(15));
+        if self.kafka.known.topic_ids.len() != 2 || self.ours.known.topic_ids.len() != 2 {
+            return Err(std::io::Error::other("the topics of the session could not be created"));
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: usize, story: &Story) -> std::io::Result<()> {
+        let total: u32 = story.requests.iter().map(|(_, weight)| weight).sum();
+        let mut at = self.rng.random_range(0..total);
+        let drawn = story.requests.iter().find(|(_, weight)| {
+            let here = at < *weight;
+            at = at.wrapping_sub(*weight);
+            here
+        });
+        let key = self.plan.api.unwrap_or(drawn.expect("below the total").0);
+        let (low, high) = key.api().broker_versions.expect("a broker's API");
+        let version = self.rng.random_range(low..=high);
+        let seed = self.rng.random();
+        let free: Vec<usize> = (0..LANES).filter(|&lane| !self.kafka.lanes[lane].is_waiting()).collect();
+        let pick = self.rng.random_range(0..LANES);
+        let lane = match free[..] {
+            [] => {
+                self.wait_for_any(step);
+                match (0..LANES).find(|&lane| !self.kafka.lanes[lane].is_waiting()) {
+                    Some(lane) => lane,
+                    None => {
+                        self.close();
+                        0
+                    }
+                }
+            }
+            _ => free[pick % free.len()],
+        };
+        if self.parted {
+            return Ok(());
+        }
+        let draw = |side: &Side| {
+            let rng = ChaCha8Rng::seed_from_u64(seed);
+            let (known, prefix) = (&side.known, self.prefix.as_str());
+            let mut drawer = Drawer { rng, key, version, known, prefix, path: Vec::new() };
+            AnyRequest::draw(key, &mut drawer, version)
+        };
+        let (to_kafka, to_ours) = (draw(&self.kafka), draw(&self.ours));
+        if self.plan.shown {
+            println!("{step} lane {lane} {} v{version} {}", key.api().name, shown(&to_kafka, version));
+        }
+        self.kafka.lanes[lane].send(to_kafka, version)?;
+        self.ours.lanes[lane].send(to_ours, version)?;
+        self.collect(step, lane, PROMPT);
+        // Others may have waited for this one.
+        for other in (0..LANES).filter(|&other| other != lane) {
+            if !self.parted && self.kafka.lanes[other].is_waiting() {
+                self.collect(step, other, Duration::from_millis(30));
+            }
+        }
+        // What is done behind the answer.
+        if matches!(
+            key,
+            ApiKey::CreateTopics
+                | ApiKey::CreatePartitions
+                | ApiKey::AlterConfigs
+                | ApiKey::IncrementalAlterConfigs
+                | ApiKey::EndTxn
+        ) {
+            std::thread::sleep(Duration::from_millis(100));
+        } else if matches!(key, ApiKey::DeleteTopics | ApiKey::AlterPartitionReassignments) {
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        Ok(())
+    }
+
+    fn wait_for_any(&mut self, step: usize) {
+        let end = Instant::now() + STUCK;
+        while Instant::now() < end && !self.parted {
+            for lane in 0..LANES {
+                self.collect(step, lane, Duration::from_millis(100));
+                if !self.kafka.lanes[lane].is_waiting() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Compares the two outcomes on a lane, once one of them is there within `wait`.
+    fn collect(&mut self, step: usize, lane: usize, wait: Duration) {
+        let (kafka, ours) = match self.kafka.lanes[lane].outcome(wait) {
+            Some(kafka) => (Some(kafka), self.ours.lanes[lane].outcome(LATE)),
+            None => match self.ours.lanes[lane].outcome(Duration::from_millis(1)) {
+                Some(ours) => (self.kafka.lanes[lane].outcome(LATE), Some(ours)),
+                None => return,
+            },
+        };
+        self.asked += 1;
+        let (request, version) = match (&kafka, &ours) {
+            (Some((request, version, _)), _) | (_, Some((request, version, _))) => {
+                (request.clone(), *version)
+            }
+            (None, None) => return,
+        };
+        let key = request.key();
+        let kafka = told(&mut self.kafka.known, key, kafka.map(|(_, _, outcome)| outcome));
+        let ours = told(&mut self.ours.known, key, ours.map(|(_, _, outcome)| outcome));
+        if self.plan.shown {
+            println!("    kafka {kafka}");
+        }
+        for difference in compare(&kafka, &ours) {
+            let listed = self.listed.has(key.api(), &difference);
+            if self.plan.shown {
+                println!("    ours  {ours}");
+            }
+            self.parted |= !listed;
+            let request = shown(&request, version);
+            let seed = self.plan.seed;
+            self.found.push(Found { seed, step, api: key.api(), version, request, difference, listed });
+        }
+    }
+
+    fn close(&mut self) {
+        for side in [&mut self.kafka, &mut self.ours] {
+            side.lanes.iter_mut().for_each(Lane::drop_connection);
+        }
+    }
+}
+
+/// A request in one line that ends somewhere.
+fn shown(request: &AnyRequest, version: i16) -> String {
+    let mut text = request.show(version).to_string();
+    let end = (0..=600.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    text.truncate(end);
+    text
+}
+
+/// What came, under the names that both have.
+fn told(known: &mut Known, key: ApiKey, outcome: Option<Outcome>) -> Value {
+    match outcome {
+        Some(Outcome::Answer(answer)) => {
+            known.learn(key, &answer);
+            known.common(key, answer)
+        }
+        Some(Outcome::Closed) => Value::Text("the connection is closed".into()),
+        Some(Outcome::Unreadable(why)) => Value::Text(format!("not an answer: {why}").into()),
+        None => Value::Text("no answer".into()),
+    }
+}
