@@ -4,6 +4,7 @@
 """
 
 import harness
+from differ import differ, differ_brief
 from bad_input import bad_frames, wrong_configurations
 from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker, transactions_compacted
 from broker_faults import broker_faults, broker_kills, broker_kills_mixed
@@ -44,5 +45,9 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           librdkafka, kafka_python, killed_leader, old_formats, nearest_replica, throttled_replicas, client_quotas, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief)
+
+# Kafka's answers beside ours.
+BY_NAME += (differ,)
+LAYERS += (differ_brief,)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wire::Str;
-use wire::kafka::alter_configs::AlterConfigsResourceResponse;
+use wire::kafka::alter_configs::{AlterConfigsResource, AlterConfigsResourceResponse};
 use wire::kafka::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
@@ -38,7 +38,30 @@ pub fn check_topic_config(name: &str, value: &str) -> Result<(), String> {
         .map_or_else(|| Err(format!("Unknown topic config name: {name}")), |key| key.check(value))
 }
 
+/// Checks all settings of a topic: names first, then values.
+pub fn check_topic_configs(config: &BTreeMap<String, String>) -> Result<(), String> {
+    if let Some(unknown) = config.keys().find(|name| find(TOPIC_KEYS, name).is_none()) {
+        return Err(format!("Unknown topic config name: {unknown}"));
+    }
+    config.iter().try_for_each(|(name, value)| check_topic_config(name, value))
+}
+
+/// A resource of a kind that Kafka does not describe is the end of the whole request.
+fn all_refused(request: DescribeConfigsRequest) -> DescribeConfigsResponse {
+    let refused = |resource: DescribeConfigsResource| DescribeConfigsResult {
+        error_code: ErrorCode::INVALID_REQUEST,
+        error_message: Some(ErrorCode::INVALID_REQUEST.message().into()),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
+        ..Default::default()
+    };
+    DescribeConfigsResponse { results: request.resources.into_iter().map(refused).collect(), ..Default::default() }
+}
+
 pub async fn describe(call: &Call<'_>, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
+    if !request.resources.iter().all(|one| matches!(one.resource_type, TOPIC | BROKER | BROKER_LOGGER)) {
+        return all_refused(request);
+    }
     let options = (request.include_synonyms, request.include_documentation);
     let mut results = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
@@ -70,10 +93,11 @@ fn result(
                 configs.retain(|config| keys.contains(&config.name));
             }
             result.configs = configs;
+            result.error_message = Some(Str::new());
         }
         Err((code, message)) => {
             result.error_code = code;
-            result.error_message = message.map(Str::from);
+            result.error_message = Some(message.unwrap_or_default().into());
         }
     }
     result
@@ -209,7 +233,8 @@ fn described(
         name: key.name.into(),
         value: value.filter(|_| !is_sensitive).map(Str::from),
         read_only,
-        is_default: config_source == Source::Default as i8,
+        // Java leaves it unset.
+        is_default: false,
         config_source,
         is_sensitive,
         synonyms: if include_synonyms { all } else { Vec::new() },
@@ -223,7 +248,7 @@ fn own_id(call: &Call<'_>, name: &str, or: &str) -> Result<(), Refusal> {
     let Ok(id) = name.parse::<i32>() else {
         return refusal(
             ErrorCode::INVALID_REQUEST,
-            format!("Broker id must be an integer, but it is: {name}"),
+            format!("{} id must be an integer, but it is: {name}", if or.is_empty() { "Node" } else { "Broker" }),
         );
     };
     if id == call.broker.id {
@@ -238,15 +263,45 @@ fn own_id(call: &Call<'_>, name: &str, or: &str) -> Result<(), Refusal> {
     refusal(ErrorCode::INVALID_REQUEST, problem)
 }
 
+/// What is wrong with a resource before anything of it is looked up. `names` are its settings', `nulls` those that have no
+/// value and need one.
+fn check_resource(resource_type: i8, is_repeated: bool, names: &[&Str], nulls: &[&str]) -> Result<(), Refusal> {
+    if is_repeated {
+        return refusal(ErrorCode::INVALID_REQUEST, "Each resource must appear at most once.");
+    }
+    if names.iter().collect::<BTreeSet<_>>().len() != names.len() {
+        return refusal(ErrorCode::INVALID_REQUEST, "Error due to duplicate config keys");
+    }
+    if !nulls.is_empty() {
+        let problem = format!("Null value not supported for : {}", nulls.join(", "));
+        return refusal(ErrorCode::INVALID_REQUEST, problem);
+    }
+    if !matches!(resource_type, TOPIC | BROKER | BROKER_LOGGER) {
+        return refusal(ErrorCode::INVALID_REQUEST, format!("Unknown resource type {resource_type}"));
+    }
+    Ok(())
+}
+
 /// The whole set is replaced.
 pub async fn alter(call: &Call<'_>, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
+    let same = |one: &AlterConfigsResource, other: &AlterConfigsResource| {
+        one.resource_type == other.resource_type && one.resource_name == other.resource_name
+    };
     for resource in &request.resources {
         let entries = resource.configs.iter();
         let config =
             entries.filter_map(|entry| Some((entry.name.to_string(), entry.value.as_ref()?.to_string())));
         let config: BTreeMap<String, String> = config.collect();
+        let names: Vec<&Str> = resource.configs.iter().map(|entry| &entry.name).collect();
+        let nulls = resource.configs.iter().filter(|entry| entry.value.is_none());
+        let nulls: Vec<&str> = nulls.map(|entry| &*entry.name).collect();
+        let repeated = request.resources.iter().filter(|other| same(other, resource)).count() > 1;
+        let whole = check_resource(resource.resource_type, repeated, &names, &nulls);
         let followed = match resource.resource_type {
+            _ if whole.is_err() => whole,
+            // The older request does not know loggers.
+            BROKER_LOGGER => refusal(ErrorCode::INVALID_REQUEST, "Unknown resource type 8"),
             BROKER => {
                 let dynamic = call.broker.dynamic.load();
                 let old = if resource.resource_name.is_empty() { &dynamic.default } else { &dynamic.broker };
@@ -281,7 +336,11 @@ pub async fn alter_incrementally(
 ) -> IncrementalAlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
-        let outcome = alter_one(call, resource, request.validate_only).await;
+        let same = |other: &&incremental_alter_configs::AlterConfigsResource| {
+            other.resource_type == resource.resource_type && other.resource_name == resource.resource_name
+        };
+        let repeated = request.resources.iter().filter(same).count() > 1;
+        let outcome = alter_one(call, resource, repeated, request.validate_only).await;
         let (error_code, message) = outcome.err().unwrap_or((ErrorCode::NONE, None));
         responses.push(incremental_alter_configs::AlterConfigsResourceResponse {
             error_code,
@@ -296,22 +355,14 @@ pub async fn alter_incrementally(
 async fn alter_one(
     call: &Call<'_>,
     resource: &incremental_alter_configs::AlterConfigsResource,
+    repeated: bool,
     validate_only: bool,
 ) -> Result<(), Refusal> {
-    let distinct: BTreeSet<_> = resource.configs.iter().map(|config| &config.name).collect();
-    if distinct.len() != resource.configs.len() {
-        return refusal(ErrorCode::INVALID_REQUEST, "Error due to duplicate config keys");
-    }
-    let nulls: Vec<&str> = resource
-        .configs
-        .iter()
-        .filter(|config| config.config_operation != DELETE && config.value.is_none())
-        .map(|config| &*config.name)
-        .collect();
-    if !nulls.is_empty() {
-        let problem = format!("Null value not supported for : {}", nulls.join(", "));
-        return refusal(ErrorCode::INVALID_REQUEST, problem);
-    }
+    let names: Vec<&Str> = resource.configs.iter().map(|config| &config.name).collect();
+    let nulls = resource.configs.iter();
+    let nulls = nulls.filter(|config| config.config_operation != DELETE && config.value.is_none());
+    let nulls: Vec<&str> = nulls.map(|config| &*config.name).collect();
+    check_resource(resource.resource_type, repeated, &names, &nulls)?;
     let entity = entity(call, resource.resource_type, &resource.resource_name)?;
     if resource.resource_type == BROKER {
         let set = resource.configs.iter().filter(|config| config.config_operation != DELETE);
@@ -319,6 +370,11 @@ async fn alter_one(
             .or_else(|problem| refusal(ErrorCode::INVALID_REQUEST, problem))?;
     }
     let table = if resource.resource_type == TOPIC { TOPIC_KEYS } else { BROKER_KEYS };
+    let unknown = |change: &&incremental_alter_configs::AlterableConfig| !(SET..=SUBTRACT).contains(&change.config_operation);
+    if resource.resource_type == TOPIC && resource.configs.iter().any(|change| unknown(&change)) {
+        // Java stumbles over it.
+        return Err((ErrorCode::UNKNOWN_SERVER_ERROR, None));
+    }
     let mut config = call.broker.zk().config(&entity).await.map_err(zookeeper)?;
     for change in &resource.configs {
         apply(&mut config, table, change)?;

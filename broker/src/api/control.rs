@@ -2,12 +2,13 @@
 //! ControlledShutdown, AllocateProducerIds, ElectLeaders.
 
 use wire::Str;
+use wire::kafka::leader_and_isr::{LeaderAndIsrPartitionError, LeaderAndIsrTopicError};
 use wire::kafka::elect_leaders::{PartitionResult, ReplicaElectionResult, TopicPartitions};
 use wire::kafka::{
     AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterPartitionRequest, AlterPartitionResponse,
     ControlledShutdownRequest, ControlledShutdownResponse, ElectLeadersRequest, ElectLeadersResponse,
     ErrorCode, LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
-    UpdateMetadataRequest, UpdateMetadataResponse,
+    UpdateMetadataRequest, UpdateMetadataResponse, Uuid,
 };
 
 use super::Call;
@@ -27,11 +28,45 @@ pub async fn leader_and_isr(call: &Call<'_>, request: LeaderAndIsrRequest) -> Le
         tracing::error!("Reading the settings of {} topics, {} first: {error}", unknown.len(), unknown[0]);
         return LeaderAndIsrResponse { error_code: ErrorCode::UNKNOWN_SERVER_ERROR, ..Default::default() };
     }
+    let named = named_by(&request);
     let answer = call.broker.shard.ask(|reply| Event::LeaderAndIsr { request, reply }).await;
-    answer.unwrap_or_else(|_| LeaderAndIsrResponse {
-        error_code: ErrorCode::UNKNOWN_SERVER_ERROR,
-        ..Default::default()
-    })
+    match answer {
+        Ok(answer) if answer.error_code == ErrorCode::STALE_CONTROLLER_EPOCH => all_stale(named),
+        Ok(answer) => answer,
+        Err(_) => {
+            LeaderAndIsrResponse { error_code: ErrorCode::UNKNOWN_SERVER_ERROR, ..Default::default() }
+        }
+    }
+}
+
+/// Topics and partitions of a request: by id, or by name before version 5.
+type Named = Vec<(Str, Uuid, Vec<i32>)>;
+
+fn named_by(request: &LeaderAndIsrRequest) -> Named {
+    let old = request.ungrouped_partition_states.iter();
+    let old = old.map(|state| (state.topic_name.clone(), Uuid::ZERO, vec![state.partition_index]));
+    let grouped = request.topic_states.iter().map(|topic| {
+        let partitions = topic.partition_states.iter().map(|state| state.partition_index);
+        (topic.topic_name.clone(), topic.topic_id, partitions.collect())
+    });
+    old.chain(grouped).collect()
+}
+
+/// An older controller's request is refused with every partition that it names.
+fn all_stale(named: Named) -> LeaderAndIsrResponse {
+    let error_code = ErrorCode::STALE_CONTROLLER_EPOCH;
+    let mut response = LeaderAndIsrResponse { error_code, ..Default::default() };
+    for (topic_name, topic_id, partitions) in named {
+        let error = |partition_index| LeaderAndIsrPartitionError {
+            topic_name: topic_name.clone(),
+            partition_index,
+            error_code,
+        };
+        let partition_errors: Vec<_> = partitions.into_iter().map(error).collect();
+        response.partition_errors.extend(partition_errors.iter().cloned());
+        response.topics.push(LeaderAndIsrTopicError { topic_id, partition_errors });
+    }
+    response
 }
 
 /// Replicas stop, and may be deleted.
@@ -99,6 +134,20 @@ pub async fn allocate_producer_ids(
     }
 }
 
+/// Java stumbles over a kind of election that it does not know.
+fn unknown_election(request: ElectLeadersRequest) -> ElectLeadersResponse {
+    let error_code = ErrorCode::UNKNOWN_SERVER_ERROR;
+    let topics = request.topic_partitions.unwrap_or_default().into_iter().map(|topic| ReplicaElectionResult {
+        topic: topic.topic,
+        partition_result: topic
+            .partitions
+            .into_iter()
+            .map(|partition_id| PartitionResult { partition_id, error_code, error_message: None })
+            .collect(),
+    });
+    ElectLeadersResponse { error_code, replica_election_results: topics.collect(), ..Default::default() }
+}
+
 /// An administrator wants other leaders.
 pub async fn elect_leaders(call: &Call<'_>, request: ElectLeadersRequest) -> ElectLeadersResponse {
     let failed = |error_code| ElectLeadersResponse { error_code, ..Default::default() };
@@ -106,7 +155,7 @@ pub async fn elect_leaders(call: &Call<'_>, request: ElectLeadersRequest) -> Ele
     let election = match request.election_type {
         0 => ElectionType::Preferred,
         1 => ElectionType::Unclean,
-        _ => return failed(ErrorCode::INVALID_REQUEST),
+        _ => return unknown_election(request),
     };
     let partitions = request.topic_partitions.map(|topics| {
         let of = |topic: TopicPartitions| {
@@ -127,7 +176,7 @@ pub async fn elect_leaders(call: &Call<'_>, request: ElectLeadersRequest) -> Ele
         let result = PartitionResult {
             partition_id: one.partition.partition,
             error_code: one.error,
-            error_message: one.message.map(Str::from),
+            error_message: one.message,
         };
         match response.replica_election_results.last_mut() {
             Some(last) if last.topic == one.partition.topic => last.partition_result.push(result),

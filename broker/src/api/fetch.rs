@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use wire::Str;
 use wire::batch::down::down_convert;
 use wire::kafka::fetch::{
-    AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
 use wire::kafka::{ErrorCode, Message, Uuid};
 
@@ -29,6 +29,9 @@ struct Entry {
 pub async fn answer(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
     let uses_ids = call.version() >= 13;
     let follower = if call.version() >= 15 { request.replica_state.replica_id } else { request.replica_id };
+    if !matches!(request.isolation_level, 0 | 1) {
+        return stumbled(call, request);
+    }
     let (context, asked) = open(call, &request, uses_ids);
     if let Context::Error(error_code) = context {
         return FetchResponse { error_code, ..Default::default() };
@@ -94,6 +97,21 @@ fn answer_size(call: &Call<'_>, context: &Context, entries: &[Entry]) -> usize {
     let mut encoded = BytesMut::new();
     shell.write(&mut encoded, call.version());
     bytes + encoded.len()
+}
+
+/// Java stumbles over an isolation level that it does not know.
+fn stumbled(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
+    let error_code = ErrorCode::UNKNOWN_SERVER_ERROR;
+    let mut response = FetchResponse { error_code, session_id: request.session_id, ..Default::default() };
+    if call.version() < 13 {
+        let topics = request.topics.into_iter().map(|topic| {
+            let failed = |partition: FetchPartition| PartitionData { records: None, ..failed(partition.partition, error_code) };
+            let partitions = topic.partitions.into_iter().map(failed).collect();
+            FetchableTopicResponse { topic: topic.topic, topic_id: topic.topic_id, partitions }
+        });
+        response.responses = topics.collect();
+    }
+    response
 }
 
 /// Bytes of the response that are for throttled replicas, with what is around them.
@@ -267,14 +285,14 @@ fn find(
     Ok(FetchPart { topic, id: *id, partition: *partition, fetch, max_bytes: asked.max_bytes })
 }
 
-/// Refused before the log is asked: with null for records, and no aborted transactions in place of null.
+/// Refused before the log is asked: with no aborted transactions in place of null.
 fn failed(partition_index: i32, error_code: ErrorCode) -> PartitionData {
     PartitionData {
         partition_index,
         error_code,
         high_watermark: -1,
         aborted_transactions: Some(Vec::new()),
-        records: None,
+        records: Some(Bytes::new()),
         ..Default::default()
     }
 }

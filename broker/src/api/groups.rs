@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use broker_core::group::{JoinContext, Request, Response, java_hash};
 use wire::Str;
 use wire::kafka::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
+use wire::kafka::offset_delete::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use wire::kafka::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use wire::kafka::txn_offset_commit::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
 use wire::kafka::{
@@ -42,7 +43,11 @@ pub async fn find_coordinator(call: &Call<'_>, request: FindCoordinatorRequest) 
     }
     let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
     for key in request.coordinator_keys {
-        coordinators.push(find_one(call, key, request.key_type).await);
+        let mut found = find_one(call, key, request.key_type).await;
+        if found.error_code != ErrorCode::INVALID_REQUEST {
+            found.error_message = Some(Str::new());
+        }
+        coordinators.push(found);
     }
     FindCoordinatorResponse { coordinators, ..Default::default() }
 }
@@ -104,6 +109,9 @@ pub async fn join(call: &Call<'_>, mut request: JoinGroupRequest) -> JoinGroupRe
 }
 
 pub async fn sync(call: &Call<'_>, request: SyncGroupRequest) -> SyncGroupResponse {
+    if call.version() >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
+        return SyncGroupResponse { error_code: ErrorCode::INCONSISTENT_GROUP_PROTOCOL, ..Default::default() };
+    }
     match ask(call, Request::Sync(request)).await {
         Some(Response::Sync(response)) => response,
         _ => SyncGroupResponse { error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE, ..Default::default() },
@@ -261,11 +269,37 @@ pub async fn delete(call: &Call<'_>, request: DeleteGroupsRequest) -> DeleteGrou
     }
 }
 
-pub async fn offset_delete(call: &Call<'_>, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
-    match ask(call, Request::OffsetDelete(request)).await {
+/// Partitions that do not exist are answered here, the rest by the coordinator.
+pub async fn offset_delete(call: &Call<'_>, mut request: OffsetDeleteRequest) -> OffsetDeleteResponse {
+    let now = call.broker.metadata.snapshot();
+    let mut unknown: Vec<OffsetDeleteResponseTopic> = Vec::new();
+    for topic in &mut request.topics {
+        let name = topic.name.clone();
+        let (known, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut topic.partitions)
+            .into_iter()
+            .partition(|one| now.partition(&name, one.partition_index).is_some());
+        topic.partitions = known;
+        let partitions = gone.into_iter().map(|one| OffsetDeleteResponsePartition {
+            partition_index: one.partition_index,
+            error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        });
+        unknown.push(OffsetDeleteResponseTopic { name, partitions: partitions.collect() });
+    }
+    unknown.retain(|topic| !topic.partitions.is_empty());
+    request.topics.retain(|topic| !topic.partitions.is_empty());
+    let mut response = match ask(call, Request::OffsetDelete(request)).await {
         Some(Response::OffsetDelete(response)) => response,
         _ => OffsetDeleteResponse { error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE, ..Default::default() },
+    };
+    if response.error_code.is_ok() {
+        for topic in unknown {
+            match response.topics.iter_mut().find(|known| known.name == topic.name) {
+                Some(known) => known.partitions.extend(topic.partitions),
+                None => response.topics.push(topic),
+            }
+        }
     }
+    response
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub async fn answer(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsets
         (_, 1) => Some(Isolation::ReadCommitted),
         _ => Some(Isolation::ReadUncommitted),
     };
+    if !matches!(request.isolation_level, 0 | 1) {
+        return stumbled(call, request);
+    }
     let now = call.broker.metadata.snapshot();
     let mut asks = Vec::new();
     let mut seen: HashMap<(&str, i32), usize> = HashMap::new();
@@ -56,6 +59,16 @@ pub async fn answer(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsets
             one(call.version(), index, result)
         });
         ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect() }
+    });
+    ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
+}
+
+/// Java stumbles over an isolation level that it does not know.
+fn stumbled(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let failed = |index| one(call.version(), index, Err(ErrorCode::UNKNOWN_SERVER_ERROR));
+    let topics = request.topics.into_iter().map(|topic| ListOffsetsTopicResponse {
+        name: topic.name,
+        partitions: topic.partitions.iter().map(|partition| failed(partition.partition_index)).collect(),
     });
     ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
 }

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use wire::Str;
 use wire::jute::{DecodeError, Reader};
 use wire::kafka::metadata::{
-    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
     MetadataResponseTopic,
 };
 use wire::kafka::{ErrorCode, Message, Uuid};
@@ -70,8 +70,20 @@ impl Message for Answer {
 
 /// Answers from the snapshot of this moment.
 pub async fn answer(call: &Call<'_>, request: MetadataRequest) -> Answer {
-    let now = call.broker.metadata.snapshot();
     let version = call.version();
+    if version < 12
+        && let Some(topics) = &request.topics
+        && topics.iter().any(|topic| topic.name.is_none() || !topic.topic_id.is_zero())
+    {
+        let refused = |topic: &MetadataRequestTopic| MetadataResponseTopic {
+            // This version has no null there.
+            name: topic.name.clone().or_else(|| Some(Str::new())),
+            ..failed(None, topic.topic_id, ErrorCode::INVALID_REQUEST)
+        };
+        let topics = topics.iter().map(refused).collect();
+        return Answer { response: MetadataResponse { topics, ..Default::default() }, all: None };
+    }
+    let now = call.broker.metadata.snapshot();
     let listener = &call.peer.listener;
     let mut response = MetadataResponse {
         brokers: nodes(&now, listener),

@@ -73,6 +73,7 @@ pub const IMPLEMENTED: &[ApiKey] = &[
     ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
     ApiKey::AlterPartition,
+    ApiKey::Envelope,
     ApiKey::DescribeCluster,
     ApiKey::AllocateProducerIds,
     ApiKey::AddPartitionsToTxn,
@@ -297,6 +298,8 @@ async fn answer_call(call: &Call<'_>, api: &'static Api, reader: Reader) -> Answ
         ApiKey::AddOffsetsToTxn => answer!(body, transactions::add_offsets),
         ApiKey::EndTxn => answer!(body, transactions::end),
         ApiKey::WriteTxnMarkers => answer!(body, txn_markers::answer),
+        // Advertised as by Java, whose brokers do not forward requests in this mode either.
+        ApiKey::Envelope => unreadable(peer, &"an Envelope, though requests are not forwarded"),
         ApiKey::TxnOffsetCommit => answer!(body, groups::txn_offset_commit),
         ApiKey::DescribeProducers => answer!(body, txn_markers::describe_producers),
         ApiKey::DescribeTransactions => answer!(body, transactions::describe),

@@ -47,7 +47,7 @@ pub async fn alter(
                 .push(ReassignableTopicResponse { name: one.partition.topic, partitions: vec![partition] }),
         }
     }
-    AlterPartitionReassignmentsResponse { responses, ..Default::default() }
+    AlterPartitionReassignmentsResponse { error_message: text(""), responses, ..Default::default() }
 }
 
 /// What is under way, of these partitions or of all.
@@ -86,5 +86,5 @@ pub async fn list(
             _ => topics.push(OngoingTopicReassignment { name: tp.topic, partitions: vec![partition] }),
         }
     }
-    ListPartitionReassignmentsResponse { topics, ..Default::default() }
+    ListPartitionReassignmentsResponse { error_message: text(""), topics, ..Default::default() }
 }

@@ -40,13 +40,10 @@ pub async fn create(call: &Call<'_>, request: CreateTopicsRequest) -> CreateTopi
     let mut results: Vec<CreatableTopicResult> = Vec::with_capacity(request.topics.len());
     let mut made = Vec::new();
     for topic in &request.topics {
-        if results.iter().any(|result| result.name == topic.name) {
-            continue;
-        }
         let outcome = if !call.broker.is_controller() {
             Err((ErrorCode::NOT_CONTROLLER, None))
         } else if repeated.contains(&topic.name) {
-            Err(refusal(ErrorCode::INVALID_REQUEST, "Duplicate topic name."))
+            Err(refusal(ErrorCode::INVALID_REQUEST, "Found multiple entries for this topic."))
         } else if topic.name == CLUSTER_METADATA_TOPIC {
             Err(refusal(ErrorCode::TOPIC_AUTHORIZATION_FAILED, "Authorization failed."))
         } else {
@@ -119,13 +116,8 @@ async fn create_one(
     mutations: &mut Mutations<'_>,
     validate_only: bool,
 ) -> Result<CreatableTopicResult, Refused> {
-    for config in &topic.configs {
-        if let Some(value) = &config.value {
-            super::configs::check_topic_config(&config.name, value)
-                .map_err(|problem| refusal(ErrorCode::INVALID_CONFIG, problem))?;
-        }
-    }
-    let created = controller::topics::create_topic(call.broker, topic, mutations, validate_only)
+    let check = super::configs::check_topic_configs;
+    let created = controller::topics::create_topic(call.broker, topic, check, mutations, validate_only)
         .await
         .map_err(refused)?;
     Ok(CreatableTopicResult {
@@ -179,11 +171,9 @@ pub async fn delete(call: &Call<'_>, request: DeleteTopicsRequest) -> DeleteTopi
             }
             Err((code, message)) => (code, message, name),
         };
-        let topic_id =
-            if id.is_zero() { name.as_deref().map_or(Uuid::ZERO, |name| now.topic_id(name)) } else { id };
         results.push(DeletableTopicResult {
             name,
-            topic_id,
+            topic_id: id,
             error_code,
             error_message: message.map(Str::from),
         });

@@ -51,23 +51,28 @@ pub struct Created {
     pub overrides: BTreeMap<String, String>,
 }
 
-/// Makes a topic, or only checks whether it could be made. Values of settings are checked by the caller.
+/// Makes a topic, or only checks whether it could be made; `check` says what is wrong with its settings.
 pub async fn create_topic(
     broker: &Broker,
     topic: &CreatableTopic,
+    check: fn(&BTreeMap<String, String>) -> Result<(), String>,
     mutations: &mut Mutations<'_>,
     validate_only: bool,
 ) -> Result<Created, Refusal> {
-    let assignment = assignment_for(broker, topic)?;
-    let mut overrides = BTreeMap::new();
-    for config in &topic.configs {
-        let Some(value) = &config.value else {
-            let message = format!("Null value not supported for topic configs: {}", config.name);
-            return Err(Refusal::new(ErrorCode::INVALID_CONFIG, message));
-        };
-        overrides.insert(config.name.to_string(), value.to_string());
+    check_is_new(broker, topic)?;
+    let nulls: Vec<&str> =
+        topic.configs.iter().filter(|config| config.value.is_none()).map(|config| &*config.name).collect();
+    if !nulls.is_empty() {
+        let message = format!("Null value not supported for topic configs: {}", nulls.join(","));
+        return Err(Refusal::new(ErrorCode::INVALID_CONFIG, message));
     }
+    let values = topic.configs.iter();
+    let overrides: BTreeMap<String, String> = values
+        .filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())))
+        .collect();
+    let assignment = assignment_for(broker, topic)?;
     check_new(broker, topic, &assignment).await?;
+    check(&overrides).map_err(|problem| Refusal::new(ErrorCode::INVALID_CONFIG, problem))?;
     let id = if validate_only {
         Uuid::ZERO
     } else {
@@ -92,12 +97,16 @@ fn allow(mutations: &mut Mutations<'_>, partitions: usize) -> Result<(), Refusal
     if mutations.allow(partitions) { Ok(()) } else { Err(Refusal::new(code, code.message())) }
 }
 
-fn assignment_for(broker: &Broker, topic: &CreatableTopic) -> Result<Assignment, Refusal> {
-    let now = broker.metadata.snapshot();
-    if now.topics.contains_key(&topic.name) {
+fn check_is_new(broker: &Broker, topic: &CreatableTopic) -> Result<(), Refusal> {
+    if broker.metadata.snapshot().topics.contains_key(&topic.name) {
         let exists = CreateError::Exists(topic.name.clone());
         return Err(Refusal::new(exists.code(), exists.to_string()));
     }
+    Ok(())
+}
+
+fn assignment_for(broker: &Broker, topic: &CreatableTopic) -> Result<Assignment, Refusal> {
+    let now = broker.metadata.snapshot();
     if topic.assignments.is_empty() {
         let default = |key: &str| i32::try_from(broker.config.int(key)).unwrap_or(i32::MAX);
         let partitions = match topic.num_partitions {
@@ -271,7 +280,7 @@ fn added_partitions(
     let lists = match &topic.assignments {
         Some(given) => {
             let lists: Vec<Vec<i32>> = given.iter().map(|list| list.broker_ids.clone()).collect();
-            check_added(brokers, &lists, increment, first.len())?;
+            check_added(brokers, &lists, old, increment, first.len())?;
             lists
         }
         None => {
@@ -285,6 +294,7 @@ fn added_partitions(
 fn check_added(
     brokers: &[Candidate],
     lists: &[Vec<i32>],
+    existing: i32,
     increment: i32,
     replication_factor: usize,
 ) -> Result<(), Refusal> {
@@ -311,13 +321,17 @@ fn check_added(
                 join(replicas)
             ));
         }
-        if replicas.len() != replication_factor {
-            return refused(format!(
-                "Inconsistent replication factor between partitions, partition 0 has {replication_factor} while new \
-                 partitions have {}.",
-                replicas.len()
-            ));
-        }
+    }
+    let odd = (existing..).zip(lists).filter(|(_, replicas)| replicas.len() != replication_factor);
+    let (partitions, factors): (Vec<i32>, Vec<i32>) =
+        odd.map(|(partition, replicas)| (partition, replicas.len() as i32)).unzip();
+    if !partitions.is_empty() {
+        return refused(format!(
+            "Inconsistent replication factor between partitions, partition 0 has {replication_factor} while partitions \
+             [{}] have replication factors [{}], respectively.",
+            join(&partitions),
+            join(&factors)
+        ));
     }
     Ok(())
 }

@@ -142,6 +142,7 @@ impl Shard {
                     let _ = self.notices.send(Notice::LoadGroups { partition, epoch });
                 }
                 Effect::Warn(text) => tracing::warn!("{text}"),
+                Effect::Tell(text) => tracing::info!("[GroupCoordinator] {text}"),
             }
         }
         self.groups.effects = effects;

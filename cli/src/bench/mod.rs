@@ -5,6 +5,7 @@
 
 mod kafka_bench;
 mod kafka_failover;
+mod kafka_groups;
 mod kafka_load;
 mod kafka_start;
 mod kafka_stub;
@@ -25,6 +26,7 @@ menagerie bench zookeeper [options]    three servers: reads, 90 % reads, writes
 menagerie bench zookeeper-size [options]    one server with a large tree: memory, longest write, start
 menagerie bench kafka [options]        three brokers, three replicas, acks=all: produce, then consume
 menagerie bench kafka-failover [options]    the controller is killed: until all brokers know live leaders
+menagerie bench kafka-groups [options] one broker and a large consumer group: members join, leave, are killed
 menagerie bench kafka-start [options]  one broker with many partitions: start after a clean stop and after kill -9
   --java 'COMMAND'     the peer: COMMAND FILE runs Java's server in the foreground; left out, only ours is measured
   --rounds N           how often both are measured in turn (2)
@@ -40,6 +42,7 @@ menagerie bench kafka-start [options]  one broker with many partitions: start af
   --brokers N          of metadata alone that have the replicas, in this process (10); 0: the three real ones have them
   --idle SECONDS       watch the cluster do nothing before the controller dies (0)
   --port PORT          first of 24 ports on this machine, or as many more as --brokers says (24100)
+  --members N          of the consumer group (2000)
   --counts N,N         partitions of the broker that starts (1000,24000)
   --java-most N        of them that Java's broker is measured with (2000)";
 
@@ -65,6 +68,7 @@ fn run(args: &[String]) -> Result<()> {
         "zookeeper-size" => zk_size::run(&options),
         "kafka" => kafka_bench::run(&options),
         "kafka-failover" => kafka_failover::run(&options),
+        "kafka-groups" => kafka_groups::run(&options),
         "kafka-start" => kafka_start::run(&options),
         other => bail!("there is no benchmark {other}\n{USAGE}"),
     }
@@ -87,6 +91,7 @@ struct Options {
     idle: Duration,
     counts: Vec<usize>,
     java_most: usize,
+    members: usize,
     port: u16,
 }
 
@@ -112,6 +117,7 @@ impl Options {
             idle: Duration::ZERO,
             counts: vec![1000, 24_000],
             java_most: 2000,
+            members: 2000,
             port: 24100,
         };
         let mut args = args.iter();
@@ -139,6 +145,7 @@ impl Options {
                         counts.with_context(|| format!("--counts {value}: numbers are needed"))?;
                 }
                 "--java-most" => options.java_most = number()? as usize,
+                "--members" => options.members = number()?.max(1) as usize,
                 "--port" => options.port = u16::try_from(number()?).context("--port")?,
                 _ => bail!("there is no option {name}\n{USAGE}"),
             }

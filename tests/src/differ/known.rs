@@ -122,7 +122,8 @@ impl Known {
     fn common_list(&self, key: ApiKey, name: &'static str, items: Vec<Value>) -> Value {
         let mut items: Vec<Value> =
             items.into_iter().map(|item| self.common_field(key, name, item)).collect();
-        if matches!(items.first(), Some(Value::Struct(_))) || key == ApiKey::ListGroups {
+        if matches!(items.first(), Some(Value::Struct(_))) {
+            merge(&mut items);
             items.sort_by_key(Value::to_string);
         }
         Value::List(items)
@@ -141,6 +142,35 @@ impl Known {
         }
         common.into()
     }
+}
+
+/// Java answers out of maps where ours answers item by item: a topic that a request names twice, or without partitions, and
+/// a partition that it names twice, stand there once, or not at all.
+fn merge(items: &mut Vec<Value>) {
+    let mut merged: Vec<Value> = Vec::with_capacity(items.len());
+    for item in items.drain(..) {
+        let Value::Struct(fields) = &item else { continue };
+        let same = |other: &&mut Value| match other {
+            Value::Struct(others) => fields.len() == 2 && fields[0] == others[0],
+            _ => false,
+        };
+        let found = merged.iter_mut().find(same);
+        if let (Some(Value::Struct(others)), Some((_, Value::List(more)))) = (found, fields.get(1))
+            && let Some((_, Value::List(list))) = others.get_mut(1)
+        {
+            list.extend(more.iter().cloned());
+            list.sort_by_key(Value::to_string);
+            list.dedup();
+        } else if !merged.contains(&item) {
+            merged.push(item);
+        }
+    }
+    let is_hollow = |item: &Value| match item {
+        Value::Struct(fields) => fields.len() == 2 && fields[1].1 == Value::List(Vec::new()),
+        _ => false,
+    };
+    merged.retain(|item| !is_hollow(item));
+    *items = merged;
 }
 
 /// Record batches without what each broker gives its own: producer id and checksum; times too, in control batches.

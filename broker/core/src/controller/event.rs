@@ -139,7 +139,7 @@ pub enum ToBroker {
 pub struct Elected {
     pub partition: TopicPartition,
     pub error: ErrorCode,
-    pub message: Option<&'static str>,
+    pub message: Option<Str>,
 }
 
 /// One partition's outcome of a reassignment asked for: NONE when it has begun.

@@ -7,6 +7,7 @@ use super::{Controller, Token, Why};
 use crate::error::ErrorCode;
 use election::Liveness;
 use std::collections::BTreeMap;
+use wire::Str;
 use wire::kafka::alter_partition::{RequestTopicData, ResponsePartitionData, ResponseTopicData};
 use wire::kafka::{AlterPartitionRequest, AlterPartitionResponse};
 
@@ -228,6 +229,8 @@ impl Controller {
         out: &mut Vec<Effect>,
     ) {
         let error = match self.brokers.get(&broker) {
+            // Java looks the epoch up first, and stumbles.
+            None if broker_epoch >= 0 => Some(ErrorCode::UNKNOWN_SERVER_ERROR),
             None => Some(ErrorCode::BROKER_NOT_AVAILABLE),
             Some(registered) if broker_epoch >= 0 && broker_epoch < registered.epoch => {
                 Some(ErrorCode::STALE_BROKER_EPOCH)
@@ -293,11 +296,12 @@ impl Controller {
         election: ElectionType,
         tp: &TopicPartition,
         out: &mut Vec<Effect>,
-    ) -> Option<(ErrorCode, Option<&'static str>)> {
+    ) -> Option<(ErrorCode, Option<Str>)> {
+        let told = |error, message| Some((error, Some(Str::from_static(message))));
         if self.is_doomed(&tp.topic) {
-            return Some((ErrorCode::INVALID_TOPIC_EXCEPTION, Some("The topic is being deleted")));
+            return told(ErrorCode::INVALID_TOPIC_EXCEPTION, "The topic is being deleted");
         }
-        let missing = Some((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, Some("The partition does not exist.")));
+        let missing = told(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "The partition does not exist.");
         let Some(entry) = self.entry(tp) else { return missing };
         let Some(state) = &entry.state else { return missing };
         let needed = match election {
@@ -307,7 +311,8 @@ impl Controller {
             }
         };
         if !needed {
-            return Some((ErrorCode::ELECTION_NOT_NEEDED, None));
+            let message = "Leader election not needed for topic partition.";
+            return told(ErrorCode::ELECTION_NOT_NEEDED, message);
         }
         let (begun, error) = match election {
             ElectionType::Preferred => {
@@ -319,7 +324,7 @@ impl Controller {
                 (begun, ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE)
             }
         };
-        (!begun).then_some((error, None))
+        (!begun).then(|| (error, Some(not_elected(election, tp))))
     }
 
     pub(super) fn elected(
@@ -336,7 +341,8 @@ impl Controller {
             (ErrorCode::NONE, ElectionType::Unclean) if !led => ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE,
             (error, _) => error,
         };
-        job.results.push(Elected { partition: tp.clone(), error, message: None });
+        let message = (error == ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE).then(|| not_elected(job.election, tp));
+        job.results.push(Elected { partition: tp.clone(), error, message });
         self.finish_election(token, out);
     }
 
@@ -348,4 +354,13 @@ impl Controller {
             out.push(Effect::ElectLeadersReply { token, results: job.results });
         }
     }
+}
+
+/// Nobody could lead, in Kafka's words.
+fn not_elected(election: ElectionType, tp: &TopicPartition) -> Str {
+    let strategy = match election {
+        ElectionType::Preferred => "PreferredReplicaPartitionLeaderElectionStrategy",
+        ElectionType::Unclean => "OfflinePartitionLeaderElectionStrategy(true)",
+    };
+    format!("Failed to elect leader for partition {}-{} under strategy {strategy}", tp.topic, tp.partition).into()
 }

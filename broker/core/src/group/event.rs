@@ -177,4 +177,6 @@ pub enum Effect {
     },
     /// Something in the log that cannot be read, for the broker's own log.
     Warn(String),
+    /// What became of a group, for the broker's own log.
+    Tell(String),
 }

@@ -21,7 +21,18 @@ struct Joining<'a> {
     session_ms: i32,
     protocol_type: Str,
     protocols: Vec<(Str, Bytes)>,
+    /// Why it joins, in its client's words (KIP-800).
+    reason: Option<Str>,
     context: &'a JoinContext,
+}
+
+impl Joining<'_> {
+    /// Who joins and why, behind the id, for a log.
+    fn words(&self) -> String {
+        let instance = self.instance_id.as_ref().map_or_else(String::new, |id| format!(" with group instance id {id}"));
+        let why = self.reason.as_deref().filter(|why| !why.is_empty()).unwrap_or("not provided");
+        format!("{instance}; client reason: {why}")
+    }
 }
 
 /// A static member that came back under a new id, to be answered once that is in the log.
@@ -76,6 +87,7 @@ impl Coordinator {
                 .into_iter()
                 .map(|protocol| (protocol.name, protocol.metadata))
                 .collect(),
+            reason: request.reason,
             context,
         };
         self.with(now, &group_id, out, |group, cx| {
@@ -152,6 +164,7 @@ impl Group {
         if self.state == State::PreparingRebalance && self.generation == 0 {
             self.new_member_added = true;
         }
+        let reason = format!("Adding new member {id}{}", joining.words());
         let member = Member {
             id,
             instance_id: joining.instance_id,
@@ -168,7 +181,7 @@ impl Group {
             order: 0,
         };
         self.add(member, &joining.protocol_type);
-        self.maybe_prepare_rebalance(cx);
+        self.maybe_prepare_rebalance(&reason, cx);
     }
 
     /// Is this the member it says, and under its current id?
@@ -200,8 +213,10 @@ impl Group {
                 cx.reply(joining.token, Response::Join(response));
             }
             State::PreparingRebalance | State::CompletingRebalance | State::Stable => {
+                let verb = if self.is_leader(&id) { "Leader re-joins:" } else { "Updating metadata of" };
+                let reason = format!("{verb} member {id} in state {}{}", self.state.name(), joining.words());
                 self.update_member(&id, joining);
-                self.maybe_prepare_rebalance(cx);
+                self.maybe_prepare_rebalance(&reason, cx);
             }
             State::Empty | State::Dead => cx.reply(joining.token, refusal(&id, ErrorCode::UNKNOWN_MEMBER_ID)),
         }
@@ -223,6 +238,7 @@ impl Group {
         let Some(old) = self.members.get(old_id).cloned() else { return };
         self.rename_static(&instance_id, old_id, &new_id, cx);
         self.keep_alive(&new_id, cx.now);
+        let reason = format!("Static member {new_id} came back{}", joining.words());
         let (token, can_skip_assignment) = (joining.token, joining.context.can_skip_assignment);
         self.update_member(&new_id, joining);
         match self.state {
@@ -237,9 +253,9 @@ impl Group {
                     Replaced { token, instance_id, old, new_id, leader_before, can_skip_assignment };
                 cx.append(self, vec![record], None, Then::Replaced(Box::new(replaced)));
             }
-            State::Stable => self.maybe_prepare_rebalance(cx),
+            State::Stable => self.maybe_prepare_rebalance(&reason, cx),
             // The old id may be with the leader already, which would leave the new one without assignment.
-            State::CompletingRebalance => self.prepare_rebalance(cx),
+            State::CompletingRebalance => self.prepare_rebalance(&reason, cx),
             State::PreparingRebalance | State::Empty | State::Dead => {}
         }
     }

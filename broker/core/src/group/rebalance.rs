@@ -1,6 +1,6 @@
 //! From one generation to the next: who is waited for, for how long, and what the members are told.
 
-use super::event::Response;
+use super::event::{Effect, Response};
 use super::records::group_record;
 use super::state::{Group, InitialDelay, JoinWait, Member, State};
 use super::{Cx, Then};
@@ -33,13 +33,20 @@ impl Group {
     }
 
     /// Starts a rebalance where the state allows one.
-    pub(super) fn maybe_prepare_rebalance(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn maybe_prepare_rebalance(&mut self, reason: &str, cx: &mut Cx<'_>) {
         if self.can_rebalance() {
-            self.prepare_rebalance(cx);
+            self.prepare_rebalance(reason, cx);
         }
     }
 
-    pub(super) fn prepare_rebalance(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn prepare_rebalance(&mut self, reason: &str, cx: &mut Cx<'_>) {
+        cx.out.push(Effect::Tell(format!(
+            "Preparing to rebalance group {} in state {} with old generation {} (__consumer_offsets-{}) (reason: {reason})",
+            self.id,
+            self.state.name(),
+            self.generation,
+            self.partition
+        )));
         if self.state == State::CompletingRebalance {
             self.fail_syncs(ErrorCode::REBALANCE_IN_PROGRESS, cx);
         }
@@ -94,6 +101,17 @@ impl Group {
             return;
         }
         self.next_generation(cx.now);
+        cx.out.push(Effect::Tell(if self.state == State::Empty {
+            format!("Group {} with generation {} is now empty (__consumer_offsets-{})", self.id, self.generation, self.partition)
+        } else {
+            format!(
+                "Stabilized group {} generation {} (__consumer_offsets-{}) with {} members",
+                self.id,
+                self.generation,
+                self.partition,
+                self.members.len()
+            )
+        }));
         if self.state == State::Empty {
             let record = group_record(self, &BTreeMap::new());
             cx.append(self, vec![record], None, Then::Emptied);
@@ -120,7 +138,7 @@ impl Group {
     }
 
     /// Removes a member for good; the others may have to rebalance.
-    pub(super) fn remove_and_rebalance(&mut self, member: &str, cx: &mut Cx<'_>) {
+    pub(super) fn remove_and_rebalance(&mut self, member: &str, reason: &str, cx: &mut Cx<'_>) {
         let unknown = ErrorCode::UNKNOWN_MEMBER_ID;
         self.answer_join(
             member,
@@ -133,7 +151,7 @@ impl Group {
         }
         match self.state {
             State::Dead | State::Empty => {}
-            State::Stable | State::CompletingRebalance => self.prepare_rebalance(cx),
+            State::Stable | State::CompletingRebalance => self.prepare_rebalance(reason, cx),
             State::PreparingRebalance => self.try_complete_join(cx),
         }
     }
@@ -203,7 +221,7 @@ impl Group {
             member.session_deadline = None;
             return;
         }
-        self.remove_and_rebalance(id, cx);
+        self.remove_and_rebalance(id, &format!("removing member {id} on heartbeat expiration"), cx);
     }
 
     fn sync_deadline_passed(&mut self, cx: &mut Cx<'_>) {
@@ -212,9 +230,12 @@ impl Group {
         if !active || self.pending_sync.is_empty() {
             return;
         }
-        for member in std::mem::take(&mut self.pending_sync) {
-            self.remove(&member);
+        let late = std::mem::take(&mut self.pending_sync);
+        for member in &late {
+            self.remove(member);
         }
-        self.prepare_rebalance(cx);
+        let first = late.first().map_or("", |member| member);
+        let reason = format!("removing {} members without assignment, {first} first, on sync expiration", late.len());
+        self.prepare_rebalance(&reason, cx);
     }
 }

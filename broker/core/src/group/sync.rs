@@ -158,7 +158,7 @@ impl Group {
             }
             Err(error) => {
                 self.fail_syncs(store_error(error), cx);
-                self.maybe_prepare_rebalance(cx);
+                self.maybe_prepare_rebalance(&format!("{error:?} when storing the assignment"), cx);
             }
         }
     }
@@ -201,7 +201,9 @@ impl Group {
         match self.check_member(&member, instance) {
             Err(error) => error,
             Ok(()) => {
-                self.remove_and_rebalance(&member, cx);
+                let why = leaving.reason.as_deref().filter(|why| !why.is_empty()).unwrap_or("not provided");
+                let reason = format!("Removing member {member} on LeaveGroup; client reason: {why}");
+                self.remove_and_rebalance(&member, &reason, cx);
                 ErrorCode::NONE
             }
         }

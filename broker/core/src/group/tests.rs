@@ -23,6 +23,8 @@ struct World {
     appends: Vec<AppendId>,
     /// Appends are answered at once, with this error if any.
     auto: Option<Result<(), Code>>,
+    /// What the coordinator told its log.
+    told: Vec<String>,
     next: u64,
 }
 
@@ -39,6 +41,7 @@ impl World {
             answers: BTreeMap::new(),
             appends: Vec::new(),
             auto: Some(Ok(())),
+            told: Vec::new(),
             next: 0,
         };
         world.step(Event::Elected { partition: 0, epoch: 1 });
@@ -79,6 +82,7 @@ impl World {
                         queue.extend(events);
                     }
                     Effect::Warn(why) => panic!("{why}"),
+                    Effect::Tell(text) => self.told.push(text),
                 }
             }
         }
@@ -446,6 +450,8 @@ fn a_silent_member_is_removed_and_the_others_rebalance() {
     assert_eq!(world.heartbeat(&second, 1), Code::NONE);
     world.pass(1_000);
     assert_eq!(world.state(), ("PreparingRebalance".into(), 1));
+    let why = format!("with old generation 1 (__consumer_offsets-0) (reason: removing member {first} on heartbeat expiration)");
+    assert!(world.told.last().is_some_and(|told| told.ends_with(&why)), "{:?}", world.told);
     assert_eq!(world.heartbeat(&first, 1), Code::UNKNOWN_MEMBER_ID);
     let token = world.join(&second, Join::default());
     let joined = world.joined(token);
