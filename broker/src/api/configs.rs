@@ -55,7 +55,10 @@ fn all_refused(request: DescribeConfigsRequest) -> DescribeConfigsResponse {
         resource_name: resource.resource_name,
         ..Default::default()
     };
-    DescribeConfigsResponse { results: request.resources.into_iter().map(refused).collect(), ..Default::default() }
+    DescribeConfigsResponse {
+        results: request.resources.into_iter().map(refused).collect(),
+        ..Default::default()
+    }
 }
 
 pub async fn describe(call: &Call<'_>, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
@@ -68,9 +71,9 @@ pub async fn describe(call: &Call<'_>, request: DescribeConfigsRequest) -> Descr
         let described = match resource.resource_type {
             TOPIC => describe_topic(call, &resource.resource_name, options).await,
             BROKER => describe_broker(call, &resource.resource_name, options),
-            BROKER_LOGGER => {
+            BROKER_LOGGER => logger(call, &resource.resource_name).and_then(|()| {
                 refusal(ErrorCode::INVALID_REQUEST, "Broker loggers are not supported by this broker.")
-            }
+            }),
             other => refusal(ErrorCode::INVALID_REQUEST, format!("Unsupported resource type: {other}")),
         };
         results.push(result(resource, described));
@@ -244,11 +247,27 @@ fn described(
     }
 }
 
+/// Whose loggers are meant: this broker's.
+fn logger(call: &Call<'_>, name: &str) -> Result<(), Refusal> {
+    if name.is_empty() {
+        return refusal(ErrorCode::INVALID_REQUEST, "Broker id must not be empty");
+    }
+    own_id(call, name, "").map_err(|(code, message)| {
+        let message = message.map(|message| {
+            message.replace("Node id", "Broker id").replace(", but received", " but received")
+        });
+        (code, message)
+    })
+}
+
 fn own_id(call: &Call<'_>, name: &str, or: &str) -> Result<(), Refusal> {
     let Ok(id) = name.parse::<i32>() else {
         return refusal(
             ErrorCode::INVALID_REQUEST,
-            format!("{} id must be an integer, but it is: {name}", if or.is_empty() { "Node" } else { "Broker" }),
+            format!(
+                "{} id must be an integer, but it is: {name}",
+                if or.is_empty() { "Node" } else { "Broker" }
+            ),
         );
     };
     if id == call.broker.id {
@@ -265,7 +284,12 @@ fn own_id(call: &Call<'_>, name: &str, or: &str) -> Result<(), Refusal> {
 
 /// What is wrong with a resource before anything of it is looked up. `names` are its settings', `nulls` those that have no
 /// value and need one.
-fn check_resource(resource_type: i8, is_repeated: bool, names: &[&Str], nulls: &[&str]) -> Result<(), Refusal> {
+fn check_resource(
+    resource_type: i8,
+    is_repeated: bool,
+    names: &[&Str],
+    nulls: &[&str],
+) -> Result<(), Refusal> {
     if is_repeated {
         return refusal(ErrorCode::INVALID_REQUEST, "Each resource must appear at most once.");
     }
@@ -363,6 +387,10 @@ async fn alter_one(
     let nulls = nulls.filter(|config| config.config_operation != DELETE && config.value.is_none());
     let nulls: Vec<&str> = nulls.map(|config| &*config.name).collect();
     check_resource(resource.resource_type, repeated, &names, &nulls)?;
+    if resource.resource_type == BROKER_LOGGER {
+        own_id(call, &resource.resource_name, "")?;
+        return refusal(ErrorCode::INVALID_REQUEST, "Broker loggers are not supported by this broker.");
+    }
     let entity = entity(call, resource.resource_type, &resource.resource_name)?;
     if resource.resource_type == BROKER {
         let set = resource.configs.iter().filter(|config| config.config_operation != DELETE);
@@ -370,7 +398,9 @@ async fn alter_one(
             .or_else(|problem| refusal(ErrorCode::INVALID_REQUEST, problem))?;
     }
     let table = if resource.resource_type == TOPIC { TOPIC_KEYS } else { BROKER_KEYS };
-    let unknown = |change: &&incremental_alter_configs::AlterableConfig| !(SET..=SUBTRACT).contains(&change.config_operation);
+    let unknown = |change: &&incremental_alter_configs::AlterableConfig| {
+        !(SET..=SUBTRACT).contains(&change.config_operation)
+    };
     if resource.resource_type == TOPIC && resource.configs.iter().any(|change| unknown(&change)) {
         // Java stumbles over it.
         return Err((ErrorCode::UNKNOWN_SERVER_ERROR, None));
@@ -402,9 +432,8 @@ fn apply(
             config.remove(&name);
         }
         operation @ (APPEND | SUBTRACT) => {
-            let Some(key) = find(table, &name) else {
-                return refusal(ErrorCode::INVALID_CONFIG, format!("Unknown config name: {name}"));
-            };
+            // Java stumbles over it.
+            let Some(key) = find(table, &name) else { return Err((ErrorCode::UNKNOWN_SERVER_ERROR, None)) };
             if key.kind != Kind::List {
                 let verb = if operation == APPEND { "append" } else { "subtract" };
                 let problem = format!("Config value {verb} is not allowed for config key: {name}");

@@ -2,8 +2,8 @@
 //! ControlledShutdown, AllocateProducerIds, ElectLeaders.
 
 use wire::Str;
-use wire::kafka::leader_and_isr::{LeaderAndIsrPartitionError, LeaderAndIsrTopicError};
 use wire::kafka::elect_leaders::{PartitionResult, ReplicaElectionResult, TopicPartitions};
+use wire::kafka::leader_and_isr::{LeaderAndIsrPartitionError, LeaderAndIsrTopicError};
 use wire::kafka::{
     AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterPartitionRequest, AlterPartitionResponse,
     ControlledShutdownRequest, ControlledShutdownResponse, ElectLeadersRequest, ElectLeadersResponse,
@@ -31,11 +31,16 @@ pub async fn leader_and_isr(call: &Call<'_>, request: LeaderAndIsrRequest) -> Le
     let named = named_by(&request);
     let answer = call.broker.shard.ask(|reply| Event::LeaderAndIsr { request, reply }).await;
     match answer {
-        Ok(answer) if answer.error_code == ErrorCode::STALE_CONTROLLER_EPOCH => all_stale(named),
-        Ok(answer) => answer,
-        Err(_) => {
-            LeaderAndIsrResponse { error_code: ErrorCode::UNKNOWN_SERVER_ERROR, ..Default::default() }
+        Ok(answer)
+            if matches!(
+                answer.error_code,
+                ErrorCode::STALE_CONTROLLER_EPOCH | ErrorCode::STALE_BROKER_EPOCH
+            ) =>
+        {
+            all_stale(named, answer.error_code)
         }
+        Ok(answer) => answer,
+        Err(_) => LeaderAndIsrResponse { error_code: ErrorCode::UNKNOWN_SERVER_ERROR, ..Default::default() },
     }
 }
 
@@ -52,9 +57,8 @@ fn named_by(request: &LeaderAndIsrRequest) -> Named {
     old.chain(grouped).collect()
 }
 
-/// An older controller's request is refused with every partition that it names.
-fn all_stale(named: Named) -> LeaderAndIsrResponse {
-    let error_code = ErrorCode::STALE_CONTROLLER_EPOCH;
+/// A request of an older controller, or to a broker's former life, is refused with every partition that it names.
+fn all_stale(named: Named, error_code: ErrorCode) -> LeaderAndIsrResponse {
     let mut response = LeaderAndIsrResponse { error_code, ..Default::default() };
     for (topic_name, topic_id, partitions) in named {
         let error = |partition_index| LeaderAndIsrPartitionError {
@@ -137,14 +141,15 @@ pub async fn allocate_producer_ids(
 /// Java stumbles over a kind of election that it does not know.
 fn unknown_election(request: ElectLeadersRequest) -> ElectLeadersResponse {
     let error_code = ErrorCode::UNKNOWN_SERVER_ERROR;
-    let topics = request.topic_partitions.unwrap_or_default().into_iter().map(|topic| ReplicaElectionResult {
-        topic: topic.topic,
-        partition_result: topic
-            .partitions
-            .into_iter()
-            .map(|partition_id| PartitionResult { partition_id, error_code, error_message: None })
-            .collect(),
-    });
+    let topics =
+        request.topic_partitions.unwrap_or_default().into_iter().map(|topic| ReplicaElectionResult {
+            topic: topic.topic,
+            partition_result: topic
+                .partitions
+                .into_iter()
+                .map(|partition_id| PartitionResult { partition_id, error_code, error_message: None })
+                .collect(),
+        });
     ElectLeadersResponse { error_code, replica_election_results: topics.collect(), ..Default::default() }
 }
 

@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use wire::Str;
 use wire::batch::down::down_convert;
 use wire::kafka::fetch::{
-    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
+    PartitionData,
 };
 use wire::kafka::{ErrorCode, Message, Uuid};
 
@@ -29,7 +30,7 @@ struct Entry {
 pub async fn answer(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
     let uses_ids = call.version() >= 13;
     let follower = if call.version() >= 15 { request.replica_state.replica_id } else { request.replica_id };
-    if !matches!(request.isolation_level, 0 | 1) {
+    if !matches!(request.isolation_level, 0 | 1) && names_any(call, &request) {
         return stumbled(call, request);
     }
     let (context, asked) = open(call, &request, uses_ids);
@@ -99,13 +100,27 @@ fn answer_size(call: &Call<'_>, context: &Context, entries: &[Entry]) -> usize {
     bytes + encoded.len()
 }
 
+/// Whether there is any of the partitions.
+fn names_any(call: &Call<'_>, request: &FetchRequest) -> bool {
+    let now = call.broker.metadata.snapshot();
+    request.topics.iter().any(|topic| {
+        let name = if call.version() >= 13 { now.names.get(&topic.topic_id) } else { Some(&topic.topic) };
+        name.is_some_and(|name| {
+            topic.partitions.iter().any(|one| now.partition(name, one.partition).is_some())
+        })
+    })
+}
+
 /// Java stumbles over an isolation level that it does not know.
 fn stumbled(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
     let error_code = ErrorCode::UNKNOWN_SERVER_ERROR;
     let mut response = FetchResponse { error_code, session_id: request.session_id, ..Default::default() };
     if call.version() < 13 {
         let topics = request.topics.into_iter().map(|topic| {
-            let failed = |partition: FetchPartition| PartitionData { records: None, ..failed(partition.partition, error_code) };
+            let failed = |partition: FetchPartition| PartitionData {
+                records: None,
+                ..failed(partition.partition, error_code)
+            };
             let partitions = topic.partitions.into_iter().map(failed).collect();
             FetchableTopicResponse { topic: topic.topic, topic_id: topic.topic_id, partitions }
         });

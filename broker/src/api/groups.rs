@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use broker_core::group::{JoinContext, Request, Response, java_hash};
 use wire::Str;
 use wire::kafka::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
-use wire::kafka::offset_delete::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use wire::kafka::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use wire::kafka::offset_delete::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use wire::kafka::txn_offset_commit::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
 use wire::kafka::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, ErrorCode,
@@ -110,7 +110,10 @@ pub async fn join(call: &Call<'_>, mut request: JoinGroupRequest) -> JoinGroupRe
 
 pub async fn sync(call: &Call<'_>, request: SyncGroupRequest) -> SyncGroupResponse {
     if call.version() >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
-        return SyncGroupResponse { error_code: ErrorCode::INCONSISTENT_GROUP_PROTOCOL, ..Default::default() };
+        return SyncGroupResponse {
+            error_code: ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
+            ..Default::default()
+        };
     }
     match ask(call, Request::Sync(request)).await {
         Some(Response::Sync(response)) => response,

@@ -6,8 +6,8 @@ use bytes::BytesMut;
 use wire::Str;
 use wire::jute::{DecodeError, Reader};
 use wire::kafka::metadata::{
-    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
-    MetadataResponseTopic,
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
 };
 use wire::kafka::{ErrorCode, Message, Uuid};
 
@@ -116,7 +116,7 @@ pub async fn answer(call: &Call<'_>, request: MetadataRequest) -> Answer {
             (None, true) => failed(None, topic.topic_id, ErrorCode::UNKNOWN_TOPIC_ID),
             (None, false) => failed(None, Uuid::ZERO, ErrorCode::INVALID_REQUEST),
         };
-        if answer.error_code.is_ok() {
+        if answer.error_code != ErrorCode::UNKNOWN_TOPIC_ID {
             answer.topic_authorized_operations = operations;
         }
         response.topics.push(answer);

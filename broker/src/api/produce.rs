@@ -24,6 +24,10 @@ const ADMIN_CLIENT: &str = "__admin_client";
 /// What one compressed batch may grow to.
 const DECOMPRESSED_BYTES_MAX: usize = 512 << 20;
 
+/// What is wrong with a batch before its records are looked at.
+const OUTSIDE_RECORDS: [ErrorCode; 3] =
+    [ErrorCode::CORRUPT_MESSAGE, ErrorCode::MESSAGE_TOO_LARGE, ErrorCode::RECORD_LIST_TOO_LARGE];
+
 /// Where the answer of a partition comes from.
 enum Slot {
     /// Known here.
@@ -185,8 +189,13 @@ async fn refuse_for_the_partitions_sake(call: &Call<'_>, slots: &mut [(Str, Vec<
     let waiting =
         slots.iter_mut().flat_map(|(_, all)| all.iter_mut()).filter(|(_, s)| matches!(s, Slot::Refused(_)));
     for ((index, slot), result) in waiting.zip(checked) {
-        if let Err(error) = result {
-            *slot = Slot::Done(failed(*index, error));
+        match (result, &mut *slot) {
+            (Err(error), _) => *slot = Slot::Done(failed(*index, error)),
+            // Java has it where the records themselves are wrong, and not where they are too many or damaged.
+            (Ok(start), Slot::Refused(refused)) if !OUTSIDE_RECORDS.contains(&refused.error_code) => {
+                refused.log_start_offset = start;
+            }
+            _ => {}
         }
     }
 }

@@ -198,8 +198,7 @@ async fn delete_one(
 ) -> Result<Str, Refused> {
     let name = match name {
         Some(_) if !id.is_zero() => {
-            let problem = "Topic name and topic ID can not both be specified.";
-            return Err(refusal(ErrorCode::INVALID_REQUEST, problem));
+            return Err((ErrorCode::INVALID_REQUEST, None));
         }
         Some(name) if now.topics.contains_key(name) => name.clone(),
         Some(_) => return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None)),

@@ -300,8 +300,12 @@ fn check_added(
 ) -> Result<(), Refusal> {
     let refused = |message: String| Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
     let known: BTreeSet<i32> = brokers.iter().map(|broker| broker.id).collect();
-    let named: BTreeSet<i32> = lists.iter().flatten().copied().collect();
-    let unknown: Vec<i32> = named.difference(&known).copied().collect();
+    let mut unknown: Vec<i32> = Vec::new();
+    for id in lists.iter().flatten().filter(|id| !known.contains(id)) {
+        if !unknown.contains(id) {
+            unknown.push(*id);
+        }
+    }
     if !unknown.is_empty() {
         return refused(format!("Unknown broker(s) in replica assignment: {}.", join(&unknown)));
     }

@@ -188,7 +188,8 @@ pub enum Event {
     CheckProduce {
         parts: Vec<(Str, i32)>,
         acks: i16,
-        reply: oneshot::Sender<Vec<Result<(), ErrorCode>>>,
+        /// Where the logs start that could take a produce.
+        reply: oneshot::Sender<Vec<Result<i64, ErrorCode>>>,
     },
     Fetch {
         ask: FetchAsk,

@@ -104,10 +104,12 @@ impl Shard {
         }
     }
 
-    pub(super) fn check_produce(&mut self, parts: &[(Str, i32)], acks: i16) -> Vec<Result<(), ErrorCode>> {
+    pub(super) fn check_produce(&mut self, parts: &[(Str, i32)], acks: i16) -> Vec<Result<i64, ErrorCode>> {
         let check = |(topic, partition): &(Str, i32)| {
-            find(&mut self.replicas, topic, *partition)
-                .map_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER), |replica| replica.core.check_produce(acks))
+            let replica = find(&mut self.replicas, topic, *partition);
+            let replica = replica.ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
+            replica.core.check_produce(acks)?;
+            Ok(replica.log.log_start_offset())
         };
         parts.iter().map(check).collect()
     }

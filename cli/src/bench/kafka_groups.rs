@@ -23,7 +23,8 @@ use wire::kafka::join_group::JoinGroupRequestProtocol;
 use wire::kafka::leave_group::MemberIdentity;
 use wire::kafka::sync_group::SyncGroupRequestAssignment;
 use wire::kafka::{
-    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
+    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+    SyncGroupRequest,
 };
 
 const GROUP: &str = "bench-group";
@@ -75,7 +76,10 @@ fn measure(
         note("a tenth leaves, s", crowd.settled(begun).await?.as_secs_f64());
         let begun = Instant::now();
         crowd.end(part, Order::Die);
-        note("a tenth is killed, s, of which the session takes 10", crowd.settled(begun).await?.as_secs_f64());
+        note(
+            "a tenth is killed, s, of which the session takes 10",
+            crowd.settled(begun).await?.as_secs_f64(),
+        );
         let begun = Instant::now();
         crowd.add(2 * part);
         note("as many come back, s", crowd.settled(begun).await?.as_secs_f64());
@@ -133,7 +137,13 @@ struct Crowd {
 
 impl Crowd {
     fn new(address: String) -> Crowd {
-        Crowd { address, members: BTreeMap::new(), next: 0, assigned: Assigned::default(), failed: Arc::default() }
+        Crowd {
+            address,
+            members: BTreeMap::new(),
+            next: 0,
+            assigned: Assigned::default(),
+            failed: Arc::default(),
+        }
     }
 
     fn add(&mut self, count: usize) {
@@ -143,7 +153,10 @@ impl Crowd {
             let (address, failed) = (self.address.clone(), self.failed.clone());
             tokio::spawn(async move {
                 if let Err(why) = member.live(&address).await {
-                    failed.lock().expect("nobody panics with it").get_or_insert(format!("member {number}: {why:#}"));
+                    failed
+                        .lock()
+                        .expect("nobody panics with it")
+                        .get_or_insert(format!("member {number}: {why:#}"));
                 }
             });
             self.members.insert(number, orders);
@@ -203,7 +216,8 @@ impl Member {
             drop(link);
             let mut link = Link::open(address).await?;
             let members = vec![MemberIdentity { member_id: self.id.clone(), ..Default::default() }];
-            link.call(&LeaveGroupRequest { group_id: GROUP.into(), members, ..Default::default() }, LEAVE).await?;
+            link.call(&LeaveGroupRequest { group_id: GROUP.into(), members, ..Default::default() }, LEAVE)
+                .await?;
             return Ok(());
         }
     }
@@ -223,7 +237,8 @@ impl Member {
 
     async fn join(&mut self, link: &mut Link) -> Result<JoinGroupResponse> {
         loop {
-            let protocol = JoinGroupRequestProtocol { name: "range".into(), metadata: Bytes::from_static(&[0; 20]) };
+            let protocol =
+                JoinGroupRequestProtocol { name: "range".into(), metadata: Bytes::from_static(&[0; 20]) };
             let request = JoinGroupRequest {
                 group_id: GROUP.into(),
                 session_timeout_ms: SESSION.as_millis() as i32,

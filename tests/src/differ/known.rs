@@ -16,6 +16,8 @@ pub struct Known {
     pub producers: Vec<(i64, i16)>,
     pub fetch_sessions: Vec<i32>,
     pub topic_ids: BTreeMap<Str, Uuid>,
+    /// What stands before the names of this session.
+    pub prefix: String,
     /// Texts of this broker alone (its port, its folders), and what they stand as.
     pub own_words: Vec<(String, String)>,
 }
@@ -122,6 +124,15 @@ impl Known {
     fn common_list(&self, key: ApiKey, name: &'static str, items: Vec<Value>) -> Value {
         let mut items: Vec<Value> =
             items.into_iter().map(|item| self.common_field(key, name, item)).collect();
+        // What other sessions left.
+        if matches!(
+            (key, name),
+            (ApiKey::ListGroups, "groups")
+                | (ApiKey::ListTransactions, "transaction_states")
+                | (ApiKey::Metadata | ApiKey::DescribeLogDirs | ApiKey::ListPartitionReassignments, "topics")
+        ) {
+            items.retain(|item| item.to_string().contains(&self.prefix));
+        }
         if matches!(items.first(), Some(Value::Struct(_))) {
             merge(&mut items);
             items.sort_by_key(Value::to_string);

@@ -63,9 +63,9 @@ struct Side {
 }
 
 impl Side {
-    fn new(at: &Address) -> Side {
+    fn new(at: &Address, prefix: String) -> Side {
         let lanes = CLIENTS.iter().map(|client| Lane::new(at.address, client)).collect();
-        Side { lanes, known: Known { own_words: at.own_words.clone(), ..Known::default() } }
+        Side { lanes, known: Known { own_words: at.own_words.clone(), prefix, ..Known::default() } }
     }
 }
 
@@ -89,14 +89,15 @@ pub struct Report {
 
 /// Runs the session of `plan.seed`.
 pub fn run(plan: &Plan, kafka: &Address, ours: &Address, listed: &Listed) -> std::io::Result<Report> {
+    // Sessions do not meet: names tell the seed and the run.
+    let prefix = format!("s{}-{}-", plan.seed, std::process::id());
     let mut session = Session {
         plan,
         listed,
-        // Sessions do not meet: names tell the seed and the run.
-        prefix: format!("s{}-{}-", plan.seed, std::process::id()),
+        prefix: prefix.clone(),
         rng: ChaCha8Rng::seed_from_u64(plan.seed),
-        kafka: Side::new(kafka),
-        ours: Side::new(ours),
+        kafka: Side::new(kafka, prefix.clone()),
+        ours: Side::new(ours, prefix),
         found: Vec::new(),
         asked: 0,
         parted: false,
@@ -229,6 +230,11 @@ impl Session<'_> {
             (None, None) => return,
         };
         let key = request.key();
+        if kafka.is_none() || ours.is_none() {
+            // An answer that comes after all is not for the next request.
+            self.kafka.lanes[lane].drop_connection();
+            self.ours.lanes[lane].drop_connection();
+        }
         let kafka = told(&mut self.kafka.known, key, kafka.map(|(_, _, outcome)| outcome));
         let ours = told(&mut self.ours.known, key, ours.map(|(_, _, outcome)| outcome));
         if self.plan.shown {

@@ -341,7 +341,8 @@ impl Controller {
             (ErrorCode::NONE, ElectionType::Unclean) if !led => ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE,
             (error, _) => error,
         };
-        let message = (error == ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE).then(|| not_elected(job.election, tp));
+        let message =
+            (error == ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE).then(|| not_elected(job.election, tp));
         job.results.push(Elected { partition: tp.clone(), error, message });
         self.finish_election(token, out);
     }
@@ -362,5 +363,6 @@ fn not_elected(election: ElectionType, tp: &TopicPartition) -> Str {
         ElectionType::Preferred => "PreferredReplicaPartitionLeaderElectionStrategy",
         ElectionType::Unclean => "OfflinePartitionLeaderElectionStrategy(true)",
     };
-    format!("Failed to elect leader for partition {}-{} under strategy {strategy}", tp.topic, tp.partition).into()
+    format!("Failed to elect leader for partition {}-{} under strategy {strategy}", tp.topic, tp.partition)
+        .into()
 }

@@ -29,7 +29,8 @@ struct Joining<'a> {
 impl Joining<'_> {
     /// Who joins and why, behind the id, for a log.
     fn words(&self) -> String {
-        let instance = self.instance_id.as_ref().map_or_else(String::new, |id| format!(" with group instance id {id}"));
+        let instance =
+            self.instance_id.as_ref().map_or_else(String::new, |id| format!(" with group instance id {id}"));
         let why = self.reason.as_deref().filter(|why| !why.is_empty()).unwrap_or("not provided");
         format!("{instance}; client reason: {why}")
     }
@@ -75,11 +76,7 @@ impl Coordinator {
             token,
             member_id: request.member_id,
             instance_id: request.group_instance_id,
-            // Version 0 has none.
-            rebalance_ms: match request.rebalance_timeout_ms {
-                -1 => request.session_timeout_ms,
-                timeout => timeout,
-            },
+            rebalance_ms: request.rebalance_timeout_ms,
             session_ms: request.session_timeout_ms,
             protocol_type: request.protocol_type,
             protocols: request

@@ -145,7 +145,8 @@ impl Coordinator {
             self.with(now, &id, out, |group, cx| {
                 // Some have to go: let them commit first.
                 if group.members.len() > size_max {
-                    let reason = format!("{} members were loaded and {size_max} may be there", group.members.len());
+                    let reason =
+                        format!("{} members were loaded and {size_max} may be there", group.members.len());
                     group.prepare_rebalance(&reason, cx);
                 }
                 let members: Vec<Str> = group.members.keys().cloned().collect();

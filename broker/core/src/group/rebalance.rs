@@ -102,7 +102,10 @@ impl Group {
         }
         self.next_generation(cx.now);
         cx.out.push(Effect::Tell(if self.state == State::Empty {
-            format!("Group {} with generation {} is now empty (__consumer_offsets-{})", self.id, self.generation, self.partition)
+            format!(
+                "Group {} with generation {} is now empty (__consumer_offsets-{})",
+                self.id, self.generation, self.partition
+            )
         } else {
             format!(
                 "Stabilized group {} generation {} (__consumer_offsets-{}) with {} members",
@@ -235,7 +238,8 @@ impl Group {
             self.remove(member);
         }
         let first = late.first().map_or("", |member| member);
-        let reason = format!("removing {} members without assignment, {first} first, on sync expiration", late.len());
+        let reason =
+            format!("removing {} members without assignment, {first} first, on sync expiration", late.len());
         self.prepare_rebalance(&reason, cx);
     }
 }

@@ -450,7 +450,9 @@ fn a_silent_member_is_removed_and_the_others_rebalance() {
     assert_eq!(world.heartbeat(&second, 1), Code::NONE);
     world.pass(1_000);
     assert_eq!(world.state(), ("PreparingRebalance".into(), 1));
-    let why = format!("with old generation 1 (__consumer_offsets-0) (reason: removing member {first} on heartbeat expiration)");
+    let why = format!(
+        "with old generation 1 (__consumer_offsets-0) (reason: removing member {first} on heartbeat expiration)"
+    );
     assert!(world.told.last().is_some_and(|told| told.ends_with(&why)), "{:?}", world.told);
     assert_eq!(world.heartbeat(&first, 1), Code::UNKNOWN_MEMBER_ID);
     let token = world.join(&second, Join::default());

@@ -54,6 +54,7 @@ impl Coordinator {
         for name in states {
             match State::from_name(name) {
                 Some(state) => wanted.push(state),
+                None if response.unknown_state_filters.contains(name) => {}
                 None => response.unknown_state_filters.push(name.clone()),
             }
         }
