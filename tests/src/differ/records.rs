@@ -37,7 +37,7 @@ pub fn draw(rng: &mut ChaCha8Rng, version: i16, producers: &[(i64, i16)]) -> Byt
     for n in 0..count {
         let key = format!("k{n}");
         let key = (kind != 18).then_some(key.as_bytes());
-        batch.push(TIME + i64::from(n), key, Some(b"value"), &[("h", Some(b"1"))]);
+        batch.push(TIME + n, key, Some(b"value"), &[("h", Some(b"1"))]);
     }
     let whole = batch.finish().expect("codecs write to memory");
     match kind {
