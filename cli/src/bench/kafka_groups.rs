@@ -203,23 +203,20 @@ struct Member {
 impl Member {
     async fn live(mut self, address: &str) -> Result<()> {
         let mut link = Link::open(address).await?;
-        loop {
-            let mut orders = self.order.clone();
-            tokio::select! {
-                done = self.member(&mut link) => return done,
-                _ = orders.wait_for(|order| *order != Order::Stay) => {}
-            }
-            if *self.order.borrow() == Order::Die {
-                return Ok(());
-            }
-            // The answer to what was under way would be taken for that to the leaving: another connection says it.
-            drop(link);
-            let mut link = Link::open(address).await?;
-            let members = vec![MemberIdentity { member_id: self.id.clone(), ..Default::default() }];
-            link.call(&LeaveGroupRequest { group_id: GROUP.into(), members, ..Default::default() }, LEAVE)
-                .await?;
+        let mut orders = self.order.clone();
+        tokio::select! {
+            done = self.member(&mut link) => return done,
+            _ = orders.wait_for(|order| *order != Order::Stay) => {}
+        }
+        if *self.order.borrow() == Order::Die {
             return Ok(());
         }
+        // The answer to what was under way would be taken for that to the leaving: another connection says it.
+        drop(link);
+        let mut link = Link::open(address).await?;
+        let members = vec![MemberIdentity { member_id: self.id.clone(), ..Default::default() }];
+        link.call(&LeaveGroupRequest { group_id: GROUP.into(), members, ..Default::default() }, LEAVE).await?;
+        Ok(())
     }
 
     /// Joins, and joins again whenever it is told to.
