@@ -215,7 +215,8 @@ impl Member {
         drop(link);
         let mut link = Link::open(address).await?;
         let members = vec![MemberIdentity { member_id: self.id.clone(), ..Default::default() }];
-        link.call(&LeaveGroupRequest { group_id: GROUP.into(), members, ..Default::default() }, LEAVE).await?;
+        link.call(&LeaveGroupRequest { group_id: GROUP.into(), members, ..Default::default() }, LEAVE)
+            .await?;
         Ok(())
     }
 
