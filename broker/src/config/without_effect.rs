@@ -125,7 +125,7 @@ mod tests {
     fn what_was_promised_gets_a_warning_and_tuning_a_note() {
         let given = [
             "num.io.threads",
-            "listener.name.out.ssl.keystore.type",
+            "listener.name.out.socket.send.buffer.bytes",
             "broker.id",
             "offsets.commit.required.acks",
         ];
