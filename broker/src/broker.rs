@@ -11,6 +11,7 @@ use broker_core::quota::Name;
 use wire::Str;
 use wire::kafka::{ErrorCode, Uuid};
 
+use crate::authorizer::Authorizer;
 use crate::config::{BROKER_KEYS, BrokerConfig, Dynamic, TopicConfig, find, is_fixed_at_start};
 use crate::controller::ControllerHandle;
 use crate::metadata::MetadataCache;
@@ -62,6 +63,8 @@ pub struct Broker {
     /// How this broker connects to others, and the controller in it to brokers.
     pub among_brokers: client::Security,
     pub of_controller: client::Security,
+    /// None: everybody may do everything.
+    pub authorizer: Option<Arc<Authorizer>>,
     /// The newest controller epoch that was obeyed, in whatever kind of request.
     controller_epoch: AtomicI32,
     pub shard: ShardHandle,
@@ -87,6 +90,7 @@ impl Broker {
     ) -> Broker {
         let session_slots =
             usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
+        let authorizer = config.authorizer.clone().map(Authorizer::new).map(Arc::new);
         let throttles = crate::throttles::Throttles::new(&config);
         let quotas = crate::quotas::Quotas::new(&config);
         let gate = Gate::new(crate::connections::without_limits());
@@ -109,6 +113,7 @@ impl Broker {
             users,
             among_brokers,
             of_controller,
+            authorizer,
             controller_epoch: AtomicI32::new(0),
             shard,
             controller: OnceLock::new(),

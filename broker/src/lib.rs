@@ -2,6 +2,7 @@
 
 mod alter;
 mod api;
+pub mod authorizer;
 pub mod broker;
 pub mod config;
 mod connections;
@@ -23,6 +24,6 @@ mod throttles;
 pub mod topics;
 pub mod zk;
 
-pub use broker_core::assignment;
+pub use broker_core::{acl, assignment};
 pub use config::BrokerConfig;
 pub use server::{Running, StartError, run, start};

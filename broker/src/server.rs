@@ -19,7 +19,7 @@ use wire::kafka::ControlledShutdownRequest;
 use crate::alter;
 use crate::api::Answerer;
 use crate::broker::{Broker, Secured};
-use crate::config::{BrokerConfig, Endpoint, Remark, remarks};
+use crate::config::{BrokerConfig, Endpoint, Remark, is_authorizers, remarks};
 use crate::controller::{self, ControllerHandle};
 use crate::fetcher::Fetchers;
 use crate::log::LogError;
@@ -78,7 +78,8 @@ pub async fn run(config: BrokerConfig, shutdown: impl Future<Output = ()>) -> Re
 /// Starts a broker; it answers when this returns.
 pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     tracing::info!("starting (kafka.server.KafkaServer)");
-    for key in &config.unknown {
+    let meant_for_the_authorizer = |key: &&String| config.authorizer.is_some() && is_authorizers(key);
+    for key in config.unknown.iter().filter(|key| !meant_for_the_authorizer(key)) {
         tracing::warn!("The configuration '{key}' was supplied but isn't a known config.");
     }
     for remark in remarks(config.given().keys()) {
@@ -116,6 +117,10 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     let coordinated = (group_partitions, transaction_partitions);
     let broker = Arc::new(Broker::new(config, id, &cluster_id, zk.clone(), shard, coordinated, secured));
     let seen_change = zk.newest_change().await?;
+    if let Some(authorizer) = &broker.authorizer {
+        zk.make_acl_nodes().await?;
+        authorizer.load(&zk).await?;
+    }
     broker.reload_dynamic().await?;
     broker.load_quotas().await?;
     let topics: Vec<Str> = zk.topics().await?.iter().map(|topic| Str::from(topic.as_str())).collect();
@@ -151,6 +156,9 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
         tokio::spawn(follow_configs(broker.clone(), session.clone(), seen_change)),
         tokio::spawn(take_notices(broker.clone(), noticed, halt)),
     ];
+    if let Some(authorizer) = broker.authorizer.clone() {
+        tasks.push(tokio::spawn(authorizer.follow(session.clone())));
+    }
     let (controller, standing) = controller::start(controller::Options::of(&broker), session);
     let _ = broker.controller.set(controller);
     tasks.push(standing);

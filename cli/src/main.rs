@@ -40,6 +40,7 @@ const TOOLS: &[(&str, Tool)] = &[
     (zk_server::PROCESS, zk_server::process::main),
     ("kafka-server-start", kafka_server::start),
     ("kafka-server-stop", kafka_server::stop),
+    ("kafka-acls", kafka_tools::acls::main),
     ("kafka-topics", kafka_tools::topics::main),
     ("kafka-console-producer", kafka_tools::console_producer::main),
     ("kafka-console-consumer", kafka_tools::console_consumer::main),

@@ -10,7 +10,7 @@ use wire::kafka::describe_log_dirs::{
     DescribeLogDirsTopic,
 };
 
-use super::{CLUSTER_OPERATIONS, Call};
+use super::Call;
 use crate::shard::Event;
 
 /// The live brokers on the listener of the asker.
@@ -27,7 +27,7 @@ pub async fn answer(call: &Call<'_>, request: DescribeClusterRequest) -> Describ
         ..Default::default()
     };
     if request.include_cluster_authorized_operations {
-        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        response.cluster_authorized_operations = call.cluster_operations();
     }
     response
 }

@@ -3,17 +3,23 @@
 
 use std::collections::BTreeMap;
 
+use broker_core::acl::Operation;
 use wire::Str;
 use wire::kafka::update_features::{FeatureUpdateKey, UpdatableFeatureResult};
 use wire::kafka::{ErrorCode, UpdateFeaturesRequest, UpdateFeaturesResponse};
 
 use super::Call;
+use super::access::NO_CLUSTER;
 
 const UPGRADE: i8 = 1;
 const SAFE_DOWNGRADE: i8 = 2;
 const UNSAFE_DOWNGRADE: i8 = 3;
 
 pub async fn update(call: &Call<'_>, request: UpdateFeaturesRequest) -> UpdateFeaturesResponse {
+    if !call.may_on_cluster(Operation::Alter) {
+        let error_message = Some(NO_CLUSTER.message().into());
+        return UpdateFeaturesResponse { error_code: NO_CLUSTER, error_message, ..Default::default() };
+    }
     if !call.broker.is_controller() {
         let error_code = ErrorCode::NOT_CONTROLLER;
         let error_message = Some(error_code.message().into());

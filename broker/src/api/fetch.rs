@@ -1,5 +1,6 @@
 //! Fetch: sessions, names and limits here; the loop says which bytes; they are read here, on the connection's task.
 
+use broker_core::acl::{Operation, ResourceType};
 use broker_core::fetch_session::{Answered, Asked, Context};
 use broker_core::partition::{Fetch, Fetcher, Isolation};
 use broker_core::quota::QuotaKind;
@@ -13,6 +14,7 @@ use wire::kafka::fetch::{
 use wire::kafka::{ErrorCode, Message, Uuid};
 
 use super::Call;
+use super::access::NO_TOPIC;
 use crate::broker::FetchKey;
 use crate::config::RACK_AWARE;
 use crate::log::FetchSlice;
@@ -215,15 +217,20 @@ async fn serve(
     let mut entries = Vec::with_capacity(asked.len());
     let mut parts = Vec::with_capacity(asked.len());
     let mut places = Vec::with_capacity(asked.len());
+    let mut rights = Rights::of(call, follower);
     for (key, asked) in asked {
-        let part = find(call, &now, &key, &asked, follower, read_committed);
+        let part = find(call, &now, &key, &asked, follower, read_committed, &mut rights);
         let mut answer = failed(key.2, ErrorCode::NONE);
         match part {
             Ok(part) => {
                 places.push(entries.len());
                 parts.push(part);
             }
-            Err(error) => answer.error_code = error,
+            Err(error) => {
+                answer.error_code = error;
+                // As Java, which tells of a right that lacks with records that are empty, not null.
+                answer.records = (error == NO_TOPIC).then(Bytes::new);
+            }
         }
         entries.push(Entry { key, asked, answer });
     }
@@ -261,6 +268,38 @@ fn near(call: &Call<'_>, request: &FetchRequest, follower: i32) -> Option<Near> 
     })
 }
 
+/// What the fetcher may read: a follower everything or nothing, a consumer topic by topic.
+struct Rights<'a> {
+    call: &'a Call<'a>,
+    follower: Option<bool>,
+    /// Partitions of a topic mostly come together.
+    last: Option<(Str, bool)>,
+}
+
+impl Rights<'_> {
+    fn of<'a>(call: &'a Call<'a>, follower: i32) -> Rights<'a> {
+        let follower = (follower >= 0).then(|| call.may_on_cluster(Operation::ClusterAction));
+        Rights { call, follower, last: None }
+    }
+
+    fn check_cluster(&self) -> Result<(), ErrorCode> {
+        if self.follower == Some(false) { Err(NO_TOPIC) } else { Ok(()) }
+    }
+
+    fn check_topic(&mut self, topic: &Str) -> Result<(), ErrorCode> {
+        if self.follower.is_some() || self.call.authorizer().is_none() {
+            return Ok(());
+        }
+        let known = self.last.as_ref().filter(|(name, _)| name == topic).map(|(_, may)| *may);
+        let may = known.unwrap_or_else(|| {
+            let may = self.call.may(Operation::Read, ResourceType::Topic, topic);
+            self.last = Some((topic.clone(), may));
+            may
+        });
+        if may { Ok(()) } else { Err(NO_TOPIC) }
+    }
+}
+
 fn find(
     call: &Call<'_>,
     now: &Snapshot,
@@ -268,12 +307,15 @@ fn find(
     asked: &Asked,
     follower: i32,
     read_committed: bool,
+    rights: &mut Rights<'_>,
 ) -> Result<FetchPart, ErrorCode> {
+    rights.check_cluster()?;
     let topic = if call.version() >= 13 {
         now.names.get(id).cloned().ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?
     } else {
         name.clone()
     };
+    rights.check_topic(&topic)?;
     now.partition(&topic, *partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     if call.version() < 10 {
         let config = call.broker.topic_config(&topic);

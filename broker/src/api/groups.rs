@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use broker_core::acl::{Operation, ResourceType};
 use broker_core::group::{JoinContext, Request, Response, java_hash};
 use wire::Str;
 use wire::kafka::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
@@ -16,7 +17,8 @@ use wire::kafka::{
     SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 
-use super::{Call, GROUP_OPERATIONS};
+use super::Call;
+use super::access::{NO_GROUP, NO_TRANSACTIONAL_ID};
 use crate::shard::Event;
 use crate::topics::{self, GROUP_TOPIC, TRANSACTION_TOPIC};
 
@@ -61,6 +63,13 @@ async fn find_one(call: &Call<'_>, key: Str, key_type: i8) -> Coordinator {
         error_message: Some(message.into()),
         ..Default::default()
     };
+    let (kind, refused) = match key_type {
+        TRANSACTION => (ResourceType::TransactionalId, NO_TRANSACTIONAL_ID),
+        _ => (ResourceType::Group, NO_GROUP),
+    };
+    if matches!(key_type, GROUP | TRANSACTION) && !call.may(Operation::Describe, kind, &key) {
+        return nobody(refused, refused.message());
+    }
     let coordinators_topic = match key_type {
         GROUP => GROUP_TOPIC,
         TRANSACTION => TRANSACTION_TOPIC,
@@ -253,7 +262,7 @@ pub async fn describe(call: &Call<'_>, request: DescribeGroupsRequest) -> Descri
         _ => DescribeGroupsResponse::default(),
     };
     for group in response.groups.iter_mut().filter(|group| operations && group.error_code.is_ok()) {
-        group.authorized_operations = GROUP_OPERATIONS;
+        group.authorized_operations = call.operations(ResourceType::Group, &group.group_id);
     }
     response
 }

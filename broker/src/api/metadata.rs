@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use broker_core::acl::{CLUSTER_NAME, Operation, ResourceType};
 use bytes::BytesMut;
 use wire::Str;
 use wire::jute::{DecodeError, Reader};
@@ -11,7 +12,8 @@ use wire::kafka::metadata::{
 };
 use wire::kafka::{ErrorCode, Message, Uuid};
 
-use super::{CLUSTER_OPERATIONS, Call, TOPIC_OPERATIONS};
+use super::Call;
+use super::access::NO_TOPIC;
 use crate::metadata::{PartitionInfo, Snapshot, TopicInfo};
 use crate::topics;
 
@@ -92,11 +94,24 @@ pub async fn answer(call: &Call<'_>, request: MetadataRequest) -> Answer {
         ..Default::default()
     };
     if request.include_cluster_authorized_operations {
-        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        response.cluster_authorized_operations = call.cluster_operations();
     }
-    let operations = if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { i32::MIN };
+    let operations = |topic: &str| match request.include_topic_authorized_operations {
+        true => call.operations(ResourceType::Topic, topic),
+        false => i32::MIN,
+    };
     let Some(asked) = request.topics.filter(|asked| version > 0 || !asked.is_empty()) else {
-        let all = Some(All { now, listener: listener.to_string(), operations });
+        if call.authorizer().is_some() {
+            for (name, topic) in now.topics.iter().filter(|(name, _)| may_see_quietly(call, name)) {
+                let mut place = MetadataResponseTopic::default();
+                known(version, listener, &now, name, topic, &mut place);
+                place.topic_authorized_operations = operations(name);
+                response.topics.push(place);
+            }
+            return Answer { response, all: None };
+        }
+        // They are the same for every topic.
+        let all = Some(All { now, listener: listener.to_string(), operations: operations("") });
         return Answer { response, all };
     };
     let may_create =
@@ -105,6 +120,15 @@ pub async fn answer(call: &Call<'_>, request: MetadataRequest) -> Answer {
         let by_id = topic.name.is_none() && !topic.topic_id.is_zero();
         let name = if by_id { now.names.get(&topic.topic_id).cloned() } else { topic.name };
         let mut answer = match (name, by_id) {
+            (Some(name), _) if !call.may(Operation::Describe, ResourceType::Topic, &name) => {
+                // Whoever asks by name learns nothing of the topic, and by id only that.
+                let name = (!by_id).then_some(name);
+                response.topics.push(MetadataResponseTopic {
+                    is_internal: false,
+                    ..failed(name, topic.topic_id, NO_TOPIC)
+                });
+                continue;
+            }
             (Some(name), _) => match now.topics.get(&name) {
                 Some(topic) => {
                     let mut place = MetadataResponseTopic::default();
@@ -116,8 +140,9 @@ pub async fn answer(call: &Call<'_>, request: MetadataRequest) -> Answer {
             (None, true) => failed(None, topic.topic_id, ErrorCode::UNKNOWN_TOPIC_ID),
             (None, false) => failed(None, Uuid::ZERO, ErrorCode::INVALID_REQUEST),
         };
-        if answer.error_code != ErrorCode::UNKNOWN_TOPIC_ID {
-            answer.topic_authorized_operations = operations;
+        if !matches!(answer.error_code, ErrorCode::UNKNOWN_TOPIC_ID | NO_TOPIC) {
+            let name = answer.name.as_deref().unwrap_or_default();
+            answer.topic_authorized_operations = operations(name);
         }
         response.topics.push(answer);
     }
@@ -137,9 +162,21 @@ fn failed(name: Option<Str>, id: Uuid, error: ErrorCode) -> MetadataResponseTopi
     MetadataResponseTopic { error_code: error, name, topic_id: id, is_internal, ..Default::default() }
 }
 
+fn may_see_quietly(call: &Call<'_>, topic: &str) -> bool {
+    call.may_quietly(Operation::Describe, ResourceType::Topic, topic)
+}
+
+/// A right to create topics at large, or this one.
+fn may_create_it(call: &Call<'_>, topic: &str) -> bool {
+    call.may_quietly(Operation::Create, ResourceType::Cluster, CLUSTER_NAME)
+        || call.may(Operation::Create, ResourceType::Topic, topic)
+}
+
 async fn missing(call: &Call<'_>, name: Str, may_create: bool) -> MetadataResponseTopic {
     let error = if topics::check_name(&name).is_err() {
         ErrorCode::INVALID_TOPIC_EXCEPTION
+    } else if may_create && !may_create_it(call, &name) {
+        NO_TOPIC
     } else if may_create {
         topics::auto_create(call.broker, &name, &mut call.mutations(i16::MAX)).await
     } else {

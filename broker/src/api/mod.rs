@@ -1,5 +1,7 @@
 //! Requests: one file per API, and here the way from a frame to its answer.
 
+mod access;
+mod acls;
 mod alter_log_dirs;
 mod api_versions;
 mod client_quotas;
@@ -10,6 +12,7 @@ mod dynamic_configs;
 mod features;
 mod fetch;
 mod groups;
+mod guard;
 mod init_producer_id;
 mod list_offsets;
 mod metadata;
@@ -61,6 +64,9 @@ pub const IMPLEMENTED: &[ApiKey] = &[
     ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeAcls,
+    ApiKey::CreateAcls,
+    ApiKey::DeleteAcls,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
     ApiKey::AlterReplicaLogDirs,
@@ -92,13 +98,6 @@ pub const IMPLEMENTED: &[ApiKey] = &[
     ApiKey::DescribeUserScramCredentials,
     ApiKey::AlterUserScramCredentials,
 ];
-
-/// Bits of the operations that are allowed on the cluster where there is no authorizer: all that it has.
-pub const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
-/// Likewise on a topic.
-pub const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
-/// Likewise on a group.
-pub const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
 
 /// One request on its way.
 pub struct Call<'a> {
@@ -152,6 +151,21 @@ impl Body<'_, '_> {
         self.call.mute(self.send(&response), throttle_ms)
     }
 
+    fn read_checked<R: acls::Checked>(&mut self) -> Option<R> {
+        let mut request: R = self.read()?;
+        match request.check(self.call.version()) {
+            Ok(()) => Some(request),
+            Err(problem) => {
+                tracing::warn!(
+                    "Closing connection from {}: {}: {problem}",
+                    self.call.peer.address,
+                    self.api.name
+                );
+                None
+            }
+        }
+    }
+
     fn send(&self, response: &impl Message) -> Answer {
         Answer::Send(vec![encode(self.api, self.call.header, response)])
     }
@@ -180,6 +194,15 @@ fn encode_sized(api: &Api, header: &RequestHeader, response: &impl Message, size
 macro_rules! answer {
     ($body:ident, $handler:path) => {
         match $body.read() {
+            Some(request) => {
+                let response = $handler($body.call, request).await;
+                $body.finish(response)
+            }
+            None => Answer::Close,
+        }
+    };
+    ($body:ident, checked $handler:path) => {
+        match $body.read_checked() {
             Some(request) => {
                 let response = $handler($body.call, request).await;
                 $body.finish(response)
@@ -261,56 +284,59 @@ async fn answer_call(call: &Call<'_>, api: &'static Api, reader: Reader) -> Answ
             }
             None => Answer::Close,
         },
-        ApiKey::OffsetCommit => answer!(body, groups::offset_commit),
-        ApiKey::OffsetFetch => answer!(body, groups::offset_fetch),
+        ApiKey::OffsetCommit => answer!(body, guard::offset_commit),
+        ApiKey::OffsetFetch => answer!(body, guard::offset_fetch),
         ApiKey::FindCoordinator => answer!(body, groups::find_coordinator),
-        ApiKey::JoinGroup => answer!(body, groups::join),
-        ApiKey::Heartbeat => answer!(body, groups::heartbeat),
-        ApiKey::LeaveGroup => answer!(body, groups::leave),
-        ApiKey::SyncGroup => answer!(body, groups::sync),
-        ApiKey::DescribeGroups => answer!(body, groups::describe),
-        ApiKey::ListGroups => answer!(body, groups::list),
-        ApiKey::DeleteGroups => answer!(body, groups::delete),
-        ApiKey::OffsetDelete => answer!(body, groups::offset_delete),
+        ApiKey::JoinGroup => answer!(body, guard::join_group),
+        ApiKey::Heartbeat => answer!(body, guard::heartbeat),
+        ApiKey::LeaveGroup => answer!(body, guard::leave_group),
+        ApiKey::SyncGroup => answer!(body, guard::sync_group),
+        ApiKey::DescribeGroups => answer!(body, guard::describe_groups),
+        ApiKey::ListGroups => answer!(body, guard::list_groups),
+        ApiKey::DeleteGroups => answer!(body, guard::delete_groups),
+        ApiKey::OffsetDelete => answer!(body, guard::offset_delete),
         ApiKey::CreateTopics => answer!(body, topics::create),
         ApiKey::DeleteTopics => answer!(body, topics::delete),
         ApiKey::CreatePartitions => answer!(body, topics::create_partitions),
         ApiKey::InitProducerId => answer!(body, init_producer_id::answer),
-        ApiKey::DescribeConfigs => answer!(body, configs::describe),
-        ApiKey::AlterConfigs => answer!(body, configs::alter),
-        ApiKey::IncrementalAlterConfigs => answer!(body, configs::alter_incrementally),
-        ApiKey::ListOffsets => answer!(body, list_offsets::answer),
-        ApiKey::LeaderAndIsr => answer!(body, control::leader_and_isr),
-        ApiKey::StopReplica => answer!(body, control::stop_replica),
-        ApiKey::UpdateMetadata => answer!(body, control::update_metadata),
-        ApiKey::AlterPartition => answer!(body, control::alter_partition),
-        ApiKey::ControlledShutdown => answer!(body, control::controlled_shutdown),
-        ApiKey::AllocateProducerIds => answer!(body, control::allocate_producer_ids),
-        ApiKey::ElectLeaders => answer!(body, control::elect_leaders),
-        ApiKey::AlterPartitionReassignments => answer!(body, reassignments::alter),
-        ApiKey::ListPartitionReassignments => answer!(body, reassignments::list),
-        ApiKey::DeleteRecords => answer!(body, offsets::delete_records),
-        ApiKey::OffsetForLeaderEpoch => answer!(body, offsets::epoch_ends),
-        ApiKey::AlterReplicaLogDirs => answer!(body, alter_log_dirs::answer),
-        ApiKey::DescribeLogDirs => answer!(body, describe_cluster::log_dirs),
+        ApiKey::DescribeConfigs => answer!(body, guard::describe_configs),
+        ApiKey::AlterConfigs => answer!(body, guard::alter_configs),
+        ApiKey::IncrementalAlterConfigs => answer!(body, guard::alter_configs_incrementally),
+        ApiKey::ListOffsets => answer!(body, guard::list_offsets),
+        ApiKey::LeaderAndIsr => answer!(body, guard::leader_and_isr),
+        ApiKey::StopReplica => answer!(body, guard::stop_replica),
+        ApiKey::UpdateMetadata => answer!(body, guard::update_metadata),
+        ApiKey::AlterPartition => answer!(body, guard::alter_partition),
+        ApiKey::ControlledShutdown => answer!(body, guard::controlled_shutdown),
+        ApiKey::AllocateProducerIds => answer!(body, guard::allocate_producer_ids),
+        ApiKey::ElectLeaders => answer!(body, guard::elect_leaders),
+        ApiKey::AlterPartitionReassignments => answer!(body, guard::alter_reassignments),
+        ApiKey::ListPartitionReassignments => answer!(body, guard::list_reassignments),
+        ApiKey::DeleteRecords => answer!(body, guard::delete_records),
+        ApiKey::OffsetForLeaderEpoch => answer!(body, guard::epoch_ends),
+        ApiKey::AlterReplicaLogDirs => answer!(body, guard::alter_log_dirs),
+        ApiKey::DescribeLogDirs => answer!(body, guard::log_dirs),
         ApiKey::DescribeCluster => answer!(body, describe_cluster::answer),
         ApiKey::AddPartitionsToTxn => answer!(body, transactions::add_partitions),
         ApiKey::AddOffsetsToTxn => answer!(body, transactions::add_offsets),
         ApiKey::EndTxn => answer!(body, transactions::end),
-        ApiKey::WriteTxnMarkers => answer!(body, txn_markers::answer),
+        ApiKey::WriteTxnMarkers => answer!(body, guard::write_txn_markers),
         // Advertised as by Java, whose brokers do not forward requests in this mode either.
         ApiKey::Envelope => unreadable(peer, &"an Envelope, though requests are not forwarded"),
-        ApiKey::TxnOffsetCommit => answer!(body, groups::txn_offset_commit),
+        ApiKey::TxnOffsetCommit => answer!(body, guard::txn_offset_commit),
         ApiKey::DescribeProducers => answer!(body, txn_markers::describe_producers),
         ApiKey::DescribeTransactions => answer!(body, transactions::describe),
         ApiKey::ListTransactions => answer!(body, transactions::list),
-        ApiKey::DescribeClientQuotas => answer!(body, client_quotas::describe),
-        ApiKey::AlterClientQuotas => answer!(body, client_quotas::alter),
+        ApiKey::DescribeClientQuotas => answer!(body, guard::describe_quotas),
+        ApiKey::AlterClientQuotas => answer!(body, guard::alter_quotas),
         ApiKey::UpdateFeatures => answer!(body, features::update),
         ApiKey::SaslHandshake => answer!(body, sasl::handshake),
         ApiKey::SaslAuthenticate => answer!(body, sasl::authenticate),
-        ApiKey::DescribeUserScramCredentials => answer!(body, scram_users::describe),
-        ApiKey::AlterUserScramCredentials => answer!(body, scram_users::alter),
+        ApiKey::DescribeUserScramCredentials => answer!(body, guard::describe_scram),
+        ApiKey::AlterUserScramCredentials => answer!(body, guard::alter_scram),
+        ApiKey::DescribeAcls => answer!(body, checked acls::describe),
+        ApiKey::CreateAcls => answer!(body, checked acls::create),
+        ApiKey::DeleteAcls => answer!(body, checked acls::delete),
         _ => unreadable(peer, &format_args!("{} is not supported", api.name)),
     }
 }

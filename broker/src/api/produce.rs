@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use broker_core::acl::{Operation, ResourceType};
 use broker_core::partition::{Origin, ProduceResult};
 use broker_core::quota::QuotaKind;
 use wire::Str;
@@ -13,6 +14,7 @@ use wire::kafka::produce::{
 };
 use wire::kafka::{ApiKey, ErrorCode};
 
+use super::access::{NO_TOPIC, NO_TRANSACTIONAL_ID};
 use super::{Call, encode};
 use crate::config::TopicConfig;
 use crate::net::Answer;
@@ -63,12 +65,14 @@ pub async fn answer(call: &Call<'_>, request: ProduceRequest) -> Answer {
 }
 
 async fn produce(call: &Call<'_>, request: ProduceRequest) -> ProduceResponse {
-    let all_fail = nobodys_transaction(&request).then_some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    let all_fail = (in_transaction(&request) && !may_write_in(call, &request)).then_some(NO_TRANSACTIONAL_ID);
     let mut parts = Vec::new();
     let mut slots: Vec<(Str, Vec<(i32, Slot)>)> = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let config = call.broker.topic_config(&topic.name);
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
+        let denied = || !call.may(Operation::Write, ResourceType::Topic, &topic.name);
+        let all_fail = all_fail.or_else(|| denied().then_some(NO_TOPIC));
         for data in topic.partition_data {
             let index = data.index;
             let slot = match all_fail {
@@ -94,15 +98,19 @@ async fn produce(call: &Call<'_>, request: ProduceRequest) -> ProduceResponse {
     ProduceResponse { responses: responses.collect(), ..Default::default() }
 }
 
-/// Records of a transaction that the request does not name: nobody could tell whether the producer may write them. That a
-/// partition was added to the transaction before is not checked, as in 3.5.1.
-fn nobodys_transaction(request: &ProduceRequest) -> bool {
+/// Whether there are records of a transaction. That a partition was added to it before is not checked, as in 3.5.1.
+fn in_transaction(request: &ProduceRequest) -> bool {
     let mut all = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
-    request.transactional_id.is_none()
-        && all.any(|data| {
-            let header = data.records.as_ref().map(|records| Header::read(records));
-            header.is_some_and(|header| header.is_ok_and(|header| header.attributes.is_transactional()))
-        })
+    all.any(|data| {
+        let header = data.records.as_ref().map(|records| Header::read(records));
+        header.is_some_and(|header| header.is_ok_and(|header| header.attributes.is_transactional()))
+    })
+}
+
+/// A transaction that the request does not name is nobody's.
+fn may_write_in(call: &Call<'_>, request: &ProduceRequest) -> bool {
+    let id = request.transactional_id.as_ref();
+    id.is_some_and(|id| call.may(Operation::Write, ResourceType::TransactionalId, id))
 }
 
 fn one(
@@ -241,9 +249,9 @@ mod tests {
     }
 
     #[test]
-    fn records_of_a_transaction_need_a_transactional_id_in_the_request() {
-        assert!(!nobodys_transaction(&request(false, None)));
-        assert!(!nobodys_transaction(&request(true, Some("id"))));
-        assert!(nobodys_transaction(&request(true, None)));
+    fn records_of_a_transaction_are_recognized() {
+        assert!(!in_transaction(&request(false, None)));
+        assert!(!in_transaction(&request(false, Some("id"))));
+        assert!(in_transaction(&request(true, None)) && in_transaction(&request(true, Some("id"))));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use broker_core::acl::{CLUSTER_NAME, Operation, ResourceType};
 use wire::Str;
 use wire::kafka::create_partitions::CreatePartitionsTopicResult;
 use wire::kafka::create_topics::{CreatableTopic, CreatableTopicConfigs, CreatableTopicResult};
@@ -12,6 +13,7 @@ use wire::kafka::{
     DeleteTopicsRequest, DeleteTopicsResponse, ErrorCode, Uuid,
 };
 
+use super::access::NO_TOPIC;
 use super::{Call, text};
 use crate::config::{Dynamic, Source, TOPIC_KEYS, effective};
 use crate::controller;
@@ -44,7 +46,7 @@ pub async fn create(call: &Call<'_>, request: CreateTopicsRequest) -> CreateTopi
             Err((ErrorCode::NOT_CONTROLLER, None))
         } else if repeated.contains(&topic.name) {
             Err(refusal(ErrorCode::INVALID_REQUEST, "Found multiple entries for this topic."))
-        } else if topic.name == CLUSTER_METADATA_TOPIC {
+        } else if topic.name == CLUSTER_METADATA_TOPIC || !may_create(call, &topic.name) {
             Err(refusal(ErrorCode::TOPIC_AUTHORIZATION_FAILED, "Authorization failed."))
         } else {
             create_one(call, topic, &mut mutations, request.validate_only).await
@@ -57,6 +59,10 @@ pub async fn create(call: &Call<'_>, request: CreateTopicsRequest) -> CreateTopi
             Err((error_code, message)) => CreatableTopicResult {
                 name: topic.name.clone(),
                 error_code,
+                topic_config_error_code: match error_code {
+                    NO_TOPIC if !may_see_configs(call, &topic.name) => NO_TOPIC,
+                    _ => ErrorCode::NONE,
+                },
                 error_message: message.map(Str::from),
                 configs: Some(Vec::new()),
                 ..Default::default()
@@ -110,6 +116,16 @@ async fn wait(
     names.iter().cloned().collect()
 }
 
+/// A right to create topics at large, or this one.
+fn may_create(call: &Call<'_>, topic: &str) -> bool {
+    call.may_quietly(Operation::Create, ResourceType::Cluster, CLUSTER_NAME)
+        || call.may(Operation::Create, ResourceType::Topic, topic)
+}
+
+fn may_see_configs(call: &Call<'_>, topic: &str) -> bool {
+    call.may_quietly(Operation::DescribeConfigs, ResourceType::Topic, topic)
+}
+
 async fn create_one(
     call: &Call<'_>,
     topic: &CreatableTopic,
@@ -120,6 +136,15 @@ async fn create_one(
     let created = controller::topics::create_topic(call.broker, topic, check, mutations, validate_only)
         .await
         .map_err(refused)?;
+    if !may_see_configs(call, &topic.name) {
+        return Ok(CreatableTopicResult {
+            name: topic.name.clone(),
+            topic_id: created.id,
+            topic_config_error_code: NO_TOPIC,
+            configs: Some(Vec::new()),
+            ..Default::default()
+        });
+    }
     Ok(CreatableTopicResult {
         name: topic.name.clone(),
         topic_id: created.id,
@@ -169,6 +194,18 @@ pub async fn delete(call: &Call<'_>, request: DeleteTopicsRequest) -> DeleteTopi
                 going.push(name.clone());
                 (ErrorCode::NONE, None, Some(name))
             }
+            Err((NO_TOPIC, message)) => {
+                // Whoever may look at the topic may know its name.
+                let named = now.names.get(&id).filter(|name| may(call, Operation::Describe, name));
+                let name = name.or_else(|| named.cloned());
+                results.push(DeletableTopicResult {
+                    name,
+                    topic_id: id,
+                    error_code: NO_TOPIC,
+                    error_message: message.map(Str::from),
+                });
+                continue;
+            }
             Err((code, message)) => (code, message, name),
         };
         results.push(DeletableTopicResult {
@@ -189,6 +226,10 @@ pub async fn delete(call: &Call<'_>, request: DeleteTopicsRequest) -> DeleteTopi
     DeleteTopicsResponse { responses: results, throttle_time_ms: mutations.throttle_ms() }
 }
 
+fn may(call: &Call<'_>, operation: Operation, topic: &str) -> bool {
+    call.may(operation, ResourceType::Topic, topic)
+}
+
 async fn delete_one(
     call: &Call<'_>,
     now: &Snapshot,
@@ -200,10 +241,14 @@ async fn delete_one(
         Some(_) if !id.is_zero() => {
             return Err((ErrorCode::INVALID_REQUEST, None));
         }
+        Some(name) if !may(call, Operation::Delete, name) => return Err((NO_TOPIC, None)),
         Some(name) if now.topics.contains_key(name) => name.clone(),
         Some(_) => return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None)),
         None => now.names.get(&id).cloned().ok_or((ErrorCode::UNKNOWN_TOPIC_ID, None))?,
     };
+    if !may(call, Operation::Delete, &name) {
+        return Err((NO_TOPIC, None));
+    }
     let partitions = now.topics.get(&name).map_or(0, |topic| topic.partitions.len());
     if !mutations.allow(partitions) {
         return Err((ErrorCode::THROTTLING_QUOTA_EXCEEDED, None));
@@ -228,6 +273,8 @@ pub async fn create_partitions(
             Err((ErrorCode::NOT_CONTROLLER, None))
         } else if repeated.contains(&topic.name) {
             Err(refusal(ErrorCode::INVALID_REQUEST, "Duplicate topic in request."))
+        } else if !call.may(Operation::Alter, ResourceType::Topic, &topic.name) {
+            Err(refusal(NO_TOPIC, "The topic authorization is failed."))
         } else if call.broker.zk().topic_is_being_deleted(&topic.name).await.unwrap_or(false) {
             Err(refusal(ErrorCode::INVALID_TOPIC_EXCEPTION, "The topic is queued for deletion."))
         } else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use broker_core::acl::{Operation, ResourceType};
 use broker_core::transaction::{Request, Response, TopicPartition};
 use wire::Str;
 use wire::kafka::add_partitions_to_txn::{AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult};
@@ -12,8 +13,9 @@ use wire::kafka::{
 };
 
 use super::Call;
+use super::access::{NO_GROUP, NO_TOPIC, NO_TRANSACTIONAL_ID};
 use crate::shard::Event;
-use crate::topics::GROUP_TOPIC;
+use crate::topics::{GROUP_TOPIC, is_internal};
 
 /// Sends a request to the coordinator; `None` while the broker stops.
 async fn ask(call: &Call<'_>, request: Request) -> Option<Response> {
@@ -57,16 +59,36 @@ pub async fn init(call: &Call<'_>, id: Str, request: &InitProducerIdRequest) -> 
     }
 }
 
-/// One partition that does not exist fails all.
+/// Whether the sender may write in the transactions of this id.
+fn may_write(call: &Call<'_>, transactional_id: &str) -> bool {
+    call.may(Operation::Write, ResourceType::TransactionalId, transactional_id)
+}
+
+/// One partition that does not exist, or is not the sender's to write, fails all.
 pub async fn add_partitions(
     call: &Call<'_>,
     request: AddPartitionsToTxnRequest,
 ) -> AddPartitionsToTxnResponse {
     let now = call.broker.metadata.snapshot();
     let topics = request.v3_and_below_topics;
-    let known = |topic: &Str, n: i32| now.partition(topic, n).is_some();
-    let all_known = topics.iter().all(|topic| topic.partitions.iter().all(|n| known(&topic.name, *n)));
-    let error = if all_known {
+    let may_write = may_write(call, &request.v3_and_below_transactional_id);
+    let denied: BTreeSet<Str> = topics
+        .iter()
+        .map(|topic| &topic.name)
+        .filter(|name| {
+            may_write && (is_internal(name) || !call.may(Operation::Write, ResourceType::Topic, name))
+        })
+        .cloned()
+        .collect();
+    let refusal = |topic: &Str, n: i32| match now.partition(topic, n) {
+        _ if !may_write => Some(NO_TRANSACTIONAL_ID),
+        _ if denied.contains(topic) => Some(NO_TOPIC),
+        None => Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        Some(_) => None,
+    };
+    let takes_all =
+        topics.iter().all(|topic| topic.partitions.iter().all(|n| refusal(&topic.name, *n).is_none()));
+    let error = if takes_all {
         let partitions: BTreeSet<TopicPartition> = topics
             .iter()
             .flat_map(|topic| topic.partitions.iter().map(|n| (topic.name.clone(), *n)))
@@ -84,10 +106,7 @@ pub async fn add_partitions(
     let results = topics.into_iter().map(|topic| {
         let results = topic.partitions.iter().map(|n| AddPartitionsToTxnPartitionResult {
             partition_index: *n,
-            partition_error_code: match known(&topic.name, *n) {
-                true => error,
-                false => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            },
+            partition_error_code: refusal(&topic.name, *n).unwrap_or(error),
         });
         let results_by_partition = results.collect();
         AddPartitionsToTxnTopicResult { name: topic.name, results_by_partition }
@@ -97,6 +116,13 @@ pub async fn add_partitions(
 
 /// The group's partition of `__consumer_offsets` becomes part of the transaction.
 pub async fn add_offsets(call: &Call<'_>, request: AddOffsetsToTxnRequest) -> AddOffsetsToTxnResponse {
+    let refused = |error_code| AddOffsetsToTxnResponse { error_code, ..Default::default() };
+    if !may_write(call, &request.transactional_id) {
+        return refused(NO_TRANSACTIONAL_ID);
+    }
+    if !call.may(Operation::Read, ResourceType::Group, &request.group_id) {
+        return refused(NO_GROUP);
+    }
     let hash = broker_core::group::java_hash(&request.group_id).checked_abs().unwrap_or(0);
     let partition = hash % call.broker.group_partitions.max(1);
     let asked = Request::AddPartitions {
@@ -110,6 +136,9 @@ pub async fn add_offsets(call: &Call<'_>, request: AddOffsetsToTxnRequest) -> Ad
 }
 
 pub async fn end(call: &Call<'_>, request: EndTxnRequest) -> EndTxnResponse {
+    if !may_write(call, &request.transactional_id) {
+        return EndTxnResponse { error_code: NO_TRANSACTIONAL_ID, ..Default::default() };
+    }
     let asked = Request::End {
         transactional_id: request.transactional_id,
         producer_id: request.producer_id,
@@ -123,7 +152,15 @@ pub async fn end(call: &Call<'_>, request: EndTxnRequest) -> EndTxnResponse {
 pub async fn describe(call: &Call<'_>, request: DescribeTransactionsRequest) -> DescribeTransactionsResponse {
     let mut response = DescribeTransactionsResponse::default();
     for id in request.transactional_ids {
-        let state = match ask(call, Request::Describe { transactional_id: id.clone() }).await {
+        if !call.may(Operation::Describe, ResourceType::TransactionalId, &id) {
+            response.transaction_states.push(wire::kafka::describe_transactions::TransactionState {
+                error_code: NO_TRANSACTIONAL_ID,
+                transactional_id: id,
+                ..Default::default()
+            });
+            continue;
+        }
+        let mut state = match ask(call, Request::Describe { transactional_id: id.clone() }).await {
             Some(Response::Describe(state)) => state,
             _ => wire::kafka::describe_transactions::TransactionState {
                 error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE,
@@ -131,6 +168,7 @@ pub async fn describe(call: &Call<'_>, request: DescribeTransactionsRequest) -> 
                 ..Default::default()
             },
         };
+        state.topics.retain(|topic| call.may(Operation::Describe, ResourceType::Topic, &topic.topic));
         response.transaction_states.push(state);
     }
     response
@@ -139,7 +177,11 @@ pub async fn describe(call: &Call<'_>, request: DescribeTransactionsRequest) -> 
 pub async fn list(call: &Call<'_>, request: ListTransactionsRequest) -> ListTransactionsResponse {
     let asked = Request::List { states: request.state_filters, producer_ids: request.producer_id_filters };
     match ask(call, asked).await {
-        Some(Response::List(response)) => response,
+        Some(Response::List(mut response)) => {
+            let may = |id: &str| call.may(Operation::Describe, ResourceType::TransactionalId, id);
+            response.transaction_states.retain(|state| may(&state.transactional_id));
+            response
+        }
         _ => ListTransactionsResponse {
             error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE,
             ..Default::default()

@@ -1,6 +1,7 @@
 //! WriteTxnMarkers: a coordinator ends transactions on the partitions that are led here. DescribeProducers: who has one
 //! open.
 
+use broker_core::acl::{Operation, ResourceType};
 use broker_core::partition::Origin;
 use wire::Str;
 use wire::batch::Batch;
@@ -16,6 +17,7 @@ use wire::kafka::write_txn_markers::{
 };
 
 use super::Call;
+use super::access::NO_TOPIC;
 use crate::broker::Broker;
 use crate::shard::{Event, ProducePart, wall_clock};
 use crate::topics;
@@ -77,6 +79,9 @@ pub async fn describe_producers(
     let now = call.broker.metadata.snapshot();
     let of_topic = |topic: &Str| match topics::check_name(topic) {
         Err(why) => Some((ErrorCode::INVALID_TOPIC_EXCEPTION, Some(Str::from(why)))),
+        Ok(()) if !call.may(Operation::Read, ResourceType::Topic, topic) => {
+            Some((NO_TOPIC, Some(Str::from(NO_TOPIC.message()))))
+        }
         Ok(()) if !now.topics.contains_key(topic) => {
             let error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
             Some((error, Some(Str::from(error.message()))))

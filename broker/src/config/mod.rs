@@ -1,6 +1,7 @@
 //! `server.properties`: every key of 3.5.1 is known, checked in Kafka's words with file and line, and what is not
 //! there yet is refused rather than ignored.
 
+mod authorizer;
 mod broker_keys;
 #[cfg(test)]
 mod every_key;
@@ -17,6 +18,9 @@ use std::time::Duration;
 
 use base::{ConfigError, Properties};
 
+use crate::authorizer::{ACL_AUTHORIZER, Settings};
+
+pub use authorizer::is_authorizers;
 pub use broker_keys::BROKER_KEYS;
 pub use keys::{Key, Kind, Update, Valid, find, split_list};
 pub use listeners::{Endpoint, Listeners};
@@ -36,6 +40,8 @@ pub struct BrokerConfig {
     pub log_dirs: Vec<PathBuf>,
     /// `host:port,…[/chroot]`
     pub zookeeper_connect: String,
+    /// How rights are judged; `None`: everybody may do everything.
+    pub authorizer: Option<Settings>,
     /// Keys that Kafka does not know, to be warned of.
     pub unknown: Vec<String>,
 }
@@ -46,7 +52,7 @@ pub const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSe
 /// Keys that ask for a feature this broker does not have: (key, values that do not ask for it).
 const NOT_YET: &[(&str, &[&str])] = &[
     ("alter.config.policy.class.name", &[""]),
-    ("authorizer.class.name", &[""]),
+    ("authorizer.class.name", &["", ACL_AUTHORIZER]),
     ("client.quota.callback.class", &[""]),
     ("create.topic.policy.class.name", &[""]),
     ("delegation.token.master.key", &[""]),
@@ -130,8 +136,17 @@ impl BrokerConfig {
                 "At least one log directory must be defined via log.dirs or log.dir.".into(),
             ));
         }
-        let mut config =
-            BrokerConfig { given, broker_id: None, listeners, log_dirs, zookeeper_connect, unknown };
+        let mut config = BrokerConfig {
+            given,
+            broker_id: None,
+            listeners,
+            log_dirs,
+            zookeeper_connect,
+            authorizer: None,
+            unknown,
+        };
+        config.authorizer =
+            authorizer::read(&config).map_err(|(key, problem)| at(properties, key, problem))?;
         config.broker_id = config.read_broker_id().map_err(|problem| at(properties, "broker.id", problem))?;
         Ok(config)
     }
@@ -287,7 +302,7 @@ mod tests {
     #[test]
     fn features_that_are_not_there_are_refused() {
         let error =
-            read("zookeeper.connect=h\nauthorizer.class.name=kafka.security.authorizer.AclAuthorizer\n");
+            read("zookeeper.connect=h\nauthorizer.class.name=kafka.security.auth.SimpleAclAuthorizer\n");
         assert!(error.unwrap_err().starts_with("server.properties:2: authorizer.class.name: "));
         assert!(read("zookeeper.connect=h\nmetric.reporters=com.example.Reporter\n").is_err());
         assert!(read("zookeeper.connect=h\nreplica.selector.class=com.example.Selector\n").is_err());

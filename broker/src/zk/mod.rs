@@ -2,8 +2,10 @@
 //! `zookeeper.connect`. Operations wait out a lost connection (the session survives it) and fail
 //! only for answers and for the end of the session.
 
+pub mod acls;
 mod configs;
 pub mod former;
+mod notes;
 mod producer_ids;
 mod quotas;
 mod registration;
@@ -194,6 +196,16 @@ impl Zk {
         match retry("delete", path, || self.client.delete(path, None)).await {
             Err(error) if error.no_node() => Ok(()),
             done => done,
+        }
+    }
+
+    /// Deletes a node at exactly this version; false where it has another.
+    pub async fn delete_at(&self, path: &str, version: i32) -> Result<bool, ZkError> {
+        match retry("delete", path, || self.client.delete(path, Some(version))).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.no_node() => Ok(true),
+            Err(error) if error.bad_version() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

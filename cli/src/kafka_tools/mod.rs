@@ -1,6 +1,8 @@
 //! Kafka's tools, with the real ones' options, outputs and exit codes: one file per tool.
 //! What they share is here: usage errors, logs on stderr, client settings from files and options.
 
+pub mod acls;
+mod acls_options;
 pub mod broker_api_versions;
 mod config_options;
 mod config_quotas;
