@@ -1,6 +1,6 @@
 //! Followers: one task per leader broker asks it for all partitions that follow it, over a fetch session.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use wire::kafka::{ErrorCode, Uuid};
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
 use crate::peers::{self, PeerError};
-use crate::shard::{EARLIEST, Event, FollowerPart, LATEST, LeaderPart, LeaderRecords};
+use crate::shard::{EARLIEST, Event, FollowerNews, FollowerPart, LATEST, LeaderPart, LeaderRecords};
 
 /// The first version with topic ids; before it partitions go by name.
 const TOPIC_IDS_FROM: i16 = 13;
@@ -106,12 +106,32 @@ struct Delay {
 
 const DELAY_FIRST: Duration = Duration::from_millis(5);
 
+/// A partition by its name.
+type Name = (Str, i32);
+/// What a leader is to be asked for, and under which topic id.
+type Wanted = BTreeMap<Name, (Uuid, NextFetch)>;
+
+/// All that a leader is to be asked for, kept from one fetch to the next.
+#[derive(Default)]
+struct Roster {
+    /// The newest change that is in it.
+    newest: u64,
+    parts: Wanted,
+    /// Names of topics by their ids, some perhaps of topics that are gone.
+    names: HashMap<Uuid, Str>,
+    /// Partitions of topics from before there were ids.
+    without_id: usize,
+}
+
 /// Our side of the fetch session.
 #[derive(Default)]
 struct Session {
     id: i32,
     epoch: i32,
-    told: BTreeMap<(Uuid, Str, i32), NextFetch>,
+    told: Wanted,
+    /// What changed since; all else was told as it is, if `in_step`.
+    changed: BTreeSet<Name>,
+    in_step: bool,
 }
 
 impl Follower {
@@ -133,31 +153,32 @@ impl Follower {
     async fn run(mut self, wake: Arc<Notify>) {
         let broker = self.broker.clone();
         let leader = self.leader;
+        let mut roster = Roster::default();
         let mut next = None;
         loop {
-            let mut parts = match next.take() {
-                Some(parts) => parts,
-                None => match broker.shard.ask(|reply| Event::FollowerParts { leader, reply }).await {
-                    Ok(parts) => parts,
+            let known = roster.newest;
+            let news = match next.take() {
+                Some(news) => news,
+                None => match broker.shard.ask(|reply| Event::FollowerParts { leader, known, reply }).await {
+                    Ok(news) => news,
                     Err(_) => return,
                 },
             };
-            if parts.is_empty() {
+            roster.take_in(news, &mut self.session.changed);
+            if roster.parts.is_empty() {
                 self.connection = None;
                 self.session = Session::default();
                 wake.notified().await;
                 continue;
             }
-            let wait = leave_delayed_out(&mut self.delayed, &mut parts, Instant::now());
-            let throttled = self.leave_throttled_out(&mut parts);
-            if parts.is_empty() {
+            let Asking { some, wait } = self.leave_out(&roster);
+            if some.as_ref().is_some_and(Wanted::is_empty) {
                 let _ = tokio::time::timeout(wait.unwrap_or(self.backoff), wake.notified()).await;
                 continue;
             }
-            let more = more_to_follow(&broker, leader, &parts, self.left_out(throttled), &wake);
             let fetched = tokio::select! {
-                fetched = self.fetch(&parts, wait) => fetched,
-                () = more => {
+                fetched = self.fetch(&roster, some.as_ref(), wait) => fetched,
+                () = more_to_follow(&broker, leader, &roster, &wake) => {
                     // The leader would answer what is parked there first, and that may take its longest wait.
                     self.connection = None;
                     continue;
@@ -165,9 +186,10 @@ impl Follower {
             };
             match fetched {
                 Ok(parts) => {
-                    let taken = broker.shard.ask(|reply| Event::FromLeader { leader, parts, reply }).await;
-                    let Ok(parts) = taken else { return };
-                    next = Some(parts);
+                    let known = roster.newest;
+                    let taken = broker.shard.ask(|reply| Event::FromLeader { leader, known, parts, reply });
+                    let Ok(news) = taken.await else { return };
+                    next = Some(news);
                 }
                 Err(error) => {
                     tracing::warn!("Fetching from leader {leader}: {error}");
@@ -179,31 +201,40 @@ impl Follower {
         }
     }
 
-    /// What `follower.replication.throttled.rate` keeps waiting: the listed replicas, but for those in sync. Returns
-    /// them, with their leader epochs.
-    fn leave_throttled_out(&mut self, parts: &mut Vec<FollowerPart>) -> Vec<((Str, i32), i32)> {
-        let limit = &self.broker.throttles.follower;
-        if !limit.is_bounded() {
+    /// Leaves out who waits after an error or for the throttle. Nobody does most of the time, and then nothing is looked at.
+    fn leave_out(&mut self, roster: &Roster) -> Asking {
+        if !self.broker.throttles.follower.is_bounded() {
             self.ends.clear();
-            return Vec::new();
+            if self.delayed.is_empty() {
+                return Asking { some: None, wait: None };
+            }
         }
-        if !limit.is_exceeded() {
-            return Vec::new();
-        }
-        let (broker, ends) = (&self.broker, &self.ends);
-        let waits = |part: &mut FollowerPart| {
-            let in_sync = ends.get(&key(part)).is_some_and(|end| *end <= part.next.offset);
-            !in_sync && is_throttled(broker, part)
+        let part = |((topic, partition), (id, next)): (&Name, &(Uuid, NextFetch))| FollowerPart {
+            topic: topic.clone(),
+            id: *id,
+            partition: *partition,
+            next: *next,
         };
-        parts.extract_if(.., waits).map(|part| (key(&part), part.next.leader_epoch)).collect()
+        let mut parts: Vec<FollowerPart> = roster.parts.iter().map(part).collect();
+        let wait = leave_delayed_out(&mut self.delayed, &mut parts, Instant::now());
+        self.leave_throttled_out(&mut parts);
+        let some = (parts.len() < roster.parts.len())
+            .then(|| parts.into_iter().map(|part| ((part.topic, part.partition), (part.id, part.next))).collect());
+        Asking { some, wait }
     }
 
-    /// Whoever is not asked for now, on purpose.
-    fn left_out(&self, throttled: Vec<((Str, i32), i32)>) -> HashMap<(Str, i32), Delay> {
-        let mut all = self.delayed.clone();
-        let delay = |epoch| Delay { epoch, until: Instant::now(), time: self.backoff };
-        all.extend(throttled.into_iter().map(|(key, epoch)| (key, delay(epoch))));
-        all
+    /// What `follower.replication.throttled.rate` keeps waiting: the listed replicas, but for those in sync.
+    fn leave_throttled_out(&mut self, parts: &mut Vec<FollowerPart>) {
+        let limit = &self.broker.throttles.follower;
+        if !limit.is_bounded() || !limit.is_exceeded() {
+            return;
+        }
+        let (broker, ends) = (&self.broker, &self.ends);
+        let goes_on = |part: &FollowerPart| {
+            let in_sync = ends.get(&key(part)).is_some_and(|end| *end <= part.next.offset);
+            in_sync || !is_throttled(broker, part)
+        };
+        parts.retain(goes_on);
     }
 
     async fn connection(&mut self) -> Result<Connection, PeerError> {
@@ -217,41 +248,48 @@ impl Follower {
         Ok(connection)
     }
 
-    /// The leader answers within `wait`, if that is given: then others want to be asked for.
+    /// Asks for all, or for `some`. The leader answers within `wait`, if that is given: then others want to be asked for.
     async fn fetch(
         &mut self,
-        parts: &[FollowerPart],
+        roster: &Roster,
+        some: Option<&Wanted>,
         wait: Option<Duration>,
     ) -> Result<Vec<LeaderPart>, PeerError> {
         let connection = self.connection().await?;
         // A topic from before there were ids can only be asked for by name.
-        let highest = if parts.iter().any(|part| part.id.is_zero()) { TOPIC_IDS_FROM - 1 } else { i16::MAX };
-        let request = self.request(parts, wait);
+        let highest = if roster.without_id > 0 { TOPIC_IDS_FROM - 1 } else { i16::MAX };
+        let request = self.request(roster, some, wait);
         let response = connection.start_up_to(&request, highest)?.within(self.limits.patience).await?;
         if !self.session.answered(&response) {
             tracing::info!("Fetch session with leader {} ended: {}", self.leader, response.error_code.name());
             return Ok(Vec::new());
         }
-        let asked: HashMap<(&str, i32), &FollowerPart> =
-            parts.iter().map(|part| ((&*part.topic, part.partition), part)).collect();
-        let names: HashMap<Uuid, &Str> = parts.iter().map(|part| (part.id, &part.topic)).collect();
+        let wanted = some.unwrap_or(&roster.parts);
         let mut found = Vec::new();
         for topic in response.responses {
-            let name =
-                if topic.topic.is_empty() { names.get(&topic.topic_id).copied() } else { Some(&topic.topic) };
+            let name = if topic.topic.is_empty() {
+                roster.names.get(&topic.topic_id).cloned()
+            } else {
+                Some(topic.topic)
+            };
             let Some(name) = name else { continue };
             for data in topic.partitions {
-                if let Some(part) = asked.get(&(&**name, data.partition_index)) {
-                    found.extend(self.one(&connection, part, data).await?);
+                let asked = (name.clone(), data.partition_index);
+                let Some((id, next)) = wanted.get(&asked) else { continue };
+                if topic.topic_id.is_zero() || topic.topic_id == *id {
+                    let (topic, partition) = asked;
+                    let part = FollowerPart { topic, id: *id, partition, next: *next };
+                    found.extend(self.one(&connection, &part, data).await?);
                 }
             }
         }
         Ok(found)
     }
 
-    fn request(&mut self, parts: &[FollowerPart], wait: Option<Duration>) -> FetchRequest {
+    fn request(&mut self, roster: &Roster, some: Option<&Wanted>, wait: Option<Duration>) -> FetchRequest {
         let wait = wait.map_or(i32::MAX, |wait| i32::try_from(wait.as_millis()).unwrap_or(i32::MAX));
-        let (topics, forgotten_topics_data) = self.session.changes(parts, self.limits.partition_bytes_max);
+        let (topics, forgotten_topics_data) =
+            self.session.changes(&roster.parts, some, self.limits.partition_bytes_max);
         FetchRequest {
             replica_id: self.broker.id,
             replica_state: ReplicaState { replica_id: self.broker.id, replica_epoch: self.broker.epoch() },
@@ -371,69 +409,102 @@ fn leave_delayed_out(
     waiting.filter(|wait| !wait.is_zero()).min()
 }
 
-/// Until a partition is to be followed, or in a newer leader epoch, that is neither asked for nor delayed.
-async fn more_to_follow(
-    broker: &Arc<Broker>,
-    leader: i32,
-    asked: &[FollowerPart],
-    delayed: HashMap<(Str, i32), Delay>,
-    wake: &Notify,
-) {
+/// What the next fetch is for.
+struct Asking {
+    /// `None` for all that is followed.
+    some: Option<Wanted>,
+    /// Until one of those left out is due.
+    wait: Option<Duration>,
+}
+
+/// Until a partition is to be followed, or in a newer leader epoch, that is not in the roster.
+async fn more_to_follow(broker: &Arc<Broker>, leader: i32, roster: &Roster, wake: &Notify) {
     loop {
         wake.notified().await;
-        let followed = broker.shard.ask(|reply| Event::FollowerParts { leader, reply }).await;
-        let Ok(followed) = followed else { continue };
-        let asked = asked.iter().map(|part| (key(part), part.next.leader_epoch));
-        let known: HashMap<(Str, i32), i32> =
-            delayed.iter().map(|(key, delay)| (key.clone(), delay.epoch)).chain(asked).collect();
-        let is_news =
-            |part: &FollowerPart| known.get(&key(part)).is_none_or(|epoch| *epoch < part.next.leader_epoch);
-        if followed.iter().any(is_news) {
+        let known = roster.newest;
+        let news = broker.shard.ask(|reply| Event::FollowerParts { leader, known, reply }).await;
+        if news.is_ok_and(|news| news.changed.iter().any(|part| roster.is_news(part))) {
             return;
         }
     }
 }
 
+impl Roster {
+    /// Takes changes in, and adds to `changed` what they are about.
+    fn take_in(&mut self, news: FollowerNews, changed: &mut BTreeSet<Name>) {
+        self.newest = news.newest;
+        for name in news.gone {
+            if let Some((id, _)) = self.parts.remove(&name) {
+                self.without_id -= usize::from(id.is_zero());
+            }
+            changed.insert(name);
+        }
+        for part in news.changed {
+            let name = key(&part);
+            if !part.id.is_zero() && self.names.get(&part.id) != Some(&part.topic) {
+                self.names.insert(part.id, part.topic);
+            }
+            self.without_id += usize::from(part.id.is_zero());
+            if let Some((id, _)) = self.parts.insert(name.clone(), (part.id, part.next)) {
+                self.without_id -= usize::from(id.is_zero());
+            }
+            changed.insert(name);
+        }
+        // Every topic has a partition, so that more names than partitions are those of topics that are gone.
+        if self.names.len() > 2 * self.parts.len() {
+            let named = self.parts.iter().filter(|(_, (id, _))| !id.is_zero());
+            self.names = named.map(|((topic, _), (id, _))| (*id, topic.clone())).collect();
+        }
+    }
+
+    fn is_news(&self, part: &FollowerPart) -> bool {
+        let known = self.parts.get(&key(part));
+        known.is_none_or(|(id, next)| *id != part.id || next.leader_epoch < part.next.leader_epoch)
+    }
+}
+
 impl Session {
-    /// What the leader has to be told: all at first, then what changed and what is no longer wanted.
-    fn changes(&mut self, parts: &[FollowerPart], max_bytes: i32) -> (Vec<FetchTopic>, Vec<ForgottenTopic>) {
-        let wanted: BTreeMap<(Uuid, Str, i32), NextFetch> =
-            parts.iter().map(|part| ((part.id, part.topic.clone(), part.partition), part.next)).collect();
+    /// What the leader has to be told: all at first, then what changed and what is no longer wanted. `some` of `all` are
+    /// wanted, if that is given.
+    fn changes(
+        &mut self,
+        all: &Wanted,
+        some: Option<&Wanted>,
+        max_bytes: i32,
+    ) -> (Vec<FetchTopic>, Vec<ForgottenTopic>) {
+        let changed = std::mem::take(&mut self.changed);
+        let incremental = self.epoch > 0;
+        if !incremental {
+            self.told.clear();
+        }
+        let wanted = some.unwrap_or(all);
+        let names: BTreeSet<Name> = match self.in_step && incremental && some.is_none() {
+            true => changed,
+            false => wanted.keys().chain(self.told.keys()).cloned().collect(),
+        };
+        self.in_step = some.is_none();
         let mut topics: Vec<FetchTopic> = Vec::new();
-        for (key, next) in &wanted {
-            if self.epoch > 0 && self.told.get(key) == Some(next) {
+        let mut forgotten: Vec<ForgottenTopic> = Vec::new();
+        for name in names {
+            let (old, new) = (self.told.get(&name), wanted.get(&name));
+            if old == new {
                 continue;
             }
-            let (id, name, partition) = key;
-            let ask = FetchPartition {
-                partition: *partition,
-                current_leader_epoch: next.leader_epoch,
-                fetch_offset: next.offset,
-                last_fetched_epoch: next.last_fetched_epoch,
-                log_start_offset: next.log_start,
-                partition_max_bytes: max_bytes,
-            };
-            match topics.last_mut() {
-                Some(topic) if topic.topic_id == *id && topic.topic == *name => topic.partitions.push(ask),
-                _ => topics.push(FetchTopic { topic: name.clone(), topic_id: *id, partitions: vec![ask] }),
+            if let Some((id, _)) = old
+                && new.is_none_or(|(new, _)| new != id)
+            {
+                forget(&mut forgotten, *id, &name);
             }
-        }
-        let mut forgotten: Vec<ForgottenTopic> = Vec::new();
-        if self.epoch > 0 {
-            for (id, name, partition) in self.told.keys().filter(|key| !wanted.contains_key(*key)) {
-                match forgotten.last_mut() {
-                    Some(topic) if topic.topic_id == *id && topic.topic == *name => {
-                        topic.partitions.push(*partition)
-                    }
-                    _ => forgotten.push(ForgottenTopic {
-                        topic: name.clone(),
-                        topic_id: *id,
-                        partitions: vec![*partition],
-                    }),
+            match new {
+                Some((id, next)) => {
+                    tell(&mut topics, *id, &name, next, max_bytes);
+                    self.told.insert(name, (*id, *next));
+                }
+                None => {
+                    self.told.remove(&name);
                 }
             }
         }
-        self.told = wanted;
         (topics, forgotten)
     }
 
@@ -451,6 +522,31 @@ impl Session {
             self.epoch = if self.epoch == i32::MAX { 1 } else { self.epoch + 1 };
         }
         true
+    }
+}
+
+fn tell(topics: &mut Vec<FetchTopic>, id: Uuid, (name, partition): &Name, next: &NextFetch, max_bytes: i32) {
+    let ask = FetchPartition {
+        partition: *partition,
+        current_leader_epoch: next.leader_epoch,
+        fetch_offset: next.offset,
+        last_fetched_epoch: next.last_fetched_epoch,
+        log_start_offset: next.log_start,
+        partition_max_bytes: max_bytes,
+    };
+    match topics.last_mut() {
+        Some(topic) if topic.topic_id == id && topic.topic == *name => topic.partitions.push(ask),
+        _ => topics.push(FetchTopic { topic: name.clone(), topic_id: id, partitions: vec![ask] }),
+    }
+}
+
+fn forget(forgotten: &mut Vec<ForgottenTopic>, id: Uuid, (name, partition): &Name) {
+    match forgotten.last_mut() {
+        Some(topic) if topic.topic_id == id && topic.topic == *name => topic.partitions.push(*partition),
+        _ => {
+            let (topic, partitions) = (name.clone(), vec![*partition]);
+            forgotten.push(ForgottenTopic { topic, topic_id: id, partitions });
+        }
     }
 }
 
@@ -487,32 +583,114 @@ mod tests {
         assert_eq!((parts.len(), delayed.len()), (1, 0));
     }
 
+    /// One leader's follower, as its task goes about it.
+    #[derive(Default)]
+    struct Rig {
+        roster: Roster,
+        session: Session,
+    }
+
+    impl Rig {
+        fn hear(&mut self, changed: Vec<FollowerPart>, gone: &[i32]) {
+            let gone = gone.iter().map(|partition| (Str::from_static("t"), *partition)).collect();
+            let news = FollowerNews { newest: self.roster.newest + 1, changed, gone };
+            self.roster.take_in(news, &mut self.session.changed);
+        }
+
+        /// (partition, offset) of what the leader is told, and the partitions that it is to forget.
+        fn ask(&mut self, some: Option<&[i32]>) -> (Vec<(i32, i64)>, Vec<i32>) {
+            let some: Option<Wanted> = some.map(|some| {
+                let parts = self.roster.parts.iter().filter(|((_, partition), _)| some.contains(partition));
+                parts.map(|(name, part)| (name.clone(), *part)).collect()
+            });
+            let (topics, forgotten) = self.session.changes(&self.roster.parts, some.as_ref(), 100);
+            let told = topics.iter().flat_map(|topic| &topic.partitions);
+            let told = told.map(|part| (part.partition, part.fetch_offset)).collect();
+            (told, forgotten.iter().flat_map(|topic| topic.partitions.clone()).collect())
+        }
+
+        fn answer(&mut self, session_id: i32, error_code: ErrorCode) -> bool {
+            self.session.answered(&response(session_id, error_code))
+        }
+    }
+
     #[test]
     fn a_session_says_everything_once_and_then_only_changes() {
-        let mut session = Session::default();
-        let (topics, forgotten) = session.changes(&[part(0, 5), part(1, 7)], 100);
-        assert_eq!((topics[0].partitions.len(), forgotten.len()), (2, 0));
-        assert!(session.answered(&response(9, ErrorCode::NONE)));
-        assert_eq!((session.id, session.epoch), (9, 1));
-        let (topics, _) = session.changes(&[part(0, 5), part(1, 8)], 100);
-        assert_eq!((topics[0].partitions.len(), topics[0].partitions[0].partition), (1, 1));
-        assert!(session.answered(&response(9, ErrorCode::NONE)));
-        let (topics, forgotten) = session.changes(&[part(1, 8)], 100);
-        assert!(topics.is_empty());
-        assert_eq!(forgotten[0].partitions, [0]);
-        assert_eq!(session.epoch, 2);
+        let mut rig = Rig::default();
+        rig.hear(vec![part(0, 5), part(1, 7)], &[]);
+        assert_eq!(rig.ask(None), (vec![(0, 5), (1, 7)], vec![]));
+        assert!(rig.answer(9, ErrorCode::NONE));
+        assert_eq!((rig.session.id, rig.session.epoch), (9, 1));
+        assert_eq!(rig.ask(None), (vec![], vec![]));
+        rig.answer(9, ErrorCode::NONE);
+        rig.hear(vec![part(0, 5), part(1, 8)], &[]);
+        assert_eq!(rig.ask(None), (vec![(1, 8)], vec![]));
+        assert!(rig.answer(9, ErrorCode::NONE));
+        rig.hear(vec![], &[0, 3]);
+        assert_eq!(rig.ask(None), (vec![], vec![0]), "partition 3 was never asked for");
+        assert_eq!(rig.session.epoch, 3);
     }
 
     #[test]
     fn a_lost_session_starts_over_and_no_session_says_everything_every_time() {
-        let mut session = Session::default();
-        session.changes(&[part(0, 5)], 100);
-        session.answered(&response(9, ErrorCode::NONE));
-        assert!(!session.answered(&response(0, ErrorCode::FETCH_SESSION_ID_NOT_FOUND)));
-        assert_eq!((session.id, session.epoch), (0, 0));
-        session.changes(&[part(0, 5)], 100);
-        assert!(session.answered(&response(0, ErrorCode::NONE)));
-        let (topics, _) = session.changes(&[part(0, 5)], 100);
-        assert_eq!(topics.len(), 1);
+        let mut rig = Rig::default();
+        rig.hear(vec![part(0, 5), part(1, 5)], &[]);
+        rig.ask(None);
+        assert!(rig.answer(9, ErrorCode::NONE));
+        rig.hear(vec![part(1, 6)], &[]);
+        rig.ask(None);
+        assert!(!rig.answer(0, ErrorCode::FETCH_SESSION_ID_NOT_FOUND));
+        assert_eq!((rig.session.id, rig.session.epoch), (0, 0));
+        for _ in 0..2 {
+            assert_eq!(rig.ask(None), (vec![(0, 5), (1, 6)], vec![]));
+            assert!(rig.answer(0, ErrorCode::NONE));
+        }
+    }
+
+    #[test]
+    fn who_is_left_out_is_forgotten_and_told_again_when_it_is_due() {
+        let mut rig = Rig::default();
+        rig.hear(vec![part(0, 5), part(1, 5), part(2, 5)], &[]);
+        rig.ask(None);
+        rig.answer(9, ErrorCode::NONE);
+        assert_eq!(rig.ask(Some(&[0, 2])), (vec![], vec![1]));
+        rig.answer(9, ErrorCode::NONE);
+        rig.hear(vec![part(1, 6), part(2, 7)], &[]);
+        assert_eq!(rig.ask(Some(&[0, 2])), (vec![(2, 7)], vec![]));
+        rig.answer(9, ErrorCode::NONE);
+        assert_eq!(rig.ask(None), (vec![(1, 6)], vec![]));
+        rig.answer(9, ErrorCode::NONE);
+        rig.hear(vec![part(0, 6)], &[]);
+        assert_eq!(rig.ask(None), (vec![(0, 6)], vec![]));
+    }
+
+    #[test]
+    fn a_topic_made_anew_is_asked_for_by_its_new_id_and_its_old_one_forgotten() {
+        let mut rig = Rig::default();
+        rig.hear(vec![part(0, 5), part(1, 5)], &[]);
+        rig.ask(None);
+        rig.answer(9, ErrorCode::NONE);
+        let anew = FollowerPart { id: Uuid([2; 16]), ..part(0, 0) };
+        assert!(rig.roster.is_news(&anew) && !rig.roster.is_news(&part(0, 6)));
+        rig.hear(vec![anew], &[1]);
+        let (topics, forgotten) = rig.session.changes(&rig.roster.parts, None, 100);
+        assert_eq!((topics.len(), topics[0].topic_id), (1, Uuid([2; 16])));
+        assert_eq!((forgotten.len(), forgotten[0].topic_id), (1, Uuid([1; 16])));
+        assert_eq!(forgotten[0].partitions, [0, 1]);
+        assert_eq!(rig.roster.names[&Uuid([2; 16])], Str::from_static("t"));
+    }
+
+    #[test]
+    fn partitions_of_topics_without_an_id_are_counted() {
+        let mut rig = Rig::default();
+        let old = || FollowerPart { id: Uuid::ZERO, ..part(0, 5) };
+        rig.hear(vec![old(), part(1, 5)], &[]);
+        rig.hear(vec![old()], &[]);
+        assert_eq!(rig.roster.without_id, 1);
+        rig.hear(vec![part(0, 5)], &[]);
+        assert_eq!(rig.roster.without_id, 0);
+        rig.hear(vec![old()], &[]);
+        rig.hear(vec![], &[0]);
+        assert_eq!((rig.roster.without_id, rig.roster.parts.len()), (0, 1));
     }
 }

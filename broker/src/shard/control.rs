@@ -151,8 +151,7 @@ impl Shard {
                 tracing::debug!("Follower of {topic}-{}, led by {leader}", state.partition_index);
                 if leader >= 0 {
                     leaders.insert(leader);
-                    let name = (topic.clone(), state.partition_index);
-                    self.following.entry(leader).or_default().insert(name);
+                    self.following.begins(leader, topic.clone(), state.partition_index);
                 }
             }
             Ok(RoleChange::Unchanged) => {}

@@ -131,6 +131,16 @@ pub struct FollowerPart {
     pub next: NextFetch,
 }
 
+/// What changed of that which a leader is asked for.
+#[derive(Debug, Default)]
+pub struct FollowerNews {
+    /// The number of the newest change.
+    pub newest: u64,
+    pub changed: Vec<FollowerPart>,
+    /// What is not to be asked of that leader any more.
+    pub gone: Vec<(Str, i32)>,
+}
+
 /// A leader's answer for one partition.
 #[derive(Debug)]
 pub struct LeaderPart {
@@ -219,16 +229,18 @@ pub enum Event {
         request: StopReplicaRequest,
         reply: oneshot::Sender<StopReplicaResponse>,
     },
-    /// A fetcher has nothing under way: what is to be asked of this leader?
+    /// A fetcher that knows all changes up to `known`: what else is to be asked of this leader?
     FollowerParts {
         leader: i32,
-        reply: oneshot::Sender<Vec<FollowerPart>>,
+        known: u64,
+        reply: oneshot::Sender<FollowerNews>,
     },
     /// A leader's answer; the reply is what to ask it next.
     FromLeader {
         leader: i32,
+        known: u64,
         parts: Vec<LeaderPart>,
-        reply: oneshot::Sender<Vec<FollowerPart>>,
+        reply: oneshot::Sender<FollowerNews>,
     },
     Altered {
         topic: Str,

@@ -5,6 +5,7 @@ mod cleaner;
 mod control;
 mod event;
 mod fetch;
+mod following;
 mod groups;
 mod handles;
 mod moves;
@@ -28,6 +29,7 @@ use crate::store::Store;
 pub use cleaner::CleanerEvent;
 pub use event::*;
 use fetch::ParkedFetch;
+use following::Following;
 use groups::Groups;
 pub use moves::{Copied, Copy, MoveEvent, Work};
 use moves::{Future, Moves};
@@ -115,8 +117,7 @@ struct Shard {
     broker: Arc<Broker>,
     store: Store,
     replicas: HashMap<Str, BTreeMap<i32, Replica>>,
-    /// Which replicas became followers of whom; those that are it no longer go when the leader is asked next.
-    following: HashMap<i32, BTreeSet<(Str, i32)>>,
+    following: Following,
     turn: Turn,
     notices: mpsc::UnboundedSender<Notice>,
     started: Instant,
@@ -168,7 +169,7 @@ impl Shard {
             broker,
             store,
             replicas,
-            following: HashMap::new(),
+            following: Following::default(),
             turn: Turn::new(handles::handles_max()),
             notices,
             started: Instant::now(),
@@ -251,14 +252,14 @@ impl Shard {
             Event::StopReplica { request, reply } => {
                 let _ = reply.send(self.stop_replica(&request));
             }
-            Event::FollowerParts { leader, reply } => {
-                let _ = reply.send(self.follower_parts(leader));
+            Event::FollowerParts { leader, known, reply } => {
+                let _ = reply.send(self.follower_news(leader, known));
             }
-            Event::FromLeader { leader, parts, reply } => {
+            Event::FromLeader { leader, known, parts, reply } => {
                 for part in parts {
                     self.from_leader(part);
                 }
-                let _ = reply.send(self.follower_parts(leader));
+                let _ = reply.send(self.follower_news(leader, known));
             }
             Event::Altered { topic, id, partition, request, result } => {
                 let replica = find(&mut self.replicas, &topic, partition);
@@ -361,6 +362,7 @@ impl Shard {
                 self.fail_dir(dir);
             }
         }
+        self.note_moves();
         for (topic, id, partition, ask) in self.turn.alters.drain(..) {
             let _ = self.notices.send(Notice::Alter { topic, id, partition, ask });
         }

@@ -11,7 +11,9 @@ use wire::kafka::ErrorCode;
 use super::event::{MAX_TIMESTAMP, from_bounds};
 use super::moves::Future;
 use super::replica::{Records, entry_meta};
-use super::{FollowerPart, LeaderPart, LeaderRecords, LogDescription, OffsetAsk, OffsetFound, Shard, find};
+use super::{
+    FollowerNews, FollowerPart, LeaderPart, LeaderRecords, LogDescription, OffsetAsk, OffsetFound, Shard, find,
+};
 use crate::log::LogError;
 
 impl Shard {
@@ -53,19 +55,21 @@ impl Shard {
         replica.core.offset_for_leader_epoch(*current, *asked, true)
     }
 
-    /// What followers here want of a leader.
-    pub(super) fn follower_parts(&mut self, leader: i32) -> Vec<FollowerPart> {
-        let mut parts = Vec::new();
-        let Some(followed) = self.following.get_mut(&leader) else { return parts };
-        parts.reserve(followed.len());
-        followed.retain(|(topic, partition)| {
-            let replica = find(&mut self.replicas, topic, *partition);
-            let next = replica.and_then(|replica| Some((replica.id, replica.core.next_fetch()?)));
-            let Some((id, next)) = next.filter(|(_, next)| next.leader == leader) else { return false };
-            parts.push(FollowerPart { topic: topic.clone(), id, partition: *partition, next });
-            true
-        });
-        parts
+    /// What followers here want of a leader, as far as it is not `known`.
+    pub(super) fn follower_news(&mut self, leader: i32, known: u64) -> FollowerNews {
+        self.note_moves();
+        self.following.news(leader, known, |(topic, partition)| {
+            let replica = find(&mut self.replicas, topic, *partition)?;
+            let next = replica.core.next_fetch().filter(|next| next.leader == leader)?;
+            Some(FollowerPart { topic: topic.clone(), id: replica.id, partition: *partition, next })
+        })
+    }
+
+    /// Steps of this turn moved what is to be asked of leaders.
+    pub(super) fn note_moves(&mut self) {
+        for (leader, topic, partition) in self.turn.moves.drain(..) {
+            self.following.changes(leader, topic, partition);
+        }
     }
 
     /// What a leader answered for one of our followers.

@@ -41,6 +41,8 @@ pub struct Turn {
     pub deleted: Vec<(Token, Result<i64, ErrorCode>)>,
     pub woken: Vec<Token>,
     pub alters: Vec<(Str, Uuid, i32, AlterPartition)>,
+    /// Followers that have something else to ask of this leader than before, or nothing.
+    pub moves: Vec<(i32, Str, i32)>,
     /// So many files of logs may be open when a turn begins.
     pub handles_max: usize,
     /// Directories whose disk failed.
@@ -177,10 +179,18 @@ impl Replica {
         step: impl FnOnce(&mut Partition, i64, &mut Vec<Effect>) -> R,
     ) -> R {
         let mut effects = std::mem::take(&mut turn.effects);
+        let before = self.core.next_fetch();
         let result = step(&mut self.core, turn.now, &mut effects);
         self.perform(&mut effects, records, turn);
         effects.clear();
         turn.effects = effects;
+        let after = self.core.next_fetch();
+        if before != after {
+            let [old, new] = [before, after].map(|next| next.map(|next| next.leader));
+            for leader in old.into_iter().chain(new.filter(|_| new != old)) {
+                turn.moves.push((leader, self.topic.clone(), self.partition));
+            }
+        }
         result
     }
 
