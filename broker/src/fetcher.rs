@@ -218,8 +218,9 @@ impl Follower {
         let mut parts: Vec<FollowerPart> = roster.parts.iter().map(part).collect();
         let wait = leave_delayed_out(&mut self.delayed, &mut parts, Instant::now());
         self.leave_throttled_out(&mut parts);
-        let some = (parts.len() < roster.parts.len())
-            .then(|| parts.into_iter().map(|part| ((part.topic, part.partition), (part.id, part.next))).collect());
+        let some = (parts.len() < roster.parts.len()).then(|| {
+            parts.into_iter().map(|part| ((part.topic, part.partition), (part.id, part.next))).collect()
+        });
         Asking { some, wait }
     }
 

@@ -112,7 +112,11 @@ mod tests {
         }
         let all = following.news(1, 0, part);
         assert_eq!(numbers(&all), (vec![0, 1, 2], vec![]));
-        assert_eq!(numbers(&following.news(1, 0, part)), numbers(&all), "an answer that was lost is given again");
+        assert_eq!(
+            numbers(&following.news(1, 0, part)),
+            numbers(&all),
+            "an answer that was lost is given again"
+        );
         assert_eq!(numbers(&following.news(1, all.newest, part)), (vec![], vec![]));
         following.changes(1, topic(), 1);
         following.changes(1, topic(), 1);
@@ -144,7 +148,11 @@ mod tests {
         let ended = following.news(1, newest, look);
         assert_eq!(numbers(&ended), (vec![], vec![0]));
         following.begins(1, topic(), 0);
-        assert_eq!(numbers(&following.news(1, ended.newest, part)), (vec![0], vec![]), "back before it was forgotten");
+        assert_eq!(
+            numbers(&following.news(1, ended.newest, part)),
+            (vec![0], vec![]),
+            "back before it was forgotten"
+        );
         assert_eq!(numbers(&following.news(1, 0, part)), (vec![1, 0], vec![]));
     }
 }

@@ -12,7 +12,8 @@ use super::event::{MAX_TIMESTAMP, from_bounds};
 use super::moves::Future;
 use super::replica::{Records, entry_meta};
 use super::{
-    FollowerNews, FollowerPart, LeaderPart, LeaderRecords, LogDescription, OffsetAsk, OffsetFound, Shard, find,
+    FollowerNews, FollowerPart, LeaderPart, LeaderRecords, LogDescription, OffsetAsk, OffsetFound, Shard,
+    find,
 };
 use crate::log::LogError;
 
