@@ -96,6 +96,16 @@ class Moves:
         self.world.run(self.world.tool("kafka-configs.sh"), "--bootstrap-server", self.brokers.bootstrap, "--alter", "--entity-type",
                        "brokers", "--entity-name", str(number), "--delete-config", THROTTLE)
 
+    def hasten(self, number, there):
+        """A broker that is just starting may miss a change of its settings: it is told again."""
+        def is_done():
+            self.world.run(self.world.tool("kafka-configs.sh"), "--bootstrap-server", self.brokers.bootstrap, "--alter", "--entity-type",
+                           "brokers", "--entity-name", str(number), "--add-config", f"{THROTTLE}=100000000")
+            time.sleep(2)
+            return self.done(number, there)
+
+        until("the replicas to be there", 90, is_done)
+
     def cancel(self, whose, number):
         """Moves that are called off leave everything as it was."""
         file, there = self.throttled(whose, number)
@@ -120,7 +130,7 @@ class Moves:
         self.brokers.kinds[number] = kind
         self.brokers.start(number)
         self.in_sync()
-        self.lift(number)
+        self.hasten(number, there)
         self.finish(whose, number, file, there)
 
     def in_sync(self):
