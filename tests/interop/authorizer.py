@@ -67,7 +67,7 @@ class Cluster:
 
     def __init__(self, world, kafka, ensemble, ports):
         self.world, self.kafka, self.ensemble, self.ports = world, kafka, ensemble, ports
-        self.tools = {1: [world.tool("kafka-acls.sh")], 2: [kafka, "kafka-acls"]}
+        self.tools = {1: [world.tool("kafka-acls.sh")], 2: [kafka, "acls"]}
 
     def at(self, number):
         return f"{BROKERS}:{self.ports[number]}"
