@@ -80,8 +80,9 @@ class Cluster:
         return self.world.run(*self.tools[number], "--bootstrap-server", self.at(number), "--force", *words)
 
     def listed(self, number):
-        return str(self.ask(number, "DescribeAcls", 1, {"resource_type_filter": 1, "pattern_type_filter": 1, "operation": 1, "permission_type": 1},
-                            BROKERS, text=True))
+        any_acl = {"resource_type_filter": 1, "resource_name_filter": None, "pattern_type_filter": 1, "principal_filter": None, "host_filter": None,
+                   "operation": 1, "permission_type": 1}
+        return self.ask(number, "DescribeAcls", 1, any_acl, BROKERS, text=True)
 
     def metadata(self, number, topic, host=STRANGER):
         topics = self.ask(number, "Metadata", 1, {"topics": [{"name": topic}]}, host)["topics"]

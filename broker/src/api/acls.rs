@@ -130,7 +130,9 @@ pub async fn describe(call: &Call<'_>, request: DescribeAclsRequest) -> Describe
         pattern_type: resource.pattern.code(),
         acls,
     });
-    DescribeAclsResponse { resources: resources.collect(), ..Default::default() }
+    // Java's text is empty here, not null.
+    let error_message = Some(Str::default());
+    DescribeAclsResponse { error_message, resources: resources.collect(), ..Default::default() }
 }
 
 fn binding(creation: AclCreation) -> Binding {
