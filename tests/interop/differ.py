@@ -29,7 +29,7 @@ def sessions(name, seeds, seconds):
              "--word", f"{ensemble.connect}/java={ensemble.connect}/ours=ZK"],
             cwd=REPO, capture_output=True, text=True, timeout=seconds + 900, env=dict(os.environ))
         say(done.stdout.strip().splitlines()[-1] if done.stdout else done.stderr[-500:])
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        assert done.returncode == 0, done.stdout[-60000:] + done.stderr[-2000:]
 
 
 def differ_brief():

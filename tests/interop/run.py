@@ -38,7 +38,7 @@ from zookeeper_torn import torn_logs, torn_logs_brief
 
 # These run by name only: minutes each.
 BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kills, broker_kills_mixed, faults, reconfig_mixed, kafka_on_ours, kafka_tools, swap, swap_kafka, broker_swap,
-           moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java)
+           moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java, differ_brief, differ)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble, secure_brokers,
@@ -46,9 +46,5 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           librdkafka, kafka_python, killed_leader, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief)
-
-# Kafka's answers beside ours.
-BY_NAME += (differ,)
-LAYERS += (differ_brief,)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})

@@ -226,11 +226,7 @@ async fn serve(
                 places.push(entries.len());
                 parts.push(part);
             }
-            Err(error) => {
-                answer.error_code = error;
-                // As Java, which tells of a right that lacks with records that are empty, not null.
-                answer.records = (error == NO_TOPIC).then(Bytes::new);
-            }
+            Err(error) => answer.error_code = error,
         }
         entries.push(Entry { key, asked, answer });
     }
@@ -342,7 +338,7 @@ fn find(
     Ok(FetchPart { topic, id: *id, partition: *partition, fetch, max_bytes: asked.max_bytes })
 }
 
-/// Refused before the log is asked: with no aborted transactions in place of null.
+/// Refused before the log is asked: neither records nor aborted transactions, in place of null.
 fn failed(partition_index: i32, error_code: ErrorCode) -> PartitionData {
     PartitionData {
         partition_index,
@@ -385,7 +381,8 @@ fn read(call: &Call<'_>, partition: i32, offset: i64, part: FetchedPart) -> Part
                 tracing::warn!(
                     "Partition {partition} from offset {offset} for a fetch of format {magic}: {error}"
                 );
-                return failed(partition, error.code());
+                // Null, not empty, as Java's where the conversion is what failed.
+                return PartitionData { records: None, ..failed(partition, error.code()) };
             }
         },
     };
