@@ -65,6 +65,17 @@ def broker_faults():
         deletion_waits(trouble)
 
 
+def lost_machine():
+    """A broker comes back at once, from a machine that was started anew: it stays away until it is out of the ISRs, under
+    Java's controller and as a controller itself; nothing acknowledged is lost."""
+    kafka = need_peer("kafka")
+    need_python("kazoo", "confluent_kafka")
+    with World("lost-machine") as world, Trouble(world, ["java", "ours", "ours"], kafka) as trouble:
+        for controller, number in ((1, 2), (2, 2)):
+            trouble.brokers.govern(controller)
+            machine_restarts(trouble, number)
+
+
 def broker_kills(minutes=10):
     """Each of our brokers in turn is killed and started, for ten minutes under load: nothing acknowledged is lost."""
     need_python("kazoo", "confluent_kafka")
@@ -99,6 +110,28 @@ def stall(trouble, number):
     until("others to lead", 30, lambda: number not in trouble.load.leaders())
     process.send_signal(signal.SIGCONT)
     trouble.settled(f"15 s of SIGSTOP of broker {number} (all partitions go on after {pause:.1f} s)")
+
+
+def machine_restarts(trouble, number):
+    """As the broker's note of the boot it ran in tells it; pages that were not flushed are still there."""
+    controller, name = trouble.brokers.controller(), f"broker-{number}"
+    trouble.world.stop(name, signal.SIGKILL)
+    note = trouble.world.dir / f"kafka-{number}" / ".zookeeper-session"
+    session = note.read_text().splitlines()[0]
+    note.write_text(f"{session}\nanother boot\n")
+    log = trouble.world.dir / f"{name}.log"
+    before = log.stat().st_size
+    trouble.brokers.start(number)
+
+    def said():
+        return log.read_bytes()[before:].decode(errors="replace")
+
+    until("it to be registered", 30, lambda: "Registered broker" in said())
+    waited = [line for line in said().splitlines() if "The machine went down" in line]
+    assert "Registering, although" not in said(), "nobody took it out of the ISRs"
+    trouble.load.goes_on()
+    trouble.settled(f"machine of broker {number} lost under controller {controller}; "
+                    + ("it waited to be missed" if waited else "it was missed already"))
 
 
 def zookeeper_leader_dies(trouble):

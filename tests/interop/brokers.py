@@ -36,6 +36,15 @@ class Brokers:
     def controller(self):
         return self.zk(lambda c: json.loads(c.get("/test/controller")[0])["brokerid"])
 
+    def govern(self, number):
+        """Deposes controllers until it is this one."""
+        for _ in range(60):
+            if self.controller() == number:
+                return
+            self.zk(lambda c: c.delete("/test/controller"))
+            until("a controller", 30, lambda: self.zk(lambda c: c.exists("/test/controller")))
+        raise AssertionError(f"broker {number} did not become the controller")
+
     def states(self):
         """(topic, partition) -> (leader, in-sync replicas, replicas), as ZooKeeper has them: a client may ask the very broker
         that does not answer."""

@@ -8,7 +8,7 @@ from authorizer import authorizer
 from differ import differ, differ_brief
 from bad_input import bad_frames, wrong_configurations
 from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker, transactions_compacted
-from broker_faults import broker_faults, broker_kills, broker_kills_mixed
+from broker_faults import broker_faults, broker_kills, broker_kills_mixed, lost_machine
 from broker_security import secure_brokers
 from broker_swap import broker_swap, broker_swap_brief
 from dir_failures import dir_failures, dir_full
@@ -43,7 +43,7 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble, secure_brokers,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
-          librdkafka, kafka_python, killed_leader, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, compacted, java_takes_over,
+          librdkafka, kafka_python, killed_leader, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief)
 

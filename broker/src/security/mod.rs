@@ -21,7 +21,7 @@ use crate::config::{BrokerConfig, Endpoint, split_list};
 
 pub use gate::{LoginGate, Verdict};
 use mapping::Rules;
-pub use users::{Users, desanitized, sanitized};
+pub use users::Users;
 
 /// The prefix of a listener's own keys.
 fn prefix(listener: &str) -> String {

@@ -48,50 +48,9 @@ impl Users {
     }
 }
 
-/// A name as a node's name: what is no letter, digit, `.`, `-` or `_` becomes `%` and two digits.
-pub fn sanitized(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
-
-/// The name of [`sanitized`]; what is no such name stays as it is.
-pub fn desanitized(node: &str) -> String {
-    let mut out = Vec::with_capacity(node.len());
-    let mut bytes = node.as_bytes();
-    while let Some((first, rest)) = bytes.split_first() {
-        let code = rest.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        match code.and_then(|code| u8::from_str_radix(code, 16).ok()).filter(|_| *first == b'%') {
-            Some(byte) => {
-                out.push(byte);
-                bytes = &rest[2..];
-            }
-            None => {
-                out.push(*first);
-                bytes = rest;
-            }
-        }
-    }
-    String::from_utf8(out).unwrap_or_else(|_| node.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_become_nodes_and_come_back() {
-        assert_eq!(sanitized("CN=a b,*~é"), "CN%3Da%20b%2C%2A%7E%C3%A9");
-        for name in ["CN=a b,*~é", "plain", "%", ""] {
-            assert_eq!(desanitized(&sanitized(name)), name);
-        }
-        assert_eq!(desanitized("100%"), "100%");
-    }
 
     #[test]
     fn a_users_node_replaces_what_was_known() {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use broker_core::quota::{DEFAULT, desanitize, sanitize};
+
 use super::{ConfigEntity, Zk, ZkError};
-use crate::security::{desanitized, sanitized};
 
 fn entity(user: &str) -> ConfigEntity {
-    ConfigEntity::Other(format!("users/{}", sanitized(user)))
+    ConfigEntity::Other(format!("users/{}", sanitize(user)))
 }
 
 impl Zk {
@@ -14,7 +15,7 @@ impl Zk {
     pub async fn users(&self) -> Result<Vec<String>, ZkError> {
         let nodes = self.children("/config/users").await?;
         let mut users: Vec<String> =
-            nodes.iter().filter(|node| *node != "<default>").map(|node| desanitized(node)).collect();
+            nodes.iter().filter(|node| *node != DEFAULT).map(|node| desanitize(node)).collect();
         users.sort();
         Ok(users)
     }
@@ -33,5 +34,5 @@ impl Zk {
 /// The user whose node a change note names; `None`: it is of something else.
 pub fn user_of(path: &str) -> Option<String> {
     let node = path.strip_prefix("users/")?;
-    (!node.contains('/') && node != "<default>").then(|| desanitized(node))
+    (!node.contains('/') && node != DEFAULT).then(|| desanitize(node))
 }
