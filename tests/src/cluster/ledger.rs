@@ -30,5 +30,10 @@ pub const LEDGER: &[(u64, usize, &str)] = &[
         4,
         "of the simulator: a controller ended before it had told all of a topic's end; nobody does later, with Kafka too",
     ),
+    (
+        895,
+        5,
+        "a late refusal of what a broker's former life was to delete hid this life's answer: the topic was never deleted",
+    ),
     (9940, 2, "of the simulator: a broker that had left opened another session, and governed"),
 ];

@@ -184,8 +184,9 @@ impl Controller {
             let Some(deletion) = entry.and_then(|entry| entry.deletion.as_mut()) else { continue };
             for partition in topic.partition_states.iter().filter(|partition| partition.delete_partition) {
                 if let Some(progress) = deletion.replicas.get_mut(&(partition.partition_index, broker))
-                    && *progress == Progress::Started
+                    && matches!(progress, Progress::Started | Progress::Refused(_))
                 {
+                    // A refusal may be the late answer to what the broker's former life was told, and the one of this life on its way.
                     let error = failed.get(&(&topic.topic_name, partition.partition_index)).copied();
                     *progress = match error.unwrap_or(response.error_code) {
                         ErrorCode::NONE => Progress::Done,

@@ -545,6 +545,17 @@ fn why_a_deletion_does_not_go_on_is_told_once_for_each_change() {
 }
 
 #[test]
+fn a_replica_that_is_deleted_counts_though_a_refusal_of_its_brokers_former_life_came_first() {
+    let mut c = Cluster::new(&[&[1, 2]]);
+    c.step(Event::DeleteTopics(BTreeSet::from(["t".into()])));
+    c.answer_stop(1, ErrorCode::NONE);
+    c.answer_stop(2, ErrorCode::STALE_BROKER_EPOCH);
+    assert!(c.deleted.is_empty());
+    c.answer_stop(2, ErrorCode::NONE);
+    assert_eq!(c.deleted, ["t"]);
+}
+
+#[test]
 fn a_deletion_of_nothing_is_dropped() {
     let mut c = Cluster::new(&[&[1]]);
     c.step(Event::DeleteTopics(BTreeSet::from(["none".into()])));
