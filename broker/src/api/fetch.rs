@@ -381,8 +381,7 @@ fn read(call: &Call<'_>, partition: i32, offset: i64, part: FetchedPart) -> Part
                 tracing::warn!(
                     "Partition {partition} from offset {offset} for a fetch of format {magic}: {error}"
                 );
-                // Null, not empty, as Java's where the conversion is what failed.
-                return PartitionData { records: None, ..failed(partition, error.code()) };
+                return failed(partition, error.code());
             }
         },
     };
