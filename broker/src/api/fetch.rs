@@ -226,7 +226,7 @@ async fn serve(
                 places.push(entries.len());
                 parts.push(part);
             }
-            Err(error) => answer.error_code = error,
+            Err(error) => answer = failed(key.2, error),
         }
         entries.push(Entry { key, asked, answer });
     }
@@ -338,14 +338,17 @@ fn find(
     Ok(FetchPart { topic, id: *id, partition: *partition, fetch, max_bytes: asked.max_bytes })
 }
 
-/// Refused before the log is asked: neither records nor aborted transactions, in place of null.
+/// Refused: no aborted transactions, and no records, in place of null. Where it is the conversion to an old format that is refused
+/// Java has null for the records (*old_formats*).
 fn failed(partition_index: i32, error_code: ErrorCode) -> PartitionData {
+    let unconverted =
+        [ErrorCode::UNSUPPORTED_VERSION, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE].contains(&error_code);
     PartitionData {
         partition_index,
         error_code,
         high_watermark: -1,
         aborted_transactions: Some(Vec::new()),
-        records: Some(Bytes::new()),
+        records: (!unconverted).then(Bytes::new),
         ..Default::default()
     }
 }
