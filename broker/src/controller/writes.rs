@@ -233,17 +233,8 @@ impl Pen {
 
     /// Children first; what is gone already is fine.
     async fn delete_topic(&self, topic: &str) -> Result<(), Deposed> {
-        let partitions = nodes::partitions_path(topic);
-        let ids = self.zk.children(&partitions).await?;
-        let states = ids.iter().map(|id| format!("{partitions}/{id}/state"));
-        let parents = ids.iter().map(|id| format!("{partitions}/{id}"));
-        let rest = [
-            partitions.clone(),
-            nodes::topic_path(topic),
-            format!("/config/topics/{topic}"),
-            format!("{}/{topic}", nodes::DELETIONS),
-        ];
-        let paths: Vec<String> = states.chain(parents).chain(rest).collect();
+        let partitions = self.zk.children(&nodes::partitions_path(topic)).await?;
+        let paths = nodes::nodes_of_topic(topic, &partitions);
         let sent = paths.iter().map(|path| self.send_delete(path)).collect::<Result<Vec<_>, _>>()?;
         for (path, one) in paths.iter().zip(sent) {
             match settle(path, one.await)? {

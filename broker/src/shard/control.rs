@@ -109,16 +109,7 @@ impl Shard {
         let Some(replica) = find(&mut self.replicas, topic, state.partition_index) else {
             return ErrorCode::KAFKA_STORAGE_ERROR;
         };
-        let change = LeaderAndIsr {
-            controller_epoch: state.controller_epoch,
-            leader: state.leader,
-            leader_epoch: state.leader_epoch,
-            isr: state.isr.clone(),
-            partition_epoch: state.partition_epoch,
-            replicas: state.replicas.clone(),
-            adding_replicas: state.adding_replicas.clone(),
-            removing_replicas: state.removing_replicas.clone(),
-        };
+        let change = LeaderAndIsr::from(state);
         let role = replica
             .step(&mut self.turn, Records::None, |core, now, out| core.leader_and_isr(now, &change, out));
         self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));

@@ -31,3 +31,13 @@ pub fn partition_path(tp: &TopicPartition) -> String {
 pub fn state_path(tp: &TopicPartition) -> String {
     format!("{TOPICS}/{}/partitions/{}/state", tp.topic, tp.partition)
 }
+
+/// All nodes of a topic whose partitions' nodes are named so, children first: what goes with its deletion, the wish for it last.
+pub fn nodes_of_topic(topic: &str, partitions: &[String]) -> Vec<String> {
+    let above = partitions_path(topic);
+    let states = partitions.iter().map(|id| format!("{above}/{id}/state"));
+    let parents = partitions.iter().map(|id| format!("{above}/{id}"));
+    let rest =
+        [above.clone(), topic_path(topic), format!("/config/topics/{topic}"), format!("{DELETIONS}/{topic}")];
+    states.chain(parents).chain(rest).collect()
+}

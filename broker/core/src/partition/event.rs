@@ -3,6 +3,7 @@
 use super::epochs::EpochEnd;
 use crate::error::ErrorCode;
 use crate::producer::{CompletedTxn, ProducerSnapshot};
+use wire::kafka::leader_and_isr::LeaderAndIsrPartitionState;
 
 /// Whoever waits for an answer, numbered by the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +95,21 @@ pub struct LeaderAndIsr {
     pub replicas: Vec<i32>,
     pub adding_replicas: Vec<i32>,
     pub removing_replicas: Vec<i32>,
+}
+
+impl From<&LeaderAndIsrPartitionState> for LeaderAndIsr {
+    fn from(state: &LeaderAndIsrPartitionState) -> LeaderAndIsr {
+        LeaderAndIsr {
+            controller_epoch: state.controller_epoch,
+            leader: state.leader,
+            leader_epoch: state.leader_epoch,
+            isr: state.isr.clone(),
+            partition_epoch: state.partition_epoch,
+            replicas: state.replicas.clone(),
+            adding_replicas: state.adding_replicas.clone(),
+            removing_replicas: state.removing_replicas.clone(),
+        }
+    }
 }
 
 /// What a LeaderAndIsr made of this replica.

@@ -75,16 +75,7 @@ impl Broker {
                 life.replicas.insert(tp.clone(), Replica { id, core });
             }
         }
-        let change = LeaderAndIsr {
-            controller_epoch: state.controller_epoch,
-            leader: state.leader,
-            leader_epoch: state.leader_epoch,
-            isr: state.isr.clone(),
-            partition_epoch: state.partition_epoch,
-            replicas: state.replicas.clone(),
-            adding_replicas: state.adding_replicas.clone(),
-            removing_replicas: state.removing_replicas.clone(),
-        };
+        let change = LeaderAndIsr::from(state);
         let before = self.replica(tp).map_or(-1, |replica| replica.core.leader_epoch());
         let role =
             self.step(net, checks, tp, None, &[], |core, now, out| core.leader_and_isr(now, &change, out));

@@ -83,17 +83,9 @@ impl Pen {
     }
 
     async fn delete_topic(&self, topic: &str) -> Result<(), Deposed> {
-        let partitions = nodes::partitions_path(topic);
-        let ids = self.zk.children(&partitions).await?;
-        let states = ids.iter().map(|id| format!("{partitions}/{id}/state"));
-        let parents = ids.iter().map(|id| format!("{partitions}/{id}"));
-        let rest = [
-            partitions.clone(),
-            nodes::topic_path(topic),
-            format!("/config/topics/{topic}"),
-            format!("{}/{topic}", nodes::DELETIONS),
-        ];
-        let sent: Vec<_> = states.chain(parents).chain(rest).map(|path| self.delete(path)).collect();
+        let partitions = self.zk.children(&nodes::partitions_path(topic)).await?;
+        let paths = nodes::nodes_of_topic(topic, &partitions);
+        let sent: Vec<_> = paths.into_iter().map(|path| self.delete(path)).collect();
         for one in sent {
             match settle(one.await)? {
                 Ok(_) | Err(err::NO_NODE) => {}
