@@ -52,6 +52,8 @@ pub enum Request {
         epoch: i64,
     },
     Elect(Option<Vec<TopicPartition>>),
+    /// Other replicas, or `None`: what is under way is taken back.
+    Reassign(TopicPartition, Option<Vec<i32>>),
     Fetch(Vec<Part>),
     /// The bounds of a leader's log.
     Bounds(Box<Part>),
@@ -242,9 +244,10 @@ impl Broker {
     pub fn kill(&mut self, net: &mut Net, checks: &mut Checks) -> Vec<usize> {
         let Some(life) = self.up.take() else { return vec![] };
         net.lives.remove(&self.id);
+        drop(life.tasks);
         let mut desk = life.desk.borrow_mut();
         desk.close_channels(|_, _| false);
-        checks.untold.extend(desk.untold.drain(..));
+        desk.tell(checks);
         (self.disk.session, self.disk.lost) = (desk.former.clone(), desk.lost);
         drop(desk);
         self.mailbox.clear();
@@ -321,7 +324,7 @@ impl Broker {
         for line in desk.log.drain(..) {
             net.note(|| line);
         }
-        checks.untold.extend(desk.untold.drain(..));
+        desk.tell(checks);
         if let Some(epoch) = desk.governs {
             checks.governs(self.id, epoch);
         }
@@ -375,6 +378,7 @@ impl Broker {
             Request::Alter(request) => Command::Alter { version: ALTER_VERSION, request },
             Request::Shutdown { broker, epoch } => Command::Shutdown { broker, epoch },
             Request::Elect(partitions) => Command::Elect { partitions },
+            Request::Reassign(tp, target) => Command::Reassign { partitions: [(tp, target)].into() },
         };
         let Some(life) = &mut self.up else { return };
         life.callers.insert(call, from);

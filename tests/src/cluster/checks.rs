@@ -34,6 +34,8 @@ pub struct Checks {
     pub tainted: BTreeSet<(i32, Key)>,
     /// Topics that went, and who was not told.
     pub untold: BTreeSet<(i32, Str)>,
+    /// Replicas that nobody will delete.
+    pub kept: BTreeSet<(i32, TopicPartition)>,
     pub acks: u64,
     /// Batches whose producers never heard what became of them.
     pub given_up: u64,

@@ -1,11 +1,13 @@
 //! What goes wrong, as far as replication makes promises.
 
+use super::broker::Request;
 use super::checks::Cluster;
 use super::disk::DIRS;
 use super::net::{Happening, Party};
 use super::nodes;
 use super::office::Errand;
 use super::world::World;
+use broker_core::controller::TopicPartition;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -31,13 +33,15 @@ pub enum Fault {
     FailDir,
     FailWrite,
     Elect,
+    /// Other replicas for a partition, or none of what is under way.
+    Reassign,
     CreateTopic,
     DeleteTopic,
     GrowTopic,
     Flush,
 }
 
-const USUAL: [(Fault, u32); 16] = [
+const USUAL: [(Fault, u32); 17] = [
     (Fault::Crash, 10),
     (Fault::CrashController, 5),
     (Fault::Lose, 10),
@@ -50,6 +54,7 @@ const USUAL: [(Fault, u32); 16] = [
     (Fault::FailDir, 3),
     (Fault::FailWrite, 3),
     (Fault::Elect, 6),
+    (Fault::Reassign, 8),
     (Fault::CreateTopic, 8),
     (Fault::DeleteTopic, 6),
     (Fault::GrowTopic, 3),
@@ -89,6 +94,8 @@ impl Profile {
                 Fault::Flush | Fault::Lose => 1,
                 // A session that ends by itself is a second failure next to a lost machine.
                 Fault::CutZooKeeper | Fault::Stall | Fault::StallController | Fault::FailDir if lossy => 0,
+                // The one that is left of those in sync may be the one that goes.
+                Fault::Reassign if lossy => 0,
                 _ => factor,
             };
             if *fault == Fault::Lose && !lossy {
@@ -171,6 +178,7 @@ impl World {
                 }
             }
             Fault::Elect => self.elect(),
+            Fault::Reassign => self.reassign(),
             Fault::CreateTopic => self.create_topic(),
             Fault::DeleteTopic => {
                 let topic = self.passing_topic();
@@ -302,8 +310,18 @@ impl World {
         }
     }
 
+    fn reassign(&mut self) {
+        let topic = ["t0", "t1", "d0", "d1"][self.net.rng.random_range(0..4)];
+        let tp = TopicPartition { topic: topic.into(), partition: self.net.rng.random_range(0..2) };
+        let target = self.net.chance(75).then(|| self.assignment());
+        self.net.note(|| format!("{tp:?} is to have the replicas {target:?}"));
+        if let Some(governor) = self.governor() {
+            let request = Request::Reassign(tp, target);
+            self.net.call(Party::Client(usize::MAX), Party::Broker(governor), request);
+        }
+    }
+
     fn elect(&mut self) {
-        use super::broker::Request;
         if let Some(governor) = self.governor() {
             self.net.call(Party::Client(usize::MAX), Party::Broker(governor), Request::Elect(None));
         }

@@ -12,7 +12,7 @@
 //! | stalls | a process does nothing for a while, longer than its session lives: leaders and controllers of the past |
 //! | clocks | each broker's monotonic clock has its own origin, and up to 5% drift |
 //! | disks | two directories; one fails, at rest or in a write, until the next start |
-//! | controller | election, writes fenced by `/controller_epoch`, brokers coming and going, ISR changes, deletion, growth, preferred leaders, controlled shutdown, notes of failed directories |
+//! | controller | election, writes fenced by `/controller_epoch`, brokers coming and going, ISR changes, deletion, growth, reassignment (also taken back, and replaced), preferred leaders, controlled shutdown, notes of failed directories |
 //! | producers | idempotent with acks=all and up to five batches under way; acks=1 without a promise |
 //! | consumers | follow the leadership late, and never go back in epochs |
 //!
@@ -41,6 +41,7 @@
 //! | a broker that is back with another epoch only comes, and never went | 249 |
 //! | a broker whose machine was lost registers at once | 348 |
 //! | a broker answers before it is registered | 520 |
+//! | a reassignment ends whoever of its target is in sync | 30 |
 //!
 //! 2000 seeds did not see: no check of an older leader epoch in LeaderAndIsr, even without that of the partition epoch behind it (a
 //! controller's orders to one broker come in their order, and those of an older one are refused by its own epoch); AlterPartition
@@ -50,9 +51,10 @@
 //!
 //! Whoever connects to a broker is refused until it is registered, and it registers after the loss of its machine when it is
 //! out of the ISRs (`docs/decisions/0015-missed.md`); both were found here. Where Kafka's own brokers are left behind, so are
-//! these: who is not told of a topic's end, because the controller that deleted it ended first, knows of it until told anew.
+//! these: who is not told of a topic's end, because the controller that deleted it ended first, knows of it until told anew; and
+//! who is not told to delete a replica that a reassignment took away keeps its log.
 //!
-//! Not modelled: fetch sessions and parked fetches, unclean elections, reassignment, DeleteRecords and retention,
+//! Not modelled: fetch sessions and parked fetches, unclean elections, DeleteRecords and retention,
 //! transactions, groups, the metadata cache and the shells' order of doing things (written here again), message formats and the files' own recovery (`broker::log` has tests of its own).
 
 pub mod broker;

@@ -49,13 +49,19 @@ pub fn partition_state(data: &[u8], version: i32) -> PartitionState {
     }
 }
 
-/// `id;partition=replicas;…`
-pub fn encode_topic(id: &Uuid, partitions: &BTreeMap<i32, Vec<i32>>) -> Vec<u8> {
-    let mut text = id.to_string();
-    for (partition, replicas) in partitions {
-        let _ = write!(text, ";{partition}={}", list(replicas));
+/// `id;partition=replicas/adding/removing;…`
+pub fn encode_topic(topic: &Topic) -> Vec<u8> {
+    let mut text = topic.id.to_string();
+    for (partition, Assignment { replicas, adding, removing }) in &topic.partitions {
+        let _ = write!(text, ";{partition}={}/{}/{}", list(replicas), list(adding), list(removing));
     }
     text.into()
+}
+
+/// Partitions that nobody reassigns.
+pub fn new_topic(id: Uuid, partitions: &BTreeMap<i32, Vec<i32>>) -> Topic {
+    let settled = |replicas: &Vec<i32>| Assignment { replicas: replicas.clone(), ..Assignment::default() };
+    Topic { id, partitions: partitions.iter().map(|(id, replicas)| (*id, settled(replicas))).collect() }
 }
 
 pub fn topic(data: &[u8]) -> Topic {
@@ -63,8 +69,11 @@ pub fn topic(data: &[u8]) -> Topic {
     let mut fields = text.split(';');
     let id = fields.next().and_then(|id| id.parse().ok()).unwrap_or(Uuid::ZERO);
     let partition = |field: &str| {
-        let (partition, replicas) = field.split_once('=')?;
-        Some((partition.parse().ok()?, Assignment { replicas: numbers(replicas), ..Assignment::default() }))
+        let (partition, lists) = field.split_once('=')?;
+        let mut lists = lists.split('/').map(numbers);
+        let mut next = || lists.next().unwrap_or_default();
+        let (replicas, adding, removing) = (next(), next(), next());
+        Some((partition.parse().ok()?, Assignment { replicas, adding, removing }))
     };
     Topic { id, partitions: fields.filter_map(partition).collect() }
 }
@@ -84,9 +93,9 @@ mod tests {
             version: 7,
         };
         assert_eq!(partition_state(&encode_state(&state), 7), state);
-        let (id, partitions) = (Uuid([7; 16]), BTreeMap::from([(0, vec![1, 2]), (1, vec![2])]));
-        let read = topic(&encode_topic(&id, &partitions));
-        assert_eq!((read.id, read.partitions[&0].replicas.as_slice()), (id, [1, 2].as_slice()));
-        assert_eq!(read.partitions.len(), 2);
+        let mut written = new_topic(Uuid([7; 16]), &BTreeMap::from([(0, vec![1, 2]), (1, vec![2])]));
+        written.partitions.insert(2, Assignment::default().reassigned_to(&[3, 1]));
+        written.partitions.insert(3, written.partitions[&0].reassigned_to(&[3, 1]));
+        assert_eq!(topic(&encode_topic(&written)), written);
     }
 }

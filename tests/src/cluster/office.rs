@@ -11,12 +11,13 @@ mod life;
 mod pen;
 mod zk;
 
+use super::checks::Checks;
 use super::nodes;
 use super::session::{Answer, EPHEMERAL, Fired, Op, Outcome, PERSISTENT, Promise, Session, ZkError};
 use broker_core::ErrorCode;
 use broker_core::controller::{
-    Broker, Controller, ControllerConfig, Effect, ElectionType, Event, LEADER_DURING_DELETE, PartitionState,
-    Snapshot, ToBroker, Token, Topic, TopicPartition, Write, WriteError,
+    Assignment, Broker, Controller, ControllerConfig, Effect, ElectionType, Event, LEADER_DURING_DELETE,
+    PartitionState, Snapshot, ToBroker, Token, Topic, TopicPartition, Write, WriteError,
 };
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -45,6 +46,7 @@ pub enum Command {
     Alter { version: i16, request: AlterPartitionRequest },
     Shutdown { broker: i32, epoch: i64 },
     Elect { partitions: Option<Vec<TopicPartition>> },
+    Reassign { partitions: BTreeMap<TopicPartition, Option<Vec<i32>>> },
 }
 
 #[derive(Debug, Clone)]
@@ -53,6 +55,7 @@ pub enum Reply {
     Altered(AlterPartitionResponse),
     Remaining(Result<usize, ErrorCode>),
     Elected,
+    Reassigned,
 }
 
 /// Requests for one registration of one broker, one at a time.
@@ -105,6 +108,8 @@ pub struct Desk {
     pub channels: BTreeMap<i32, Channel>,
     /// Topics that went, with brokers that a controller ended before it could tell of it, as Kafka's own would.
     pub untold: Vec<(i32, Str)>,
+    /// Replicas that a reassignment took away, and that a controller ended before it heard that they are deleted.
+    pub kept: Vec<(i32, TopicPartition)>,
     /// The broker closes its session: it opens no other.
     pub leaving: bool,
     pub elections: u64,
@@ -131,6 +136,7 @@ impl Desk {
             replies: vec![],
             channels: BTreeMap::new(),
             untold: vec![],
+            kept: vec![],
             leaving: false,
             elections: 0,
             log: vec![],
@@ -147,6 +153,12 @@ impl Desk {
             }
             kept
         });
+    }
+
+    /// What will not be done.
+    pub fn tell(&mut self, checks: &mut Checks) {
+        checks.untold.extend(self.untold.drain(..));
+        checks.kept.extend(self.kept.drain(..));
     }
 
     fn refuse_commands(&mut self) {

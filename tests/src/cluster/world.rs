@@ -434,6 +434,9 @@ impl World {
                 let mut replicas = assignment.replicas.clone();
                 isr.sort_unstable();
                 replicas.sort_unstable();
+                if assignment.is_being_reassigned() {
+                    return Some(format!("{tp:?} is still being reassigned: {assignment:?}"));
+                }
                 if isr != replicas || state.leader != assignment.replicas[0] {
                     return Some(format!("{tp:?} of {:?} has the state {state:?}", assignment.replicas));
                 }
@@ -494,7 +497,10 @@ impl World {
                 return Some(format!("broker {id} has another log of {tp:?} than its leader"));
             }
         }
-        let logs: BTreeSet<TopicPartition> = broker.disk.logs.keys().cloned().collect();
+        let kept =
+            |tp: &&TopicPartition| !own.contains(*tp) && self.checks.kept.contains(&(id, (*tp).clone()));
+        let logs: BTreeSet<TopicPartition> =
+            broker.disk.logs.keys().filter(|tp| !kept(tp)).cloned().collect();
         (logs != own).then(|| format!("broker {id} has the logs {logs:?}, and should {own:?}"))
     }
 

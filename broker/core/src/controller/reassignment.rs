@@ -125,6 +125,35 @@ impl Controller {
         found
     }
 
+    /// Replicas that no partition has any more, or will not have, and whose brokers are still to say that they are deleted.
+    /// Who governs next does not know of them: what a broker keeps then stays until the partition comes back to it,
+    /// with Kafka's too.
+    pub fn unwanted(&self) -> BTreeSet<(i32, TopicPartition)> {
+        let mut found = BTreeSet::new();
+        for (&broker, partitions) in &self.reassignments.unwanted {
+            found.extend(partitions.iter().map(|tp| (broker, tp.clone())));
+        }
+        for (name, topic) in &self.topics {
+            for (&partition, entry) in &topic.partitions {
+                let tp = TopicPartition { topic: name.clone(), partition };
+                found.extend(entry.dropped.iter().map(|&broker| (broker, tp.clone())));
+            }
+        }
+        let changes = self.ops.values().filter_map(|purpose| match purpose {
+            Purpose::Assign(change) => Some(change),
+            _ => None,
+        });
+        for Change { topic, lists, .. } in changes {
+            for (&partition, new) in lists {
+                let tp = TopicPartition { topic: topic.clone(), partition };
+                let Some(entry) = self.entry(&tp) else { continue };
+                let old = entry.assignment.replicas.iter().filter(|id| !new.replicas.contains(id));
+                found.extend(old.map(|&broker| (broker, tp.clone())));
+            }
+        }
+        found
+    }
+
     pub(super) fn is_moving(&self, topic: &Str) -> bool {
         self.topics
             .get(topic)

@@ -25,6 +25,13 @@ pub(super) struct Active {
     next_token: u64,
 }
 
+/// Who ends tells nobody of what is still to be deleted.
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.desk.borrow_mut().kept.extend(self.core.unwanted());
+    }
+}
+
 enum Heard {
     Place(Place),
     SessionOver,
@@ -282,6 +289,7 @@ impl Active {
             Command::Elect { partitions } => {
                 Event::ElectLeaders { token, election: ElectionType::Preferred, partitions }
             }
+            Command::Reassign { partitions } => Event::AlterReassignments { token, partitions },
         })
         .await
     }
@@ -313,6 +321,7 @@ impl Active {
                         self.reply(token, Reply::Remaining(result.map(|left| left.len())));
                     }
                     Effect::ElectLeadersReply { token, .. } => self.reply(token, Reply::Elected),
+                    Effect::AlterReassignmentsReply { token, .. } => self.reply(token, Reply::Reassigned),
                     _ => {}
                 }
             }

@@ -38,7 +38,7 @@ async fn run(zk: &Zk, errand: &Errand) -> Result<(), ZkError> {
             if zk.stat(&format!("{}/{topic}", nodes::DELETIONS)).await?.is_some() {
                 return Ok(());
             }
-            let data = nodes::encode_topic(id, partitions);
+            let data = nodes::encode_topic(&nodes::new_topic(*id, partitions));
             zk.create(&nodes::topic_path(topic), &data, PERSISTENT).await.map(drop)
         }
         Errand::Delete { topic } => {
@@ -49,12 +49,15 @@ async fn run(zk: &Zk, errand: &Errand) -> Result<(), ZkError> {
         }
         Errand::Grow { topic, replicas } => {
             let path = nodes::topic_path(topic);
-            let Some((data, _)) = zk.get(&path).await? else { return Ok(()) };
-            let found = nodes::topic(&data);
-            let known = found.partitions.into_iter().map(|(id, assignment)| (id, assignment.replicas));
-            let mut partitions: BTreeMap<i32, Vec<i32>> = known.collect();
-            partitions.insert(partitions.len() as i32, replicas.clone());
-            zk.set(&path, &nodes::encode_topic(&found.id, &partitions), -1).await.map(drop)
+            let Some((data, stat)) = zk.get(&path).await? else { return Ok(()) };
+            let mut topic = nodes::topic(&data);
+            // Kafka refuses it, too.
+            if topic.partitions.values().any(Assignment::is_being_reassigned) {
+                return Ok(());
+            }
+            let added = Assignment { replicas: replicas.clone(), ..Assignment::default() };
+            topic.partitions.insert(topic.partitions.len() as i32, added);
+            zk.set(&path, &nodes::encode_topic(&topic), stat.version).await.map(drop)
         }
     }
 }

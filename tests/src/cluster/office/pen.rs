@@ -35,7 +35,7 @@ impl Pen {
                 let (path, data) = (nodes::state_path(partition), nodes::encode_state(state));
                 vec![self.send(Op::Set { path, data, version: state.version })]
             }
-            // The rest begins with reads, or is not asked for: nobody reassigns here.
+            // The rest begins with reads.
             _ => vec![],
         }
     }
@@ -78,7 +78,34 @@ impl Pen {
             Write::DropDeletion { topic } => {
                 settle(self.delete(format!("{}/{topic}", nodes::DELETIONS)).await).map(|_| Ok(0))
             }
-            _ => Ok(Err(WriteError::Failed)),
+            Write::SetAssignments { topic, partitions } => self.set_assignments(topic, partitions).await,
+            // The old node is not used here.
+            Write::DropLegacy { .. } => Ok(Err(WriteError::Failed)),
+        }
+    }
+
+    async fn set_assignments(
+        &self,
+        topic: &str,
+        partitions: &BTreeMap<i32, Assignment>,
+    ) -> Result<Result<i32, WriteError>, Deposed> {
+        let path = nodes::topic_path(topic);
+        loop {
+            let Some((old, stat)) = self.zk.get(&path).await? else { return Ok(Err(WriteError::Failed)) };
+            let mut topic = nodes::topic(&old);
+            topic.partitions.extend(partitions.clone());
+            let data = nodes::encode_topic(&topic);
+            if data == old {
+                return Ok(Ok(stat.version));
+            }
+            let sent = self.send(Op::Set { path: path.clone(), data, version: stat.version });
+            match settle(sent.await) {
+                Ok(Ok(_)) => return Ok(Ok(stat.version + 1)),
+                Ok(Err(err::BAD_VERSION)) => {}
+                Ok(Err(_)) => return Ok(Err(WriteError::Failed)),
+                Err(Deposed::Zk(ZkError::Loss)) => sleep(&self.zk.desk, RETRY_PAUSE_MS).await,
+                Err(deposed) => return Err(deposed),
+            }
         }
     }
 
