@@ -78,6 +78,11 @@ pub struct Broker {
 }
 
 impl Broker {
+    /// Whether versions of APIs that may still change are answered too (`unstable.api.versions.enable`).
+    pub fn serves_unstable(&self) -> bool {
+        self.config.bool("unstable.api.versions.enable")
+    }
+
     /// A broker that has a session but is not registered yet.
     pub fn new(
         config: BrokerConfig,

@@ -2,17 +2,22 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use wire::kafka::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
-use wire::kafka::{ApiKey, ErrorCode, Message, RequestHeader};
+use wire::kafka::{Api, ApiKey, ErrorCode, Message, RequestHeader};
 
 use super::{Call, IMPLEMENTED};
 
 /// Answers with the implemented APIs at the versions of 3.5.1.
 pub async fn answer(call: &Call<'_>, request: ApiVersionsRequest) -> ApiVersionsResponse {
-    respond(call.version(), &request, call.broker.features_epoch())
+    respond(call.version(), &request, call.broker.features_epoch(), call.broker.serves_unstable())
 }
 
 /// Likewise, to whoever has not logged in yet.
-pub fn respond(version: i16, request: &ApiVersionsRequest, features_epoch: i64) -> ApiVersionsResponse {
+pub fn respond(
+    version: i16,
+    request: &ApiVersionsRequest,
+    features_epoch: i64,
+    unstable: bool,
+) -> ApiVersionsResponse {
     let named = is_name(&request.client_software_name) && is_name(&request.client_software_version);
     if version >= 3 && !named {
         return ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() };
@@ -20,11 +25,16 @@ pub fn respond(version: i16, request: &ApiVersionsRequest, features_epoch: i64) 
     let api_keys = IMPLEMENTED
         .iter()
         .filter_map(|key| {
-            let (min_version, max_version) = key.api().broker_versions?;
+            let (min_version, max_version) = served(key.api(), unstable)?;
             Some(ApiVersion { api_key: *key as i16, min_version, max_version })
         })
         .collect();
     ApiVersionsResponse { api_keys, finalized_features_epoch: features_epoch, ..Default::default() }
+}
+
+/// The versions that this broker answers.
+pub fn served(api: &Api, unstable: bool) -> Option<(i16, i16)> {
+    if unstable { api.broker_versions_with_unstable() } else { api.broker_versions }
 }
 
 /// The answer to an ApiVersions of a version that is not known: version 0's form, and what is known of ApiVersions.
@@ -63,6 +73,22 @@ mod tests {
         for bad in ["", "-a", "a.", "a b", "é"] {
             assert!(!is_name(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn versions_that_may_still_change_are_told_of_where_that_is_asked_for() {
+        let request = ApiVersionsRequest {
+            client_software_name: "a".into(),
+            client_software_version: "1".into(),
+        };
+        let versions = |key: ApiKey, unstable| {
+            let told = respond(3, &request, 0, unstable).api_keys;
+            told.iter().find(|api| api.api_key == key as i16).map(|api| (api.min_version, api.max_version))
+        };
+        assert_eq!(versions(ApiKey::AddPartitionsToTxn, false), Some((0, 3)));
+        assert_eq!(versions(ApiKey::AddPartitionsToTxn, true), Some((0, 4)));
+        assert_eq!(versions(ApiKey::ConsumerGroupHeartbeat, false), None);
+        assert_eq!(versions(ApiKey::ConsumerGroupHeartbeat, true), Some((0, 0)));
     }
 
     #[test]

@@ -160,7 +160,8 @@ fn describe_broker(
         let read_only = key.update == Update::ReadOnly || is_fixed_at_start(key.name);
         described(key, value_of(key), layers(call, key.name, &names), read_only, options)
     };
-    let mut entries: Vec<_> = BROKER_KEYS.iter().filter(|key| !key.internal).map(entry).collect();
+    let is_told = |key: &&'static Key| !key.internal || call.broker.config.is_given(key.name);
+    let mut entries: Vec<_> = BROKER_KEYS.iter().filter(is_told).map(entry).collect();
     let strangers = call.broker.config.unknown.iter().map(|name| unknown(name, Source::Static));
     entries.extend(strangers);
     entries.extend(dynamic.broker.keys().filter(|name| find(BROKER_KEYS, name).is_none()).map(|name| {

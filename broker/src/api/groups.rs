@@ -10,7 +10,7 @@ use wire::kafka::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResp
 use wire::kafka::offset_delete::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use wire::kafka::txn_offset_commit::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
 use wire::kafka::{
-    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, ErrorCode,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, ErrorCode,
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
     LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse,
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
@@ -52,6 +52,14 @@ pub async fn find_coordinator(call: &Call<'_>, request: FindCoordinatorRequest) 
         coordinators.push(found);
     }
     FindCoordinatorResponse { coordinators, ..Default::default() }
+}
+
+/// The next generation's protocol, of which 3.5 has only the messages.
+pub async fn consumer_heartbeat(
+    _call: &Call<'_>,
+    _request: ConsumerGroupHeartbeatRequest,
+) -> ConsumerGroupHeartbeatResponse {
+    ConsumerGroupHeartbeatResponse { error_code: ErrorCode::UNSUPPORTED_VERSION, ..Default::default() }
 }
 
 async fn find_one(call: &Call<'_>, key: Str, key_type: i8) -> Coordinator {

@@ -9,13 +9,18 @@ use wire::kafka::list_offsets::{
 };
 
 use super::Call;
-use crate::shard::{Event, OffsetAsk};
+use crate::shard::{Event, OffsetAsk, OldOffsetsAsk};
+
+const CONSUMER: i32 = -1;
 
 /// A consumer that may ask any replica, for debugging.
 const DEBUGGING_CONSUMER: i32 = -2;
 
 /// Answers for leaders (and for followers, to whoever debugs).
 pub async fn answer(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    if call.version() == 0 {
+        return answer_old(call, request).await;
+    }
     let isolation = match (request.replica_id, request.isolation_level) {
         (0.., _) => None,
         (_, 1) => Some(Isolation::ReadCommitted),
@@ -63,6 +68,47 @@ pub async fn answer(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsets
     ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
 }
 
+/// Version 0: offsets of segments by when their files were written.
+async fn answer_old(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let now = call.broker.metadata.snapshot();
+    let known = |topic: &str, index: i32| now.partition(topic, index).is_some();
+    let mut asks = Vec::new();
+    for topic in &request.topics {
+        let partitions = topic.partitions.iter().filter(|one| known(&topic.name, one.partition_index));
+        asks.extend(partitions.map(|one| OldOffsetsAsk {
+            topic: topic.name.clone(),
+            partition: one.partition_index,
+            is_consumer: request.replica_id == CONSUMER,
+            leader_only: request.replica_id != DEBUGGING_CONSUMER,
+            timestamp: one.timestamp,
+            count_max: one.max_num_offsets,
+        }));
+    }
+    let found = call.broker.shard.ask(|reply| Event::OldOffsets { asks, reply }).await;
+    let mut found = found.unwrap_or_default().into_iter();
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let partition_index = partition.partition_index;
+            let result = match known(&topic.name, partition_index) {
+                true => found.next().unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)),
+                false => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            };
+            let (error_code, old_style_offsets) = match result {
+                Ok(offsets) => (ErrorCode::NONE, offsets),
+                Err(error) => (error, Vec::new()),
+            };
+            ListOffsetsPartitionResponse {
+                partition_index,
+                error_code,
+                old_style_offsets,
+                ..Default::default()
+            }
+        });
+        ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect() }
+    });
+    ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
+}
+
 /// Java stumbles over an isolation level that it does not know.
 fn stumbled(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let failed = |index| one(call.version(), index, Err(ErrorCode::UNKNOWN_SERVER_ERROR));
@@ -81,7 +127,6 @@ fn one(
     let response = ListOffsetsPartitionResponse { partition_index, ..Default::default() };
     match result {
         Ok(found) => ListOffsetsPartitionResponse {
-            old_style_offsets: if found.offset >= 0 { vec![found.offset] } else { Vec::new() },
             timestamp: found.timestamp,
             offset: found.offset,
             leader_epoch: found.leader_epoch,

@@ -1,5 +1,6 @@
 //! Metadata: nodes, topics, leaders; topics that are asked for and missing are created where that is allowed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use broker_core::acl::{CLUSTER_NAME, Operation, ResourceType};
@@ -116,8 +117,8 @@ pub async fn answer(call: &Call<'_>, request: MetadataRequest) -> Answer {
     };
     let may_create =
         request.allow_auto_topic_creation && call.broker.config.bool("auto.create.topics.enable");
-    for topic in asked {
-        let by_id = topic.name.is_none() && !topic.topic_id.is_zero();
+    for topic in wanted(asked) {
+        let by_id = !topic.topic_id.is_zero();
         let name = if by_id { now.names.get(&topic.topic_id).cloned() } else { topic.name };
         let mut answer = match (name, by_id) {
             (Some(name), _) if !call.may(Operation::Describe, ResourceType::Topic, &name) => {
@@ -147,6 +148,18 @@ pub async fn answer(call: &Call<'_>, request: MetadataRequest) -> Answer {
         response.topics.push(answer);
     }
     Answer { response, all: None }
+}
+
+/// Each topic once. One id makes it a request for ids: names do not count then, nor whoever has only a name. (Java's
+/// clients send an empty name with each id.)
+fn wanted(mut asked: Vec<MetadataRequestTopic>) -> Vec<MetadataRequestTopic> {
+    let by_id = asked.iter().any(|topic| !topic.topic_id.is_zero());
+    let mut seen = HashSet::new();
+    asked.retain(|topic| match by_id {
+        true => !topic.topic_id.is_zero() && seen.insert((None, topic.topic_id)),
+        false => seen.insert((topic.name.clone(), Uuid::ZERO)),
+    });
+    asked
 }
 
 fn nodes(now: &Snapshot, listener: &str) -> Vec<MetadataResponseBroker> {
@@ -230,4 +243,25 @@ fn one_partition(
     place.partition_index = index;
     place.leader_epoch = partition.leader_epoch;
     place.offline_replicas.clone_from(&partition.offline);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(name: Option<&'static str>, id: u8) -> MetadataRequestTopic {
+        MetadataRequestTopic { name: name.map(Str::from_static), topic_id: Uuid([id; 16]) }
+    }
+
+    #[test]
+    fn one_id_makes_it_a_request_for_ids_and_each_topic_is_answered_once() {
+        let names = |topics: Vec<MetadataRequestTopic>| -> Vec<(Option<Str>, u8)> {
+            wanted(topics).into_iter().map(|topic| (topic.name, topic.topic_id.0[0])).collect()
+        };
+        let a = Some(Str::from_static("a"));
+        let none = Some(Str::from_static(""));
+        assert_eq!(names(vec![asked(Some("a"), 0), asked(Some("a"), 0), asked(None, 0)]), [(a, 0), (None, 0)]);
+        let mixed = vec![asked(Some("a"), 0), asked(Some(""), 1), asked(None, 2), asked(None, 1)];
+        assert_eq!(names(mixed), [(none, 1), (None, 2)]);
+    }
 }

@@ -97,6 +97,7 @@ pub const IMPLEMENTED: &[ApiKey] = &[
     ApiKey::SaslAuthenticate,
     ApiKey::DescribeUserScramCredentials,
     ApiKey::AlterUserScramCredentials,
+    ApiKey::ConsumerGroupHeartbeat,
 ];
 
 /// One request on its way.
@@ -244,7 +245,8 @@ impl Answerer {
         let Some(api) = known else {
             return unreadable(peer, &format_args!("API key {} is not supported", header.request_api_key));
         };
-        let in_range = api.broker_versions.is_some_and(|(low, high)| (low..=high).contains(&version));
+        let served = api_versions::served(api, self.0.serves_unstable());
+        let in_range = served.is_some_and(|(low, high)| (low..=high).contains(&version));
         if api.key == ApiKey::ApiVersions && !in_range {
             return Answer::Send(vec![api_versions::downgrade(&header)]);
         }
@@ -337,6 +339,7 @@ async fn answer_call(call: &Call<'_>, api: &'static Api, reader: Reader) -> Answ
         ApiKey::DescribeAcls => answer!(body, checked acls::describe),
         ApiKey::CreateAcls => answer!(body, checked acls::create),
         ApiKey::DeleteAcls => answer!(body, checked acls::delete),
+        ApiKey::ConsumerGroupHeartbeat => answer!(body, groups::consumer_heartbeat),
         _ => unreadable(peer, &format_args!("{} is not supported", api.name)),
     }
 }

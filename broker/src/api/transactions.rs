@@ -1,11 +1,14 @@
 //! Transactions: what the coordinator is asked, and what of it this broker answers itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use broker_core::acl::{Operation, ResourceType};
 use broker_core::transaction::{Request, Response, TopicPartition};
 use wire::Str;
-use wire::kafka::add_partitions_to_txn::{AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult};
+use wire::kafka::add_partitions_to_txn::{
+    AddPartitionsToTxnPartitionResult, AddPartitionsToTxnResult, AddPartitionsToTxnTopic,
+    AddPartitionsToTxnTopicResult, AddPartitionsToTxnTransaction,
+};
 use wire::kafka::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
     DescribeTransactionsRequest, DescribeTransactionsResponse, EndTxnRequest, EndTxnResponse, ErrorCode,
@@ -64,54 +67,111 @@ fn may_write(call: &Call<'_>, transactional_id: &str) -> bool {
     call.may(Operation::Write, ResourceType::TransactionalId, transactional_id)
 }
 
-/// One partition that does not exist, or is not the sender's to write, fails all.
+/// From version 4 on it is brokers who ask, for several transactions at a time and perhaps only whether partitions are
+/// part of them.
 pub async fn add_partitions(
     call: &Call<'_>,
     request: AddPartitionsToTxnRequest,
 ) -> AddPartitionsToTxnResponse {
+    if call.version() < 4 {
+        let asked = AddPartitionsToTxnTransaction {
+            transactional_id: request.v3_and_below_transactional_id,
+            producer_id: request.v3_and_below_producer_id,
+            producer_epoch: request.v3_and_below_producer_epoch,
+            verify_only: false,
+            topics: request.v3_and_below_topics,
+        };
+        let results_by_topic_v3_and_below = add_to_one(call, asked).await;
+        return AddPartitionsToTxnResponse { results_by_topic_v3_and_below, ..Default::default() };
+    }
+    if !call.may_on_cluster(Operation::ClusterAction) {
+        let error_code = ErrorCode::CLUSTER_AUTHORIZATION_FAILED;
+        return AddPartitionsToTxnResponse { error_code, ..Default::default() };
+    }
+    let mut results_by_transaction = Vec::with_capacity(request.transactions.len());
+    for asked in request.transactions {
+        let transactional_id = asked.transactional_id.clone();
+        let topic_results = add_to_one(call, asked).await;
+        results_by_transaction.push(AddPartitionsToTxnResult { transactional_id, topic_results });
+    }
+    AddPartitionsToTxnResponse { results_by_transaction, ..Default::default() }
+}
+
+/// One partition that does not exist, or is not the sender's to write, fails all.
+async fn add_to_one(
+    call: &Call<'_>,
+    asked: AddPartitionsToTxnTransaction,
+) -> Vec<AddPartitionsToTxnTopicResult> {
     let now = call.broker.metadata.snapshot();
-    let topics = request.v3_and_below_topics;
-    let may_write = may_write(call, &request.v3_and_below_transactional_id);
-    let denied: BTreeSet<Str> = topics
-        .iter()
-        .map(|topic| &topic.name)
-        .filter(|name| {
-            may_write && (is_internal(name) || !call.may(Operation::Write, ResourceType::Topic, name))
-        })
-        .cloned()
-        .collect();
+    let of_client = call.version() < 4;
+    let topics = asked.topics;
+    let may_write = !of_client || may_write(call, &asked.transactional_id);
+    let is_denied =
+        |topic: &Str| is_internal(topic) || !call.may(Operation::Write, ResourceType::Topic, topic);
+    let names = topics.iter().map(|topic| &topic.name);
+    let denied: BTreeSet<Str> =
+        names.filter(|name| of_client && may_write && is_denied(name)).cloned().collect();
     let refusal = |topic: &Str, n: i32| match now.partition(topic, n) {
         _ if !may_write => Some(NO_TRANSACTIONAL_ID),
         _ if denied.contains(topic) => Some(NO_TOPIC),
         None => Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
         Some(_) => None,
     };
-    let takes_all =
-        topics.iter().all(|topic| topic.partitions.iter().all(|n| refusal(&topic.name, *n).is_none()));
-    let error = if takes_all {
-        let partitions: BTreeSet<TopicPartition> = topics
-            .iter()
-            .flat_map(|topic| topic.partitions.iter().map(|n| (topic.name.clone(), *n)))
-            .collect();
-        let asked = Request::AddPartitions {
-            transactional_id: request.v3_and_below_transactional_id,
-            producer_id: request.v3_and_below_producer_id,
-            producer_epoch: request.v3_and_below_producer_epoch,
-            partitions: partitions.into_iter().collect(),
+    let all = || {
+        let each = |topic: &AddPartitionsToTxnTopic| {
+            let name = topic.name.clone();
+            topic.partitions.clone().into_iter().map(move |n| (name.clone(), n))
         };
-        known_to(call.version(), 2, done(call, asked).await)
-    } else {
-        ErrorCode::OPERATION_NOT_ATTEMPTED
+        topics.iter().flat_map(each)
     };
-    let results = topics.into_iter().map(|topic| {
+    let verdicts: BTreeMap<TopicPartition, ErrorCode> = if all().any(|(topic, n)| refusal(&topic, n).is_some()) {
+        BTreeMap::new()
+    } else {
+        let partitions: Vec<TopicPartition> = all().collect::<BTreeSet<_>>().into_iter().collect();
+        let (id, producer_id, producer_epoch) =
+            (asked.transactional_id, asked.producer_id, asked.producer_epoch);
+        let errors = match asked.verify_only {
+            true => verify(call, id, (producer_id, producer_epoch), partitions.clone()).await,
+            false => {
+                let request = Request::AddPartitions {
+                    transactional_id: id,
+                    producer_id,
+                    producer_epoch,
+                    partitions: partitions.clone(),
+                };
+                vec![known_to(call.version(), 2, done(call, request).await); partitions.len()]
+            }
+        };
+        partitions.into_iter().zip(errors).collect()
+    };
+    let verdict = |topic: &Str, n: i32| {
+        let added = verdicts.get(&(topic.clone(), n)).copied();
+        refusal(topic, n).or(added).unwrap_or(ErrorCode::OPERATION_NOT_ATTEMPTED)
+    };
+    let results = topics.iter().map(|topic| {
         let results = topic.partitions.iter().map(|n| AddPartitionsToTxnPartitionResult {
             partition_index: *n,
-            partition_error_code: refusal(&topic.name, *n).unwrap_or(error),
+            partition_error_code: verdict(&topic.name, *n),
         });
         let results_by_partition = results.collect();
-        AddPartitionsToTxnTopicResult { name: topic.name, results_by_partition }
+        AddPartitionsToTxnTopicResult { name: topic.name.clone(), results_by_partition }
     });
-    AddPartitionsToTxnResponse { results_by_topic_v3_and_below: results.collect(), ..Default::default() }
+    results.collect()
+}
+
+/// An error for each of the partitions.
+async fn verify(
+    call: &Call<'_>,
+    transactional_id: Str,
+    (producer_id, producer_epoch): (i64, i16),
+    partitions: Vec<TopicPartition>,
+) -> Vec<ErrorCode> {
+    let count = partitions.len();
+    match ask(call, Request::VerifyPartitions { transactional_id, producer_id, producer_epoch, partitions }).await
+    {
+        Some(Response::Verified(errors)) => errors,
+        _ => vec![ErrorCode::COORDINATOR_NOT_AVAILABLE; count],
+    }
 }
 
 /// The group's partition of `__consumer_offsets` becomes part of the transaction.

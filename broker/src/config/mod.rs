@@ -148,7 +148,17 @@ impl BrokerConfig {
         config.authorizer =
             authorizer::read(&config).map_err(|(key, problem)| at(properties, key, problem))?;
         config.broker_id = config.read_broker_id().map_err(|problem| at(properties, "broker.id", problem))?;
+        config.tell_both_names_of_the_id();
         Ok(config)
+    }
+
+    /// Whichever of `broker.id` and `node.id` the file gives, the other has its value; both are described as given.
+    fn tell_both_names_of_the_id(&mut self) {
+        for (one, other) in [("broker.id", "node.id"), ("node.id", "broker.id")] {
+            if let Some(id) = self.given.get(one).cloned() {
+                self.given.entry(other.to_owned()).or_insert(id);
+            }
+        }
     }
 
     fn read_broker_id(&self) -> Result<Option<i32>, String> {
@@ -312,6 +322,16 @@ mod tests {
         assert!(read("zookeeper.connect=h\nqueued.max.request.bytes=200000000\n").is_ok());
         assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=2.8\n").is_err());
         assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=3.5\n").is_ok());
+    }
+
+    #[test]
+    fn the_broker_id_has_two_names() {
+        for name in ["broker.id", "node.id"] {
+            let config = read(&format!("zookeeper.connect=h\n{name}=4\n")).unwrap();
+            assert_eq!((config.broker_id, config.int("broker.id"), config.int("node.id")), (Some(4), 4, 4));
+        }
+        assert!(read("zookeeper.connect=h\nbroker.id=4\nnode.id=5\n").is_err());
+        assert_eq!(read("zookeeper.connect=h\n").unwrap().given().get("node.id"), None);
     }
 
     #[test]

@@ -10,7 +10,6 @@ const PROMISES: &[(&str, &str)] = &[
     ("password.encoder.old.secret", PASSWORDS),
     ("offsets.commit.required.acks", "commits wait for all in-sync replicas"),
     ("offsets.topic.compression.codec", "offsets are written without compression"),
-    ("unstable.api.versions.enable", "only stable versions are answered"),
 ];
 
 const PASSWORDS: &str = "settings with passwords cannot be changed while the broker runs";

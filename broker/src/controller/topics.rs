@@ -315,13 +315,13 @@ fn check_added(
             lists.len()
         ));
     }
-    for replicas in lists {
+    for (partition, replicas) in (existing..).zip(lists) {
         if replicas.is_empty() {
-            return refused("Cannot have replication factor of 0 for new partitions.".to_owned());
+            return refused(format!("Cannot have replication factor of 0 for partition id {partition}."));
         }
         if replicas.iter().collect::<BTreeSet<_>>().len() != replicas.len() {
             return refused(format!(
-                "Duplicate brokers not allowed in replica assignment: {}.",
+                "Duplicate brokers not allowed in replica assignment: {} for partition id {partition}.",
                 join(replicas)
             ));
         }
@@ -386,6 +386,14 @@ mod tests {
         assert_eq!(
             add(4, Some(&[&[1, 2]])).unwrap_err(),
             "Increasing the number of partitions by 2 but 1 assignments provided."
+        );
+        assert_eq!(
+            add(4, Some(&[&[1, 2], &[1, 1]])).unwrap_err(),
+            "Duplicate brokers not allowed in replica assignment: 1, 1 for partition id 3."
+        );
+        assert_eq!(
+            add(3, Some(&[&[]])).unwrap_err(),
+            "Cannot have replication factor of 0 for partition id 2."
         );
     }
 }

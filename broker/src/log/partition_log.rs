@@ -15,6 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
 
 /// Bytes read at once while searching batches by timestamp or replaying producers.
 pub(super) const SCAN_CHUNK: usize = 64 << 10;
@@ -399,6 +400,27 @@ impl Log {
             return Ok(None);
         }
         Ok(None)
+    }
+
+    /// The starts of segments, and the end of the log, that were there at `timestamp` (by when files were last written
+    /// to), the newest first; -1 stands for now, -2 and -4 for the first of them (ListOffsets of version 0).
+    pub fn offsets_before(&self, timestamp: i64, now: i64) -> Result<Vec<i64>> {
+        let mut known = Vec::with_capacity(self.segments.len() + 1);
+        for (base, segment) in &self.segments {
+            let written = segment.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            known.push(((*base).max(self.log_start), written.as_millis() as i64));
+        }
+        if self.segments.last_key_value().is_some_and(|(_, segment)| segment.size() > 0) {
+            known.push((self.end, now));
+        }
+        let count = match timestamp {
+            -1 => known.len(),
+            -2 | -4 => known.len().min(1),
+            _ => known.iter().rposition(|(_, written)| *written <= timestamp).map_or(0, |at| at + 1),
+        };
+        let mut offsets: Vec<i64> = known[..count].iter().map(|(offset, _)| *offset).collect();
+        offsets.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(offsets)
     }
 
     /// The largest timestamp of the log and its batch's last offset (ListOffsets -3).

@@ -142,6 +142,21 @@ fn segments_roll_by_size_time_and_index() {
 }
 
 #[test]
+fn before_there_were_timestamps_offsets_were_found_by_the_files_that_were_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = filled(dir.path(), LogConfig { segment_bytes: 500, ..small() }, 20);
+    let bases: Vec<i64> = log.segments.keys().copied().rev().collect();
+    assert!(bases.len() > 1);
+    let newest_first: Vec<i64> = std::iter::once(40).chain(bases).collect();
+    let now = i64::MAX;
+    assert_eq!(log.offsets_before(-1, now).unwrap(), newest_first);
+    assert_eq!(log.offsets_before(-2, now).unwrap(), [0]);
+    assert_eq!(log.offsets_before(-4, now).unwrap(), [0]);
+    assert_eq!(log.offsets_before(0, now).unwrap(), [0; 0]);
+    assert_eq!(log.offsets_before(now - 1, now).unwrap(), newest_first[1..]);
+}
+
+#[test]
 fn a_roll_trims_the_indexes_snapshots_producers_and_leaves_a_flush_job() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = filled(dir.path(), small(), 10);

@@ -136,7 +136,7 @@ impl LoginGate {
             ApiKey::ApiVersions => {
                 let request =
                     ApiVersionsRequest::read(&mut reader, version).map_err(|error| error.to_string())?;
-                let response = api::versions(version, &request, 0);
+                let response = api::versions(version, &request, 0, false);
                 if response.error_code.is_ok() {
                     self.state = State::Handshake;
                 }

@@ -114,6 +114,20 @@ pub struct OffsetAsk {
     pub timestamp: i64,
 }
 
+/// One partition of a ListOffsets of version 0.
+#[derive(Clone, Debug)]
+pub struct OldOffsetsAsk {
+    pub topic: Str,
+    pub partition: i32,
+    /// Whoever is none sees all of the log.
+    pub is_consumer: bool,
+    pub leader_only: bool,
+    /// As [`OffsetAsk::timestamp`], but for -3, which means nothing yet.
+    pub timestamp: i64,
+    /// How many offsets at most.
+    pub count_max: i32,
+}
+
 /// Its answer: timestamp, offset and leader epoch, -1 where there is none.
 #[derive(Clone, Copy, Debug)]
 pub struct OffsetFound {
@@ -208,6 +222,11 @@ pub enum Event {
     ListOffsets {
         asks: Vec<OffsetAsk>,
         reply: oneshot::Sender<Vec<Result<OffsetFound, ErrorCode>>>,
+    },
+    /// In the form of version 0.
+    OldOffsets {
+        asks: Vec<OldOffsetsAsk>,
+        reply: oneshot::Sender<Vec<Result<Vec<i64>, ErrorCode>>>,
     },
     /// (topic, partition, current leader epoch, asked epoch)
     EpochEnds {

@@ -236,6 +236,9 @@ impl Shard {
             Event::ListOffsets { asks, reply } => {
                 let _ = reply.send(asks.iter().map(|ask| self.list_offset(ask)).collect());
             }
+            Event::OldOffsets { asks, reply } => {
+                let _ = reply.send(asks.iter().map(|ask| self.old_offsets(ask)).collect());
+            }
             Event::EpochEnds { asks, reply } => {
                 let _ = reply.send(asks.iter().map(|ask| self.epoch_end(ask)).collect());
             }

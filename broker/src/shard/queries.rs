@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use broker_core::partition::{BatchMeta, EpochEnd, FromLeader, LeaderBody};
+use broker_core::partition::{BatchMeta, EpochEnd, FromLeader, Isolation, LeaderBody};
 use wire::Str;
 use wire::batch::message_set::Entry;
 use wire::kafka::ErrorCode;
 
-use super::event::{MAX_TIMESTAMP, from_bounds};
+use super::event::{EARLIEST, EARLIEST_LOCAL, LATEST, MAX_TIMESTAMP, from_bounds};
 use super::moves::Future;
 use super::replica::{Records, entry_meta};
 use super::{
-    FollowerNews, FollowerPart, LeaderPart, LeaderRecords, LogDescription, OffsetAsk, OffsetFound, Shard,
+    FollowerNews, FollowerPart, LeaderPart, LeaderRecords, LogDescription, OffsetAsk, OffsetFound, OldOffsetsAsk, Shard,
     find,
 };
 use crate::log::LogError;
@@ -43,11 +43,39 @@ impl Shard {
                 _ => (-1, -1),
             },
         };
-        let leader_epoch = match offset {
-            -1 => -1,
-            offset => epoch_at(replica, offset),
+        let epochs = replica.core.epochs();
+        let known = |epoch: Option<i32>| epoch.unwrap_or(-1);
+        let leader_epoch = match ask.timestamp {
+            _ if offset == -1 => -1,
+            LATEST => bounds.leader_epoch,
+            EARLIEST | EARLIEST_LOCAL => known(epochs.epoch_of(bounds.log_start)),
+            MAX_TIMESTAMP => known(epochs.latest()),
+            _ => known(epochs.epoch_of(offset)),
         };
         Ok(OffsetFound { timestamp, offset, leader_epoch })
+    }
+
+    /// ListOffsets before there were timestamps: the starts of segments that are old enough, the newest first.
+    pub(super) fn old_offsets(&mut self, ask: &OldOffsetsAsk) -> Result<Vec<i64>, ErrorCode> {
+        let replica =
+            find(&mut self.replicas, &ask.topic, ask.partition).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
+        let isolation = ask.is_consumer.then_some(Isolation::ReadUncommitted);
+        let bounds = replica.core.offset_bounds(-1, isolation, ask.leader_only)?;
+        // Java's array of that size.
+        let count_max = usize::try_from(ask.count_max).map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
+        let mut offsets = match replica.log.offsets_before(ask.timestamp, self.turn.wall) {
+            Ok(offsets) => offsets,
+            Err(error) => {
+                tracing::error!("{error}");
+                return Err(ErrorCode::KAFKA_STORAGE_ERROR);
+            }
+        };
+        offsets.truncate(count_max);
+        let hidden = offsets.partition_point(|offset| *offset > bounds.latest);
+        if hidden > 0 {
+            offsets.splice(..hidden, [bounds.latest]);
+        }
+        Ok(offsets)
     }
 
     pub(super) fn epoch_end(&mut self, ask: &(Str, i32, i32, i32)) -> Result<EpochEnd, ErrorCode> {
@@ -181,12 +209,4 @@ impl Shard {
             future: true,
         });
     }
-}
-
-fn epoch_at(replica: &super::replica::Replica, offset: i64) -> i32 {
-    // At the log's end it is the leader's own epoch.
-    if offset >= replica.core.log_end() {
-        return replica.core.epochs().latest().unwrap_or(-1);
-    }
-    replica.core.epochs().epoch_of(offset).unwrap_or(-1)
 }

@@ -18,6 +18,15 @@ pub struct Api {
 }
 
 impl Api {
+    /// What a broker answers that is also told to answer versions that may still change (`unstable.api.versions.enable`):
+    /// the last one of two APIs.
+    pub fn broker_versions_with_unstable(&self) -> Option<(i16, i16)> {
+        match self.key {
+            ApiKey::AddPartitionsToTxn | ApiKey::ConsumerGroupHeartbeat => Some(self.versions),
+            _ => self.broker_versions,
+        }
+    }
+
     /// 0 (only ControlledShutdown v0: no client id), 1, or 2 (tagged fields).
     pub fn request_header_version(&self, version: i16) -> i16 {
         match self.key {
@@ -257,7 +266,12 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_on_zookeeper_advertises_60_apis() {
+    fn a_broker_on_zookeeper_advertises_60_apis_and_one_that_is_unstable() {
+        let unstable = APIS.iter().filter_map(|api| Some((api.key, api.broker_versions_with_unstable()?)));
+        let unstable: Vec<_> = unstable.collect();
+        assert_eq!(unstable.len(), 61);
+        assert!(unstable.contains(&(ApiKey::AddPartitionsToTxn, (0, 4))));
+        assert!(unstable.contains(&(ApiKey::ConsumerGroupHeartbeat, (0, 0))));
         assert_eq!(APIS.iter().filter(|api| api.broker_versions.is_some()).count(), 60);
     }
 }

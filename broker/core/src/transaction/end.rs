@@ -4,6 +4,7 @@ use super::event::{Effect, Response, Token, TopicPartition};
 use super::state::{NO_EPOCH, State, Transaction};
 use super::{Coordinator, ThenChange, init};
 use crate::error::ErrorCode;
+use std::collections::BTreeSet;
 use wire::Str;
 
 /// Who wants a transaction to end.
@@ -80,6 +81,43 @@ impl Coordinator {
         };
         if let Err(error) = add() {
             out.push(Effect::Reply { token, response: Response::Done(error) });
+        }
+    }
+
+    /// For each of the partitions whether the transaction has it. That a change is under way does not count: the
+    /// append itself is checked once more.
+    pub(super) fn verify(
+        &mut self,
+        id: &Str,
+        producer: (i64, i16),
+        partitions: &[TopicPartition],
+    ) -> Vec<ErrorCode> {
+        match self.written_partitions(id, producer) {
+            Err(error) => vec![error; partitions.len()],
+            Ok(known) => {
+                let verdict = |one| match known.contains(one) {
+                    true => ErrorCode::NONE,
+                    false => ErrorCode::INVALID_TXN_STATE,
+                };
+                partitions.iter().map(verdict).collect()
+            }
+        }
+    }
+
+    /// Those of a transaction that is not ending.
+    fn written_partitions(
+        &mut self,
+        id: &Str,
+        producer: (i64, i16),
+    ) -> Result<&BTreeSet<TopicPartition>, ErrorCode> {
+        if id.is_empty() {
+            return Err(ErrorCode::INVALID_REQUEST);
+        }
+        let (_, active, _) = self.active(id)?;
+        let transaction = check_producer(active.transactions.get_mut(id), producer)?;
+        match transaction.state {
+            State::PrepareCommit | State::PrepareAbort => Err(ErrorCode::CONCURRENT_TRANSACTIONS),
+            _ => Ok(&transaction.partitions),
         }
     }
 

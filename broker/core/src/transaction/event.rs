@@ -56,6 +56,13 @@ pub enum Request {
         producer_epoch: i16,
         partitions: Vec<TopicPartition>,
     },
+    /// Which of these partitions are part of the transaction? Another broker asks, before it appends.
+    VerifyPartitions {
+        transactional_id: Str,
+        producer_id: i64,
+        producer_epoch: i16,
+        partitions: Vec<TopicPartition>,
+    },
     End {
         transactional_id: Str,
         producer_id: i64,
@@ -82,6 +89,8 @@ pub enum Response {
     },
     /// AddPartitions, End.
     Done(ErrorCode),
+    /// VerifyPartitions: an error for each, in their order.
+    Verified(Vec<ErrorCode>),
     Describe(describe_transactions::TransactionState),
     List(list_transactions::ListTransactionsResponse),
 }

@@ -185,6 +185,10 @@ impl Coordinator {
                 let producer = (producer_id, producer_epoch);
                 self.add_partitions(now, token, &transactional_id, producer, partitions, out);
             }
+            Request::VerifyPartitions { transactional_id, producer_id, producer_epoch, partitions } => {
+                let errors = self.verify(&transactional_id, (producer_id, producer_epoch), &partitions);
+                out.push(Effect::Reply { token, response: Response::Verified(errors) });
+            }
             Request::End { transactional_id, producer_id, producer_epoch, commit } => {
                 self.end(now, token, &transactional_id, (producer_id, producer_epoch), commit, out);
             }

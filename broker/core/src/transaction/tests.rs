@@ -226,6 +226,36 @@ fn a_commit_is_answered_once_it_is_decided_and_complete_once_every_marker_is_wri
 }
 
 #[test]
+fn a_broker_is_told_which_partitions_are_part_of_a_transaction() {
+    let mut world = World::new();
+    let producer = world.init().unwrap();
+    let verify = |world: &mut World, id: &str, (producer_id, producer_epoch): (i64, i16)| {
+        let partitions = vec![at("t", 0), at("t", 1)];
+        let transactional_id = text(id);
+        let sent = world.send(Request::VerifyPartitions {
+            transactional_id,
+            producer_id,
+            producer_epoch,
+            partitions,
+        });
+        match world.answer(sent) {
+            Response::Verified(errors) => errors,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(verify(&mut world, "id", producer), [Code::INVALID_TXN_STATE; 2]);
+    assert_eq!(world.add(producer, &[at("t", 1)]), Code::NONE);
+    let records = world.log.len();
+    assert_eq!(verify(&mut world, "id", producer), [Code::INVALID_TXN_STATE, Code::NONE]);
+    assert_eq!(world.log.len(), records, "a question changes nothing");
+    assert_eq!(verify(&mut world, "", producer), [Code::INVALID_REQUEST; 2]);
+    assert_eq!(verify(&mut world, "id", (1, 0)), [Code::INVALID_PRODUCER_ID_MAPPING; 2]);
+    assert_eq!(verify(&mut world, "id", (producer.0, 7)), [Code::PRODUCER_FENCED; 2]);
+    assert_eq!(world.end(producer, true), Code::NONE);
+    assert_eq!(verify(&mut world, "id", producer), [Code::CONCURRENT_TRANSACTIONS; 2]);
+}
+
+#[test]
 fn a_stranger_may_not_touch_a_transaction() {
     let mut world = World::new();
     let producer = world.init().unwrap();
