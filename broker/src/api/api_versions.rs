@@ -77,10 +77,8 @@ mod tests {
 
     #[test]
     fn versions_that_may_still_change_are_told_of_where_that_is_asked_for() {
-        let request = ApiVersionsRequest {
-            client_software_name: "a".into(),
-            client_software_version: "1".into(),
-        };
+        let request =
+            ApiVersionsRequest { client_software_name: "a".into(), client_software_version: "1".into() };
         let versions = |key: ApiKey, unstable| {
             let told = respond(3, &request, 0, unstable).api_keys;
             told.iter().find(|api| api.api_key == key as i16).map(|api| (api.min_version, api.max_version))

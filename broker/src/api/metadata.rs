@@ -260,7 +260,10 @@ mod tests {
         };
         let a = Some(Str::from_static("a"));
         let none = Some(Str::from_static(""));
-        assert_eq!(names(vec![asked(Some("a"), 0), asked(Some("a"), 0), asked(None, 0)]), [(a, 0), (None, 0)]);
+        assert_eq!(
+            names(vec![asked(Some("a"), 0), asked(Some("a"), 0), asked(None, 0)]),
+            [(a, 0), (None, 0)]
+        );
         let mixed = vec![asked(Some("a"), 0), asked(Some(""), 1), asked(None, 2), asked(None, 1)];
         assert_eq!(names(mixed), [(none, 1), (None, 2)]);
     }

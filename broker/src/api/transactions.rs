@@ -124,26 +124,27 @@ async fn add_to_one(
         };
         topics.iter().flat_map(each)
     };
-    let verdicts: BTreeMap<TopicPartition, ErrorCode> = if all().any(|(topic, n)| refusal(&topic, n).is_some()) {
-        BTreeMap::new()
-    } else {
-        let partitions: Vec<TopicPartition> = all().collect::<BTreeSet<_>>().into_iter().collect();
-        let (id, producer_id, producer_epoch) =
-            (asked.transactional_id, asked.producer_id, asked.producer_epoch);
-        let errors = match asked.verify_only {
-            true => verify(call, id, (producer_id, producer_epoch), partitions.clone()).await,
-            false => {
-                let request = Request::AddPartitions {
-                    transactional_id: id,
-                    producer_id,
-                    producer_epoch,
-                    partitions: partitions.clone(),
-                };
-                vec![known_to(call.version(), 2, done(call, request).await); partitions.len()]
-            }
+    let verdicts: BTreeMap<TopicPartition, ErrorCode> =
+        if all().any(|(topic, n)| refusal(&topic, n).is_some()) {
+            BTreeMap::new()
+        } else {
+            let partitions: Vec<TopicPartition> = all().collect::<BTreeSet<_>>().into_iter().collect();
+            let (id, producer_id, producer_epoch) =
+                (asked.transactional_id, asked.producer_id, asked.producer_epoch);
+            let errors = match asked.verify_only {
+                true => verify(call, id, (producer_id, producer_epoch), partitions.clone()).await,
+                false => {
+                    let request = Request::AddPartitions {
+                        transactional_id: id,
+                        producer_id,
+                        producer_epoch,
+                        partitions: partitions.clone(),
+                    };
+                    vec![known_to(call.version(), 2, done(call, request).await); partitions.len()]
+                }
+            };
+            partitions.into_iter().zip(errors).collect()
         };
-        partitions.into_iter().zip(errors).collect()
-    };
     let verdict = |topic: &Str, n: i32| {
         let added = verdicts.get(&(topic.clone(), n)).copied();
         refusal(topic, n).or(added).unwrap_or(ErrorCode::OPERATION_NOT_ATTEMPTED)
@@ -167,7 +168,8 @@ async fn verify(
     partitions: Vec<TopicPartition>,
 ) -> Vec<ErrorCode> {
     let count = partitions.len();
-    match ask(call, Request::VerifyPartitions { transactional_id, producer_id, producer_epoch, partitions }).await
+    match ask(call, Request::VerifyPartitions { transactional_id, producer_id, producer_epoch, partitions })
+        .await
     {
         Some(Response::Verified(errors)) => errors,
         _ => vec![ErrorCode::COORDINATOR_NOT_AVAILABLE; count],

@@ -12,8 +12,8 @@ use super::event::{EARLIEST, EARLIEST_LOCAL, LATEST, MAX_TIMESTAMP, from_bounds}
 use super::moves::Future;
 use super::replica::{Records, entry_meta};
 use super::{
-    FollowerNews, FollowerPart, LeaderPart, LeaderRecords, LogDescription, OffsetAsk, OffsetFound, OldOffsetsAsk, Shard,
-    find,
+    FollowerNews, FollowerPart, LeaderPart, LeaderRecords, LogDescription, OffsetAsk, OffsetFound,
+    OldOffsetsAsk, Shard, find,
 };
 use crate::log::LogError;
 
