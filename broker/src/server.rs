@@ -31,7 +31,9 @@ use crate::security::{self, ListenerSecurity, Logins, Users};
 use crate::shard::{self, Event, Notice, wall_clock};
 use crate::store::Store;
 use crate::topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
-use crate::zk::{self, ConfigEntity, Registration, Zk, ZkError};
+use crate::zk::{
+    self, ConfigEntity, JvmFlags, Registration, Zk, ZkError, ZkSecurity, ZkSecurityError,
+};
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -303,8 +305,14 @@ fn secure(config: &BrokerConfig) -> Result<(Secured, Doors), SecurityError> {
 async fn connect(config: &BrokerConfig) -> Result<Zk, ZkError> {
     let address = &config.zookeeper_connect;
     tracing::info!("Connecting to zookeeper on {address}");
-    Zk::connect(address, config.millis("zookeeper.session.timeout.ms"), config.zookeeper_connection_timeout())
-        .await
+    let security = zk_security(config)?;
+    let session_timeout = config.millis("zookeeper.session.timeout.ms");
+    Zk::connect_as(address, session_timeout, config.zookeeper_connection_timeout(), &security).await
+}
+
+/// How this broker comes to ZooKeeper: by its file, and by the flags of a JVM in `KAFKA_OPTS`.
+fn zk_security(config: &BrokerConfig) -> Result<ZkSecurity, ZkSecurityError> {
+    ZkSecurity::read(&|key| config.given().get(key).cloned(), &JvmFlags::of_environment())
 }
 
 /// The configured id, the one that the log directories remember, or a new one.
@@ -380,7 +388,7 @@ async fn end_former_life(config: &BrokerConfig, zk: &Zk, id: i32) -> Result<(), 
     for path in [format!("/brokers/ids/{id}"), "/controller".to_owned()] {
         if zk.stat(&path).await?.is_some_and(|stat| stat.ephemeral_owner == session) {
             tracing::info!("{path} is left from this broker's former life: ending its session {session:#x}");
-            zk::former::end(&config.zookeeper_connect, session).await;
+            zk::former::end(&config.zookeeper_connect, session, &zk_security(config)?).await;
             break;
         }
     }

@@ -56,6 +56,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("kafka-log-dirs", kafka_tools::log_dirs::main),
     ("kafka-transactions", kafka_tools::transactions::main),
     ("kafka-reassign-partitions", kafka_tools::reassign_partitions::main),
+    ("zookeeper-security-migration", kafka_tools::zookeeper_security_migration::main),
     ("bench", |call| bench::main(&call.args)),
 ];
 

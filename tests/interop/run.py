@@ -28,6 +28,7 @@ from reconfig import reconfig_brief, reconfig_mixed
 from replication import nearest_replica, throttled_replicas
 from transactions import exactly_once_brief, exactly_once_java, exactly_once_mixed, transactions, transactions_mixed
 from swap import swap, swap_brief, swap_kafka
+from zookeeper_auth import zookeeper_auth
 from zookeeper_cli import zookeeper_cli
 from zookeeper_clients import kazoo_recipes, real_zkcli
 from zookeeper_old import old_zookeepers, old_zookeepers_brief
@@ -41,7 +42,7 @@ BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kil
            moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java, differ_brief, differ)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
-          tls_clients, sasl_clients, secure_ensemble, secure_brokers,
+          tls_clients, sasl_clients, secure_ensemble, secure_brokers, zookeeper_auth,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,

@@ -301,6 +301,10 @@ mod tests {
         let wrong =
             Tls::for_server(settings(inline("server-encrypted.pem", None), trust()), true).unwrap_err();
         assert!(wrong.to_string().contains("ssl.keystore.key: cannot be opened"), "{wrong}");
+        let (chain, key) = store(kept("server.p12"), Kind::Java).unwrap().key_as_pem().unwrap();
+        let pem = |text: String| Some(Store { inline: Some(text), ..inline("trust.pem", None).unwrap() });
+        let trusted = pem(store(kept("trust.p12"), Kind::Java).unwrap().trust_as_pem().unwrap());
+        Tls::for_server(settings(pem(chain + &key), trusted), true).unwrap();
         let none = Tls::for_server(settings(None, trust()), true).unwrap_err().to_string();
         assert!(none.starts_with("ssl.keystore.location is not set"), "{none}");
     }

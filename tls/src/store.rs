@@ -81,6 +81,11 @@ impl fmt::Debug for Store {
     }
 }
 
+/// DER as PEM.
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64.encode(der))
+}
+
 /// A key with its certificates, the key's own first.
 type KeyEntry = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
@@ -103,6 +108,23 @@ impl Store {
             return Err(StoreError::NoTrust { path: self.path.clone() });
         }
         Ok(trusted)
+    }
+
+    /// The store's key and its chain as two texts of PEM, for libraries that take nothing else.
+    pub fn key_as_pem(&self) -> Result<(String, String), StoreError> {
+        let (chain, key) = self.key()?;
+        let label = match &key {
+            PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+            PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        let chain = chain.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect();
+        Ok((chain, pem(label, key.secret_der())))
+    }
+
+    /// What the store trusts, as PEM.
+    pub fn trust_as_pem(&self) -> Result<String, StoreError> {
+        Ok(self.trust()?.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect())
     }
 
     /// `keys`: whether private keys are opened; for a trust store they are passed over.

@@ -73,6 +73,20 @@ pub fn versions(
     Ok(versions)
 }
 
+/// Has clients whose contexts are not ours (the ZooKeeper session's library) speak these versions, by these suites. It holds
+/// for the process, from the first call on.
+pub fn install_for_others(versions: &[&'static SupportedProtocolVersion], suites: &[SupportedCipherSuite]) {
+    let spoken = |suite: &&SupportedCipherSuite| {
+        versions.iter().any(|version| version.version == suite.version().version)
+    };
+    let provider = rustls::crypto::CryptoProvider {
+        cipher_suites: suites.iter().filter(spoken).copied().collect(),
+        ..rustls::crypto::aws_lc_rs::default_provider()
+    };
+    // It was there already: every session of a process has the same settings.
+    let _ = provider.install_default();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

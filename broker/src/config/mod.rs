@@ -69,8 +69,6 @@ const NOT_YET: &[(&str, &[&str])] = &[
     ("replica.selector.class", &["", "org.apache.kafka.common.replica.LeaderSelector", RACK_AWARE]),
     ("security.providers", &[""]),
     ("zookeeper.metadata.migration.enable", &["false"]),
-    ("zookeeper.set.acl", &["false"]),
-    ("zookeeper.ssl.client.enable", &["false"]),
 ];
 
 impl BrokerConfig {

@@ -38,7 +38,6 @@ const TUNING: &[&str] = &[
     "socket.connection.setup.timeout.max.ms",
     "socket.send.buffer.bytes",
     "transaction.state.log.load.buffer.size",
-    "zookeeper.clientCnxnSocket",
     "zookeeper.max.in.flight.requests",
 ];
 

@@ -4,7 +4,7 @@ use zookeeper_client::{Error, OneshotWatcher};
 
 use super::nodes;
 use crate::shard::wall_clock;
-use crate::zk::{EPHEMERAL, RETRY_PAUSE, Zk, ZkError, retry};
+use crate::zk::{RETRY_PAUSE, Zk, ZkError, retry};
 
 /// The right to write as the controller, as long as `/controller_epoch` stays at this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,8 @@ pub async fn claim(zk: &Zk, id: i32) -> Result<Option<Mandate>, ZkError> {
     let failed = |source| ZkError::Operation { operation: "elect", path: path.to_owned(), source };
     loop {
         let mut writer = zk.client().new_multi_writer();
-        writer.add_create(path, &nodes::controller(id, wall_clock()), &EPHEMERAL).map_err(failed)?;
+        let office = nodes::controller(id, wall_clock());
+        writer.add_create(path, &office, &zk.ephemeral(path)).map_err(failed)?;
         writer
             .add_set_data(nodes::CONTROLLER_EPOCH, next.to_string().as_bytes(), Some(version))
             .map_err(failed)?;

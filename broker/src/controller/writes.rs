@@ -10,7 +10,7 @@ use zookeeper_client::{CheckWriteError, CheckWriter, Error, MultiWriteResult};
 
 use super::claim::Mandate;
 use super::nodes;
-use crate::zk::{PERSISTENT, RETRY_PAUSE, Zk, ZkError};
+use crate::zk::{RETRY_PAUSE, Zk, ZkError};
 
 /// Why the controller must stop.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ impl Pen {
     }
 
     fn send_create(&self, path: &str, data: &[u8]) -> Result<Sent<'_>, ZkError> {
-        self.send(path, |writer| writer.add_create(path, data, &PERSISTENT))
+        self.send(path, |writer| writer.add_create(path, data, &self.zk.persistent(path)))
     }
 
     fn send_delete(&self, path: &str) -> Result<Sent<'_>, ZkError> {
@@ -131,7 +131,7 @@ impl Pen {
             let chosen = || places.iter().map(|&place| &writes[place].1);
             let parents = self.send_parents(chosen())?;
             let sent =
-                self.send("states", |writer| chosen().try_for_each(|write| add_state(writer, write)))?;
+                self.send("states", |writer| chosen().try_for_each(|write| add_state(&self.zk, writer, write)))?;
             batches.push(Batch { places: places.to_vec(), parents, sent });
         }
         Ok(batches)
@@ -269,11 +269,12 @@ impl Pen {
 }
 
 /// One state of a batch.
-fn add_state(writer: &mut CheckWriter<'_>, write: &Write) -> Result<(), Error> {
+fn add_state(zk: &Zk, writer: &mut CheckWriter<'_>, write: &Write) -> Result<(), Error> {
     match write {
         Write::CreateState { partition, state } => {
-            writer.add_create(&nodes::partition_path(partition), b"", &PERSISTENT)?;
-            writer.add_create(&nodes::state_path(partition), &nodes::encode_state(state), &PERSISTENT)
+            let (folder, path) = (nodes::partition_path(partition), nodes::state_path(partition));
+            writer.add_create(&folder, b"", &zk.persistent(&folder))?;
+            writer.add_create(&path, &nodes::encode_state(state), &zk.persistent(&path))
         }
         Write::SetState { partition, state } => writer.add_set_data(
             &nodes::state_path(partition),

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use client::security::shake_hands;
+use tls::Tls;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use wire::jute::Record;
 use wire::zk::request::RequestHeader;
 use wire::zk::{ConnectRequest, ConnectResponse, SessionId, op, session_password};
 
-use super::Zk;
+use super::{Zk, ZkSecurity};
 
 /// Names the boot of the machine, or of the machine that this container runs on.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -65,12 +67,20 @@ fn parse(text: &str) -> Option<SessionId> {
     u64::from_str_radix(digits, 16).ok().map(|id| id as i64)
 }
 
-/// Ends a session, through the first server of `connect` (`host:port,…[/chroot]`) that does it. False: none did.
-pub async fn end(connect: &str, session: SessionId) -> bool {
+/// Ends a session, through the first server of `connect` (`host:port,…[/chroot]`) that does it. False: none did, as where
+/// servers serve nobody without a login: the session's password is all that is shown here.
+pub async fn end(connect: &str, session: SessionId, security: &ZkSecurity) -> bool {
+    let tls = match security.tls() {
+        Ok(tls) => tls,
+        Err(error) => {
+            tracing::warn!("Ending session {session:#x}: {error}");
+            return false;
+        }
+    };
     let hosts = connect.split('/').next().unwrap_or_default();
     for host in hosts.split(',').map(str::trim) {
         let address = if host.contains(':') { host.to_owned() } else { format!("{host}:2181") };
-        match tokio::time::timeout(PATIENCE, end_at(&address, session)).await {
+        match tokio::time::timeout(PATIENCE, end_at(&address, session, tls.as_ref())).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => tracing::info!("Ending session {session:#x} at {address}: {error}"),
             Err(_) => tracing::info!("Ending session {session:#x} at {address}: no answer"),
@@ -79,8 +89,17 @@ pub async fn end(connect: &str, session: SessionId) -> bool {
     false
 }
 
-async fn end_at(address: &str, session: SessionId) -> io::Result<()> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn end_at(address: &str, session: SessionId, tls: Option<&Tls>) -> io::Result<()> {
+    let stream = TcpStream::connect(address).await?;
+    match tls {
+        None => end_over(stream, session).await,
+        Some(tls) => {
+            end_over(shake_hands(tls, stream, address).await.map_err(io::Error::other)?, session).await
+        }
+    }
+}
+
+async fn end_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, session: SessionId) -> io::Result<()> {
     let request = ConnectRequest {
         protocol: 0,
         last_zxid: 0,
@@ -107,7 +126,7 @@ fn framed(body: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-async fn receive(stream: &mut TcpStream) -> io::Result<Bytes> {
+async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     let length = usize::try_from(stream.read_u32().await?).unwrap_or(usize::MAX);
     if length > ANSWER_MAX {
         return Err(io::Error::other(format!("an answer of {length} bytes")));
@@ -170,9 +189,10 @@ mod tests {
             }
             heard
         });
-        assert!(end(&format!("{address}/test"), 7).await);
-        assert!(end(&address, 7).await);
+        let plain = ZkSecurity::default();
+        assert!(end(&format!("{address}/test"), 7, &plain).await);
+        assert!(end(&address, 7, &plain).await);
         assert_eq!(server.await.unwrap(), [op::CLOSE_SESSION]);
-        assert!(!end("127.0.0.1:1", 7).await);
+        assert!(!end("127.0.0.1:1", 7, &plain).await);
     }
 }

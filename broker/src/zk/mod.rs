@@ -5,21 +5,24 @@
 pub mod acls;
 mod configs;
 pub mod former;
+mod migration;
 mod notes;
 mod producer_ids;
 mod quotas;
 mod registration;
+mod security;
 mod topics;
 mod users;
 
 use std::future::Future;
 use std::time::Duration;
 
-use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error, Stat};
+use zookeeper_client::{Client, CreateMode, CreateOptions, Error, Stat};
 
 pub use configs::{ConfigEntity, watch_changes};
 pub use producer_ids::BLOCK as PRODUCER_ID_BLOCK;
 pub use registration::{Registration, random_uuid};
+pub use security::{JvmFlags, KEYS as ZK_SECURITY_KEYS, SECURE_ROOTS, ZkSecurity, ZkSecurityError};
 pub use topics::{Assignment, TopicNode};
 pub use users::user_of;
 
@@ -29,6 +32,9 @@ pub enum ZkError {
     /// No session could be had in time.
     #[error("ZooKeeper at {connect}: {source}")]
     Connect { connect: String, source: Error },
+    /// The session's stores or login cannot be used.
+    #[error(transparent)]
+    Security(#[from] ZkSecurityError),
     /// An operation failed for another reason than a lost connection.
     #[error("ZooKeeper {operation} {path}: {source}")]
     Operation { operation: &'static str, path: String, source: Error },
@@ -76,11 +82,9 @@ impl ZkError {
 #[derive(Clone, Debug)]
 pub struct Zk {
     client: Client,
+    /// Nodes that are made belong to this session's identity.
+    sets_acls: bool,
 }
-
-pub(crate) const PERSISTENT: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
-const SEQUENTIAL: CreateOptions<'static> = CreateMode::PersistentSequential.with_acls(Acls::anyone_all());
-pub(crate) const EPHEMERAL: CreateOptions<'static> = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
 
 /// Pause before an operation is sent again after the connection was lost.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -93,32 +97,71 @@ impl Zk {
         session_timeout: Duration,
         connection_timeout: Duration,
     ) -> Result<Zk, ZkError> {
-        let failed = |source| ZkError::Connect { connect: connect.to_owned(), source };
+        Zk::connect_as(connect, session_timeout, connection_timeout, &ZkSecurity::default()).await
+    }
+
+    /// As [`Zk::connect`], by TLS and with a login as `security` says.
+    pub async fn connect_as(
+        connect: &str,
+        session_timeout: Duration,
+        connection_timeout: Duration,
+        security: &ZkSecurity,
+    ) -> Result<Zk, ZkError> {
+        security.check(connect)?;
+        let sets_acls = security.sets_acls();
         let open = |target: String| async move {
             // About Java's two thirds, and by that also its pace of pings: left to itself the crate pings half as often
             // again.
             let connector = Client::connector()
                 .with_session_timeout(session_timeout)
                 .with_connection_timeout(session_timeout * 3 / 5);
-            let connecting = connector.connect(&target);
-            match tokio::time::timeout(connection_timeout, connecting).await {
+            let (connector, by_tls) = security.onto(connector)?;
+            let connecting = async {
+                match by_tls {
+                    true => connector.secure_connect(&target).await,
+                    false => connector.connect(&target).await,
+                }
+            };
+            let client = match tokio::time::timeout(connection_timeout, connecting).await {
                 Ok(result) => result,
                 Err(_) => Err(Error::Timeout),
-            }
+            };
+            let client = client.map_err(|source| ZkError::Connect { connect: connect.to_owned(), source })?;
+            Ok::<Zk, ZkError>(Zk { client, sets_acls })
         };
         if let Some(slash) = connect.find('/') {
             let (hosts, chroot) = connect.split_at(slash);
             let chroot = chroot.trim_end_matches('/');
             if !chroot.is_empty() {
-                let bare = Zk { client: open(hosts.to_owned()).await.map_err(failed)? };
+                let bare = open(hosts.to_owned()).await?;
                 if bare.stat(chroot).await?.is_none() {
                     bare.make_path(chroot).await?;
                 }
-                return Ok(Zk { client: open(format!("{hosts}{chroot}")).await.map_err(failed)? });
+                return open(format!("{hosts}{chroot}")).await;
             }
-            return Ok(Zk { client: open(hosts.to_owned()).await.map_err(failed)? });
+            return open(hosts.to_owned()).await;
         }
-        Ok(Zk { client: open(connect.to_owned()).await.map_err(failed)? })
+        open(connect.to_owned()).await
+    }
+
+    /// How a persistent node at `path` is made.
+    pub(crate) fn persistent(&self, path: &str) -> CreateOptions<'static> {
+        CreateMode::Persistent.with_acls(security::acls_of(self.sets_acls, path))
+    }
+
+    /// How a node at `path` is made that goes with the session.
+    pub(crate) fn ephemeral(&self, path: &str) -> CreateOptions<'static> {
+        CreateMode::Ephemeral.with_acls(security::acls_of(self.sets_acls, path))
+    }
+
+    fn sequential(&self, prefix: &str) -> CreateOptions<'static> {
+        CreateMode::PersistentSequential.with_acls(security::acls_of(self.sets_acls, prefix))
+    }
+
+    /// Gives a node the ACLs that it would be made with.
+    pub async fn set_default_acls(&self, path: &str) -> Result<(), ZkError> {
+        let acls = security::acls_of(self.sets_acls, path);
+        retry("setACL", path, || self.client.set_acl(path, &acls, None)).await.map(drop)
     }
 
     /// Ends the session when nothing else holds it any more; the last clone's end is the session's.
@@ -163,12 +206,14 @@ impl Zk {
 
     /// Creates a persistent node.
     pub async fn create(&self, path: &str, data: &[u8]) -> Result<(), ZkError> {
-        retry("create", path, || self.client.create(path, data, &PERSISTENT)).await.map(drop)
+        let options = self.persistent(path);
+        retry("create", path, || self.client.create(path, data, &options)).await.map(drop)
     }
 
     /// Creates a persistent node with the next sequence number behind `prefix`.
     pub async fn create_sequential(&self, prefix: &str, data: &[u8]) -> Result<(), ZkError> {
-        retry("create", prefix, || self.client.create(prefix, data, &SEQUENTIAL)).await.map(drop)
+        let options = self.sequential(prefix);
+        retry("create", prefix, || self.client.create(prefix, data, &options)).await.map(drop)
     }
 
     /// Replaces a node's data whatever its version; creates it, and its parents, when missing.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use zookeeper_client::Error;
 
-use super::{EPHEMERAL, RETRY_PAUSE, Zk, ZkError};
+use super::{RETRY_PAUSE, Zk, ZkError};
 
 /// Nodes that every broker creates at start and finds there otherwise (recorded from 3.5.1).
 const BASE_NODES: [&str; 13] = [
@@ -102,7 +102,7 @@ impl Zk {
         let data = broker.json();
         loop {
             let mut writer = self.client.new_multi_writer();
-            writer.add_create(&path, b"", &EPHEMERAL).map_err(failed)?;
+            writer.add_create(&path, b"", &self.ephemeral(&path)).map_err(failed)?;
             writer.add_set_data(&path, &data, Some(0)).map_err(failed)?;
             match writer.commit().await.map_err(Error::from) {
                 Ok(_) => {}

@@ -1,13 +1,13 @@
 //! `kafka-acls`: who may do what, told to brokers, or, as once, to their ZooKeeper.
 
 use super::acls_options::{TABLE, Wanted, check, filters, principals, wanted};
-use super::{Stop, admin_options, end, help_or_version, run, throwable};
+use super::{Stop, admin_options, end, help_or_version, run, throwable, zk_security};
 use crate::Call;
 use base::Given;
 use broker::acl::{Binding, Entry, EntryFilter, Filter, Operation, PatternType, Permission, Resource};
 use broker::acl::{ResourceFilter, ResourceType};
 use broker::authorizer::{ACL_AUTHORIZER, AclError, Authorizer, Settings};
-use broker::zk::Zk;
+use broker::zk::{Zk, ZkSecurity};
 use client::cluster::Target;
 use client::{Admin, ClientError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -194,48 +194,51 @@ async fn open(given: &Given) -> Result<Store, Stop> {
     if given.has("bootstrap-server") {
         return Ok(Store::Brokers(Admin::new(admin_options(given, "command-config")?)));
     }
-    let connect = zookeeper(given)?;
+    let (connect, security) = zookeeper(given)?;
     let failed = |error: broker::zk::ZkError| {
         Stop::Uncaught("kafka.zookeeper.ZooKeeperClientException", error.to_string())
     };
     let patience = Duration::from_secs(18);
-    let zk = Zk::connect(&connect, patience, patience).await.map_err(failed)?;
+    let zk = Zk::connect_as(&connect, patience, patience, &security).await.map_err(failed)?;
     zk.make_acl_nodes().await.map_err(failed)?;
     let authorizer = Authorizer::new(Settings { super_users: BTreeSet::new(), allow_if_none: false });
     authorizer.load(&zk).await.map_err(failed)?;
     Ok(Store::ZooKeeper(Box::new(authorizer), zk))
 }
 
-/// `zookeeper.connect` of `--authorizer-properties`; what asks for more than that is refused by name.
-fn zookeeper(given: &Given) -> Result<String, Stop> {
+/// `--authorizer-properties` as Java's authorizer reads them: where its ZooKeeper is, and how to come to it.
+fn zookeeper(given: &Given) -> Result<(String, ZkSecurity), Stop> {
     let config = |message: String| Stop::Uncaught("org.apache.kafka.common.config.ConfigException", message);
     if let Some(class) = given.text("authorizer")?.filter(|class| *class != ACL_AUTHORIZER) {
         return Err(Stop::Uncaught("java.lang.ClassNotFoundException", class.to_owned()));
     }
-    if given.has("zk-tls-config-file") {
-        return Err(config(
-            "--zk-tls-config-file: TLS to ZooKeeper is not supported by this tool".to_owned(),
-        ));
-    }
-    let mut connect = None;
+    let mut properties = BTreeMap::new();
     for pair in given.texts("authorizer-properties") {
-        match pair.split_once('=') {
-            Some(("zookeeper.connect" | "authorizer.zookeeper.url", value)) => {
-                connect = Some(value.to_owned());
-            }
-            Some(("zookeeper.set.acl" | "zookeeper.ssl.client.enable", "false")) => {}
-            Some((key, _)) => {
-                return Err(config(format!("--authorizer-properties {key}: not supported by this tool")));
-            }
-            None => {
-                let problem = format!("Missing value for key {pair}");
-                return Err(Stop::Uncaught("java.lang.IllegalArgumentException", problem));
-            }
-        }
+        let (key, value) = pair.split_once('=').ok_or_else(|| {
+            let problem = format!("Missing value for key {pair}");
+            Stop::Uncaught("java.lang.IllegalArgumentException", problem)
+        })?;
+        properties.insert(key.to_owned(), value.to_owned());
     }
-    connect.ok_or_else(|| {
+    for entry in zk_security::file(given)?.iter() {
+        properties.insert(entry.key.clone(), entry.value.clone());
+    }
+    // The authorizer's own keys count before the broker's.
+    let own = |key: &str| properties.get(&format!("authorizer.{key}")).or_else(|| properties.get(key)).cloned();
+    let security = zk_security::read(&own)?;
+    let security = match properties.contains_key("zookeeper.set.acl") {
+        true => security,
+        // Java's answer depends on the login alone.
+        false => {
+            let by_login = security.has_login();
+            security.with_acls(by_login)
+        }
+    };
+    let missing = || {
         config("Missing required configuration \"zookeeper.connect\" which has no default value.".to_owned())
-    })
+    };
+    let connect = properties.get("authorizer.zookeeper.url").or_else(|| properties.get("zookeeper.connect"));
+    Ok((connect.cloned().ok_or_else(missing)?, security))
 }
 
 impl Store {

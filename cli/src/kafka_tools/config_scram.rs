@@ -86,10 +86,11 @@ pub async fn by_zookeeper(given: &Given, entities: &Entities, zookeeper: &str) -
                    and use --bootstrap-server";
         return Err(Failure::Plain(why.to_owned()));
     }
-    if given.has("zk-tls-config-file") {
-        return Err(Failure::Plain("--zk-tls-config-file is not supported by this kafka-configs".to_owned()));
-    }
-    let zk = Zk::connect(zookeeper, SESSION_TIMEOUT, SESSION_TIMEOUT).await?;
+    let security = super::zk_security::of_option(given).map_err(|stop| match stop {
+        super::Stop::Uncaught(exception, why) => Failure::Failed(format!("{exception}: {why}")),
+        stop => Failure::Plain(format!("{stop:?}")),
+    })?;
+    let zk = Zk::connect_as(zookeeper, SESSION_TIMEOUT, SESSION_TIMEOUT, &security).await?;
     let outcome = match given.has("describe") {
         true => describe(&zk, entities).await,
         false => alter_nodes(&zk, given, entities).await,

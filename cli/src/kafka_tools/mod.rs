@@ -29,6 +29,8 @@ mod topics_described;
 mod topics_options;
 mod topics_zookeeper;
 pub mod transactions;
+mod zk_security;
+pub mod zookeeper_security_migration;
 
 use crate::Call;
 use base::logging::{self, Layout, Output};

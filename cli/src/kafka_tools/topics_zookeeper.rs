@@ -29,7 +29,13 @@ pub async fn run(call: &Call, given: &Given, zookeeper: &str) -> Result<(), Fail
     if let Some(broker) = find_broker(hosts).await {
         return Err(Failure::illegal(advice(call, &broker, hosts)));
     }
-    let bare = Zk::connect(hosts, SESSION_TIMEOUT, SESSION_TIMEOUT).await?;
+    let security = super::zk_security::of_environment().map_err(|stop| match stop {
+        super::Stop::Uncaught(exception, why) => Failure::new(exception, why),
+        stop => Failure::illegal(format!("{stop:?}")),
+    })?;
+    let open =
+        async |target: &str| Zk::connect_as(target, SESSION_TIMEOUT, SESSION_TIMEOUT, &security).await;
+    let bare = open(hosts).await?;
     let chroot = chroot.trim_end_matches('/');
     let zk = match chroot.is_empty() {
         true => bare,
@@ -38,7 +44,7 @@ pub async fn run(call: &Call, given: &Given, zookeeper: &str) -> Result<(), Fail
                 "ZooKeeper at {hosts} has no node {chroot}: no Kafka cluster is there"
             )));
         }
-        false => Zk::connect(&format!("{hosts}{chroot}"), SESSION_TIMEOUT, SESSION_TIMEOUT).await?,
+        false => open(&format!("{hosts}{chroot}")).await?,
     };
     if given.has("create") {
         create(&zk, given).await

@@ -264,7 +264,8 @@ fn client_login(lookup: &Lookup<'_>) -> Result<Login, SecurityError> {
     Login::read(&jaas.path.display().to_string(), mechanism, module_of(&jaas, "KafkaClient", class)?)
 }
 
-async fn shake_hands(
+/// Shakes hands by TLS on a connection to `address` (`host:port`), and looks whether the certificate names it.
+pub async fn shake_hands(
     tls: &Tls,
     stream: TcpStream,
     address: &str,
