@@ -6,6 +6,7 @@
 import harness
 from authorizer import authorizer
 from differ import differ, differ_brief
+from bad_handshakes import bad_handshakes
 from bad_input import bad_frames, wrong_configurations
 from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker, transactions_compacted
 from broker_faults import broker_faults, broker_kills, broker_kills_mixed, lost_machine
@@ -26,6 +27,7 @@ from old_formats import old_formats
 from operators import operators
 from reconfig import reconfig_brief, reconfig_mixed
 from replication import nearest_replica, throttled_replicas
+from secure_tutorial import secure_tutorial
 from transactions import exactly_once_brief, exactly_once_java, exactly_once_mixed, transactions, transactions_mixed
 from swap import swap, swap_brief, swap_kafka
 from zookeeper_auth import zookeeper_auth
@@ -42,7 +44,7 @@ BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kil
            moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java, differ_brief, differ)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
-          tls_clients, sasl_clients, secure_ensemble, secure_brokers, zookeeper_auth,
+          tls_clients, sasl_clients, secure_ensemble, secure_brokers, zookeeper_auth, secure_tutorial, bad_handshakes,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,

@@ -91,10 +91,10 @@ class Secured:
         for number, port in self.ports.items():
             self.with_login(lambda number=number, port=port: self.world.broker(
                 number, port, self.connect, self.kafka if number == 2 else None, **{
-                    **self.zk_keys(), "zookeeper.set.acl": "true", "listeners": f"SASL_SSL://localhost:{port}",
-                    "security.inter.broker.protocol": "SASL_SSL", "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+                    **self.zk_keys(), "zookeeper.set.acl": "true", "listeners": f"SECURE://localhost:{port}",
+                    "listener.security.protocol.map": "SECURE:SASL_SSL", "inter.broker.listener.name": "SECURE", "sasl.enabled.mechanisms": "SCRAM-SHA-512",
                     "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
-                    "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": login("admin", "admin-secret"),
+                    "listener.name.secure.scram-sha-512.sasl.jaas.config": login("admin", "admin-secret"),
                     "ssl.keystore.location": self.stores.folder / "broker.p12", "ssl.keystore.password": PASSWORD,
                     "ssl.truststore.location": self.stores.folder / "trust.jks", "ssl.truststore.password": PASSWORD,
                     "authorizer.class.name": "kafka.security.authorizer.AclAuthorizer", "super.users": "User:admin",

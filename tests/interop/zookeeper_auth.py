@@ -216,7 +216,8 @@ def without_options(said):
     """Up to the table of options, which is in other words."""
     code, lines = said
     table = next((at for at, line in enumerate(lines) if line.startswith("Option ")), len(lines))
-    return code, lines[:table]
+    # Java's is on its way when the tool ends, and may come too late.
+    return code, [line for line in lines[:table] if "WARN Znode is gone" not in line]
 
 
 def make(port, path):
@@ -248,7 +249,7 @@ def by_sasl(auth):
     connect = f"127.0.0.1:{plain}"
     auth.broker(23, False, connect, auth.login_flag("wrong"))
     servers = [auth.broker(number, number == 22, connect, auth.login_flag("broker"), **{
-        "min.insync.replicas": 2, "default.replication.factor": 2}) for number in (21, 22)]
+        "offsets.topic.replication.factor": 2}) for number in (21, 22)]
     at = ["--bootstrap-server", servers[0]]
     until("two brokers in one cluster", 60, lambda: auth.tool(False, "topics", *at, "--create", "--topic", "t",
                                                               "--replica-assignment", "21:22,22:21"))
@@ -270,7 +271,7 @@ def by_sasl(auth):
     say(f"by SASL at Java's ZooKeeper: {sum(owner in acl for acl in nodes.values())} nodes are sasl:kafka's")
     until("the one with a wrong password to give up", 30, lambda: auth.world.processes["broker-23"].poll() not in (None, 0))
     log = (auth.world.dir / "broker-23.log").read_text()
-    assert "uthentication fail" in log or "uth failed" in log.lower() or "authfailed" in log.lower(), log[-1000:]
+    assert "authentication failed" in log, log[-1000:]
     for number in (21, 23):
         log = (auth.world.dir / f"broker-{number}.log").read_text()
         assert "kafka-secret" not in log and "not-it" not in log, "a password stands in the log"

@@ -28,6 +28,7 @@ mod txn_markers;
 
 use std::sync::Arc;
 
+use base::{Flood, and_more};
 use broker_core::quota::QuotaKind;
 use bytes::{Bytes, BytesMut};
 use wire::Str;
@@ -215,7 +216,11 @@ macro_rules! answer {
 
 /// The frame's first bytes, for the log.
 fn unreadable(peer: &Peer, reason: &dyn std::fmt::Display) -> Answer {
-    tracing::warn!("Closing connection from {}: {reason}", peer.address);
+    // Whoever reaches a port can have this written.
+    static CLOSED: Flood = Flood::new(10);
+    if let Some(more) = CLOSED.admits() {
+        tracing::warn!("Closing connection from {}: {reason}{}", peer.address, and_more(more));
+    }
     Answer::Close
 }
 

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
+use base::{Flood, and_more};
 use broker_core::acl::Principal;
 use broker_core::connections::TurnedAway;
 use bytes::{Buf, Bytes};
@@ -64,6 +65,11 @@ impl Peer {
         *self.authenticated.get_or_init(|| principal.clone()) == principal
     }
 }
+
+// What whoever reaches a port can have written to the log.
+static TURNED_AWAY: Flood = Flood::new(10);
+static OVERSIZED: Flood = Flood::new(10);
+static REFUSED: Flood = Flood::new(10);
 
 /// Answers requests; one call at a time per connection.
 pub trait Service: Send + Sync + 'static {
@@ -149,7 +155,9 @@ async fn accept<S: Service>(
         let seat = match entered {
             Ok(seat) => seat,
             Err(turned_away) => {
-                tracing::info!("Rejected connection from {address}: {turned_away}");
+                if let Some(more) = TURNED_AWAY.admits() {
+                    tracing::info!("Rejected connection from {address}: {turned_away}{}", and_more(more));
+                }
                 if let TurnedAway::TooFast { ms, .. } = turned_away {
                     let until = Instant::now() + Duration::from_millis(u64::try_from(ms).unwrap_or(0));
                     connections.spawn(close_later(socket, until, stop.clone()));
@@ -167,7 +175,9 @@ async fn accept<S: Service>(
             if let Err(error) = welcomed.await {
                 match error {
                     FrameError::Size { .. } => {
-                        tracing::warn!("Closing connection from {}: {error}", peer.address)
+                        if let Some(more) = OVERSIZED.admits() {
+                            tracing::warn!("Closing connection from {}: {error}{}", peer.address, and_more(more));
+                        }
                     }
                     FrameError::Io(_) => tracing::debug!("Connection from {}: {error}", peer.address),
                 }
@@ -213,7 +223,7 @@ async fn welcome<S: Service>(
     let stream = match shaken {
         Ok(stream) => stream,
         Err(error) => {
-            tracing::info!("Failed authentication with {} (SSL handshake failed): {error}", peer.address);
+            failed_authentication(peer, &format!("SSL handshake failed): {error}"), "");
             tokio::time::sleep(security.failure_delay).await;
             return Ok(());
         }
@@ -221,13 +231,19 @@ async fn welcome<S: Service>(
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     if let Some(certificate) = shown.filter(|_| login.is_none()) {
         let Some(principal) = security.principal_of(certificate) else {
-            tracing::warn!("Closing connection from {}: no rule maps its certificate's name", peer.address);
+            failed_authentication(peer, "no rule maps its certificate's name", ")");
             return Ok(());
         };
         peer.authenticate(principal);
     }
     converse(tokio::io::split(stream), (login, security.failure_delay), peer, seat, limits, service, stop)
         .await
+}
+
+fn failed_authentication(peer: &Peer, why: &str, end: &str) {
+    if let Some(more) = REFUSED.admits() {
+        tracing::info!("Failed authentication with {} ({why}{end}{}", peer.address, and_more(more));
+    }
 }
 
 fn idle_max(limits: &Limits) -> Duration {
@@ -275,7 +291,7 @@ where
                 continue;
             }
             Verdict::Refuse { answer, why } => {
-                tracing::info!("Failed authentication with {} ({why})", peer.address);
+                failed_authentication(peer, &why, ")");
                 tokio::time::sleep(failure_delay).await;
                 if let Some(answer) = answer {
                     send(&mut write, vec![answer]).await?;

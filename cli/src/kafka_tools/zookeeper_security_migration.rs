@@ -81,6 +81,7 @@ async fn change(given: &Given, security: ZkSecurity) -> Result<(), Stop> {
     let is_there = chroot.is_empty() || bare.stat(chroot).await.map_err(failed)?.is_some();
     if !is_there {
         // Java's session is in a folder that is not there, and this tool makes none.
+        tracing::warn!("Znode is gone, it could be have been legitimately deleted: /");
         tell_missing(given, &SECURE_ROOTS)?;
         let why = format!("KeeperErrorCode = NoNode for {}", SECURE_ROOTS[0]);
         return Err(Stop::Uncaught("org.apache.zookeeper.KeeperException$NoNodeException", why));

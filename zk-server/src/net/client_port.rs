@@ -11,6 +11,7 @@ use super::stream::{Half, Stream};
 use crate::config::LargeRequests;
 use crate::server::inbox::{Inbox, Input};
 use crate::words::{self, listing};
+use base::{Flood, and_more};
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
 use std::io;
@@ -91,6 +92,11 @@ pub(crate) struct Shared {
     /// Bytes of the large ones among the requests that are not answered yet.
     large_bytes: AtomicUsize,
 }
+
+// What whoever reaches a port can have written to the log.
+static TOO_MANY: Flood = Flood::new(10);
+static UNSHAKEN: Flood = Flood::new(10);
+static BAD_LENGTHS: Flood = Flood::new(10);
 
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy)]
@@ -253,11 +259,15 @@ impl Place {
         let mut from = shared.from.lock().expect("nobody panics while counting");
         let of_this = from.entry(ip).or_default();
         if of_one_address_max > 0 && *of_this >= of_one_address_max {
-            warn!("Too many connections from /{ip} - max is {of_one_address_max}");
+            if let Some(more) = TOO_MANY.admits() {
+                warn!("Too many connections from /{ip} - max is {of_one_address_max}{}", and_more(more));
+            }
             return None;
         }
         if connections_max > 0 && shared.connections.load(SeqCst) >= connections_max {
-            warn!("Too many connections - max is {connections_max}");
+            if let Some(more) = TOO_MANY.admits() {
+                warn!("Too many connections - max is {connections_max}{}", and_more(more));
+            }
             return None;
         }
         *of_this += 1;
@@ -316,7 +326,10 @@ async fn serve(stream: TcpStream, from: SocketAddr, door: Door, place: Place) {
         Ok(Ok(entered)) => entered,
         Ok(Err(why)) => {
             shared.handshakes_failed.fetch_add(1, SeqCst);
-            return warn!("Unsuccessful handshake with /{from}: {why}");
+            if let Some(more) = UNSHAKEN.admits() {
+                warn!("Unsuccessful handshake with /{from}: {why}{}", and_more(more));
+            }
+            return;
         }
         Err(_) => return debug!("/{from} left without a handshake"),
     };
@@ -427,10 +440,13 @@ async fn requests(
         }
         rejected?;
         let lacking = lacking.map_err(|BadLength { len, max }| {
-            warn!(
-                "Close of session: Len error. A message from /{from} with advertised length of {len} is either a malformed \
-                 message or too large to process (length is greater than jute.maxbuffer={max})"
-            );
+            if let Some(more) = BAD_LENGTHS.admits() {
+                warn!(
+                    "Close of session: Len error. A message from /{from} with advertised length of {len} is either a malformed \
+                     message or too large to process (length is greater than jute.maxbuffer={max}){}",
+                    and_more(more)
+                );
+            }
             io::Error::other(BadLength { len, max })
         })?;
         let crowded = || shared.outstanding.load(SeqCst) > outstanding_max;
