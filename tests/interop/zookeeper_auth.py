@@ -29,6 +29,7 @@ def zookeeper_auth():
 class Auth:
     def __init__(self, world, kafka, zookeeper):
         self.world, self.kafka, self.zookeeper = world, kafka, zookeeper
+        self.ports = iter(free_ports(8))
         self.stores = Stores(world.dir / "stores")
         self.stores.key("server", "CN=zk-server")
         self.stores.key("broker", "CN=broker,OU=Menagerie")
@@ -52,7 +53,7 @@ class Auth:
 
     def ensemble(self, kind):
         """One server with a plain and a TLS port; SASL and a super user."""
-        name, plain, secure = f"zk-{kind}", *free_ports(2)
+        name, plain, secure = f"zk-{kind}", next(self.ports), next(self.ports)
         config = self.world.dir / f"{name}.cfg"
         config.write_text(f"tickTime=1000\ndataDir={self.world.dir / name}\nclientPort={plain}\nsecureClientPort={secure}\n"
                           f"admin.enableServer=false\n4lw.commands.whitelist=*\nauthProvider.1={SASL_PROVIDER}\n"
@@ -69,7 +70,7 @@ class Auth:
         return plain, secure
 
     def broker(self, number, java, connect, opts="", **properties):
-        [port] = free_ports(1)
+        port = next(self.ports)
         os.environ["KAFKA_OPTS"] = opts
         try:
             self.world.broker(number, port, connect, self.kafka if java else None, **{
@@ -77,7 +78,7 @@ class Auth:
                 "authorizer.class.name": "kafka.security.authorizer.AclAuthorizer", "super.users": "User:ANONYMOUS",
                 **properties})
         finally:
-            del os.environ["KAFKA_OPTS"]
+            os.environ.pop("KAFKA_OPTS", None)
         return f"127.0.0.1:{port}"
 
     def tool(self, java, tool, *words, opts="", check=True):
