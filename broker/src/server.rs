@@ -31,9 +31,7 @@ use crate::security::{self, ListenerSecurity, Logins, Users};
 use crate::shard::{self, Event, Notice, wall_clock};
 use crate::store::Store;
 use crate::topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
-use crate::zk::{
-    self, ConfigEntity, JvmFlags, Registration, Zk, ZkError, ZkSecurity, ZkSecurityError,
-};
+use crate::zk::{self, ConfigEntity, JvmFlags, Registration, Zk, ZkError, ZkSecurity, ZkSecurityError};
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]

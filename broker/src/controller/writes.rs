@@ -130,8 +130,8 @@ impl Pen {
         for places in made.chunks(BATCH).chain(replaced.chunks(BATCH)).filter(|places| places.len() > 1) {
             let chosen = || places.iter().map(|&place| &writes[place].1);
             let parents = self.send_parents(chosen())?;
-            let sent =
-                self.send("states", |writer| chosen().try_for_each(|write| add_state(&self.zk, writer, write)))?;
+            let sent = self
+                .send("states", |writer| chosen().try_for_each(|write| add_state(&self.zk, writer, write)))?;
             batches.push(Batch { places: places.to_vec(), parents, sent });
         }
         Ok(batches)

@@ -176,7 +176,11 @@ async fn accept<S: Service>(
                 match error {
                     FrameError::Size { .. } => {
                         if let Some(more) = OVERSIZED.admits() {
-                            tracing::warn!("Closing connection from {}: {error}{}", peer.address, and_more(more));
+                            tracing::warn!(
+                                "Closing connection from {}: {error}{}",
+                                peer.address,
+                                and_more(more)
+                            );
                         }
                     }
                     FrameError::Io(_) => tracing::debug!("Connection from {}: {error}", peer.address),

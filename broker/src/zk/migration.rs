@@ -33,8 +33,12 @@ impl Zk {
             match set.await {
                 Ok(_) => {}
                 // A lost connection: alone and with retries.
-                Err(Error::ConnectionLoss) => self.set_default_acls(path).await.or_else(|error| gone(path, error))?,
-                Err(source) => gone(path, ZkError::Operation { operation: "setACL", path: path.clone(), source })?,
+                Err(Error::ConnectionLoss) => {
+                    self.set_default_acls(path).await.or_else(|error| gone(path, error))?
+                }
+                Err(source) => {
+                    gone(path, ZkError::Operation { operation: "setACL", path: path.clone(), source })?
+                }
             }
             let names = match listed.await {
                 Ok((names, _)) => names,

@@ -96,16 +96,23 @@ impl JvmFlags {
         let section = self.get(SECTION).unwrap_or("Client");
         let jaas = Jaas::read(named).map_err(|error| {
             let state = self.login_state();
-            wrong(LOGIN_FILE, format!("Exception while loading Zookeeper JAAS login context {state}: {error}"))
+            wrong(
+                LOGIN_FILE,
+                format!("Exception while loading Zookeeper JAAS login context {state}: {error}"),
+            )
         })?;
         if !jaas.has(section) {
             return Ok(None);
         }
         if self.get(SASL_ON).is_some_and(|on| !on.eq_ignore_ascii_case("true")) {
             let state = self.login_state();
-            return Err(wrong(SASL_ON, format!("Exception while determining if ZooKeeper is secure {state}")));
+            return Err(wrong(
+                SASL_ON,
+                format!("Exception while determining if ZooKeeper is secure {state}"),
+            ));
         }
-        let at = |why: String| wrong(LOGIN_FILE, format!("{}: section `{section}`: {why}", jaas.path.display()));
+        let at =
+            |why: String| wrong(LOGIN_FILE, format!("{}: section `{section}`: {why}", jaas.path.display()));
         let modules = jaas.modules(section).map_err(|error| wrong(LOGIN_FILE, error.to_string()))?;
         if let Some(other) = modules.iter().find(|module| module.class != DIGEST) {
             let why = match other.class.ends_with("Krb5LoginModule") {
@@ -237,7 +244,10 @@ fn tls_settings(get: &Get<'_>) -> Result<TlsSettings, ZkSecurityError> {
     }
     for key in ["zookeeper.ssl.crl.enable", "zookeeper.ssl.ocsp.enable"] {
         if get(key).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            return Err(wrong(key, "revocation of ZooKeeper's certificates is not looked up here; remove it"));
+            return Err(wrong(
+                key,
+                "revocation of ZooKeeper's certificates is not looked up here; remove it",
+            ));
         }
     }
     const SUITES: &str = "zookeeper.ssl.cipher.suites";
@@ -380,7 +390,10 @@ mod tests {
         assert!(!security.is_somebody() && !security.tls.as_ref().unwrap().checks_server_host);
         security.check("localhost").unwrap();
         let wrong = read(&[], &flags).unwrap().check("localhost").unwrap_err().to_string();
-        assert!(wrong.starts_with("zookeeper.ssl.truststore.location: ") && wrong.contains("wrong password"), "{wrong}");
+        assert!(
+            wrong.starts_with("zookeeper.ssl.truststore.location: ") && wrong.contains("wrong password"),
+            "{wrong}"
+        );
     }
 
     #[test]
@@ -431,10 +444,15 @@ mod tests {
     fn nodes_are_their_makers_and_all_but_secrets_can_be_read() {
         let shown = |sets: bool, path: &str| {
             let acls = acls_of(sets, path);
-            acls.iter().map(|acl| format!("{}:{:?}", acl.scheme(), acl.permission())).collect::<Vec<_>>().join(" ")
+            acls.iter()
+                .map(|acl| format!("{}:{:?}", acl.scheme(), acl.permission()))
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         assert_eq!(shown(true, "/brokers/ids/1"), shown(true, "/delegation_token"));
-        assert!(shown(true, "/brokers/ids/1").starts_with("auth:") && shown(true, "/brokers").contains("world:"));
+        assert!(
+            shown(true, "/brokers/ids/1").starts_with("auth:") && shown(true, "/brokers").contains("world:")
+        );
         for path in ["/config/users", "/config/users/a", "/config/brokers/1", "/delegation_token/tokens/x"] {
             assert!(!shown(true, path).contains("world:"), "{path}");
         }

@@ -224,7 +224,8 @@ fn zookeeper(given: &Given) -> Result<(String, ZkSecurity), Stop> {
         properties.insert(entry.key.clone(), entry.value.clone());
     }
     // The authorizer's own keys count before the broker's.
-    let own = |key: &str| properties.get(&format!("authorizer.{key}")).or_else(|| properties.get(key)).cloned();
+    let own =
+        |key: &str| properties.get(&format!("authorizer.{key}")).or_else(|| properties.get(key)).cloned();
     let security = zk_security::read(&own)?;
     let security = match properties.contains_key("zookeeper.set.acl") {
         true => security,

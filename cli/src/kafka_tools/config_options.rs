@@ -35,7 +35,11 @@ pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::text("topic", "", "The topic."),
     ToolOption::text("user", "", "The user's principal name."),
     ToolOption::flag("user-defaults", "What all users have unless they have their own."),
-    ToolOption::text("zk-tls-config-file", "ZooKeeper TLS configuration", "With --zookeeper: file with zookeeper.ssl.*."),
+    ToolOption::text(
+        "zk-tls-config-file",
+        "ZooKeeper TLS configuration",
+        "With --zookeeper: file with zookeeper.ssl.*.",
+    ),
     ToolOption::text(
         "zookeeper",
         "urls",

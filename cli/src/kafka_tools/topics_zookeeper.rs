@@ -33,8 +33,7 @@ pub async fn run(call: &Call, given: &Given, zookeeper: &str) -> Result<(), Fail
         super::Stop::Uncaught(exception, why) => Failure::new(exception, why),
         stop => Failure::illegal(format!("{stop:?}")),
     })?;
-    let open =
-        async |target: &str| Zk::connect_as(target, SESSION_TIMEOUT, SESSION_TIMEOUT, &security).await;
+    let open = async |target: &str| Zk::connect_as(target, SESSION_TIMEOUT, SESSION_TIMEOUT, &security).await;
     let bare = open(hosts).await?;
     let chroot = chroot.trim_end_matches('/');
     let zk = match chroot.is_empty() {

@@ -8,13 +8,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const TABLE: ToolOptions = ToolOptions(&[
-    ToolOption::flag("enable.path.check", "Ends where a path of Kafka's is missing, before anything is changed."),
+    ToolOption::flag(
+        "enable.path.check",
+        "Ends where a path of Kafka's is missing, before anything is changed.",
+    ),
     ToolOption::text(
         "zk-tls-config-file",
         "ZooKeeper TLS configuration",
         "File with zookeeper.ssl.* and zookeeper.clientCnxnSocket; other keys are passed over.",
     ),
-    ToolOption::text("zookeeper.acl", "", "secure: Kafka's nodes become their brokers' own; unsecure: everybody's."),
+    ToolOption::text(
+        "zookeeper.acl",
+        "",
+        "secure: Kafka's nodes become their brokers' own; unsecure: everybody's.",
+    ),
     ToolOption::text("zookeeper.connect", "", "The ensemble: host:port,...[/chroot].").or("localhost:2181"),
     ToolOption::int("zookeeper.connection.timeout", "", "Milliseconds until there is a session.").or("30000"),
     ToolOption::int("zookeeper.session.timeout", "", "Milliseconds of the session.").or("30000"),
@@ -75,7 +82,8 @@ async fn change(given: &Given, security: ZkSecurity) -> Result<(), Stop> {
     let connect = given.text("zookeeper.connect")?.unwrap_or("localhost:2181").trim_end_matches('/');
     let session = millis(given, "zookeeper.session.timeout")?;
     let patience = millis(given, "zookeeper.connection.timeout")?;
-    let open = async |target: &str| Zk::connect_as(target, session, patience, &security).await.map_err(failed);
+    let open =
+        async |target: &str| Zk::connect_as(target, session, patience, &security).await.map_err(failed);
     let (hosts, chroot) = connect.split_at(connect.find('/').unwrap_or(connect.len()));
     let bare = open(hosts).await?;
     let is_there = chroot.is_empty() || bare.stat(chroot).await.map_err(failed)?.is_some();
@@ -146,6 +154,8 @@ mod tests {
         assert!(matches!(&why, Stop::Uncaught(_, text) if text == "Incorrect configuration"), "{why:?}");
         let why = stopped("--zookeeper.acl secure --zk-tls-config-file /no/such/file");
         assert!(matches!(&why, Stop::Uncaught("java.nio.file.NoSuchFileException", _)), "{why:?}");
-        assert!(matches!(stopped("--zookeeper.session.timeout x"), Stop::Uncaught(exception, _) if exception.starts_with("joptsimple")));
+        assert!(
+            matches!(stopped("--zookeeper.session.timeout x"), Stop::Uncaught(exception, _) if exception.starts_with("joptsimple"))
+        );
     }
 }
