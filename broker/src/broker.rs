@@ -60,6 +60,8 @@ pub struct Broker {
     pub gate: Arc<Gate>,
     /// Credentials for logins.
     pub users: Arc<crate::security::Users>,
+    /// `None`: there are no delegation tokens, since there is no key for them.
+    pub tokens: Option<Arc<crate::tokens::Tokens>>,
     /// How this broker connects to others, and the controller in it to brokers.
     pub among_brokers: client::Security,
     pub of_controller: client::Security,
@@ -98,6 +100,7 @@ impl Broker {
         let authorizer = config.authorizer.clone().map(Authorizer::new).map(Arc::new);
         let throttles = crate::throttles::Throttles::new(&config);
         let quotas = crate::quotas::Quotas::new(&config);
+        let tokens = crate::tokens::Tokens::of(&config, &users).map(Arc::new);
         let gate = Gate::new(crate::connections::without_limits());
         Broker {
             config,
@@ -116,6 +119,7 @@ impl Broker {
             quotas,
             gate,
             users,
+            tokens,
             among_brokers,
             of_controller,
             authorizer,

@@ -21,6 +21,7 @@ pub mod shard;
 mod shared_map;
 mod store;
 mod throttles;
+mod tokens;
 pub mod topics;
 pub mod zk;
 

@@ -30,6 +30,7 @@ use crate::peers::ControllerLink;
 use crate::security::{self, ListenerSecurity, Logins, Users};
 use crate::shard::{self, Event, Notice, wall_clock};
 use crate::store::Store;
+use crate::tokens::sweep_while_governing;
 use crate::topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use crate::zk::{self, ConfigEntity, JvmFlags, Registration, Zk, ZkError, ZkSecurity, ZkSecurityError};
 
@@ -90,6 +91,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     }
     // Every mistake in stores and logins shows before anybody hears of this broker.
     let (secured, doors) = secure(&config)?;
+    prepare(&secured, &doors).await?;
     let zk = connect(&config).await?;
     zk.make_base_nodes().await?;
     let cluster_id = zk.cluster_id().await?;
@@ -120,6 +122,10 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     if let Some(authorizer) = &broker.authorizer {
         zk.make_acl_nodes().await?;
         authorizer.load(&zk).await?;
+    }
+    if let Some(tokens) = &broker.tokens {
+        zk.make_token_nodes().await?;
+        tokens.load(&zk).await?;
     }
     broker.reload_dynamic().await?;
     broker.load_quotas().await?;
@@ -159,9 +165,15 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     if let Some(authorizer) = broker.authorizer.clone() {
         tasks.push(tokio::spawn(authorizer.follow(session.clone())));
     }
+    if let Some(tokens) = broker.tokens.clone() {
+        tasks.push(tokio::spawn(tokens.follow(session.clone())));
+    }
     let (controller, standing) = controller::start(controller::Options::of(&broker), session);
     let _ = broker.controller.set(controller);
     tasks.push(standing);
+    if let Some(tokens) = broker.tokens.clone() {
+        tasks.push(tokio::spawn(sweep_while_governing(broker.clone(), tokens)));
+    }
     tasks.push(tokio::spawn(keep_session(broker.clone(), registration, sessions)));
     tracing::info!("[KafkaServer id={id}] started (kafka.server.KafkaServer)");
     Ok(Running { broker, addresses, stop_serving, serving, tasks, shard, halted })
@@ -298,6 +310,16 @@ fn secure(config: &BrokerConfig) -> Result<(Secured, Doors), SecurityError> {
     let among_brokers = among(&config.listeners.inter_broker)?;
     let of_controller = among(config.listeners.of_controller())?;
     Ok((Secured { users, among_brokers, of_controller }, doors))
+}
+
+/// Gets what logins need from elsewhere: tokens of this broker's own, keys that others' tokens are checked by.
+async fn prepare(secured: &Secured, doors: &Doors) -> Result<(), SecurityError> {
+    secured.among_brokers.prepare().await?;
+    secured.of_controller.prepare().await?;
+    for door in doors.values() {
+        door.prepare().await?;
+    }
+    Ok(())
 }
 
 async fn connect(config: &BrokerConfig) -> Result<Zk, ZkError> {

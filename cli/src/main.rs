@@ -51,6 +51,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("kafka-dump-log", kafka_tools::dump_log::main),
     ("kafka-get-offsets", kafka_tools::get_offsets::main),
     ("kafka-broker-api-versions", kafka_tools::broker_api_versions::main),
+    ("kafka-delegation-tokens", kafka_tools::delegation_tokens::main),
     ("kafka-delete-records", kafka_tools::delete_records::main),
     ("kafka-leader-election", kafka_tools::leader_election::main),
     ("kafka-log-dirs", kafka_tools::log_dirs::main),

@@ -1,6 +1,7 @@
 //! One connection to one broker. Requests are written in the order in which they are started, without waiting for
 //! earlier responses; a broker answers in that order. Policy (retries, back-off, which broker) is the caller's.
 
+use crate::reauthentication::Reauthentication;
 use crate::security::{Protocol, Security};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -10,7 +11,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 use wire::Str;
 use wire::jute::{DecodeError, Reader};
 use wire::kafka::{
@@ -36,9 +36,6 @@ pub enum CallError {
     #[error("{peer} sent a malformed {api} response: {source}")]
     Malformed { peer: Arc<str>, api: &'static str, source: DecodeError },
 }
-
-/// The part of a login's lifetime after which a connection gives way to another: the earlier end of what Java takes.
-const LIFETIME_USED: f64 = 0.85;
 
 /// `DESCRIBE_CLIENT_QUOTAS` for DescribeClientQuotas.
 fn shouted(api: &str) -> String {
@@ -86,11 +83,10 @@ pub struct Connection {
 struct Inner {
     peer: Arc<str>,
     options: ConnectionOptions,
-    /// When the login has to be shown again: from then on others take its place.
-    retires: OnceLock<Instant>,
+    reauthentication: Arc<Reauthentication>,
     /// By API key: the versions that both sides know.
     versions: OnceLock<Vec<Option<(i16, i16)>>>,
-    correlation: AtomicI32,
+    correlation: Arc<AtomicI32>,
     outgoing: mpsc::UnboundedSender<Outgoing>,
     why_closed: Arc<OnceLock<Arc<str>>>,
     tasks: [AbortHandle; 2],
@@ -112,9 +108,9 @@ struct Outgoing {
 }
 
 #[derive(Debug)]
-struct Awaited {
-    correlation: i32,
-    reply: oneshot::Sender<Bytes>,
+pub(crate) struct Awaited {
+    pub(crate) correlation: i32,
+    pub(crate) reply: oneshot::Sender<Bytes>,
 }
 
 /// A response that is on its way.
@@ -151,11 +147,9 @@ impl Connection {
                     why: error.to_string().into(),
                 },
             })?;
-        let retires = secured.lifetime.map(|lifetime| Instant::now() + lifetime.mul_f64(LIFETIME_USED));
-        let connection = Connection::over(secured.stream, address, options).await?;
-        if let Some(retires) = retires {
-            let _ = connection.inner.retires.set(retires);
-        }
+        let connection = Connection::start_tasks(secured.stream, address, options);
+        connection.inner.reauthentication.session_began(secured.lifetime);
+        connection.know_versions().await?;
         Ok(connection)
     }
 
@@ -166,9 +160,16 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
         let connection = Connection::start_tasks(stream, peer, options);
-        let versions = connection.exchange_versions().await?;
-        connection.inner.versions.set(versions).expect("set here only");
+        connection.know_versions().await?;
         Ok(connection)
+    }
+
+    async fn know_versions(&self) -> Result<(), CallError> {
+        let versions = self.exchange_versions().await?;
+        self.inner.versions.set(versions).expect("a new connection asks once");
+        let login = self.versions_of(ApiKey::SaslAuthenticate);
+        self.inner.reauthentication.set_version(login.map_or(0, |(_, highest)| highest));
+        Ok(())
     }
 
     fn start_tasks<S>(stream: S, peer: &str, options: ConnectionOptions) -> Connection
@@ -179,7 +180,16 @@ impl Connection {
         let (outgoing, to_write) = mpsc::unbounded_channel();
         let (awaited, to_answer) = mpsc::unbounded_channel();
         let why_closed = Arc::new(OnceLock::new());
-        let writing = tokio::spawn(write_frames(writer, to_write, awaited, why_closed.clone()));
+        let correlation = Arc::new(AtomicI32::new(0));
+        let (security, client_id) = (options.security.clone(), options.client_id.clone());
+        let reauthentication = Arc::new(Reauthentication::new(security, client_id, correlation.clone()));
+        let writing = tokio::spawn(write_frames(
+            writer,
+            to_write,
+            awaited,
+            why_closed.clone(),
+            reauthentication.clone(),
+        ));
         let reading = tokio::spawn(read_frames(
             reader,
             to_answer,
@@ -192,9 +202,9 @@ impl Connection {
             inner: Arc::new(Inner {
                 peer: peer.into(),
                 options,
-                retires: OnceLock::new(),
+                reauthentication,
                 versions: OnceLock::new(),
-                correlation: AtomicI32::new(0),
+                correlation,
                 outgoing,
                 why_closed,
                 tasks,
@@ -229,11 +239,8 @@ impl Connection {
         self.inner.versions.get()?.get(key as usize).copied().flatten()
     }
 
-    /// Whether it takes no more requests: it is closed, or its login has grown too old. What is under way may still end.
+    /// Whether it takes no more requests.
     pub fn is_closed(&self) -> bool {
-        if self.inner.retires.get().is_some_and(|retires| Instant::now() >= *retires) {
-            return true;
-        }
         self.inner.why_closed.get().is_some() || self.inner.outgoing.is_closed()
     }
 
@@ -391,12 +398,17 @@ fn common_versions(response: &ApiVersionsResponse) -> Vec<Option<(i16, i16)>> {
 }
 
 async fn write_frames(
-    mut writer: impl AsyncWrite + Unpin,
+    mut writer: impl AsyncWrite + Unpin + Send,
     mut queue: mpsc::UnboundedReceiver<Outgoing>,
     awaited: mpsc::UnboundedSender<Awaited>,
     why_closed: Arc<OnceLock<Arc<str>>>,
+    reauthentication: Arc<Reauthentication>,
 ) {
     while let Some(Outgoing { frame, shared, awaited: reply }) = queue.recv().await {
+        if let Err(error) = reauthentication.keep_session(&mut writer, &awaited).await {
+            let _ = why_closed.set(error.to_string().into());
+            return;
+        }
         if let Some(reply) = reply
             && awaited.send(reply).is_err()
         {
@@ -562,6 +574,73 @@ mod tests {
         respond(&mut broker, header.correlation_id + 1, 0, HeartbeatResponse::default().encode(2)).await;
         let error = reply.within(Duration::from_secs(5)).await.unwrap_err();
         assert!(error.to_string().contains("came where"), "{error}");
+        assert!(connection.is_closed());
+    }
+
+    fn with_login(name: &str) -> ConnectionOptions {
+        let module = crate::security::PLAIN_MODULE;
+        let lookup = |key: &str| match key {
+            "security.protocol" => Some("SASL_PLAINTEXT".to_owned()),
+            "sasl.mechanism" => Some("PLAIN".to_owned()),
+            "sasl.jaas.config" => Some(format!("{module} required username={name} password=p;")),
+            _ => None,
+        };
+        ConnectionOptions { security: Security::of_client(&lookup).unwrap(), ..ConnectionOptions::default() }
+    }
+
+    /// A connection whose login grows old at once, and the broker's end of it.
+    async fn grown_old() -> (Connection, tokio::io::DuplexStream) {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let serve = async {
+            let (header, _) = request(&mut theirs).await;
+            let all = [ApiKey::Heartbeat, ApiKey::SaslAuthenticate];
+            let api_keys = all.map(|key| ApiVersion { api_key: key as i16, min_version: 0, max_version: 1 }).to_vec();
+            let body = ApiVersionsResponse { api_keys, ..Default::default() }.encode(3);
+            respond(&mut theirs, header.correlation_id, 0, body).await;
+        };
+        let (connection, ()) = tokio::join!(Connection::over(ours, "test:1", with_login("ann")), serve);
+        let connection = connection.unwrap();
+        connection.inner.reauthentication.session_began(Some(Duration::ZERO));
+        (connection, theirs)
+    }
+
+    async fn show_again(broker: &mut tokio::io::DuplexStream, error_code: ErrorCode, session_lifetime_ms: i64) {
+        let (header, body) = request(broker).await;
+        assert_eq!(header.request_api_key, ApiKey::SaslHandshake as i16);
+        assert_eq!(wire::kafka::SaslHandshakeRequest::decode(&body, 1).unwrap().mechanism, "PLAIN");
+        let answer = wire::kafka::SaslHandshakeResponse::default().encode(1);
+        respond(broker, header.correlation_id, 0, answer).await;
+        let (header, body) = request(broker).await;
+        assert_eq!((header.request_api_key, header.request_api_version), (ApiKey::SaslAuthenticate as i16, 1));
+        let shown = wire::kafka::SaslAuthenticateRequest::decode(&body, 1).unwrap();
+        assert_eq!(&shown.auth_bytes[..], b"\0ann\0p");
+        let answer =
+            wire::kafka::SaslAuthenticateResponse { error_code, session_lifetime_ms, ..Default::default() };
+        respond(broker, header.correlation_id, 0, answer.encode(1)).await;
+    }
+
+    #[tokio::test]
+    async fn a_login_is_shown_again_between_two_requests_when_it_is_time() {
+        let (connection, mut broker) = grown_old().await;
+        let first = connection.start(&HeartbeatRequest::default()).unwrap();
+        let second = connection.start(&HeartbeatRequest::default()).unwrap();
+        show_again(&mut broker, ErrorCode::NONE, 3_600_000).await;
+        // Both waited for it; it is good for an hour now.
+        for reply in [first, second] {
+            let (header, _) = request(&mut broker).await;
+            assert_eq!(header.request_api_key, ApiKey::Heartbeat as i16);
+            respond(&mut broker, header.correlation_id, 0, HeartbeatResponse::default().encode(1)).await;
+            reply.within(Duration::from_secs(5)).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_login_that_is_not_taken_again_closes_the_connection_in_the_brokers_words() {
+        let (connection, mut broker) = grown_old().await;
+        let reply = connection.start(&HeartbeatRequest::default()).unwrap();
+        show_again(&mut broker, ErrorCode::SASL_AUTHENTICATION_FAILED, 0).await;
+        let error = reply.within(Duration::from_secs(5)).await.unwrap_err();
+        assert!(error.to_string().contains("SASL Authentication failed"), "{error}");
         assert!(connection.is_closed());
     }
 }

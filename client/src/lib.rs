@@ -17,6 +17,7 @@ pub mod group;
 pub mod options;
 pub mod partitioner;
 pub mod producer;
+mod reauthentication;
 pub mod security;
 pub mod transactions;
 

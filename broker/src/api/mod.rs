@@ -7,6 +7,7 @@ mod api_versions;
 mod client_quotas;
 mod configs;
 mod control;
+mod delegation_tokens;
 mod describe_cluster;
 mod dynamic_configs;
 mod features;
@@ -73,6 +74,10 @@ pub const IMPLEMENTED: &[ApiKey] = &[
     ApiKey::AlterReplicaLogDirs,
     ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
+    ApiKey::CreateDelegationToken,
+    ApiKey::RenewDelegationToken,
+    ApiKey::ExpireDelegationToken,
+    ApiKey::DescribeDelegationToken,
     ApiKey::DeleteGroups,
     ApiKey::ElectLeaders,
     ApiKey::IncrementalAlterConfigs,
@@ -319,6 +324,10 @@ async fn answer_call(call: &Call<'_>, api: &'static Api, reader: Reader) -> Answ
         ApiKey::ElectLeaders => answer!(body, guard::elect_leaders),
         ApiKey::AlterPartitionReassignments => answer!(body, guard::alter_reassignments),
         ApiKey::ListPartitionReassignments => answer!(body, guard::list_reassignments),
+        ApiKey::CreateDelegationToken => answer!(body, delegation_tokens::create),
+        ApiKey::RenewDelegationToken => answer!(body, delegation_tokens::renew),
+        ApiKey::ExpireDelegationToken => answer!(body, delegation_tokens::expire),
+        ApiKey::DescribeDelegationToken => answer!(body, delegation_tokens::describe),
         ApiKey::DeleteRecords => answer!(body, guard::delete_records),
         ApiKey::OffsetForLeaderEpoch => answer!(body, guard::epoch_ends),
         ApiKey::AlterReplicaLogDirs => answer!(body, guard::alter_log_dirs),

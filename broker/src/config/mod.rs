@@ -55,8 +55,6 @@ const NOT_YET: &[(&str, &[&str])] = &[
     ("authorizer.class.name", &["", ACL_AUTHORIZER]),
     ("client.quota.callback.class", &[""]),
     ("create.topic.policy.class.name", &[""]),
-    ("delegation.token.master.key", &[""]),
-    ("delegation.token.secret.key", &[""]),
     ("kafka.metrics.reporters", &[""]),
     ("log.message.downconversion.enable", &["true", "false"]),
     ("metric.reporters", &["", "org.apache.kafka.common.metrics.JmxReporter"]),
@@ -315,6 +313,7 @@ mod tests {
         assert!(read("zookeeper.connect=h\nmetric.reporters=com.example.Reporter\n").is_err());
         assert!(read("zookeeper.connect=h\nreplica.selector.class=com.example.Selector\n").is_err());
         assert!(read(&format!("zookeeper.connect=h\nreplica.selector.class={RACK_AWARE}\n")).is_ok());
+        assert!(read("zookeeper.connect=h\ndelegation.token.secret.key=x\n").is_ok());
         assert!(read("zookeeper.connect=h\nmetric.reporters=\nsecurity.providers=\n").is_ok());
         assert!(read("zookeeper.connect=h\nqueued.max.request.bytes=1000\n").is_err());
         assert!(read("zookeeper.connect=h\nqueued.max.request.bytes=200000000\n").is_ok());

@@ -7,6 +7,7 @@ mod memory;
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
@@ -46,18 +47,25 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Who authenticated, once somebody has.
     authenticated: OnceLock<Principal>,
+    /// Its last login was by a delegation token.
+    by_token: AtomicBool,
 }
 
 impl Peer {
     /// A connection on which nobody has authenticated.
     pub fn new(listener: Arc<str>, address: SocketAddr) -> Peer {
-        Peer { listener, address, authenticated: OnceLock::new() }
+        Peer { listener, address, authenticated: OnceLock::new(), by_token: AtomicBool::new(false) }
     }
 
     /// Who asks: whoever authenticated, or [`Principal::anonymous`].
     pub fn principal(&self) -> &Principal {
         static ANONYMOUS: LazyLock<Principal> = LazyLock::new(Principal::anonymous);
         self.authenticated.get().unwrap_or(&ANONYMOUS)
+    }
+
+    /// Whether its last login was by a delegation token.
+    pub fn came_by_token(&self) -> bool {
+        self.by_token.load(Ordering::Relaxed)
     }
 
     /// Tells who authenticated. A connection's principal never changes after that: false, where it would.
@@ -288,8 +296,11 @@ where
         let frame = match verdict {
             Verdict::Pass(frame) => frame,
             Verdict::Answer(answer) => {
-                if let Some(principal) = login.as_ref().and_then(LoginGate::principal) {
+                if let Some(login) = &login
+                    && let Some(principal) = login.principal()
+                {
                     peer.authenticate(principal.clone());
+                    peer.by_token.store(login.came_by_token(), Ordering::Relaxed);
                 }
                 send(&mut write, vec![answer]).await?;
                 continue;

@@ -14,8 +14,9 @@ use wire::kafka::{
 };
 
 use super::ListenerSecurity;
-use super::mechanism::{Exchange, Rejection, Step};
+use super::mechanism::{Checks, Exchange, Rejection, Step};
 use crate::api;
+use crate::shard::wall_clock;
 
 /// Nobody shows a login again sooner than this after the last time.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -52,6 +53,8 @@ pub struct LoginGate {
     headers: bool,
     /// Who logged in.
     principal: Option<Principal>,
+    /// The last login was by a delegation token.
+    by_token: bool,
     expires: Option<Instant>,
     /// When the login was last begun again.
     again: Option<Instant>,
@@ -68,6 +71,7 @@ impl LoginGate {
             exchange: None,
             headers: false,
             principal: None,
+            by_token: false,
             expires: None,
             again: None,
         })
@@ -76,6 +80,11 @@ impl LoginGate {
     /// Who logged in, once somebody has.
     pub fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref().filter(|_| self.state == State::Complete)
+    }
+
+    /// Whether the last login was by a delegation token.
+    pub fn came_by_token(&self) -> bool {
+        self.by_token
     }
 
     /// How many bytes a frame may have now.
@@ -221,10 +230,12 @@ impl LoginGate {
                 "SASL mechanism requested by client is not supported for re-authentication of mechanism '{mechanism}'"
             ));
         };
-        let step = exchange.take(token, &sasl.passwords, &self.security.users);
-        let (token, principal) = match step {
+        let now_ms = wall_clock();
+        let (passwords, bearer) = (&sasl.passwords, sasl.bearer.as_deref());
+        let step = exchange.take(token, &Checks { passwords, users: &self.security.users, bearer, now_ms });
+        let (token, admitted) = match step {
             Ok(Step::Continue(token)) => return Ok((token, Duration::ZERO)),
-            Ok(Step::Done { token, principal }) => (token, principal),
+            Ok(Step::Done { token, admitted }) => (token, admitted),
             Err(Rejection(Some(why))) => return Err(why),
             Err(Rejection(None)) => {
                 let (purpose, mechanism) = (self.purpose(), &self.mechanism);
@@ -233,13 +244,17 @@ impl LoginGate {
                 ));
             }
         };
+        let principal = admitted.principal;
         if let Some(before) = self.principal.as_ref().filter(|before| **before != principal) {
             return Err(format!(
                 "Cannot change principals during re-authentication from {}.{}: {}.{}",
                 before.kind, before.name, principal.kind, principal.name
             ));
         }
-        let lifetime = sasl.reauthentication.get(&self.mechanism).copied();
+        let shown_for = |until_ms: i64| Duration::from_millis(u64::try_from(until_ms - now_ms).unwrap_or(0));
+        let shown_for = admitted.until_ms.map(shown_for);
+        let lifetime = shown_for.into_iter().chain(sasl.reauthentication.get(&self.mechanism).copied()).min();
+        self.by_token = admitted.by_token;
         self.expires = lifetime.map(|lifetime| now + lifetime);
         self.principal = Some(principal);
         self.exchange = None;

@@ -1,11 +1,12 @@
 use base::Properties;
 use client::security::PLAIN_MODULE;
+use client::security::scram::{Hash, ScramClient};
 use rand::{Rng, RngExt, SeedableRng};
 use wire::kafka::{ApiVersionsResponse, MetadataRequest, Request};
 
 use super::*;
 use crate::config::BrokerConfig;
-use crate::security::{Logins, Users};
+use crate::security::{Logins, TokenKey, Users};
 
 /// A listener with PLAIN and SCRAM, and Ann's password.
 fn security(more: &str) -> Arc<ListenerSecurity> {
@@ -194,8 +195,12 @@ fn a_mechanism_that_is_not_there_stops_the_start() {
     for (text, expected) in [
         ("", "sasl.enabled.mechanisms: GSSAPI (Kerberos) is not supported"),
         (
-            "sasl.enabled.mechanisms=PLAIN,OAUTHBEARER\n",
-            "sasl.enabled.mechanisms: the SASL mechanism `OAUTHBEARER`",
+            "sasl.enabled.mechanisms=PLAIN,CRAM-MD5\n",
+            "sasl.enabled.mechanisms: the SASL mechanism `CRAM-MD5`",
+        ),
+        (
+            "sasl.enabled.mechanisms=OAUTHBEARER\n",
+            "listener.name.in.oauthbearer.sasl.jaas.config: Could not find a 'KafkaServer'",
         ),
         (
             "sasl.enabled.mechanisms=PLAIN\n",
@@ -225,4 +230,57 @@ fn a_listeners_own_login_comes_before_everybodys() {
     let key =
         format!("listener.name.in.plain.sasl.jaas.config={PLAIN_MODULE} required user_ann=\"of the key\";\n");
     assert_eq!(password(&format!("sasl.enabled.mechanisms=PLAIN\n{key}")), "of the key");
+}
+
+#[test]
+fn what_a_login_shows_bounds_the_session_as_the_settings_do() {
+    let now_ms = wall_clock();
+    let module = client::security::OAUTH_MODULE;
+    let lifetime = |more: &str, exp_s: i64| {
+        let security = security(&format!(
+            "sasl.enabled.mechanisms=PLAIN,OAUTHBEARER\nlistener.name.in.oauthbearer.sasl.jaas.config={module} required;\n{more}"
+        ));
+        let mut gate = LoginGate::new(&security).unwrap();
+        let now = Instant::now();
+        named(&mut gate, "OAUTHBEARER", 1, now);
+        let claims = base64::Engine::encode(
+            &base64::engine::general_purpose::URL_SAFE_NO_PAD,
+            format!(r#"{{"sub":"svc","exp":{exp_s}}}"#),
+        );
+        let message = format!("n,,\x01auth=Bearer eyJhbGciOiJub25lIn0.{claims}.\x01\x01");
+        let shown = SaslAuthenticateRequest { auth_bytes: Bytes::from(message) };
+        let done = answer::<SaslAuthenticateRequest>(gate.take(frame(&shown, 2), now), 2);
+        assert_eq!((done.error_code, gate.came_by_token()), (ErrorCode::NONE, false));
+        assert_eq!(gate.principal(), Some(&Principal::user("svc")));
+        let expired = now + Duration::from_millis(u64::try_from(done.session_lifetime_ms).unwrap());
+        let request = frame(&MetadataRequest::default(), 1);
+        assert!(matches!(gate.take(request.clone(), now), Verdict::Pass(_)));
+        assert!(matches!(gate.take(request, expired), Verdict::Refuse { .. }));
+        done.session_lifetime_ms
+    };
+    let exp_s = now_ms / 1000 + 60;
+    assert!((50_000..=60_000).contains(&lifetime("", exp_s)));
+    assert_eq!(lifetime("connections.max.reauth.ms=5000\n", exp_s), 5000);
+    assert!(lifetime("connections.max.reauth.ms=3600000\n", exp_s) <= 60_000);
+}
+
+#[test]
+fn a_delegation_token_opens_the_gate_and_is_remembered_as_one() {
+    let security = security("");
+    let key = TokenKey::new("secret").unwrap();
+    security.users.tokens().set(&key, super::super::tokens::tests::token("id", "ann", wall_clock() + 30_000));
+    let mut gate = LoginGate::new(&security).unwrap();
+    let now = Instant::now();
+    named(&mut gate, "SCRAM-SHA-256", 1, now);
+    let password = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key.sign("id"));
+    let mut scram = ScramClient::new(Hash::Sha256, "id", &password, true);
+    let mut show = |text: String| {
+        let shown = SaslAuthenticateRequest { auth_bytes: Bytes::from(text) };
+        answer::<SaslAuthenticateRequest>(gate.take(frame(&shown, 2), now), 2)
+    };
+    let first = show(scram.first());
+    let last = show(scram.answer(std::str::from_utf8(&first.auth_bytes).unwrap()).unwrap());
+    scram.finish(std::str::from_utf8(&last.auth_bytes).unwrap()).unwrap();
+    assert!((20_000..=30_000).contains(&last.session_lifetime_ms));
+    assert!(gate.came_by_token() && gate.principal() == Some(&Principal::user("ann")));
 }

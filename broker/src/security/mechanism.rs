@@ -1,13 +1,15 @@
-//! The server's side of one login: PLAIN and SCRAM, in Kafka's words.
+//! The server's side of one login: PLAIN, SCRAM (of users and of delegation tokens) and OAUTHBEARER, in Kafka's words.
 
 use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use broker_core::acl::Principal;
+use client::security::OAUTHBEARER;
 use client::security::scram::{Credential, Hash, ITERATIONS_MIN, attribute, name_of, nonce};
 
 use super::Users;
+use super::oauth::{self, Validator};
 
 /// What becomes of a token.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,15 +18,42 @@ pub enum Step {
     Continue(Vec<u8>),
     Done {
         token: Vec<u8>,
-        principal: Principal,
+        admitted: Admitted,
     },
+}
+
+/// Whom a login has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    pub principal: Principal,
+    /// When what was shown expires, in ms since 1970.
+    pub until_ms: Option<i64>,
+    /// It was a delegation token.
+    pub by_token: bool,
+}
+
+impl Admitted {
+    pub fn for_ever(principal: Principal) -> Admitted {
+        Admitted { principal, until_ms: None, by_token: false }
+    }
+}
+
+/// What logins are checked by.
+pub struct Checks<'a> {
+    /// Names and passwords of PLAIN.
+    pub passwords: &'a BTreeMap<String, String>,
+    pub users: &'a Users,
+    /// Of OAUTHBEARER.
+    pub bearer: Option<&'a Validator>,
+    /// ms since 1970.
+    pub now_ms: i64,
 }
 
 /// A login that fails, with what the client may know of it; most of what is wrong it may not.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rejection(pub Option<String>);
 
-fn told<T>(why: &str) -> Result<T, Rejection> {
+pub(super) fn told<T>(why: &str) -> Result<T, Rejection> {
     Err(Rejection(Some(why.to_owned())))
 }
 
@@ -32,6 +61,7 @@ fn told<T>(why: &str) -> Result<T, Rejection> {
 pub enum Exchange {
     Plain,
     Scram(Box<Scram>),
+    Bearer(oauth::Exchange),
 }
 
 impl Exchange {
@@ -39,20 +69,20 @@ impl Exchange {
     pub fn new(mechanism: &str) -> Exchange {
         match Hash::of_mechanism(mechanism) {
             Some(hash) => Exchange::Scram(Box::new(Scram { hash, nonce: nonce(), asked: None })),
+            None if mechanism == OAUTHBEARER => Exchange::Bearer(oauth::Exchange::default()),
             None => Exchange::Plain,
         }
     }
 
     /// Takes the client's next token.
-    pub fn take(
-        &mut self,
-        token: &[u8],
-        passwords: &BTreeMap<String, String>,
-        users: &Users,
-    ) -> Result<Step, Rejection> {
+    pub fn take(&mut self, token: &[u8], checks: &Checks<'_>) -> Result<Step, Rejection> {
         match self {
-            Exchange::Plain => plain(token, passwords),
-            Exchange::Scram(scram) => scram.take(token, users),
+            Exchange::Plain => plain(token, checks.passwords),
+            Exchange::Scram(scram) => scram.take(token, checks.users),
+            Exchange::Bearer(bearer) => match checks.bearer {
+                Some(validator) => bearer.take(token, validator, checks.now_ms),
+                None => Err(Rejection(None)),
+            },
         }
     }
 }
@@ -82,7 +112,7 @@ fn plain(token: &[u8], passwords: &BTreeMap<String, String>) -> Result<Step, Rej
     if !identity.is_empty() && identity != name {
         return told(OTHER_IDENTITY);
     }
-    Ok(Step::Done { token: Vec::new(), principal: Principal::user(name) })
+    Ok(Step::Done { token: Vec::new(), admitted: Admitted::for_ever(Principal::user(name)) })
 }
 
 /// SCRAM from the server's side.
@@ -95,7 +125,7 @@ pub struct Scram {
 }
 
 struct Asked {
-    principal: Principal,
+    admitted: Admitted,
     credential: Credential,
     /// The client's first message without its header, and the answer to it, joined as they are signed.
     exchange: String,
@@ -113,11 +143,17 @@ impl Scram {
 
     fn first(&mut self, text: &str, users: &Users) -> Result<Step, Rejection> {
         let first = First::read(text).ok_or(Rejection(None))?;
-        // Tokens are credentials of their own; without them nobody has one.
-        if first.token {
-            return Err(Rejection(None));
-        }
-        let credential = users.credential(&first.name, self.hash).ok_or(Rejection(None))?;
+        let known = match first.token {
+            true => users.tokens().credential(&first.name, self.hash).map(|(token, credential)| {
+                // Whoever has a token of somebody else's kind is a user by that name all the same.
+                let principal = Principal::user(token.owner.name.clone());
+                (Admitted { principal, until_ms: Some(token.expires_ms), by_token: true }, credential)
+            }),
+            false => users.credential(&first.name, self.hash).map(|credential| {
+                (Admitted::for_ever(Principal::user(first.name.as_str())), credential)
+            }),
+        };
+        let (admitted, credential) = known.ok_or(Rejection(None))?;
         if first.identity.as_ref().is_some_and(|identity| *identity != first.name) {
             return told(OTHER_IDENTITY);
         }
@@ -127,8 +163,7 @@ impl Scram {
         let nonce = format!("{}{}", first.nonce, self.nonce);
         let answer = format!("r={nonce},s={},i={}", BASE64.encode(&credential.salt), credential.iterations);
         let exchange = format!("{},{answer}", first.bare);
-        let principal = Principal::user(first.name);
-        self.asked = Some(Asked { principal, credential, exchange, nonce });
+        self.asked = Some(Asked { admitted, credential, exchange, nonce });
         Ok(Step::Continue(answer.into_bytes()))
     }
 
@@ -144,7 +179,7 @@ impl Scram {
         }
         let signature = asked.credential.server_signature(self.hash, &exchange);
         let token = format!("v={}", BASE64.encode(signature)).into_bytes();
-        Ok(Step::Done { token, principal: asked.principal.clone() })
+        Ok(Step::Done { token, admitted: asked.admitted.clone() })
     }
 }
 
@@ -190,6 +225,8 @@ impl First {
 mod tests {
     use client::security::scram::ScramClient;
 
+    use super::super::TokenKey;
+    use super::super::tokens::tests::token;
     use super::*;
 
     fn passwords() -> BTreeMap<String, String> {
@@ -198,8 +235,9 @@ mod tests {
 
     #[test]
     fn plain_takes_the_right_password_and_says_why_it_takes_no_other() {
-        let take = |token: &[u8]| Exchange::Plain.take(token, &passwords(), &Users::default());
-        let ann = Step::Done { token: vec![], principal: Principal::user("ann") };
+        let users = Users::default();
+        let take = |token: &[u8]| Exchange::Plain.take(token, &checks(&passwords(), &users));
+        let ann = Step::Done { token: vec![], admitted: Admitted::for_ever(Principal::user("ann")) };
         assert_eq!(take(b"\0ann\0secret"), Ok(ann));
         for (token, why) in [
             (&b"\0ann\0wrong"[..], "Authentication failed: Invalid username or password"),
@@ -214,6 +252,32 @@ mod tests {
         }
     }
 
+    fn checks<'a>(passwords: &'a BTreeMap<String, String>, users: &'a Users) -> Checks<'a> {
+        Checks { passwords, users, bearer: None, now_ms: 0 }
+    }
+
+    #[test]
+    fn whoever_has_a_delegation_token_is_its_owner_for_as_long_as_it_lives() {
+        let (users, key) = (Users::default(), TokenKey::new("secret").unwrap());
+        users.tokens().set(&key, token("id", "ann", 77));
+        let password = BASE64.encode(key.sign("id"));
+        for hash in Hash::ALL {
+            let login = |password: &str, by_token: bool| {
+                let mut client = ScramClient::new(hash, "id", password, by_token);
+                let mut server = Exchange::new(hash.mechanism());
+                let mut take = |text: String| server.take(text.as_bytes(), &checks(&BTreeMap::new(), &users));
+                let Step::Continue(first) = take(client.first())? else { panic!("ended too early") };
+                let proof = client.answer(std::str::from_utf8(&first).unwrap()).unwrap();
+                let Step::Done { admitted, .. } = take(proof)? else { panic!("not ended") };
+                Ok(admitted)
+            };
+            let principal = Principal::user("ann");
+            assert_eq!(login(&password, true), Ok(Admitted { principal, until_ms: Some(77), by_token: true }));
+            assert_eq!(login("other", true), Err(Rejection(None)));
+            assert_eq!(login(&password, false), Err(Rejection(None)));
+        }
+    }
+
     #[test]
     fn scram_ends_well_with_the_right_password_and_without_a_word_with_any_other() {
         let users = Users::default();
@@ -222,12 +286,12 @@ mod tests {
             let login = |password: &str| {
                 let mut client = ScramClient::new(hash, "ann=b,c", password, false);
                 let mut server = Exchange::new(hash.mechanism());
-                let mut take = |text: String| server.take(text.as_bytes(), &BTreeMap::new(), &users);
+                let mut take = |text: String| server.take(text.as_bytes(), &checks(&BTreeMap::new(), &users));
                 let Step::Continue(first) = take(client.first())? else { panic!("ended too early") };
                 let proof = client.answer(std::str::from_utf8(&first).unwrap()).unwrap();
-                let Step::Done { token, principal } = take(proof)? else { panic!("not ended") };
+                let Step::Done { token, admitted } = take(proof)? else { panic!("not ended") };
                 client.finish(std::str::from_utf8(&token).unwrap()).unwrap();
-                Ok(principal)
+                Ok(admitted.principal)
             };
             assert_eq!(login("secret"), Ok(Principal::user("ann=b,c")));
             assert_eq!(login("other"), Err(Rejection(None)));
@@ -240,7 +304,7 @@ mod tests {
         users.set("ann", Hash::Sha256, Some(Credential::of_password(Hash::Sha256, "secret", 4096)));
         users.set("weak", Hash::Sha256, Some(Credential::of_password(Hash::Sha256, "secret", 16)));
         let first =
-            |text: &str| Exchange::new("SCRAM-SHA-256").take(text.as_bytes(), &BTreeMap::new(), &users);
+            |text: &str| Exchange::new("SCRAM-SHA-256").take(text.as_bytes(), &checks(&BTreeMap::new(), &users));
         assert!(matches!(first("n,,n=ann,r=abc"), Ok(Step::Continue(_))));
         assert!(matches!(first("n,a=ann,m=x,n=ann,r=abc,e=f"), Ok(Step::Continue(_))));
         assert_eq!(first("n,a=eve,n=ann,r=abc"), told(OTHER_IDENTITY));
@@ -266,8 +330,8 @@ mod tests {
         }
         for last in ["", "c=biws", "c=biws,r=x,p=AAAA", "p=", "c=biws,r=abc,p=!"] {
             let mut server = Exchange::new("SCRAM-SHA-256");
-            server.take(b"n,,n=ann,r=abc", &BTreeMap::new(), &users).unwrap();
-            assert_eq!(server.take(last.as_bytes(), &BTreeMap::new(), &users), Err(Rejection(None)));
+            server.take(b"n,,n=ann,r=abc", &checks(&BTreeMap::new(), &users)).unwrap();
+            assert_eq!(server.take(last.as_bytes(), &checks(&BTreeMap::new(), &users)), Err(Rejection(None)));
         }
     }
 }

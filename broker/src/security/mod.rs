@@ -3,6 +3,8 @@
 mod gate;
 mod mapping;
 mod mechanism;
+pub mod oauth;
+mod tokens;
 mod users;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use ::tls::{Tls, rfc2253};
 use base::jaas::{Jaas, Module};
 use broker_core::acl::Principal;
 use client::security::{
-    self, Login, PLAIN_MODULE, Protocol, Security, SecurityError, class_of, jaas_of_environment, module_of,
+    self, Login, OAUTHBEARER, PLAIN_MODULE, Protocol, Security, SecurityError, class_of, jaas_of_environment, module_of,
     ssl, unknown_mechanism,
 };
 
@@ -21,6 +23,8 @@ use crate::config::{BrokerConfig, Endpoint, split_list};
 
 pub use gate::{LoginGate, Verdict};
 use mapping::Rules;
+use oauth::Validator;
+pub use tokens::{TokenCache, TokenInfo, TokenKey};
 pub use users::Users;
 
 /// The prefix of a listener's own keys.
@@ -32,6 +36,12 @@ fn prefix(listener: &str) -> String {
 fn value(config: &BrokerConfig, listener: &str, key: &str) -> Option<String> {
     let given = config.given();
     given.get(&format!("{}{key}", prefix(listener))).or_else(|| given.get(key)).cloned()
+}
+
+/// A value for one mechanism of a listener: its own, the listener's, or everybody's.
+fn of_mechanism(config: &BrokerConfig, listener: &str, mechanism: &str, key: &str) -> Option<String> {
+    let own = format!("{}.{key}", mechanism.to_lowercase());
+    value(config, listener, &own).or_else(|| value(config, listener, key))
 }
 
 /// Where the broker's logins are written: keys of listeners, and the JAAS file.
@@ -86,6 +96,8 @@ struct Sasl {
     mechanisms: Vec<String>,
     /// Names and passwords of PLAIN.
     passwords: BTreeMap<String, String>,
+    /// Whose tokens are believed, with OAUTHBEARER.
+    bearer: Option<Arc<Validator>>,
     /// After which a login has to be shown again, by mechanism.
     reauthentication: BTreeMap<String, Duration>,
     receive_max: usize,
@@ -117,6 +129,14 @@ impl ListenerSecurity {
         Ok(ListenerSecurity { protocol, tls, rules, sasl, users, failure_delay })
     }
 
+    /// Gets what logins are checked by from elsewhere: the keys of OAUTHBEARER's tokens.
+    pub async fn prepare(&self) -> Result<(), SecurityError> {
+        match self.sasl.as_ref().and_then(|sasl| sasl.bearer.as_ref()) {
+            Some(validator) => validator.prepare().await,
+            None => Ok(()),
+        }
+    }
+
     /// The principal that a client's certificate makes; `None`: no rule fits its name.
     pub fn principal_of(&self, certificate: &[u8]) -> Option<Principal> {
         Some(Principal::user(self.rules.apply(&rfc2253(certificate)?)?))
@@ -132,7 +152,7 @@ impl Sasl {
             let why = "No SASL mechanisms are enabled".to_owned();
             return Err(SecurityError::Key { key: ENABLED.to_owned(), why });
         }
-        let mut passwords = BTreeMap::new();
+        let (mut passwords, mut bearer) = (BTreeMap::new(), None);
         let mut reauthentication = BTreeMap::new();
         if let Some(mechanism) = mechanisms.iter().find(|mechanism| class_of(mechanism).is_none()) {
             return Err(unknown_mechanism(ENABLED, mechanism));
@@ -143,6 +163,10 @@ impl Sasl {
             if mechanism == "PLAIN" {
                 let Some((place, module)) = module else { return Err(no_entry(listener, mechanism)) };
                 passwords = plain_passwords(&place, &module)?;
+            } else if mechanism == OAUTHBEARER {
+                let Some((place, module)) = module else { return Err(no_entry(listener, mechanism)) };
+                let lookup = |key: &str| of_mechanism(config, listener, mechanism, key);
+                bearer = Some(Arc::new(Validator::read(&place, &module, &lookup)?));
             }
             let key = format!("{}.connections.max.reauth.ms", mechanism.to_lowercase());
             let ms = value(config, listener, &key)
@@ -152,7 +176,7 @@ impl Sasl {
             }
         }
         let receive_max = usize::try_from(config.int("sasl.server.max.receive.size")).unwrap_or(0);
-        Ok(Sasl { mechanisms, passwords, reauthentication, receive_max })
+        Ok(Sasl { mechanisms, passwords, bearer, reauthentication, receive_max })
     }
 }
 
@@ -162,8 +186,10 @@ fn refuse_classes(config: &BrokerConfig, listener: &str, mechanism: &str) -> Res
         ["sasl.server.callback.handler.class", "sasl.login.callback.handler.class", "sasl.login.class"]
     {
         let key = format!("{}.{class}", mechanism.to_lowercase());
-        let given = value(config, listener, &key).or_else(|| value(config, listener, class));
-        if let Some(name) = given.filter(|name| !name.is_empty()) {
+        // What OAUTHBEARER's own parts know, they say themselves.
+        let is_judged = mechanism == OAUTHBEARER && class != "sasl.login.class";
+        let given = of_mechanism(config, listener, mechanism, class);
+        if let Some(name) = given.filter(|name| !name.is_empty() && !is_judged) {
             let why = format!("`{name}`: Java's classes cannot be loaded here; remove it");
             return Err(SecurityError::Key { key, why });
         }
@@ -210,7 +236,8 @@ pub fn among_brokers(
             }
             let module = logins.module(config, listener, &mechanism)?;
             let (place, module) = module.ok_or_else(|| no_entry(listener, &mechanism))?;
-            Some(Login::read(&place, &mechanism, &module)?)
+            let own = |key: &str| of_mechanism(config, listener, &mechanism, key);
+            Some(Login::read(&place, &mechanism, &module, &own)?)
         }
     };
     security::Security::new(protocol, &prefix(listener), &lookup, login)

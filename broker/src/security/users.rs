@@ -5,16 +5,26 @@ use std::collections::{BTreeMap, HashMap};
 use arc_swap::ArcSwap;
 use client::security::scram::{Credential, Hash};
 
+use super::TokenCache;
+
 type Known = HashMap<String, HashMap<Hash, Credential>>;
 
 /// What is known of users; replaced user by user when ZooKeeper tells of a change.
 #[derive(Default)]
-pub struct Users(ArcSwap<Known>);
+pub struct Users {
+    known: ArcSwap<Known>,
+    tokens: TokenCache,
+}
 
 impl Users {
+    /// Delegation tokens: users of their own kind.
+    pub fn tokens(&self) -> &TokenCache {
+        &self.tokens
+    }
+
     /// A user's credential for a mechanism.
     pub fn credential(&self, user: &str, hash: Hash) -> Option<Credential> {
-        self.0.load().get(user)?.get(&hash).cloned()
+        self.known.load().get(user)?.get(&hash).cloned()
     }
 
     /// Takes over what a user's node says.
@@ -33,7 +43,7 @@ impl Users {
 
     /// Sets one credential, or takes it away.
     pub fn set(&self, user: &str, hash: Hash, credential: Option<Credential>) {
-        self.0.rcu(|known| {
+        self.known.rcu(|known| {
             let mut known = Known::clone(known);
             let own = known.entry(user.to_owned()).or_default();
             match &credential {

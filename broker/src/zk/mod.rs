@@ -11,6 +11,7 @@ mod producer_ids;
 mod quotas;
 mod registration;
 mod security;
+pub mod tokens;
 mod topics;
 mod users;
 

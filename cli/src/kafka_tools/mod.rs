@@ -12,6 +12,7 @@ pub mod console_consumer;
 pub mod console_producer;
 pub mod consumer_groups;
 pub mod consumer_perf;
+pub mod delegation_tokens;
 pub mod delete_records;
 mod deserializer;
 mod dump_index;

@@ -2,9 +2,11 @@
 //! brokers make theirs for the listener among themselves.
 
 mod handshake;
+pub mod oauth;
 pub mod scram;
 pub mod ssl;
 
+use self::oauth::BearerLogin;
 use ::tls::{Tls, TlsError, matches_host};
 use base::jaas::{Jaas, JaasError, Module};
 use rustls::pki_types::ServerName;
@@ -16,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use wire::Str;
 
+pub(crate) use handshake::{Talk, authenticate};
 pub use handshake::AuthenticationError;
 
 /// Values of keys, as they are given.
@@ -24,6 +27,7 @@ pub type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 pub const PLAIN_MODULE: &str = "org.apache.kafka.common.security.plain.PlainLoginModule";
 pub const SCRAM_MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
 pub const OAUTH_MODULE: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
+pub const OAUTHBEARER: &str = "OAUTHBEARER";
 
 /// Why connections cannot be secured as they are configured.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +100,7 @@ pub enum Login {
         password: String,
         token: bool,
     },
+    Bearer(Arc<BearerLogin>),
 }
 
 /// Without passwords.
@@ -110,11 +115,17 @@ impl Login {
         match self {
             Login::Plain { .. } => "PLAIN",
             Login::Scram { hash, .. } => hash.mechanism(),
+            Login::Bearer(_) => OAUTHBEARER,
         }
     }
 
-    /// By a mechanism and the login module that belongs to it; `key` stands in errors.
-    pub fn read(key: &str, mechanism: &str, module: &Module) -> Result<Login, SecurityError> {
+    /// By a mechanism and the login module that belongs to it, and by the keys `sasl.*`; `key` stands in errors.
+    pub fn read(
+        key: &str,
+        mechanism: &str,
+        module: &Module,
+        lookup: &Lookup<'_>,
+    ) -> Result<Login, SecurityError> {
         let expected = class_of(mechanism).ok_or_else(|| unknown_mechanism(key, mechanism))?;
         if module.class != expected {
             let why = format!("{mechanism} needs {expected}, and not {}", module.class);
@@ -129,6 +140,9 @@ impl Login {
                 let token = module.options.get("tokenauth").is_some_and(|on| on.eq_ignore_ascii_case("true"));
                 Ok(Login::Scram { hash, name: option("username")?, password: option("password")?, token })
             }
+            None if mechanism == OAUTHBEARER => {
+                Ok(Login::Bearer(Arc::new(BearerLogin::read(key, module, lookup)?)))
+            }
             None => Ok(Login::Plain { name: option("username")?, password: option("password")? }),
         }
     }
@@ -139,6 +153,7 @@ pub fn class_of(mechanism: &str) -> Option<&'static str> {
     match mechanism {
         "PLAIN" => Some(PLAIN_MODULE),
         "SCRAM-SHA-256" | "SCRAM-SHA-512" => Some(SCRAM_MODULE),
+        OAUTHBEARER => Some(OAUTH_MODULE),
         _ => None,
     }
 }
@@ -147,10 +162,13 @@ pub fn class_of(mechanism: &str) -> Option<&'static str> {
 pub fn unknown_mechanism(key: &str, mechanism: &str) -> SecurityError {
     let why = match mechanism {
         "GSSAPI" => {
-            "GSSAPI (Kerberos) is not supported: name PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512".to_owned()
+            "GSSAPI (Kerberos) is not supported: name PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
+                .to_owned()
         }
         other => {
-            format!("the SASL mechanism `{other}` is not supported: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 are")
+            format!(
+                "the SASL mechanism `{other}` is not supported: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER are"
+            )
         }
     };
     wrong(key, why)
@@ -241,10 +259,28 @@ impl Security {
             None => Box::new(stream),
         };
         let lifetime = match &self.login {
-            Some(login) => handshake::authenticate(&mut stream, login, client_id).await?,
+            Some(login) => handshake::first_login(&mut stream, login, client_id).await?,
             None => None,
         };
         Ok(Secured { stream, lifetime })
+    }
+}
+
+impl Security {
+    /// As whom; `None`: nobody logs in here.
+    pub(crate) fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
+    }
+
+    /// Gets what a login needs from elsewhere, so that a mistake shows before anybody is connected to.
+    pub async fn prepare(&self) -> Result<(), SecurityError> {
+        match &self.login {
+            Some(Login::Bearer(bearer)) => match bearer.token().await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(wrong("sasl.jaas.config", error.to_string())),
+            },
+            _ => Ok(()),
+        }
     }
 }
 
@@ -254,14 +290,15 @@ fn client_login(lookup: &Lookup<'_>) -> Result<Login, SecurityError> {
     let mechanism = mechanism.trim();
     let class = class_of(mechanism).ok_or_else(|| unknown_mechanism("sasl.mechanism", mechanism))?;
     if let Some(text) = lookup(KEY) {
-        return Login::read(KEY, mechanism, &Module::parse(KEY, &text)?);
+        return Login::read(KEY, mechanism, &Module::parse(KEY, &text)?, lookup);
     }
     let Some(jaas) = jaas_of_environment()? else {
         let why = "Could not find a 'KafkaClient' entry in the JAAS configuration. System property \
                    'java.security.auth.login.config' is not set: write sasl.jaas.config, or name a file in KAFKA_OPTS";
         return Err(wrong(KEY, why));
     };
-    Login::read(&jaas.path.display().to_string(), mechanism, module_of(&jaas, "KafkaClient", class)?)
+    let module = module_of(&jaas, "KafkaClient", class)?;
+    Login::read(&jaas.path.display().to_string(), mechanism, module, lookup)
 }
 
 /// Shakes hands by TLS on a connection to `address` (`host:port`), and looks whether the certificate names it.
