@@ -10,7 +10,7 @@ import threading
 import time
 
 from broker_security import SCRAM, login
-from harness import World, free_ports, need_peer, say, until
+from harness import World, free_ports, mode, need_peer, say, until
 
 OAUTH = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required"
 HANDLERS = "org.apache.kafka.common.security.oauthbearer.secured.OAuthBearer"
@@ -83,7 +83,8 @@ def oauth_and_tokens():
     with World("oauth-and-tokens") as world:
         provider = Provider(world.dir)
         ensemble = world.ensemble(["ours"])
-        ensemble.start_all()
+        ensemble.start(1)
+        until("a server", 60, lambda: mode(ensemble.client[1]))
         ports = free_ports(4)
         inside, outside = dict(zip((1, 2), ports[:2])), dict(zip((1, 2), ports[2:]))
         for number in (1, 2):

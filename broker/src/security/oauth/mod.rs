@@ -62,11 +62,6 @@ fn wrong(key: &str, why: impl Into<String>) -> SecurityError {
     SecurityError::Key { key: key.to_owned(), why: why.into() }
 }
 
-/// Whether a class that a key names stands for a handler that is there.
-pub fn knows(key: &str, class: &str) -> bool {
-    key.ends_with(HANDLER) && (class == UNSECURED || SIGNED.contains(&class))
-}
-
 impl Validator {
     /// What the keys of a listener and its login module ask for; keys at an endpoint are not fetched yet.
     /// `place` says in errors where the module stands.
