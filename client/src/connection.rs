@@ -594,7 +594,8 @@ mod tests {
         let serve = async {
             let (header, _) = request(&mut theirs).await;
             let all = [ApiKey::Heartbeat, ApiKey::SaslAuthenticate];
-            let api_keys = all.map(|key| ApiVersion { api_key: key as i16, min_version: 0, max_version: 1 }).to_vec();
+            let api_keys =
+                all.map(|key| ApiVersion { api_key: key as i16, min_version: 0, max_version: 1 }).to_vec();
             let body = ApiVersionsResponse { api_keys, ..Default::default() }.encode(3);
             respond(&mut theirs, header.correlation_id, 0, body).await;
         };
@@ -604,14 +605,21 @@ mod tests {
         (connection, theirs)
     }
 
-    async fn show_again(broker: &mut tokio::io::DuplexStream, error_code: ErrorCode, session_lifetime_ms: i64) {
+    async fn show_again(
+        broker: &mut tokio::io::DuplexStream,
+        error_code: ErrorCode,
+        session_lifetime_ms: i64,
+    ) {
         let (header, body) = request(broker).await;
         assert_eq!(header.request_api_key, ApiKey::SaslHandshake as i16);
         assert_eq!(wire::kafka::SaslHandshakeRequest::decode(&body, 1).unwrap().mechanism, "PLAIN");
         let answer = wire::kafka::SaslHandshakeResponse::default().encode(1);
         respond(broker, header.correlation_id, 0, answer).await;
         let (header, body) = request(broker).await;
-        assert_eq!((header.request_api_key, header.request_api_version), (ApiKey::SaslAuthenticate as i16, 1));
+        assert_eq!(
+            (header.request_api_key, header.request_api_version),
+            (ApiKey::SaslAuthenticate as i16, 1)
+        );
         let shown = wire::kafka::SaslAuthenticateRequest::decode(&body, 1).unwrap();
         assert_eq!(&shown.auth_bytes[..], b"\0ann\0p");
         let answer =

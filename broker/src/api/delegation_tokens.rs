@@ -1,8 +1,8 @@
 //! Delegation tokens: Create, Renew, Expire and Describe. None of them over a connection that shows nobody, or that was
 //! itself opened by a token.
 
-use bytes::Bytes;
 use broker_core::acl::{Operation, Principal, ResourceType, USER};
+use bytes::Bytes;
 use client::Protocol;
 use wire::Str;
 use wire::kafka::describe_delegation_token::{DescribedDelegationToken, DescribedDelegationTokenRenewer};
@@ -66,10 +66,7 @@ fn created(
     }
 }
 
-pub async fn create(
-    call: &Call<'_>,
-    request: CreateDelegationTokenRequest,
-) -> CreateDelegationTokenResponse {
+pub async fn create(call: &Call<'_>, request: CreateDelegationTokenRequest) -> CreateDelegationTokenResponse {
     let requester = call.peer.principal();
     let owner = match request.owner_principal_name.filter(|name| !name.is_empty()) {
         None => requester.clone(),
@@ -147,8 +144,7 @@ pub async fn describe(
     });
     let who = call.peer.principal();
     let shown = |token: &TokenInfo| {
-        let asked =
-            owners.as_ref().is_none_or(|owners| owners.iter().any(|owner| token.concerns(owner)));
+        let asked = owners.as_ref().is_none_or(|owners| owners.iter().any(|owner| token.concerns(owner)));
         asked
             && (token.concerns(who)
                 || call.may(Operation::Describe, ResourceType::DelegationToken, &token.id)

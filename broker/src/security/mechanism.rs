@@ -149,9 +149,9 @@ impl Scram {
                 let principal = Principal::user(token.owner.name.clone());
                 (Admitted { principal, until_ms: Some(token.expires_ms), by_token: true }, credential)
             }),
-            false => users.credential(&first.name, self.hash).map(|credential| {
-                (Admitted::for_ever(Principal::user(first.name.as_str())), credential)
-            }),
+            false => users
+                .credential(&first.name, self.hash)
+                .map(|credential| (Admitted::for_ever(Principal::user(first.name.as_str())), credential)),
         };
         let (admitted, credential) = known.ok_or(Rejection(None))?;
         if first.identity.as_ref().is_some_and(|identity| *identity != first.name) {
@@ -272,7 +272,10 @@ mod tests {
                 Ok(admitted)
             };
             let principal = Principal::user("ann");
-            assert_eq!(login(&password, true), Ok(Admitted { principal, until_ms: Some(77), by_token: true }));
+            assert_eq!(
+                login(&password, true),
+                Ok(Admitted { principal, until_ms: Some(77), by_token: true })
+            );
             assert_eq!(login("other", true), Err(Rejection(None)));
             assert_eq!(login(&password, false), Err(Rejection(None)));
         }
@@ -303,8 +306,9 @@ mod tests {
         let users = Users::default();
         users.set("ann", Hash::Sha256, Some(Credential::of_password(Hash::Sha256, "secret", 4096)));
         users.set("weak", Hash::Sha256, Some(Credential::of_password(Hash::Sha256, "secret", 16)));
-        let first =
-            |text: &str| Exchange::new("SCRAM-SHA-256").take(text.as_bytes(), &checks(&BTreeMap::new(), &users));
+        let first = |text: &str| {
+            Exchange::new("SCRAM-SHA-256").take(text.as_bytes(), &checks(&BTreeMap::new(), &users))
+        };
         assert!(matches!(first("n,,n=ann,r=abc"), Ok(Step::Continue(_))));
         assert!(matches!(first("n,a=ann,m=x,n=ann,r=abc,e=f"), Ok(Step::Continue(_))));
         assert_eq!(first("n,a=eve,n=ann,r=abc"), told(OTHER_IDENTITY));

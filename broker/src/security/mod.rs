@@ -15,8 +15,8 @@ use ::tls::{Tls, rfc2253};
 use base::jaas::{Jaas, Module};
 use broker_core::acl::Principal;
 use client::security::{
-    self, Login, OAUTHBEARER, PLAIN_MODULE, Protocol, Security, SecurityError, class_of, jaas_of_environment, module_of,
-    ssl, unknown_mechanism,
+    self, Login, OAUTHBEARER, PLAIN_MODULE, Protocol, Security, SecurityError, class_of, jaas_of_environment,
+    module_of, ssl, unknown_mechanism,
 };
 
 use crate::config::{BrokerConfig, Endpoint, split_list};

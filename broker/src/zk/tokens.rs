@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn before_version_3_the_owner_asked_and_what_cannot_be_read_is_told_with_its_path() {
-        let old = NODE.replace("\"version\":3", "\"version\":1").replace(r#""tokenRequester":"User%3Asc","#, "");
+        let old =
+            NODE.replace("\"version\":3", "\"version\":1").replace(r#""tokenRequester":"User%3Asc","#, "");
         let token = decode("/p", old.as_bytes()).unwrap().unwrap();
         assert_eq!(token.requester, token.owner);
         for (change, problem) in [

@@ -116,16 +116,8 @@ fn check(given: &Given) -> Result<(), Stop> {
         "renew",
         &["renewer-principal", "max-life-time-period", "expiry-time-period", "owner-principal"],
     )?;
-    rule_out(
-        given,
-        "expire",
-        &["renew", "max-life-time-period", "renew-time-period", "owner-principal"],
-    )?;
-    rule_out(
-        given,
-        "describe",
-        &["renew-time-period", "max-life-time-period", "hmac", "expiry-time-period"],
-    )
+    rule_out(given, "expire", &["renew", "max-life-time-period", "renew-time-period", "owner-principal"])?;
+    rule_out(given, "describe", &["renew-time-period", "max-life-time-period", "hmac", "expiry-time-period"])
 }
 
 /// Why the work ended.

@@ -107,7 +107,8 @@ pub(crate) async fn authenticate<T: Talk + Send>(
             lifetime
         }
         Login::Bearer(bearer) => {
-            let token = bearer.token().await.map_err(|error| AuthenticationError::Refused(error.to_string()))?;
+            let token =
+                bearer.token().await.map_err(|error| AuthenticationError::Refused(error.to_string()))?;
             let first = First {
                 identity: String::new(),
                 token: token.value.clone(),

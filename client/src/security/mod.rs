@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use wire::Str;
 
-pub(crate) use handshake::{Talk, authenticate};
 pub use handshake::AuthenticationError;
+pub(crate) use handshake::{Talk, authenticate};
 
 /// Values of keys, as they are given.
 pub type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;

@@ -54,7 +54,8 @@ impl Algorithm {
 
 /// Reads a key set. Keys of kinds that are not taken here are left out; the error is what is wrong with the set.
 pub fn read_set(json: &[u8]) -> Result<Vec<Key>, String> {
-    let set: Value = serde_json::from_slice(json).map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
+    let set: Value =
+        serde_json::from_slice(json).map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
     let keys = set["keys"].as_array().ok_or("not a JSON Web Key Set: it has no list \"keys\"")?;
     Ok(keys.iter().filter_map(Value::as_object).filter_map(|key| Key::read(&Claims(key.clone()))).collect())
 }
@@ -152,7 +153,9 @@ pub(super) mod tests {
             let point = self.0.public_key().as_ref();
             let (x, y) = point[1..].split_at(32);
             let [x, y] = [x, y].map(|part| URL_SAFE_NO_PAD.encode(part));
-            format!(r#"{{"keys":[{{"kty":"oct","k":"x"}},{{"kty":"EC","use":"sig","kid":"{id}","crv":"P-256","x":"{x}","y":"{y}"}}]}}"#)
+            format!(
+                r#"{{"keys":[{{"kty":"oct","k":"x"}},{{"kty":"EC","use":"sig","kid":"{id}","crv":"P-256","x":"{x}","y":"{y}"}}]}}"#
+            )
         }
 
         pub(in super::super) fn token(&self, id: &str, claims: &str) -> String {
@@ -178,17 +181,22 @@ pub(super) mod tests {
             r#"{{"keys":[{{"kty":"RSA","kid":"r","alg":"RS256","n":"{n}","e":"{e}"}},{{"kty":"EC","kid":"e","crv":"P-521","x":"{x}","y":"{y}"}}]}}"#
         );
         let keys = read_set(set.as_bytes()).unwrap();
-        let find = |id: Option<&str>, name: &str| select(&keys, id, name, &Algorithm::named(name).unwrap()).cloned();
+        let find =
+            |id: Option<&str>, name: &str| select(&keys, id, name, &Algorithm::named(name).unwrap()).cloned();
         assert_eq!(find(Some("r"), "RS256"), Some(keys[0].clone()));
         assert_eq!(find(None, "ES512"), Some(keys[1].clone()));
-        for (id, name) in [(Some("r"), "RS384"), (Some("e"), "RS256"), (Some("e"), "ES256"), (Some("x"), "RS256")] {
+        for (id, name) in
+            [(Some("r"), "RS384"), (Some("e"), "RS256"), (Some("e"), "ES256"), (Some("x"), "RS256")]
+        {
             assert_eq!(find(id, name), None, "{name}");
         }
         let random = SystemRandom::new();
         let mut signature = vec![0; rsa.public_modulus_len()];
         rsa.sign(&signature::RSA_PKCS1_SHA256, &random, b"bytes", &mut signature).unwrap();
         let rs256 = Algorithm::named("RS256").unwrap();
-        assert!(keys[0].signed(&rs256, b"bytes", &signature) && !keys[0].signed(&rs256, b"other", &signature));
+        assert!(
+            keys[0].signed(&rs256, b"bytes", &signature) && !keys[0].signed(&rs256, b"other", &signature)
+        );
         let es512 = Algorithm::named("ES512").unwrap();
         let signature = ec.sign(&random, b"bytes").unwrap();
         assert!(keys[1].signed(&es512, b"bytes", signature.as_ref()));

@@ -16,8 +16,7 @@ use signed::Signed;
 use unsecured::Unsecured;
 
 const HANDLER: &str = "sasl.server.callback.handler.class";
-const UNSECURED: &str =
-    "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler";
+const UNSECURED: &str = "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler";
 const SIGNED: [&str; 2] = [
     "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler",
     "org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerValidatorCallbackHandler",
@@ -179,7 +178,9 @@ mod tests {
             Admitted { principal: Principal::user("ann"), until_ms: Some(10_000), by_token: false };
         assert_eq!(take("", 9_999), Ok(Step::Done { token: vec![], admitted: admitted.clone() }));
         assert_eq!(take("ann", 1), Ok(Step::Done { token: vec![], admitted }));
-        assert!(matches!(take("eve", 1), Err(Rejection(Some(why))) if why.contains("authorization id (eve)")));
+        assert!(
+            matches!(take("eve", 1), Err(Rejection(Some(why))) if why.contains("authorization id (eve)"))
+        );
         assert!(matches!(take("", 10_000), Ok(Step::Continue(_))));
     }
 
@@ -193,7 +194,11 @@ mod tests {
                 &[(HANDLER, SIGNED[1]), ("sasl.oauthbearer.jwks.endpoint.url", "file:///no/where")],
                 "/no/where",
             ),
-            ("unsecuredValidatorAllowableClockSkewMs=-1", &[], "Allowable clock skew millis must not be negative: -1"),
+            (
+                "unsecuredValidatorAllowableClockSkewMs=-1",
+                &[],
+                "Allowable clock skew millis must not be negative: -1",
+            ),
             ("unsecuredValidatorRequiredScope=\"a \u{e4}\"", &[], "Invalid scope value: \u{e4}"),
         ] {
             let error = validator(options, keys).err().unwrap();

@@ -147,7 +147,8 @@ mod tests {
             }
         });
         let url = format!("http://{address}/keys");
-        Endpoint::new(&url, (false, address.clone(), address, "/keys".to_owned()), &|_| None, (None, None)).unwrap()
+        Endpoint::new(&url, (false, address.clone(), address, "/keys".to_owned()), &|_| None, (None, None))
+            .unwrap()
     }
 
     fn retry() -> Retry {
@@ -172,7 +173,11 @@ mod tests {
     async fn a_key_that_was_missing_is_asked_for_once_and_what_is_no_set_changes_nothing() {
         let pair = Pair::new();
         let endpoint = serve(vec![pair.set("a"), pair.set("b"), "<html>".to_owned()]).await;
-        let source = Arc::new(KeySource::at(Endpoints { endpoint, refresh: Duration::from_secs(3600), retry: retry() }));
+        let source = Arc::new(KeySource::at(Endpoints {
+            endpoint,
+            refresh: Duration::from_secs(3600),
+            retry: retry(),
+        }));
         source.start().await.unwrap();
         assert!(has(&source, "a") && !has(&source, "b"));
         source.miss("b");
@@ -188,11 +193,16 @@ mod tests {
     async fn keys_are_fetched_regularly_and_without_any_the_start_fails() {
         let pair = Pair::new();
         let endpoint = serve(vec![pair.set("a"), pair.set("b")]).await;
-        let source = Arc::new(KeySource::at(Endpoints { endpoint, refresh: Duration::from_millis(50), retry: retry() }));
+        let source = Arc::new(KeySource::at(Endpoints {
+            endpoint,
+            refresh: Duration::from_millis(50),
+            retry: retry(),
+        }));
         source.start().await.unwrap();
         until(|| has(&source, "b")).await;
         let endpoint = serve(vec!["{}".to_owned()]).await;
-        let nothing = Arc::new(KeySource::at(Endpoints { endpoint, refresh: Duration::from_secs(1), retry: retry() }));
+        let nothing =
+            Arc::new(KeySource::at(Endpoints { endpoint, refresh: Duration::from_secs(1), retry: retry() }));
         assert!(nothing.start().await.unwrap_err().to_string().contains("no list \"keys\""));
     }
 }

@@ -30,11 +30,13 @@ pub struct Signed {
 
 impl Signed {
     pub(super) fn read(module: &Module, lookup: &Lookup<'_>) -> Result<Signed, SecurityError> {
-        let given = |key: &str| lookup(key).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let given =
+            |key: &str| lookup(key).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let number = |key: &str, default: i64| match given(key) {
             None => Ok(default),
             Some(text) => {
-                let invalid = || wrong(key, format!("Invalid value {text} for configuration {key}: not a number"));
+                let invalid =
+                    || wrong(key, format!("Invalid value {text} for configuration {key}: not a number"));
                 text.parse().map_err(|_| invalid())
             }
         };
@@ -95,7 +97,8 @@ impl Signed {
         for name in ["sub", "jti"] {
             claims.text(name)?;
         }
-        let Summary { principal, expires_ms, .. } = Summary::read(&claims, &self.sub_claim, &self.scope_claim)?;
+        let Summary { principal, expires_ms, .. } =
+            Summary::read(&claims, &self.sub_claim, &self.scope_claim)?;
         Ok(Believed { principal, expires_ms })
     }
 
@@ -124,7 +127,8 @@ impl Signed {
     }
 
     fn check_times(&self, claims: &Claims, now_s: i64) -> Result<(), Disbelieved> {
-        let time = |name: &str| -> Result<Option<i64>, String> { Ok(claims.number(name)?.map(|at| at as i64)) };
+        let time =
+            |name: &str| -> Result<Option<i64>, String> { Ok(claims.number(name)?.map(|at| at as i64)) };
         let exp = time("exp")?.ok_or("No Expiration Time (exp) claim present")?;
         let iat = time("iat")?.ok_or("No Issued At (iat) claim present")?;
         let nbf = time("nbf")?;

@@ -17,10 +17,7 @@ pub struct Unsecured {
 }
 
 impl Unsecured {
-    pub(super) fn read(
-        place: &str,
-        options: &BTreeMap<String, String>,
-    ) -> Result<Unsecured, SecurityError> {
+    pub(super) fn read(place: &str, options: &BTreeMap<String, String>) -> Result<Unsecured, SecurityError> {
         let option = |name: &str| {
             let value = options.get(&format!("unsecuredValidator{name}"));
             value.map(|value| value.trim()).filter(|value| !value.is_empty())
@@ -49,7 +46,10 @@ impl Unsecured {
     pub(super) fn believes(&self, token: &str, now_ms: i64) -> Result<Believed, Disbelieved> {
         let parts: Vec<&str> = token.split('.').collect();
         let [header, claims, signature] = parts[..] else {
-            return Err("Unsecured JWS compact serializations must have 3 dot-separated Base64URL-encoded values".into());
+            return Err(
+                "Unsecured JWS compact serializations must have 3 dot-separated Base64URL-encoded values"
+                    .into(),
+            );
         };
         let (header, claims) = (Claims::decode(header)?, Claims::decode(claims)?);
         if header.text("alg")? != Some("none") {
@@ -68,7 +68,10 @@ impl Unsecured {
             return Err("The Issued At value was after the indicated time plus allowable clock skew".into());
         }
         if (now_ms - self.clock_skew_ms) as f64 >= 1000.0 * exp {
-            return Err("The indicated time minus allowable clock skew was on or after the Expiration Time value".into());
+            return Err(
+                "The indicated time minus allowable clock skew was on or after the Expiration Time value"
+                    .into(),
+            );
         }
         if iat.is_some_and(|iat| exp <= iat) {
             return Err("The Expiration Time was not after the Issued At time".into());
@@ -106,8 +109,10 @@ mod tests {
     }
 
     fn judge(options: &[(&str, &str)], claims: &str) -> Result<Believed, String> {
-        let options =
-            options.iter().map(|(key, value)| (format!("unsecuredValidator{key}"), (*value).to_owned())).collect();
+        let options = options
+            .iter()
+            .map(|(key, value)| (format!("unsecuredValidator{key}"), (*value).to_owned()))
+            .collect();
         let unsecured = Unsecured::read("jaas", &options).unwrap();
         unsecured.believes(&token(r#"{"alg":"none"}"#, claims), 100_000).map_err(|error| error.why)
     }

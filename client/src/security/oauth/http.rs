@@ -130,8 +130,7 @@ impl Endpoint {
             Ok(stream)
         };
         let connected = tokio::time::timeout(self.connect_timeout, connecting).await;
-        let mut stream =
-            connected.unwrap_or_else(|_| Err("connect timed out".to_owned())).map_err(failed)?;
+        let mut stream = connected.unwrap_or_else(|_| Err("connect timed out".to_owned())).map_err(failed)?;
         let asked = tokio::time::timeout(self.read_timeout, exchange(&mut stream, request.as_bytes()));
         asked.await.unwrap_or_else(|_| Err("Read timed out".to_owned())).map_err(failed)
     }
@@ -225,13 +224,20 @@ mod tests {
 
     #[test]
     fn a_url_leads_to_a_file_or_a_server_or_is_told_with_its_key() {
-        assert!(matches!(place("k", "file:///a/b").unwrap(), Place::File(path) if path == std::path::Path::new("/a/b")));
-        assert!(matches!(place("k", "file:/a").unwrap(), Place::File(path) if path == std::path::Path::new("/a")));
-        let Place::Server { tls, address, path, .. } = place("k", "https://id.example/token?x=1").unwrap() else {
+        assert!(
+            matches!(place("k", "file:///a/b").unwrap(), Place::File(path) if path == std::path::Path::new("/a/b"))
+        );
+        assert!(
+            matches!(place("k", "file:/a").unwrap(), Place::File(path) if path == std::path::Path::new("/a"))
+        );
+        let Place::Server { tls, address, path, .. } = place("k", "https://id.example/token?x=1").unwrap()
+        else {
             panic!("a server")
         };
         assert_eq!((tls, &*address, &*path), (true, "id.example:443", "/token?x=1"));
-        let Place::Server { address, path, .. } = place("k", "http://h:81").unwrap() else { panic!("a server") };
+        let Place::Server { address, path, .. } = place("k", "http://h:81").unwrap() else {
+            panic!("a server")
+        };
         assert_eq!((&*address, &*path), ("h:81", "/"));
         for (url, problem) in [
             ("x", "malformed"),
@@ -240,7 +246,11 @@ mod tests {
             ("ftp://a/", "an invalid protocol (ftp)"),
         ] {
             let error = place("sasl.url", url).err().unwrap().to_string();
-            assert!(error.starts_with("sasl.url: The OAuth configuration option sasl.url") && error.contains(problem), "{error}");
+            assert!(
+                error.starts_with("sasl.url: The OAuth configuration option sasl.url")
+                    && error.contains(problem),
+                "{error}"
+            );
         }
     }
 }

@@ -70,9 +70,7 @@ pub fn millis(seconds: f64) -> i64 {
 pub fn sections(token: &str) -> Result<[&str; 3], String> {
     let token = token.trim();
     if token.is_empty() {
-        return Err(
-            "Empty JWT provided; expected three sections (header, payload, and signature)".to_owned()
-        );
+        return Err("Empty JWT provided; expected three sections (header, payload, and signature)".to_owned());
     }
     // As Java splits: empty parts at the end do not count.
     let parts: Vec<&str> = token.trim_end_matches('.').split('.').collect();

@@ -180,8 +180,7 @@ impl BearerLogin {
     }
 }
 
-const UNSECURED_LOGIN: &str =
-    "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredLoginCallbackHandler";
+const UNSECURED_LOGIN: &str = "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredLoginCallbackHandler";
 
 /// The name of a claim, or its default.
 pub fn claim_name(lookup: &Lookup<'_>, key: &str, default: &str) -> String {
@@ -197,7 +196,8 @@ fn extensions_of(options: &BTreeMap<String, String>) -> BTreeMap<String, String>
 
 fn endpoint_or_file(key: &str, module: &Module, lookup: &Lookup<'_>) -> Result<Source, SecurityError> {
     let url = lookup(TOKEN_URL).map(|url| url.trim().to_owned()).filter(|url| !url.is_empty());
-    let missing = || wrong(TOKEN_URL, format!("The OAuth configuration option {TOKEN_URL} value must be non-null"));
+    let missing =
+        || wrong(TOKEN_URL, format!("The OAuth configuration option {TOKEN_URL} value must be non-null"));
     let url = url.ok_or_else(missing)?;
     let (tls, host, address, path) = match http::place(TOKEN_URL, &url)? {
         Place::File(path) => {
@@ -247,7 +247,9 @@ fn form(scope: Option<&str>) -> String {
         form += "&scope=";
         for byte in scope.bytes() {
             match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'*' | b'_' => form.push(char::from(byte)),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'*' | b'_' => {
+                    form.push(char::from(byte))
+                }
                 b' ' => form.push('+'),
                 byte => form += &format!("%{byte:02X}"),
             }
@@ -354,7 +356,8 @@ struct Window {
 
 impl Window {
     fn read(lookup: &Lookup<'_>) -> Result<Window, SecurityError> {
-        let seconds = |key: &str, default: i64| Ok::<_, SecurityError>(number(lookup, key)?.unwrap_or(default) * 1000);
+        let seconds =
+            |key: &str, default: i64| Ok::<_, SecurityError>(number(lookup, key)?.unwrap_or(default) * 1000);
         Ok(Window {
             factor: number(lookup, "sasl.login.refresh.window.factor")?.unwrap_or(0.8),
             jitter: number(lookup, "sasl.login.refresh.window.jitter")?.unwrap_or(0.05),
@@ -412,7 +415,8 @@ mod tests {
                 let mut request = Vec::new();
                 let complete = |request: &[u8]| {
                     let text = String::from_utf8_lossy(request).into_owned();
-                    let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
+                    let length =
+                        text.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
                     text.split_once("\r\n\r\n").is_some_and(|(_, body)| Some(body.len()) == length)
                 };
                 while !complete(&request) {
@@ -436,8 +440,10 @@ mod tests {
         let stumble = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".to_owned();
         let good = ok(&format!(r#"{{"access_token":" {token} ","expires_in":1}}"#));
         let (url, serving) = serve(vec![stumble, good]).await;
-        let keys = [(LOGIN_HANDLER, ENDPOINT_LOGIN), (TOKEN_URL, &*url), ("sasl.login.retry.backoff.ms", "1")];
-        let login = login("clientId=\"me\" clientSecret=\"hidden\" scope=\"a b/c\" extension_k=\"v\"", &keys).unwrap();
+        let keys =
+            [(LOGIN_HANDLER, ENDPOINT_LOGIN), (TOKEN_URL, &*url), ("sasl.login.retry.backoff.ms", "1")];
+        let login = login("clientId=\"me\" clientSecret=\"hidden\" scope=\"a b/c\" extension_k=\"v\"", &keys)
+            .unwrap();
         let first = login.token().await.unwrap();
         assert_eq!((&*first.value, &*first.principal), (&*token, "svc"));
         // It is held: nobody is asked again.
@@ -456,7 +462,8 @@ mod tests {
         let refusal = format!("HTTP/1.1 401 No\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let (url, serving) = serve(vec![refusal]).await;
         let keys = [(LOGIN_HANDLER, ENDPOINT_LOGIN), (TOKEN_URL, &*url)];
-        let error = login("clientId=a clientSecret=hidden", &keys).unwrap().token().await.err().unwrap().to_string();
+        let error =
+            login("clientId=a clientSecret=hidden", &keys).unwrap().token().await.err().unwrap().to_string();
         assert!(error.contains(r#"401 and error response {"invalid_client" - "who?"}"#), "{error}");
         assert!(!error.contains("hidden"));
         serving.await.unwrap();
@@ -503,13 +510,29 @@ mod tests {
     fn what_cannot_give_a_token_is_told_by_name() {
         let endpoint = (LOGIN_HANDLER, ENDPOINT_LOGIN);
         for (options, keys, problem) in [
-            ("", &[(LOGIN_HANDLER, "com.example.Mine")][..], "`com.example.Mine`: Java's classes cannot be loaded"),
+            (
+                "",
+                &[(LOGIN_HANDLER, "com.example.Mine")][..],
+                "`com.example.Mine`: Java's classes cannot be loaded",
+            ),
             ("", &[endpoint], "sasl.oauthbearer.token.endpoint.url value must be non-null"),
-            ("clientId=a", &[endpoint, (TOKEN_URL, "http://x/")], "option clientSecret value must be non-null"),
+            (
+                "clientId=a",
+                &[endpoint, (TOKEN_URL, "http://x/")],
+                "option clientSecret value must be non-null",
+            ),
             ("a=b", &[endpoint, (TOKEN_URL, "file:///no/where")], "/no/where: No such file"),
             ("a=b", &[], "No principal name in JWT claim: sub"),
-            ("clientId=a clientSecret=b", &[endpoint, (TOKEN_URL, "https://x/")], "ssl.truststore.location is not set"),
-            ("extension_auth=x", &[endpoint, (TOKEN_URL, "file:///dev/null")], "Extension name auth is invalid"),
+            (
+                "clientId=a clientSecret=b",
+                &[endpoint, (TOKEN_URL, "https://x/")],
+                "ssl.truststore.location is not set",
+            ),
+            (
+                "extension_auth=x",
+                &[endpoint, (TOKEN_URL, "file:///dev/null")],
+                "Extension name auth is invalid",
+            ),
         ] {
             let error = login(options, keys).err().unwrap();
             assert!(error.contains(problem), "{error}");
