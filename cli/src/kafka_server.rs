@@ -22,7 +22,7 @@ const VERSION: &str = "3.5.1";
 pub fn start(call: &Call) -> ExitCode {
     match &call.args[..] {
         [] => usage(call),
-        [flag, rest @ ..] if flag == "-daemon" => start_behind(rest),
+        [flag, rest @ ..] if flag == "-daemon" => start_behind(TOOL, "kafkaServer.out", rest),
         [flag, ..] if flag == "--version" => {
             println!("{VERSION}");
             ExitCode::SUCCESS
@@ -40,10 +40,10 @@ fn log_dir() -> PathBuf {
     env::var_os("LOG_DIR").map_or_else(|| install::bin().join("../logs"), PathBuf::from)
 }
 
-/// Starts the same command in a session of its own, and leaves it there.
-fn start_behind(args: &[String]) -> ExitCode {
+/// Starts a command in a process group of its own, its output in the file `out` of the logs, and leaves it there.
+pub fn start_behind(tool: &str, out: &str, args: &[String]) -> ExitCode {
     let dir = log_dir();
-    let path = dir.join("kafkaServer.out");
+    let path = dir.join(out);
     let opened = fs::create_dir_all(&dir)
         .and_then(|()| File::create(&path))
         .and_then(|out| Ok((out.try_clone()?, out)));
@@ -56,14 +56,14 @@ fn start_behind(args: &[String]) -> ExitCode {
     };
     let spawned = env::current_exe().and_then(|exe| {
         let mut command = Command::new(exe);
-        command.arg0("menagerie").arg(TOOL).args(args).stdin(Stdio::null()).stdout(out).stderr(err);
+        command.arg0("menagerie").arg(tool).args(args).stdin(Stdio::null()).stdout(out).stderr(err);
         // A group of its own: a ^C on the terminal is not for it.
         command.process_group(0).spawn()
     });
     match spawned {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cannot start the broker: {error}");
+            eprintln!("cannot start {tool}: {error}");
             ExitCode::FAILURE
         }
     }
@@ -134,17 +134,22 @@ fn configure(args: &[String]) -> Result<BrokerConfig, ConfigError> {
 
 /// Signals every broker of this installation (`SIGNAL`, else TERM), and does not wait.
 pub fn stop(call: &Call) -> ExitCode {
+    signal_all(call, &[TOOL], "kafka")
+}
+
+/// Signals the processes of this installation that run one of `tools`.
+pub fn signal_all(call: &Call, tools: &[&str], what: &str) -> ExitCode {
     let name = env::var("SIGNAL").unwrap_or_else(|_| "TERM".into());
     let Some(signal) = signal_named(&name) else {
         eprintln!("{}: SIGNAL={name} is not known here: TERM, INT, HUP, QUIT or KILL", call.name);
         return ExitCode::FAILURE;
     };
-    let brokers = brokers();
-    if brokers.is_empty() {
-        println!("No kafka server to stop");
+    let servers = processes(tools);
+    if servers.is_empty() {
+        println!("No {what} server to stop");
         return ExitCode::FAILURE;
     }
-    for pid in brokers {
+    for pid in servers {
         if let Err(error) = rustix::process::kill_process(pid, signal) {
             eprintln!("cannot signal process {}: {error}", pid.as_raw_nonzero());
         }
@@ -164,25 +169,25 @@ fn signal_named(name: &str) -> Option<rustix::process::Signal> {
     })
 }
 
-/// Processes that run this same binary as a broker.
-fn brokers() -> Vec<rustix::process::Pid> {
+/// Processes that run this same binary as one of these tools.
+fn processes(tools: &[&str]) -> Vec<rustix::process::Pid> {
     let own = env::current_exe().unwrap_or_default();
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pid = |entry: fs::DirEntry| {
         let raw = entry.file_name().to_str()?.parse().ok()?;
         let exe = fs::read_link(entry.path().join("exe")).ok()?;
         let line = fs::read(entry.path().join("cmdline")).ok()?;
-        (exe == own && is_broker(&line)).then(|| rustix::process::Pid::from_raw(raw)).flatten()
+        (exe == own && runs(tools, &line)).then(|| rustix::process::Pid::from_raw(raw)).flatten()
     };
     entries.filter_map(Result::ok).filter_map(pid).collect()
 }
 
 /// By its command line: words that each end with a zero byte.
-fn is_broker(line: &[u8]) -> bool {
+fn runs(tools: &[&str], line: &[u8]) -> bool {
     let words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     let named = |word: &str| {
         let file = Path::new(word).file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        file.strip_suffix(".sh").unwrap_or(&file) == TOOL
+        tools.contains(&file.strip_suffix(".sh").unwrap_or(&file))
     };
     words.take(2).any(|word| named(&word))
 }
@@ -193,6 +198,7 @@ mod tests {
 
     #[test]
     fn a_broker_is_known_by_its_command_line() {
+        let is_broker = |line: &[u8]| runs(&[TOOL], line);
         assert!(is_broker(b"bin/kafka-server-start.sh\0config/server.properties\0"));
         assert!(is_broker(b"menagerie\0kafka-server-start\0x\0"));
         assert!(!is_broker(b"vi\0notes\0kafka-server-start\0"));

@@ -5,6 +5,7 @@ mod bench;
 mod install;
 mod kafka_server;
 mod kafka_tools;
+mod kafka_zookeeper;
 mod up;
 mod zk_cli;
 mod zk_history;
@@ -58,6 +59,26 @@ const TOOLS: &[(&str, Tool)] = &[
     ("kafka-transactions", kafka_tools::transactions::main),
     ("kafka-reassign-partitions", kafka_tools::reassign_partitions::main),
     ("zookeeper-security-migration", kafka_tools::zookeeper_security_migration::main),
+    ("kafka-cluster", kafka_tools::cluster::main),
+    ("kafka-e2e-latency", kafka_tools::e2e_latency::main),
+    ("kafka-features", kafka_tools::features::main),
+    ("kafka-metadata-quorum", kafka_tools::metadata_quorum::main),
+    ("kafka-replica-verification", kafka_tools::replica_verification::main),
+    ("kafka-run-class", kafka_tools::run_class::main),
+    ("kafka-storage", kafka_tools::storage::main),
+    ("kafka-streams-application-reset", kafka_tools::streams_reset::main),
+    ("kafka-verifiable-consumer", kafka_tools::verifiable_consumer::main),
+    ("kafka-verifiable-producer", kafka_tools::verifiable_producer::main),
+    ("zookeeper-server-start", kafka_zookeeper::start),
+    ("zookeeper-server-stop", kafka_zookeeper::stop),
+    ("zookeeper-shell", kafka_zookeeper::shell),
+    ("kafka-jmx", kafka_tools::refused::main),
+    ("kafka-metadata-shell", kafka_tools::refused::main),
+    ("trogdor", kafka_tools::refused::main),
+    ("connect-distributed", kafka_tools::refused::main),
+    ("connect-standalone", kafka_tools::refused::main),
+    ("connect-mirror-maker", kafka_tools::refused::main),
+    ("kafka-mirror-maker", kafka_tools::refused::main),
     ("bench", |call| bench::main(&call.args)),
 ];
 
@@ -86,9 +107,15 @@ fn main() -> ExitCode {
 
 /// By name, with or without folder and `.sh`.
 fn find(name: &str) -> Option<Tool> {
-    let file = Path::new(name).file_name()?.to_str()?;
-    let bare = file.strip_suffix(".sh").unwrap_or(file);
+    let bare = bare(name);
     TOOLS.iter().find(|(tool, _)| *tool == bare).map(|(_, tool)| *tool)
+}
+
+/// The name as the table has it; of `menagerie TOOL` the last word.
+fn bare(name: &str) -> &str {
+    let name = name.rsplit(' ').next().unwrap_or(name);
+    let file = Path::new(name).file_name().and_then(|file| file.to_str()).unwrap_or_default();
+    file.strip_suffix(".sh").unwrap_or(file)
 }
 
 fn usage(name: &str) -> String {

@@ -200,6 +200,14 @@ struct Answer {
     fetched: Result<Vec<Fetched>, ClientError>,
 }
 
+/// What a group did to a consumer's partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rebalance {
+    /// These are no longer its own.
+    Revoked(Vec<TopicPartition>),
+    Assigned(Vec<TopicPartition>),
+}
+
 pub struct Consumer {
     cluster: Cluster,
     options: ConsumerOptions,
@@ -213,6 +221,8 @@ pub struct Consumer {
     turn: Option<TopicPartition>,
     metadata_fetched: Option<Instant>,
     committed_at: Instant,
+    /// What [`Consumer::rebalances`] has not told yet, if somebody asks.
+    rebalances: Option<Vec<Rebalance>>,
 }
 
 impl Consumer {
@@ -230,11 +240,25 @@ impl Consumer {
             turn: None,
             metadata_fetched: None,
             committed_at: Instant::now(),
+            rebalances: None,
         }
     }
 
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// What the group has done since this was last asked; it is kept from the first call on.
+    pub fn rebalances(&mut self) -> Vec<Rebalance> {
+        self.rebalances.replace(Vec::new()).unwrap_or_default()
+    }
+
+    fn note_revoked(&mut self) {
+        if let Some(rebalances) = &mut self.rebalances
+            && !self.assigned.is_empty()
+        {
+            rebalances.push(Rebalance::Revoked(self.assigned.keys().cloned().collect()));
+        }
     }
 
     /// Reads these partitions, without a group's help.
@@ -388,11 +412,20 @@ impl Consumer {
                 if self.options.auto_commit.is_some() {
                     self.commit_quietly().await;
                 }
+                self.note_revoked();
                 self.take_over([]);
                 let _ = answer.send(());
             }
-            GroupEvent::Lost => self.take_over([]),
-            GroupEvent::Assigned(partitions) => self.take_over(partitions),
+            GroupEvent::Lost => {
+                self.note_revoked();
+                self.take_over([]);
+            }
+            GroupEvent::Assigned(partitions) => {
+                if let Some(rebalances) = &mut self.rebalances {
+                    rebalances.push(Rebalance::Assigned(partitions.clone()));
+                }
+                self.take_over(partitions);
+            }
             GroupEvent::Failed(error) => return Err(error),
         }
         Ok(())

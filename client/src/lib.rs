@@ -24,7 +24,7 @@ pub mod transactions;
 pub use admin::Admin;
 pub use cluster::{Cluster, Metadata, Node};
 pub use connection::{CallError, Connection, ConnectionOptions};
-pub use consumer::{Consumer, ConsumerOptions, ConsumerRecord, OffsetReset};
+pub use consumer::{Consumer, ConsumerOptions, ConsumerRecord, OffsetReset, Rebalance};
 pub use error::ClientError;
 pub use options::{ClientKind, ClientOptions};
 pub use producer::{

@@ -1,7 +1,7 @@
 //! `kafka-acls`: who may do what, told to brokers, or, as once, to their ZooKeeper.
 
 use super::acls_options::{TABLE, Wanted, check, filters, principals, wanted};
-use super::{Stop, admin_options, end, help_or_version, run, throwable, zk_security};
+use super::{Stop, admin_options, end, help_or_version, json, run, throwable, zk_security};
 use crate::Call;
 use base::Given;
 use broker::acl::{Binding, Entry, EntryFilter, Filter, Operation, PatternType, Permission, Resource};
@@ -153,6 +153,10 @@ async fn list(given: &Given, store: &Store) -> Result<(), Failed> {
         store.list(as_filter(resource), &mut listed).await?;
     }
     let principals = principals(given, "principal")?;
+    if given.has("json") {
+        print_json(&listed, &principals);
+        return Ok(());
+    }
     if principals.is_empty() {
         print(&listed);
     }
@@ -164,6 +168,21 @@ async fn list(given: &Given, store: &Store) -> Result<(), Failed> {
         print(&his);
     }
     Ok(())
+}
+
+fn print_json(listed: &Listed, principals: &BTreeSet<wire::Str>) {
+    let mut acls = Vec::new();
+    for (resource, entries) in listed {
+        let wanted = entries.iter().filter(|one| principals.is_empty() || principals.contains(&one.principal));
+        acls.extend(wanted.map(|entry| {
+            serde_json::json!({
+                "resource_type": resource.kind.to_string(), "resource_name": &*resource.name,
+                "pattern_type": resource.pattern.to_string(), "principal": &*entry.principal, "host": &*entry.host,
+                "operation": entry.operation.to_string(), "permission_type": entry.permission.to_string(),
+            })
+        }));
+    }
+    json::print(&serde_json::json!({ "acls": acls }));
 }
 
 fn print(listed: &Listed) {

@@ -1,6 +1,6 @@
 //! What the options of `kafka-acls` ask for: which resources, and which entries on them.
 
-use super::{Stop, require, rule_out};
+use super::{Stop, json, require, rule_out};
 use base::{Given, ToolOption, ToolOptions};
 use broker::acl::{
     CLUSTER_NAME, Entry, Operation, PatternType, Permission, Principal, Resource, ResourceType, WILDCARD,
@@ -10,6 +10,7 @@ use wire::Str;
 
 pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::flag("add", "Adds ACLs."),
+    json::OPTION.if_any_of(&["list"]),
     ToolOption::text(
         "allow-host",
         "allow-host",

@@ -1,16 +1,17 @@
 //! `kafka-broker-api-versions`: which versions of which requests each broker answers.
 
-use super::{Stop, admin_options, end, help_or_version, require, run, throwable};
+use super::{Stop, admin_options, end, json, help_or_version, require, run, throwable};
 use crate::Call;
 use base::{ToolOption, ToolOptions};
-use client::{Admin, ClientError};
+use client::{Admin, ClientError, Node};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 use wire::kafka::api_versions::ApiVersion;
-use wire::kafka::{APIS, ApiKey, ApiVersionsRequest};
+use wire::kafka::{APIS, ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 
-const TABLE: ToolOptions = ToolOptions(&[
+pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::text(
         "bootstrap-server",
         "server(s) to use for bootstrapping",
@@ -21,6 +22,7 @@ const TABLE: ToolOptions = ToolOptions(&[
         "command config property file",
         "File with settings for the admin client.",
     ),
+    json::OPTION,
 ]);
 
 /// How long brokers are looked for.
@@ -40,14 +42,15 @@ fn versions(call: &Call) -> Result<(), Stop> {
         .zip(&options.bootstrap)
         .map(|(n, address)| format!("{address} (id: -{n} rack: null)"))
         .collect();
-    run(show(Admin::new(options)))?.map_err(|_| {
+    run(show(Admin::new(options), given.has("json")))?.map_err(|_| {
         let why = format!("Request METADATA failed on brokers List({})", bootstrap.join(", "));
         Stop::Uncaught("java.lang.RuntimeException", why)
     })
 }
 
-async fn show(admin: Admin) -> Result<(), ClientError> {
+async fn show(admin: Admin, as_json: bool) -> Result<(), ClientError> {
     let metadata = admin.metadata(None).await?;
+    let mut brokers = Vec::new();
     for (id, node) in &metadata.brokers {
         let rack = node.rack.as_deref().unwrap_or("null");
         let name = format!("{}:{} (id: {id} rack: {rack})", node.host, node.port);
@@ -60,12 +63,38 @@ async fn show(admin: Admin) -> Result<(), ClientError> {
             ClientError::check(answer.error_code, &None)?;
             Ok(answer)
         });
+        if as_json {
+            brokers.push(document(node, &answer));
+            continue;
+        }
         match answer {
             Ok(answer) => println!("{name} -> (\n\t{}\n)", lines(&answer.api_keys).join(",\n\t")),
             Err(error) => println!("{name} -> ERROR: {}", throwable(&error)),
         }
     }
+    if as_json {
+        json::print(&json!({ "brokers": brokers }));
+    }
     Ok(())
+}
+
+fn document(node: &Node, answer: &Result<ApiVersionsResponse, ClientError>) -> Value {
+    let mut broker =
+        json!({ "id": node.id, "host": &*node.host, "port": node.port, "rack": node.rack.as_deref() });
+    let api = |offered: &ApiVersion| {
+        json!({
+            "key": offered.api_key,
+            "name": ApiKey::from_i16(offered.api_key).map(|key| key.api().name),
+            "min_version": offered.min_version,
+            "max_version": offered.max_version,
+            "usable": usable(offered).ok(),
+        })
+    };
+    match answer {
+        Ok(answer) => broker["apis"] = answer.api_keys.iter().map(api).collect(),
+        Err(error) => broker["error"] = throwable(error).into(),
+    }
+    broker
 }
 
 /// A line for each API that the broker or a client of this release knows, by key.
@@ -86,13 +115,22 @@ fn line(offered: &ApiVersion) -> String {
         return format!("UNKNOWN({}): {range}", offered.api_key);
     };
     let api = key.api();
-    let (oldest, latest) = api.broker_versions.unwrap_or(api.versions);
-    let usable = match () {
-        () if latest < min => "unusable: node too new".to_owned(),
-        () if max < oldest => "unusable: node too old".to_owned(),
-        () => format!("usable: {}", latest.min(max)),
+    let usable = match usable(offered) {
+        Ok(version) => format!("usable: {version}"),
+        Err(why) => format!("unusable: node {why}"),
     };
     format!("{}({}): {range} [{usable}]", api.name, offered.api_key)
+}
+
+/// The highest version that both sides know, or why there is none.
+fn usable(offered: &ApiVersion) -> Result<i16, &'static str> {
+    let api = ApiKey::from_i16(offered.api_key).ok_or("too new")?.api();
+    let (oldest, latest) = api.broker_versions.unwrap_or(api.versions);
+    match () {
+        () if latest < offered.min_version => Err("too new"),
+        () if offered.max_version < oldest => Err("too old"),
+        () => Ok(latest.min(offered.max_version)),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The options of kafka-configs, and what they name.
 
 use super::configs::Failure;
-use super::rule_out;
+use super::{json, rule_out};
 use base::{Given, ToolOption, ToolOptions};
 
 pub const TABLE: ToolOptions = ToolOptions(&[
@@ -32,6 +32,7 @@ pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::flag("force", "Asks nothing."),
     ToolOption::text("ip", "", "The IP address."),
     ToolOption::flag("ip-defaults", "What all IP addresses have unless they have their own."),
+    json::OPTION.if_any_of(&["describe"]),
     ToolOption::text("topic", "", "The topic."),
     ToolOption::text("user", "", "The user's principal name."),
     ToolOption::flag("user-defaults", "What all users have unless they have their own."),

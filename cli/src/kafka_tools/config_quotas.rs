@@ -3,14 +3,17 @@
 use super::config_options::Entities;
 use super::config_scram;
 use super::configs::Failure;
-use super::java_hash;
+use super::{java_hash, json};
 use client::Admin;
 use client::cluster::Target;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use wire::Str;
 use wire::kafka::alter_client_quotas::{OpData, RequestEntityData, RequestEntryData};
 use wire::kafka::describe_client_quotas::{ComponentData, EntryData};
-use wire::kafka::describe_user_scram_credentials::UserName;
+use wire::kafka::describe_user_scram_credentials::{
+    DescribeUserScramCredentialsResult as CredentialsResult, UserName,
+};
 use wire::kafka::{
     AlterClientQuotasRequest, DescribeClientQuotasRequest, DescribeUserScramCredentialsRequest, ErrorCode,
 };
@@ -53,15 +56,49 @@ async fn quotas(admin: &Admin, entities: &Entities) -> Result<Vec<EntryData>, Fa
     Ok(response.entries.unwrap_or_default())
 }
 
-pub async fn describe(admin: &Admin, entities: &Entities) -> Result<(), Failure> {
-    for entry in quotas(admin, entities).await? {
-        println!("{}", line(&entry));
-    }
+pub async fn describe(admin: &Admin, entities: &Entities, as_json: bool) -> Result<(), Failure> {
+    let quotas = quotas(admin, entities).await?;
     let of_client = entities.types.iter().any(|kind| kind != "users");
-    if !of_client && !entities.names.iter().any(String::is_empty) {
-        describe_credentials(admin, &entities.names).await?;
+    let of_users = !of_client && !entities.names.iter().any(String::is_empty);
+    if !as_json {
+        quotas.iter().for_each(|entry| println!("{}", line(entry)));
     }
+    let credentials = match of_users {
+        true => credentials(admin, &entities.names).await?,
+        false => Vec::new(),
+    };
+    if as_json {
+        let quotas: Vec<Value> = quotas.iter().map(document).collect();
+        let credentials: Vec<Value> = credentials.iter().flat_map(credential_documents).collect();
+        json::print(&json!({ "quotas": quotas, "scram_credentials": credentials }));
+        return Ok(());
+    }
+    credentials.iter().for_each(print_credentials);
     Ok(())
+}
+
+/// A name that is null is the default's; one that is missing is not what the quota is about.
+fn document(entry: &EntryData) -> Value {
+    let entity = entry.entity.iter().map(|part| (part.entity_type.to_string(), json!(part.entity_name.as_deref())));
+    let values = entry.values.iter().map(|pair| (pair.key.to_string(), json!(pair.value)));
+    json!({
+        "entity": entity.collect::<serde_json::Map<_, _>>(),
+        "values": values.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+fn mechanism(number: i8) -> &'static str {
+    MECHANISMS.iter().find(|(known, _)| *known == number).map_or("UNKNOWN", |(_, name)| name)
+}
+
+fn credential_documents(result: &CredentialsResult) -> Vec<Value> {
+    let infos = result.credential_infos.iter();
+    infos
+        .map(|info| {
+            let mechanism = mechanism(info.mechanism);
+            json!({ "user": &*result.user, "mechanism": mechanism, "iterations": info.iterations })
+        })
+        .collect()
 }
 
 fn line(entry: &EntryData) -> String {
@@ -82,12 +119,15 @@ fn line(entry: &EntryData) -> String {
     format!("Quota configs for {} are {}", entity.join(", "), values.join(", "))
 }
 
-async fn describe_credentials(admin: &Admin, names: &[String]) -> Result<(), Failure> {
+async fn credentials(admin: &Admin, names: &[String]) -> Result<Vec<CredentialsResult>, Failure> {
     let users = names.iter().map(|name| UserName { name: name.as_str().into() });
     let request = DescribeUserScramCredentialsRequest { users: Some(users.collect()) };
     let response = admin.call(&Target::Controller, &request, |response| response.error_code).await?;
     Failure::checked(response.error_code, &response.error_message)?;
-    for result in response.results {
+    Ok(response.results)
+}
+
+fn print_credentials(result: &CredentialsResult) {
         if !result.error_code.is_ok() {
             // A user without credentials is no error of the command.
             if result.error_code != ErrorCode::RESOURCE_NOT_FOUND {
@@ -97,19 +137,13 @@ async fn describe_credentials(admin: &Admin, names: &[String]) -> Result<(), Fai
                     "Error retrieving SCRAM credential configs for user-principal '{user}': {exception}: {why}"
                 );
             }
-            continue;
+            return;
         }
         let shown = result.credential_infos.iter().map(|info| {
-            let name = MECHANISMS
-                .iter()
-                .find(|(number, _)| *number == info.mechanism)
-                .map_or("UNKNOWN", |(_, name)| name);
-            format!("{name}=iterations={}", info.iterations)
+            format!("{}=iterations={}", mechanism(info.mechanism), info.iterations)
         });
         let shown: Vec<String> = shown.collect();
         println!("SCRAM credential configs for user-principal '{}' are {}", result.user, shown.join(", "));
-    }
-    Ok(())
 }
 
 pub async fn alter(

@@ -3,7 +3,7 @@
 
 use super::config_options::{Entities, TABLE, check};
 use super::{
-    Stop, admin_options, config_quotas, config_scram, end, help_or_version, properties_of, run, throwable,
+    Stop, admin_options, config_quotas, config_scram, end, help_or_version, json, properties_of, run, throwable,
 };
 use crate::Call;
 use base::Given;
@@ -11,6 +11,7 @@ use broker::topics::check_name;
 use client::cluster::Target;
 use client::{Admin, ClientError};
 use fancy_regex::Regex;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use wire::Str;
@@ -97,7 +98,7 @@ async fn execute(admin: &Admin, given: &Given, entities: &Entities) -> Result<()
     let of_quotas = matches!(&*entities.types[0], "users" | "clients" | "ips");
     if given.has("describe") {
         return match of_quotas {
-            true => config_quotas::describe(admin, entities).await,
+            true => config_quotas::describe(admin, entities, given.has("json")).await,
             false => describe(admin, given, entities).await,
         };
     }
@@ -251,6 +252,17 @@ async fn describe(admin: &Admin, given: &Given, entities: &Entities) -> Result<(
             ids.chain([String::new()]).collect()
         }
     };
+    if given.has("json") {
+        let mut described = Vec::new();
+        for name in names {
+            let entries = entries_of(admin, kind, &name, all).await?;
+            let entries: Vec<Value> = entries.iter().map(document).collect();
+            let name = (!name.is_empty()).then_some(name);
+            described.push(json!({ "entity_type": kind, "entity_name": name, "entries": entries }));
+        }
+        json::print(&json!({ "configs": described }));
+        return Ok(());
+    }
     for name in names {
         match (&*name, all) {
             ("", _) => println!("Default configs for {kind} in the cluster are:"),
@@ -262,6 +274,18 @@ async fn describe(admin: &Admin, given: &Given, entities: &Entities) -> Result<(
         }
     }
     Ok(())
+}
+
+fn document(entry: &DescribeConfigsResourceResult) -> Value {
+    let synonym = |name: &Str, value: &Option<Str>, from: i8| {
+        json!({ "name": &**name, "value": value.as_deref(), "source": source(from) })
+    };
+    let synonyms: Vec<Value> =
+        entry.synonyms.iter().map(|one| synonym(&one.name, &one.value, one.source)).collect();
+    let mut shown = synonym(&entry.name, &entry.value, entry.config_source);
+    shown["sensitive"] = json!(entry.is_sensitive);
+    shown["synonyms"] = json!(synonyms);
+    shown
 }
 
 fn line(entry: &DescribeConfigsResourceResult) -> String {

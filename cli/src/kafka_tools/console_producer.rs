@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use tokio::sync::mpsc;
 use wire::Str;
 
-const TABLE: ToolOptions = ToolOptions(&[
+pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::int("batch-size", "size", "Bytes of a batch, unless max-partition-memory-bytes is given.")
         .or("16384"),
     ToolOption::text(

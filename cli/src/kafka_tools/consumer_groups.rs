@@ -1,6 +1,6 @@
 //! `kafka-consumer-groups`: lists, describes and deletes consumer groups, and sets their offsets.
 
-use super::group_offsets;
+use super::{group_json, group_offsets};
 use super::group_options::{self, TABLE};
 use super::{Stop, admin_options, end, help_or_version, run, throwable, trace_of};
 use crate::Call;
@@ -14,7 +14,7 @@ use wire::Str;
 use wire::kafka::ErrorCode;
 use wire::kafka::describe_groups::DescribedGroup;
 
-const MISSING: &str = "-";
+pub const MISSING: &str = "-";
 
 /// Why the command ended early.
 #[derive(Debug)]
@@ -126,7 +126,9 @@ async fn list(admin: &Admin, given: &Given) -> Result<(), Failure> {
         states.push(Str::from(*state));
     }
     let groups = admin.list_groups(&states).await?;
-    if given.has("state") {
+    if given.has("json") {
+        group_json::list(&groups);
+    } else if given.has("state") {
         let width = groups.keys().map(|group| group.len()).max().unwrap_or(0).max(15);
         println!("{:<width$} STATE", "GROUP");
         groups.values().for_each(|group| println!("{:<width$} {}", group.group_id, group.group_state));
@@ -137,6 +139,9 @@ async fn list(admin: &Admin, given: &Given) -> Result<(), Failure> {
 }
 
 async fn describe(admin: &Admin, given: &Given) -> Result<(), Failure> {
+    if given.has("json") {
+        return group_json::describe(admin, given).await;
+    }
     for group in named(admin, given).await? {
         let described = admin.describe_group(&group).await?;
         if given.has("members") {
@@ -164,14 +169,24 @@ fn has_rows(group: &str, described: &DescribedGroup, rows: usize) -> bool {
 }
 
 /// Where a group is in one partition, and who reads it.
-struct Row {
-    partition: TopicPartition,
-    offset: Option<i64>,
-    end: i64,
-    consumer: [String; 3],
+pub struct Row {
+    pub partition: TopicPartition,
+    pub offset: Option<i64>,
+    pub end: i64,
+    /// Member, host and client id; `-` each where nobody reads.
+    pub consumer: [String; 3],
 }
 
 async fn print_offsets(admin: &Admin, group: &Str, described: &DescribedGroup) -> Result<(), Failure> {
+    let rows = rows(admin, group, described).await?;
+    if has_rows(group, described, rows.len()) {
+        print_rows(group, &rows);
+    }
+    Ok(())
+}
+
+/// The partitions that members read, then those that only have an offset.
+pub async fn rows(admin: &Admin, group: &Str, described: &DescribedGroup) -> Result<Vec<Row>, Failure> {
     let committed = admin.group_offsets(group).await?;
     let mut members = Vec::new();
     for member in &described.members {
@@ -197,10 +212,7 @@ async fn print_offsets(admin: &Admin, group: &Str, described: &DescribedGroup) -
         let offset = committed.get(&partition).map(|committed| committed.offset);
         rows.push(Row { partition, offset, end, consumer });
     }
-    if has_rows(group, described, rows.len()) {
-        print_rows(group, &rows);
-    }
-    Ok(())
+    Ok(rows)
 }
 
 fn print_rows(group: &str, rows: &[Row]) {

@@ -1,14 +1,15 @@
 //! `kafka-consumer-perf-test`: how fast a consumer reads a topic.
 
+use super::metrics::{self, Metric};
 use super::{Stop, bootstrap, end, help_or_version, log_to_stderr, properties_of, require, run, throwable};
 use crate::Call;
 use base::{Given, ToolOption, ToolOptions};
-use client::{ClientError, Consumer, ConsumerOptions};
+use client::{ClientError, Consumer, ConsumerOptions, TopicPartition};
 use jiff::Zoned;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-const TABLE: ToolOptions = ToolOptions(&[
+pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::text(
         "bootstrap-server",
         "server to connect to",
@@ -28,7 +29,7 @@ const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::flag("hide-header", "Leaves the titles out."),
     ToolOption::long("messages", "count", "REQUIRED: how many records to read."),
     ToolOption::int("num-fetch-threads", "count", "DEPRECATED AND IGNORED.").or("1"),
-    ToolOption::flag("print-metrics", "Not here: this consumer counts nothing else."),
+    ToolOption::flag("print-metrics", "At the end, what the consumer has counted."),
     ToolOption::long("reporting-interval", "interval_ms", "How often --show-detailed-stats shows them.")
         .or("5000"),
     ToolOption::flag("show-detailed-stats", "Shows a line for each interval."),
@@ -52,9 +53,6 @@ fn perf(call: &Call) -> Result<(), Stop> {
     }
     help_or_version(call, &given, "This tool is used to verify the consumer performance.")?;
     require(&given, &["topic", "messages"])?;
-    if given.has("print-metrics") {
-        return Err(Stop::Usage("--print-metrics is not supported by this tool".to_owned()));
-    }
     let detailed = given.has("show-detailed-stats");
     if !given.has("hide-header") {
         let first = if detailed { "time, threadId" } else { "start.time, end.time" };
@@ -90,6 +88,7 @@ struct Plan {
     report_every: Duration,
     dates: DateFormat,
     detailed: bool,
+    metrics: bool,
 }
 
 impl Plan {
@@ -129,6 +128,7 @@ impl Plan {
             report_every: millis(report_every),
             dates,
             detailed: given.has("show-detailed-stats"),
+            metrics: given.has("print-metrics"),
         })
     }
 
@@ -174,13 +174,35 @@ impl Plan {
             );
         }
         let (elapsed, end_time) = (start.elapsed(), Zoned::now());
+        let partitions: Vec<TopicPartition> = consumer.assignment().cloned().collect();
+        let lag = partitions.iter().filter_map(|partition| consumer.lag(partition)).max();
         consumer.close().await;
         if !self.detailed {
             let joined = joined.unwrap_or_default();
             let times = format!("{}, {}", self.dates.show(&start_time), self.dates.show(&end_time));
             println!("{times}, {}", read.line(read, elapsed, joined));
         }
+        if self.metrics {
+            metrics::print(&self.counted(read, elapsed, partitions.len(), lag));
+        }
         Ok(())
+    }
+
+    fn counted(&self, read: Progress, elapsed: Duration, partitions: usize, lag: Option<i64>) -> Vec<Metric> {
+        let seconds = elapsed.as_secs_f64().max(0.001);
+        let (records, bytes) = (read.records as f64, read.bytes as f64);
+        let of_client = vec![("client-id", self.options.client.client_id.to_string())];
+        let metric = |group, name, value| Metric { group, name, tags: of_client.clone(), value };
+        let fetch = |name, value| metric("consumer-fetch-manager-metrics", name, value);
+        let mut all = vec![
+            metric("consumer-coordinator-metrics", "assigned-partitions", partitions as f64),
+            fetch("bytes-consumed-rate", bytes / seconds),
+            fetch("bytes-consumed-total", bytes),
+            fetch("records-consumed-rate", records / seconds),
+            fetch("records-consumed-total", records),
+        ];
+        all.extend(lag.map(|lag| fetch("records-lag-max", lag as f64)));
+        all
     }
 
     fn report(&self, read: Progress, before: Progress, elapsed: Duration, joined: Duration) {

@@ -16,7 +16,7 @@ use wire::kafka::{Message, split_version};
 
 const DECODER: &str = "kafka.serializer.StringDecoder";
 
-const TABLE: ToolOptions = ToolOptions(&[
+pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::flag("cluster-metadata-decoder", "Not here: there is no KRaft metadata."),
     ToolOption::flag("deep-iteration", "Shows records, too."),
     ToolOption::text("files", "file1, file2, ...", "REQUIRED: the files, separated by commas."),

@@ -1,7 +1,7 @@
 //! `kafka-get-offsets`: first, last or timestamped offsets of partitions.
 
 use super::{
-    Stop, bootstrap_with_ports, end, log_to_stderr, matches, properties_of, run, throwable, topic_pattern,
+    Stop, bootstrap_with_ports, end, json, log_to_stderr, matches, properties_of, run, throwable, topic_pattern,
 };
 use crate::Call;
 use base::{Given, ToolOption, ToolOptions};
@@ -10,11 +10,12 @@ use fancy_regex::Regex;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-const TABLE: ToolOptions = ToolOptions(&[
+pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::text("bootstrap-server", "HOST1:PORT1,...,HOST3:PORT3", "REQUIRED: the brokers to ask.").unless("broker-list"),
     ToolOption::text("broker-list", "HOST1:PORT1,...,HOST3:PORT3", "DEPRECATED: bootstrap-server by its old name."),
     ToolOption::text("command-config", "config file", "File with settings for the admin client."),
     ToolOption::flag("exclude-internal-topics", "Leaves internal topics out."),
+    json::OPTION,
     ToolOption::text("partitions", "partition ids", "Only these partitions; not with --topic-partitions."),
     ToolOption::text(
         "time",
@@ -67,7 +68,12 @@ fn offsets(call: &Call) -> Result<(), Stop> {
         .and_then(ClientOptions::resolve)
         .map_err(not_made)?;
     let options = options.with(&properties).map_err(|error| illegal(error.to_string()))?;
-    run(show(Admin::new(options), filter, timestamp, given.has("exclude-internal-topics")))?
+    let shown = async move {
+        let found = offsets_of(&Admin::new(options), filter, timestamp, given.has("exclude-internal-topics")).await?;
+        show(&found, given.has("json"));
+        Ok(())
+    };
+    run(shown)?
 }
 
 fn parse_time(text: &str) -> Result<i64, Stop> {
@@ -138,7 +144,13 @@ fn parse_rule(rule: &str) -> Option<(&str, Partitions)> {
     Some((topic, partitions))
 }
 
-async fn show(admin: Admin, filter: Filter, timestamp: i64, exclude_internal: bool) -> Result<(), Stop> {
+/// Partitions without an offset there are left out.
+async fn offsets_of(
+    admin: &Admin,
+    filter: Filter,
+    timestamp: i64,
+    exclude_internal: bool,
+) -> Result<Vec<(TopicPartition, i64)>, Stop> {
     let failed = |error: ClientError| illegal(throwable(&error));
     let metadata = admin.metadata(None).await.map_err(failed)?;
     let topics = metadata.topics.iter().filter(|(_, topic)| !(exclude_internal && topic.is_internal));
@@ -151,18 +163,36 @@ async fn show(admin: Admin, filter: Filter, timestamp: i64, exclude_internal: bo
     if asked.is_empty() {
         return Err(illegal("Could not match any topic-partitions with the specified filters"));
     }
-    for (TopicPartition { topic, partition }, found) in admin.list_offsets(&asked).await.map_err(failed)? {
+    let mut offsets = Vec::new();
+    for (partition, found) in admin.list_offsets(&asked).await.map_err(failed)? {
         match found {
-            Ok(found) if found.offset >= 0 => println!("{topic}:{partition}:{}", found.offset),
+            Ok(found) if found.offset >= 0 => offsets.push((partition, found.offset)),
             Ok(_) => {}
             Err(error) => {
+                let TopicPartition { topic, partition } = partition;
                 eprintln!(
                     "Skip getting offsets for topic-partition {topic}:{partition} due to error: {error}"
                 );
             }
         }
     }
-    Ok(())
+    Ok(offsets)
+}
+
+fn show(found: &[(TopicPartition, i64)], as_json: bool) {
+    if as_json {
+        let all: Vec<serde_json::Value> = (found.iter())
+            .map(|(partition, offset)| {
+                let mut one = json::partition(partition);
+                one["offset"] = (*offset).into();
+                one
+            })
+            .collect();
+        return json::print(&serde_json::json!({ "offsets": all }));
+    }
+    for (TopicPartition { topic, partition }, offset) in found {
+        println!("{topic}:{partition}:{offset}");
+    }
 }
 
 #[cfg(test)]

@@ -199,7 +199,7 @@ async fn in_range(admin: &Admin, mut offsets: Offsets) -> Result<Offsets, Failur
 }
 
 /// `2026-01-31T12:00:00.000`, in UTC unless an offset follows; in milliseconds.
-fn parse_moment(text: &str) -> Result<i64, Failure> {
+pub fn parse_moment(text: &str) -> Result<i64, Failure> {
     let Some((_, time)) = text.split_once('T') else {
         let why = "Error parsing timestamp. It does not contain a 'T' according to ISO8601 format";
         return Err(Failure::failed("java.text.ParseException", why.to_owned()));
@@ -213,7 +213,7 @@ fn parse_moment(text: &str) -> Result<i64, Failure> {
 }
 
 /// `P1DT2H`, in milliseconds; a day has 24 hours.
-fn parse_duration(text: &str) -> Result<i64, Failure> {
+pub fn parse_duration(text: &str) -> Result<i64, Failure> {
     let wrong = || {
         let why = "Text cannot be parsed to a Duration".to_owned();
         Failure::failed("java.time.format.DateTimeParseException", why)

@@ -1,6 +1,6 @@
 //! The options of kafka-consumer-groups, and which go together.
 
-use super::{Stop, require, rule_out};
+use super::{Stop, json, require, rule_out};
 use base::{Given, ToolOption, ToolOptions};
 
 pub const TABLE: ToolOptions = ToolOptions(&[
@@ -29,6 +29,7 @@ pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::flag("export", "With --reset-offsets: prints CSV."),
     ToolOption::text("from-file", "path to CSV file", "With --reset-offsets: to what the file says."),
     ToolOption::text("group", "consumer group", "The group; may be repeated."),
+    json::OPTION.if_any_of(&["list", "describe"]),
     ToolOption::flag("list", "Shows the names of all groups."),
     ToolOption::flag("members", "With --describe: the group's members.").if_any_of(&["describe"]),
     ToolOption::flag("offsets", "With --describe: the group's offsets; this is the default.")

@@ -1,7 +1,7 @@
 //! `kafka-leader-election`: has partitions led by their preferred replica, or by any that is left.
 
 use super::delete_records::{read_file, topic_partition};
-use super::{Stop, admin_options, end, help_or_version, run, throwable};
+use super::{Stop, admin_options, end, json, help_or_version, run, throwable};
 use crate::Call;
 use base::{Given, ToolOption, ToolOptions};
 use client::cluster::Target;
@@ -14,7 +14,7 @@ use wire::Str;
 use wire::kafka::elect_leaders::TopicPartitions;
 use wire::kafka::{ElectLeadersRequest, ErrorCode};
 
-const TABLE: ToolOptions = ToolOptions(&[
+pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::text("admin.config", "config file", "File with settings for the admin client."),
     ToolOption::flag("all-topic-partitions", "All partitions for which there is something to do."),
     ToolOption::text("bootstrap-server", "host:port", "REQUIRED: the brokers to start with, host:port,..."),
@@ -24,6 +24,7 @@ const TABLE: ToolOptions = ToolOptions(&[
         "REQUIRED: preferred: the first replica shall lead; unclean: some replica, for partitions without a leader, even if \
          records are lost.",
     ),
+    json::OPTION,
     ToolOption::int("partition", "partition id", "The partition; with --topic."),
     ToolOption::text(
         "path-to-json-file",
@@ -71,7 +72,7 @@ fn elect(call: &Call) -> Result<(), Stop> {
     let mut options = admin_options(&given, "admin.config")?;
     options.api_timeout = Duration::from_secs(30);
     options.request_timeout = Duration::from_secs(15);
-    run(ask(Admin::new(options), number, name, partitions))?
+    run(ask(Admin::new(options), number, name, partitions, given.has("json")))?
 }
 
 fn check(given: &Given) -> Result<(), Stop> {
@@ -122,6 +123,7 @@ async fn ask(
     election_type: i8,
     name: &str,
     partitions: Option<BTreeSet<TopicPartition>>,
+    as_json: bool,
 ) -> Result<(), Stop> {
     let topic_partitions = partitions.map(|partitions| {
         let mut topics: BTreeMap<Str, Vec<i32>> = BTreeMap::new();
@@ -156,7 +158,7 @@ async fn ask(
     let (mut elected, mut needless, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for topic in response.replica_election_results {
         for result in topic.partition_result {
-            let partition = format!("{}-{}", topic.topic, result.partition_id);
+            let partition = TopicPartition::new(topic.topic.clone(), result.partition_id);
             match result.error_code {
                 ErrorCode::NONE => elected.push(partition),
                 ErrorCode::ELECTION_NOT_NEEDED => needless.push(partition),
@@ -166,18 +168,33 @@ async fn ask(
             }
         }
     }
-    if !elected.is_empty() {
-        println!("Successfully completed leader election ({name}) for partitions {}", elected.join(", "));
+    let join = |all: &[TopicPartition]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if as_json {
+        let all = |partitions: &[TopicPartition]| partitions.iter().map(json::partition).collect::<Value>();
+        let failed = failed.iter().map(|(partition, error)| {
+            let mut one = json::partition(partition);
+            one["error"] = error.as_str().into();
+            one
+        });
+        json::print(&serde_json::json!({
+            "election_type": name, "elected": all(&elected), "not_needed": all(&needless),
+            "failed": failed.collect::<Value>(),
+        }));
     }
-    if !needless.is_empty() {
-        println!("Valid replica already elected for partitions {}", needless.join(", "));
+    if !as_json && !elected.is_empty() {
+        println!("Successfully completed leader election ({name}) for partitions {}", join(&elected));
+    }
+    if !as_json && !needless.is_empty() {
+        println!("Valid replica already elected for partitions {}", join(&needless));
     }
     if failed.is_empty() {
         return Ok(());
     }
     let mut why = format!("{} replica(s) could not be elected", failed.len());
     for (partition, error) in failed {
-        println!("Error completing leader election ({name}) for partition: {partition}: {error}");
+        if !as_json {
+            println!("Error completing leader election ({name}) for partition: {partition}: {error}");
+        }
         why += &format!("\n\tSuppressed: {error}");
     }
     Err(Stop::Uncaught(FAILED, why))

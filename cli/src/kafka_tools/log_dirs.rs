@@ -1,6 +1,6 @@
 //! `kafka-log-dirs`: how large which replicas are in which log directory, as JSON.
 
-use super::{Stop, admin_options, end, help_or_version, java_hash, properties_of, require, run, throwable};
+use super::{Stop, admin_options, end, help_or_version, java_hash, java_order, json, properties_of, require, run, throwable};
 use crate::Call;
 use base::{ToolOption, ToolOptions};
 use client::cluster::Target;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use wire::kafka::describe_log_dirs::DescribeLogDirsResult;
 use wire::kafka::{DescribeLogDirsRequest, ErrorCode};
 
-const TABLE: ToolOptions = ToolOptions(&[
+pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::text(
         "bootstrap-server",
         "The server(s) to use for bootstrapping",
@@ -28,6 +28,7 @@ const TABLE: ToolOptions = ToolOptions(&[
         "File with settings for the admin client.",
     ),
     ToolOption::flag("describe", "REQUIRED: shows the log directories of the brokers."),
+    json::OPTION,
     ToolOption::text("topic-list", "Topic list", "Topics to show, separated by commas; all if left out."),
 ]);
 
@@ -62,12 +63,17 @@ fn describe(call: &Call) -> Result<(), Stop> {
             );
             return Ok(());
         }
-        println!("Querying brokers for log directories information");
+        let as_json = given.has("json");
+        if !as_json {
+            println!("Querying brokers for log directories information");
+        }
         let mut dirs = BTreeMap::new();
         for &broker in &asked {
             dirs.insert(broker, dirs_of(&admin, broker).await.map_err(uncaught)?);
         }
-        println!("Received log directory information from brokers {}", join(&asked));
+        if !as_json {
+            println!("Received log directory information from brokers {}", join(&asked));
+        }
         println!("{}", shown(&dirs, &topics));
         Ok(())
     })?
@@ -110,14 +116,6 @@ fn shown(brokers: &BTreeMap<i32, Vec<DescribeLogDirsResult>>, topics: &[&str]) -
         .map(|id| json!({"broker": id, "logDirs": dirs_shown(&brokers[&id], topics)}))
         .collect();
     json!({"version": 1, "brokers": brokers})
-}
-
-/// The order of a Java map that begins with so many buckets: those in one bucket stay as they are.
-fn java_order<T>(items: &mut [T], mut buckets: usize, hash: impl Fn(&T) -> u32) {
-    while items.len() > buckets * 3 / 4 {
-        buckets *= 2;
-    }
-    items.sort_by_key(|item| hash(item) as usize % buckets);
 }
 
 fn dirs_shown(dirs: &[DescribeLogDirsResult], topics: &[&str]) -> Vec<Value> {

@@ -3,7 +3,9 @@
 
 pub mod acls;
 mod acls_options;
+mod argparse;
 pub mod broker_api_versions;
+pub mod cluster;
 mod config_options;
 mod config_quotas;
 mod config_scram;
@@ -17,19 +19,35 @@ pub mod delete_records;
 mod deserializer;
 mod dump_index;
 pub mod dump_log;
+pub mod e2e_latency;
+pub mod features;
 mod formatter;
 pub mod get_offsets;
+mod group_json;
 mod group_offsets;
 mod group_options;
+mod json;
 pub mod leader_election;
 pub mod log_dirs;
+pub mod metadata_quorum;
+mod metrics;
+#[cfg(test)]
+mod option_lists;
 pub mod producer_perf;
 pub mod reassign_partitions;
+pub mod refused;
+pub mod replica_verification;
+pub mod run_class;
+pub mod storage;
+pub mod streams_reset;
+mod terse;
 pub mod topics;
 mod topics_described;
 mod topics_options;
 mod topics_zookeeper;
 pub mod transactions;
+pub mod verifiable_consumer;
+pub mod verifiable_producer;
 mod zk_security;
 pub mod zookeeper_security_migration;
 
@@ -40,13 +58,14 @@ use client::{ClientError, ClientKind, ClientOptions};
 use std::future::Future;
 use std::path::Path;
 use std::process::ExitCode;
+use terse::{Terse, end_terse};
 
 /// The release that these tools stand in for.
 const VERSION: &str = "3.5.1";
 
 /// Why a tool ends before its work.
 #[derive(Debug)]
-enum Stop {
+pub enum Stop {
     /// A mistake in the options: the message and the table of options on stderr.
     Usage(String),
     /// What Java leaves to its default handler: exception and message on stderr.
@@ -198,6 +217,41 @@ fn java_hash(key: &str) -> u32 {
     hash ^ (hash >> 16)
 }
 
+/// The hash by which a Java map orders partitions.
+fn partition_hash(partition: &client::TopicPartition) -> u32 {
+    let topic = partition
+        .topic
+        .encode_utf16()
+        .fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
+    let hash = 31_u32
+        .wrapping_add(partition.partition.cast_unsigned())
+        .wrapping_mul(31)
+        .wrapping_add(topic);
+    hash ^ (hash >> 16)
+}
+
+/// The order of a Java map that begins with so many buckets: those in one bucket stay as they are.
+fn java_order<T>(items: &mut [T], mut buckets: usize, hash: impl Fn(&T) -> u32) {
+    while items.len() > buckets * 3 / 4 {
+        buckets *= 2;
+    }
+    items.sort_by_key(|item| hash(item) as usize % buckets);
+}
+
+/// Columns as wide as their widest cell, a tab behind each.
+fn print_table(headers: &[&str], rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([headers[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..headers.len()).map(width).collect();
+    let headers = headers.iter().map(|header| (*header).to_owned()).collect::<Vec<String>>();
+    for row in std::iter::once(&headers).chain(rows) {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}\t"));
+        println!("{}", cells.collect::<String>());
+    }
+}
+
 /// Runs a tool's asynchronous part.
 fn run<T>(work: impl Future<Output = T>) -> Result<T, Stop> {
     log_to_stderr();
@@ -212,6 +266,12 @@ fn run<T>(work: impl Future<Output = T>) -> Result<T, Stop> {
 /// `org.apache.kafka.common.errors.TopicExistsException: Topic 't' already exists.`
 fn throwable(error: &ClientError) -> String {
     client::error::Throwable(error).to_string()
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
 }
 
 /// A topic pattern as tools take it: a Java regex for the whole name; commas mean "or", quotes at the ends go.

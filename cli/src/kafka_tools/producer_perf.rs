@@ -1,5 +1,6 @@
 //! `kafka-producer-perf-test`: how many records a second a producer gets rid of, and how long each takes.
 
+use super::metrics::{self, Metric};
 use super::{Stop, log_to_stderr, properties_of, run, throwable};
 use crate::Call;
 use base::Properties;
@@ -41,7 +42,7 @@ optional arguments:
                          settings of the producer; they count over the file's
   --producer.config CONFIG-FILE
                          file with settings of the producer
-  --print-metrics        not here: this producer counts nothing else
+  --print-metrics        at the end, what the producer has counted
   --transactional-id TRANSACTIONAL-ID
                          in whose transactions the records go, if they go in transactions (default:
                          performance-producer-default-transactional-id)
@@ -110,6 +111,7 @@ struct Plan {
     properties: Vec<String>,
     config: Option<String>,
     transactions: Option<Transactions>,
+    metrics: bool,
 }
 
 const DEFAULT_ID: &str = "performance-producer-default-transactional-id";
@@ -191,9 +193,6 @@ impl Plan {
         if properties.is_none() && config.is_none() {
             return Err(usage("Either --producer-props or --producer.config must be specified.".to_owned()));
         }
-        if values.contains_key("--print-metrics") {
-            return Err(usage("argument --print-metrics: not supported by this tool".to_owned()));
-        }
         let delimiter = text("--payload-delimiter").filter(|text| text != "\\n").unwrap_or("\n".to_owned());
         Ok(Plan {
             topic,
@@ -204,6 +203,7 @@ impl Plan {
             throughput,
             properties: properties.unwrap_or_default(),
             config,
+            metrics: values.contains_key("--print-metrics"),
             transactions: u64::try_from(duration).ok().filter(|ms| *ms > 0).map(|ms| Transactions {
                 id: text("--transactional-id").unwrap_or(DEFAULT_ID.to_owned()),
                 duration: Duration::from_millis(ms),
@@ -304,6 +304,7 @@ struct Sent {
 }
 
 async fn send(plan: Plan, mut payloads: Payloads, options: ProducerOptions) -> Result<(), Stop> {
+    let client_id = options.client.client_id.to_string();
     let producer = Producer::new(options);
     let stats = Arc::new(Mutex::new(Stats::new(plan.records)));
     // A partition's records are answered in order; those of two partitions wait for their own.
@@ -334,7 +335,10 @@ async fn send(plan: Plan, mut payloads: Payloads, options: ProducerOptions) -> R
                 });
                 let _ = waiter.send(Sent { at, bytes, delivery });
             }
-            Err(error) => eprintln!("{}", throwable(&error)),
+            Err(error) => {
+                stats.lock().expect("no panic holds it").errors += 1;
+                eprintln!("{}", throwable(&error));
+            }
         }
         if let (Some(since), Some(transactions)) = (begun, &plan.transactions)
             && transactions.duration <= at.duration_since(since)
@@ -352,12 +356,16 @@ async fn send(plan: Plan, mut payloads: Payloads, options: ProducerOptions) -> R
     producer.flush().await;
     drop(waiters);
     while tasks.join_next().await.is_some() {}
-    println!("{}", stats.lock().expect("no panic holds it").total());
+    let mut stats = stats.lock().expect("no panic holds it");
+    println!("{}", stats.total());
+    if plan.metrics {
+        metrics::print(&stats.metrics(&client_id, &plan.topic));
+    }
     Ok(())
 }
 
 /// Waits until `sent` records are due.
-async fn throttle(start: Instant, sent: i64, per_second: i64) {
+pub async fn throttle(start: Instant, sent: i64, per_second: i64) {
     let due = match per_second {
         0 => Duration::MAX,
         _ => Duration::from_secs_f64(sent as f64 / per_second as f64),
@@ -373,7 +381,10 @@ async fn count(mut records: mpsc::UnboundedReceiver<Sent>, stats: Arc<Mutex<Stat
     while let Some(Sent { at, bytes, delivery }) = records.recv().await {
         match delivery.wait().await {
             Ok(_) => stats.lock().expect("no panic holds it").record(at.elapsed(), bytes),
-            Err(error) => eprintln!("{}", throwable(&error)),
+            Err(error) => {
+                stats.lock().expect("no panic holds it").errors += 1;
+                eprintln!("{}", throwable(&error));
+            }
         }
     }
 }
@@ -411,6 +422,10 @@ struct Stats {
     window_start: Instant,
     window: Window,
     sampling: i64,
+    /// Records that were refused or given up.
+    errors: i64,
+    /// The largest value, in bytes.
+    largest: usize,
     /// Milliseconds.
     latencies: Vec<i64>,
 }
@@ -420,7 +435,7 @@ impl Stats {
         let start = Instant::now();
         let sampling = (records / records.clamp(1, SAMPLES_MAX)).max(1);
         let (all, window) = (Window::default(), Window::default());
-        Stats { start, all, window_start: start, window, sampling, latencies: Vec::new() }
+        Stats { start, all, window_start: start, window, sampling, errors: 0, largest: 0, latencies: Vec::new() }
     }
 
     fn record(&mut self, latency: Duration, bytes: usize) {
@@ -429,6 +444,7 @@ impl Stats {
             self.latencies.push(latency);
         }
         self.all.record(latency, bytes);
+        self.largest = self.largest.max(bytes);
         self.window.record(latency, bytes);
         let elapsed = self.window_start.elapsed();
         if elapsed >= REPORT_EVERY {
@@ -441,6 +457,27 @@ impl Stats {
             self.window = Window::default();
             self.window_start = Instant::now();
         }
+    }
+
+    fn metrics(&self, client_id: &str, topic: &str) -> Vec<Metric> {
+        let seconds = self.start.elapsed().as_secs_f64().max(0.001);
+        let (count, bytes) = (self.all.count as f64, self.all.bytes as f64);
+        let of_client = vec![("client-id", client_id.to_owned())];
+        let of_topic = vec![("client-id", client_id.to_owned()), ("topic", topic.to_owned())];
+        let client = |name, value| Metric { group: "producer-metrics", name, tags: of_client.clone(), value };
+        let topic = |name, value| Metric { group: "producer-topic-metrics", name, tags: of_topic.clone(), value };
+        vec![
+            client("record-error-total", self.errors as f64),
+            client("record-send-rate", count / seconds),
+            client("record-send-total", count),
+            client("record-size-avg", bytes / count.max(1.0)),
+            client("record-size-max", self.largest as f64),
+            topic("byte-rate", bytes / seconds),
+            topic("byte-total", bytes),
+            topic("record-error-total", self.errors as f64),
+            topic("record-send-rate", count / seconds),
+            topic("record-send-total", count),
+        ]
     }
 
     fn total(&mut self) -> String {

@@ -3,7 +3,7 @@
 use super::topics_described::Describer;
 use super::topics_options::{self, TABLE};
 use super::{
-    Stop, admin_options, end, help_or_version, matches, run, topic_pattern, topics_zookeeper, trace_of,
+    Stop, admin_options, end, json, help_or_version, matches, run, topic_pattern, topics_zookeeper, trace_of,
 };
 use crate::Call;
 use base::Given;
@@ -86,7 +86,11 @@ async fn execute(admin: &Admin, given: &Given) -> Result<(), Failure> {
     } else if given.has("alter") {
         alter(admin, given).await
     } else if given.has("list") {
-        println!("{}", names(admin, given).await?.join("\n"));
+        let names = names(admin, given).await?;
+        match given.has("json") {
+            true => json::print(&serde_json::json!({ "topics": names })),
+            false => println!("{}", names.join("\n")),
+        }
         Ok(())
     } else if given.has("describe") {
         describe(admin, given).await
@@ -302,10 +306,17 @@ async fn describe(admin: &Admin, given: &Given) -> Result<(), Failure> {
         }
     };
     if names.is_empty() {
+        if given.has("json") {
+            json::print(&serde_json::json!({ "topics": [] }));
+        }
         return Ok(());
     }
     let names: Vec<Str> = names.into_iter().map(Str::from).collect();
-    Describer::ask(admin, given, &names).await?.print(&names);
+    let described = Describer::ask(admin, given, &names).await?;
+    match given.has("json") {
+        true => json::print(&described.document(&names)),
+        false => described.print(&names),
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use base::Given;
 use client::Admin;
 use client::admin::TOPIC;
 use client::cluster::{Metadata, Partition};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::Str;
@@ -80,11 +81,61 @@ impl Describer {
         }
     }
 
+    /// What the lines say, as JSON: topics of which nothing is wanted are left out.
+    pub fn document(&self, names: &[Str]) -> Value {
+        let mut topics = Vec::new();
+        for name in names {
+            let Some(topic) = self.metadata.topics.get(name) else { continue };
+            let partitions = topic.partitions.iter();
+            let wanted: Vec<Value> = partitions
+                .filter(|(index, partition)| self.is_wanted(name, **index, partition))
+                .map(|(index, partition)| self.partition_document(name, *index, partition))
+                .collect();
+            let is_wanted = match self.report {
+                Report::All => true,
+                Report::Overrides => !self.overrides(name).is_empty(),
+                _ => !wanted.is_empty(),
+            };
+            if !is_wanted {
+                continue;
+            }
+            let first = topic.partitions.iter().next();
+            let replicas = first.map_or(0, |(index, one)| self.replication_factor(name, *index, one));
+            let configs: BTreeMap<&str, Option<&str>> =
+                self.own(name).map(|entry| (&*entry.name, entry.value.as_deref())).collect();
+            topics.push(json!({
+                "topic": &**name,
+                "topic_id": (!topic.id.is_zero()).then(|| topic.id.to_string()),
+                "partition_count": topic.partitions.len(),
+                "replication_factor": replicas,
+                "configs": configs,
+                "partitions": wanted,
+            }));
+        }
+        json!({ "topics": topics })
+    }
+
+    fn partition_document(&self, name: &Str, index: i32, partition: &Partition) -> Value {
+        let moving = self.reassignments.get(&(name.clone(), index));
+        json!({
+            "partition": index,
+            "leader": (partition.leader >= 0).then_some(partition.leader),
+            "replicas": partition.replicas,
+            "isr": partition.isr,
+            "adding_replicas": moving.map(|moving| moving.adding_replicas.clone()).unwrap_or_default(),
+            "removing_replicas": moving.map(|moving| moving.removing_replicas.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// What is set for the topic itself.
+    fn own(&self, name: &Str) -> impl Iterator<Item = &DescribeConfigsResourceResult> {
+        let entries = self.configs.get(name).into_iter().flatten();
+        entries.filter(|entry| !(entry.is_default || entry.config_source == DEFAULT_CONFIG))
+    }
+
     /// `name=value` of what is not a default.
     fn overrides(&self, name: &Str) -> String {
-        let entries = self.configs.get(name).into_iter().flatten();
-        let own = entries.filter(|entry| !(entry.is_default || entry.config_source == DEFAULT_CONFIG));
-        let shown = own.map(|entry| format!("{}={}", entry.name, entry.value.as_deref().unwrap_or("null")));
+        let shown = self.own(name).map(|entry| format!("{}={}", entry.name, entry.value.as_deref().unwrap_or("null")));
         shown.collect::<Vec<_>>().join(",")
     }
 

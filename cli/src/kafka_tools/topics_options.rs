@@ -1,6 +1,6 @@
 //! The options of kafka-topics, and which go together.
 
-use super::{Stop, require, rule_out};
+use super::{Stop, json, require, rule_out};
 use base::{Given, ToolOption, ToolOptions};
 
 pub const TABLE: ToolOptions = ToolOptions(&[
@@ -30,6 +30,7 @@ pub const TABLE: ToolOptions = ToolOptions(&[
         "With --alter, --delete or --describe: does nothing if there is no such topic.",
     ),
     ToolOption::flag("if-not-exists", "With --create: does nothing if there is such a topic."),
+    json::OPTION.if_any_of(&["list", "describe"]),
     ToolOption::flag("list", "Shows the names of all topics."),
     ToolOption::int(
         "partitions",

@@ -1,12 +1,11 @@
 //! `kafka-transactions`: what transactions there are, and an end to those that hang.
 
-use super::{Stop, VERSION, admin_of, run};
+use super::{Stop, VERSION, admin_of, json, now_ms, print_table, run};
 use crate::Call;
 use client::transactions::AbortTransaction;
 use client::{Admin, ClientError, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 use wire::Str;
 use wire::kafka::ErrorCode;
 use wire::kafka::describe_producers::ProducerState;
@@ -26,6 +25,7 @@ commands:
                          the offset --producer-id ID --producer-epoch N --coordinator-epoch N
   find-hanging           open transactions that no coordinator knows of: [--topic TOPIC [--partition N]] [--broker-id ID]
                          [--max-transaction-timeout MINUTES]
+  --json, behind any of them but abort, prints one JSON document in place of the table
 
 optional arguments:
   -h, --help             shows this
@@ -54,6 +54,9 @@ const COMMANDS: [(&str, &[&str], usize); 5] = [
     ),
     ("find-hanging", &["--topic", "--partition", "--broker-id", "--max-transaction-timeout"], 0),
 ];
+
+/// The commands that know --json.
+const LISTING: [&str; 4] = ["list", "describe", "describe-producers", "find-hanging"];
 
 const MAX_TIMEOUT_MINUTES: i64 = 15;
 
@@ -88,6 +91,10 @@ impl Given {
                 "-h" | "--help" => {
                     print!("{USAGE}{HELP}");
                     return Err(Stop::Exit(1));
+                }
+                "--json" if LISTING.contains(&given.command.as_str()) => {
+                    given.values.insert("--json".to_owned(), String::new());
+                    continue;
                 }
                 "-v" | "--version" => {
                     println!("{VERSION}");
@@ -130,6 +137,14 @@ impl Given {
         }
     }
 
+    /// The table, or the document with its rows under `name`.
+    fn show(&self, name: &str, headers: &[&str], rows: &[Vec<String>]) {
+        match self.values.contains_key("--json") {
+            true => json::print(&serde_json::json!({ name: json::rows(headers, rows) })),
+            false => print_table(headers, rows),
+        }
+    }
+
     fn text(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }
@@ -156,7 +171,7 @@ fn transactions(args: &[String]) -> Result<(), Stop> {
     let admin = Admin::new(admin_of(bootstrap, given.text("--command-config"))?);
     run(async move {
         match given.command.as_str() {
-            "list" => list(&admin).await,
+            "list" => list(&admin, &given).await,
             "describe" => describe(&admin, &given).await,
             "describe-producers" => describe_producers(&admin, &given).await,
             "abort" => abort(&admin, &given).await,
@@ -175,25 +190,7 @@ fn failed(what: String) -> impl FnOnce(ClientError) -> Stop {
     move |error| complain(&format!("{what}: {error}. Enable debug logging for additional detail."))
 }
 
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
-}
-
-/// Columns as wide as their widest cell, a tab behind each.
-fn print_table(headers: &[&str], rows: &[Vec<String>]) {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([headers[column].len()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..headers.len()).map(width).collect();
-    let headers = headers.iter().map(|header| (*header).to_owned()).collect::<Vec<String>>();
-    for row in std::iter::once(&headers).chain(rows) {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}\t"));
-        println!("{}", cells.collect::<String>());
-    }
-}
-
-async fn list(admin: &Admin) -> Result<(), Stop> {
+async fn list(admin: &Admin, given: &Given) -> Result<(), Stop> {
     let all = admin.list_transactions().await.map_err(failed("Failed to list transactions".to_owned()))?;
     let mut rows = Vec::new();
     for (coordinator, states) in all {
@@ -206,7 +203,8 @@ async fn list(admin: &Admin) -> Result<(), Stop> {
             ]
         }));
     }
-    print_table(&["TransactionalId", "Coordinator", "ProducerId", "TransactionState"], &rows);
+    let headers = ["TransactionalId", "Coordinator", "ProducerId", "TransactionState"];
+    given.show("transactions", &headers, &rows);
     Ok(())
 }
 
@@ -241,7 +239,7 @@ async fn describe(admin: &Admin, given: &Given) -> Result<(), Stop> {
         "TransactionDurationMs",
         "TopicPartitions",
     ];
-    print_table(&headers, &[row]);
+    given.show("transactions", &headers, &[row]);
     Ok(())
 }
 
@@ -269,7 +267,7 @@ async fn describe_producers(admin: &Admin, given: &Given) -> Result<(), Stop> {
         "LastTimestamp",
         "CurrentTransactionStartOffset",
     ];
-    print_table(&headers, &producers.iter().map(row).collect::<Vec<_>>());
+    given.show("producers", &headers, &producers.iter().map(row).collect::<Vec<_>>());
     Ok(())
 }
 
@@ -370,7 +368,7 @@ async fn find_hanging(admin: &Admin, given: &Given) -> Result<(), Stop> {
         "LastTimestamp",
         "Duration(min)",
     ];
-    print_table(&headers, &rows.collect::<Vec<_>>());
+    given.show("hanging", &headers, &rows.collect::<Vec<_>>());
     Ok(())
 }
 

@@ -18,6 +18,7 @@ mod watches;
 mod words;
 
 use crate::Call;
+use base::Properties;
 use client::Client;
 use commands::{Commands, Outcome};
 use console::{Console, Line};
@@ -33,7 +34,12 @@ use zk_server::tls::Tls;
 const FIRST_PROMPT_WAIT: Duration = Duration::from_millis(300);
 
 pub fn main(call: &Call) -> ExitCode {
-    let mut options = Options::parse(&call.args);
+    main_with(call, Properties::new())
+}
+
+/// As [`main`], with settings that count over those of the environment.
+pub fn main_with(call: &Call, asked: Properties) -> ExitCode {
+    let mut options = Options { asked, ..Options::parse(&call.args) };
     println!("Connecting to {}", options.server);
     if let Err(why) = options.read_client_configuration() {
         eprintln!("{why}");
@@ -64,6 +70,7 @@ struct Options {
     tls: Option<Arc<Tls>>,
     login: Option<security::Login>,
     command: Option<Vec<String>>,
+    asked: Properties,
 }
 
 impl Options {
@@ -78,6 +85,7 @@ impl Options {
             tls: None,
             login: None,
             command: None,
+            asked: Properties::new(),
         };
         let mut args = args.iter();
         while let Some(word) = args.next() {
@@ -106,6 +114,7 @@ impl Options {
     /// What the file says, over the flags; TLS where they ask for it.
     fn read_client_configuration(&mut self) -> Result<(), String> {
         let mut asked = security::flags();
+        asked.overlay(self.asked.clone());
         if let Some(file) = &self.client_configuration {
             if !std::path::Path::new(file).exists() {
                 return Err(format!(
@@ -113,7 +122,7 @@ impl Options {
                      Caused by: java.lang.IllegalArgumentException: {file} file is missing"
                 ));
             }
-            asked.overlay(base::Properties::read(file.as_ref()).map_err(|error| error.to_string())?);
+            asked.overlay(Properties::read(file.as_ref()).map_err(|error| error.to_string())?);
         }
         if security::is_secure(&asked) {
             self.tls = Some(security::tls(&asked)?);

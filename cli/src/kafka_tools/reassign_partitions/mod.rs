@@ -21,7 +21,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 use wire::kafka::list_partition_reassignments::OngoingPartitionReassignment;
 
-const TABLE: ToolOptions = ToolOptions(&[
+pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::flag(
         "additional",
         "With --execute: also while other reassignments are under way; may change their throttle.",
