@@ -72,7 +72,7 @@ mod tests {
         let cells = ["7", "7", "None", "a-b-1,c-2"].map(str::to_owned).to_vec();
         assert_eq!(
             rows(&headers, &[cells]).to_string(),
-            r#"[{"current_transaction_start_offset":null,"producer_id":7,"topic_partitions":[{"partition":1,"topic":"a-b"},{"partition":2,"topic":"c"}],"transactional_id":"7"}]"#
+            r#"[{"transactional_id":"7","producer_id":7,"current_transaction_start_offset":null,"topic_partitions":[{"topic":"a-b","partition":1},{"topic":"c","partition":2}]}]"#
         );
         assert_eq!(key("Duration(min)"), "duration_min");
     }

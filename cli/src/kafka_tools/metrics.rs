@@ -40,7 +40,7 @@ mod tests {
         let metric = |name, value| Metric { group: "g", name, tags: vec![("client-id", "c".to_owned())], value };
         assert_eq!(
             text(&[metric("rate", 2.0), metric("a-total", 1.5)]),
-            "\nMetric Name             Value\ng:a-total:{client-id=c} : 1.500\ng:rate:{client-id=c}    : 2.000\n"
+            "\nMetric Name               Value\ng:a-total:{client-id=c} : 1.500\ng:rate:{client-id=c}    : 2.000\n"
         );
     }
 }
