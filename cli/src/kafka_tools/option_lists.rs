@@ -52,7 +52,7 @@ fn every_option_of_the_real_tools_is_known_and_others_are_listed() {
 }
 
 /// The commands of Kafka's `bin` that other tools here stand for, or nothing yet.
-const ELSEWHERE: [&str; 2] = ["kafka-delegation-tokens", "zookeeper-security-migration"];
+const ELSEWHERE: [&str; 1] = ["kafka-delegation-tokens"];
 
 #[test]
 fn every_command_of_kafkas_bin_is_there() {
