@@ -47,7 +47,9 @@ fn take_tls(args: &mut Vec<String>) -> Result<Properties, String> {
     const OPTION: &str = "-zk-tls-config-file";
     let Some(place) = args.iter().position(|word| word == OPTION) else { return Ok(Properties::new()) };
     if place + 1 == args.len() {
-        return Err(format!("java.lang.IllegalArgumentException: Error: no filename provided with option {OPTION}"));
+        return Err(format!(
+            "java.lang.IllegalArgumentException: Error: no filename provided with option {OPTION}"
+        ));
     }
     let file = args.drain(place..place + 2).nth(1).unwrap_or_default();
     let said = Properties::read(Path::new(&file)).map_err(|error| error.to_string())?;
@@ -76,7 +78,10 @@ fn of_client(said: &Properties) -> Result<Properties, String> {
     let mut asked = Properties::new();
     for entry in said.iter() {
         let Some((_, name)) = NAMES.iter().find(|(name, _)| *name == entry.key) else {
-            return Err(format!("java.lang.IllegalArgumentException: {}: no setting of TLS to ZooKeeper", entry.key));
+            return Err(format!(
+                "java.lang.IllegalArgumentException: {}: no setting of TLS to ZooKeeper",
+                entry.key
+            ));
         };
         let value = match *name {
             "zookeeper.ssl.hostnameVerification" => entry.value.eq_ignore_ascii_case("https").to_string(),
@@ -102,7 +107,8 @@ mod tests {
         )
         .unwrap();
         let file = file.display().to_string();
-        let mut args = ["-server", "h:1", "-zk-tls-config-file", &file, "ls", "/"].map(str::to_owned).to_vec();
+        let mut args =
+            ["-server", "h:1", "-zk-tls-config-file", &file, "ls", "/"].map(str::to_owned).to_vec();
         let asked = take_tls(&mut args).unwrap();
         assert_eq!(args, ["-server", "h:1", "ls", "/"]);
         let value = |key: &str| asked.get(key).map(|entry| entry.value.clone());

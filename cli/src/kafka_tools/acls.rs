@@ -173,7 +173,8 @@ async fn list(given: &Given, store: &Store) -> Result<(), Failed> {
 fn print_json(listed: &Listed, principals: &BTreeSet<wire::Str>) {
     let mut acls = Vec::new();
     for (resource, entries) in listed {
-        let wanted = entries.iter().filter(|one| principals.is_empty() || principals.contains(&one.principal));
+        let wanted =
+            entries.iter().filter(|one| principals.is_empty() || principals.contains(&one.principal));
         acls.extend(wanted.map(|entry| {
             serde_json::json!({
                 "resource_type": resource.kind.to_string(), "resource_name": &*resource.name,

@@ -1,6 +1,6 @@
 //! `kafka-broker-api-versions`: which versions of which requests each broker answers.
 
-use super::{Stop, admin_options, end, json, help_or_version, require, run, throwable};
+use super::{Stop, admin_options, end, help_or_version, json, require, run, throwable};
 use crate::Call;
 use base::{ToolOption, ToolOptions};
 use client::{Admin, ClientError, Node};

@@ -8,7 +8,8 @@ use serde_json::json as document;
 use std::process::ExitCode;
 use wire::kafka::{ErrorCode, UnregisterBrokerRequest};
 
-const SERVER: Arg = Arg::text(&["--bootstrap-server", "-b"], "BOOTSTRAP_SERVER", "The brokers to start with.");
+const SERVER: Arg =
+    Arg::text(&["--bootstrap-server", "-b"], "BOOTSTRAP_SERVER", "The brokers to start with.");
 const CONFIG: Arg = Arg::text(&["--config", "-c"], "CONFIG", "File with settings for the admin client.");
 
 pub const PARSER: Parser = Parser {
@@ -62,8 +63,7 @@ async fn id(admin: &Admin, as_json: bool) -> Result<(), Terse> {
 async fn unregister(admin: &Admin, broker_id: i32) -> Result<(), Terse> {
     let request = UnregisterBrokerRequest { broker_id };
     let asked = admin.call(&client::cluster::Target::Any, &request, |answer| answer.error_code).await;
-    let answer =
-        asked.and_then(|answer| ClientError::check(answer.error_code, &answer.error_message));
+    let answer = asked.and_then(|answer| ClientError::check(answer.error_code, &answer.error_message));
     match answer {
         Ok(()) => println!("Broker {broker_id} is no longer registered."),
         Err(error) if is_unsupported(&error) => {

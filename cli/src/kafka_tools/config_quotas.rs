@@ -79,7 +79,8 @@ pub async fn describe(admin: &Admin, entities: &Entities, as_json: bool) -> Resu
 
 /// A name that is null is the default's; one that is missing is not what the quota is about.
 fn document(entry: &EntryData) -> Value {
-    let entity = entry.entity.iter().map(|part| (part.entity_type.to_string(), json!(part.entity_name.as_deref())));
+    let entity =
+        entry.entity.iter().map(|part| (part.entity_type.to_string(), json!(part.entity_name.as_deref())));
     let values = entry.values.iter().map(|pair| (pair.key.to_string(), json!(pair.value)));
     json!({
         "entity": entity.collect::<serde_json::Map<_, _>>(),
@@ -128,22 +129,23 @@ async fn credentials(admin: &Admin, names: &[String]) -> Result<Vec<CredentialsR
 }
 
 fn print_credentials(result: &CredentialsResult) {
-        if !result.error_code.is_ok() {
-            // A user without credentials is no error of the command.
-            if result.error_code != ErrorCode::RESOURCE_NOT_FOUND {
-                let why = result.error_message.as_deref().unwrap_or(result.error_code.message());
-                let (user, exception) = (&result.user, result.error_code.exception());
-                println!(
-                    "Error retrieving SCRAM credential configs for user-principal '{user}': {exception}: {why}"
-                );
-            }
-            return;
+    if !result.error_code.is_ok() {
+        // A user without credentials is no error of the command.
+        if result.error_code != ErrorCode::RESOURCE_NOT_FOUND {
+            let why = result.error_message.as_deref().unwrap_or(result.error_code.message());
+            let (user, exception) = (&result.user, result.error_code.exception());
+            println!(
+                "Error retrieving SCRAM credential configs for user-principal '{user}': {exception}: {why}"
+            );
         }
-        let shown = result.credential_infos.iter().map(|info| {
-            format!("{}=iterations={}", mechanism(info.mechanism), info.iterations)
-        });
-        let shown: Vec<String> = shown.collect();
-        println!("SCRAM credential configs for user-principal '{}' are {}", result.user, shown.join(", "));
+        return;
+    }
+    let shown = result
+        .credential_infos
+        .iter()
+        .map(|info| format!("{}=iterations={}", mechanism(info.mechanism), info.iterations));
+    let shown: Vec<String> = shown.collect();
+    println!("SCRAM credential configs for user-principal '{}' are {}", result.user, shown.join(", "));
 }
 
 pub async fn alter(

@@ -3,7 +3,8 @@
 
 use super::config_options::{Entities, TABLE, check};
 use super::{
-    Stop, admin_options, config_quotas, config_scram, end, help_or_version, json, properties_of, run, throwable,
+    Stop, admin_options, config_quotas, config_scram, end, help_or_version, json, properties_of, run,
+    throwable,
 };
 use crate::Call;
 use base::Given;
@@ -277,9 +278,7 @@ async fn describe(admin: &Admin, given: &Given, entities: &Entities) -> Result<(
 }
 
 fn document(entry: &DescribeConfigsResourceResult) -> Value {
-    let synonym = |name: &Str, value: &Option<Str>, from: i8| {
-        json!({ "name": &**name, "value": value.as_deref(), "source": source(from) })
-    };
+    let synonym = |name: &Str, value: &Option<Str>, from: i8| json!({ "name": &**name, "value": value.as_deref(), "source": source(from) });
     let synonyms: Vec<Value> =
         entry.synonyms.iter().map(|one| synonym(&one.name, &one.value, one.source)).collect();
     let mut shown = synonym(&entry.name, &entry.value, entry.config_source);

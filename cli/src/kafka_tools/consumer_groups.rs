@@ -1,8 +1,8 @@
 //! `kafka-consumer-groups`: lists, describes and deletes consumer groups, and sets their offsets.
 
-use super::{group_json, group_offsets};
 use super::group_options::{self, TABLE};
 use super::{Stop, admin_options, end, help_or_version, run, throwable, trace_of};
+use super::{group_json, group_offsets};
 use crate::Call;
 use base::Given;
 use client::group::read_assignment;

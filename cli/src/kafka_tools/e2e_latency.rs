@@ -46,12 +46,11 @@ impl Plan {
         };
         let (records, size) = (number(records)?, number(size)?);
         if !["1", "all"].contains(&acks.as_str()) {
-            return Err(illegal(
-                "Latency testing requires synchronous acknowledgement. Please use 1 or all",
-            ));
+            return Err(illegal("Latency testing requires synchronous acknowledgement. Please use 1 or all"));
         }
         let natural = |number: i32, what: &str| {
-            usize::try_from(number).map_err(|_| illegal(&format!("{what} is {number}: write a positive number")))
+            usize::try_from(number)
+                .map_err(|_| illegal(&format!("{what} is {number}: write a positive number")))
         };
         let file = file.first().map(String::as_str).filter(|path| !path.trim().is_empty());
         Ok(Plan {
@@ -202,10 +201,7 @@ async fn start_at_the_end(consumer: &mut Consumer, topic: &Str) -> Result<(), Cl
 /// Exactly what was sent has to come back.
 fn check(sent: &[u8], read: &[Bytes]) -> Result<(), String> {
     let Some(first) = read.first() else {
-        return Err(format!(
-            "poll() timed out before finding a result (timeout:[{}])",
-            POLL.as_millis()
-        ));
+        return Err(format!("poll() timed out before finding a result (timeout:[{}])", POLL.as_millis()));
     };
     if first != sent {
         let text = String::from_utf8_lossy;

@@ -40,13 +40,13 @@ pub const PARSER: Parser = Parser {
 
 /// The metadata versions that have a level of their own, lowest first: `3.0-IV1` is 1.
 const LEVELS: [&str; 11] = [
-    "3.0-IV1", "3.1-IV0", "3.2-IV0", "3.3-IV0", "3.3-IV1", "3.3-IV2", "3.3-IV3", "3.4-IV0", "3.5-IV0", "3.5-IV1",
-    "3.5-IV2",
+    "3.0-IV1", "3.1-IV0", "3.2-IV0", "3.3-IV0", "3.3-IV1", "3.3-IV2", "3.3-IV3", "3.4-IV0", "3.5-IV0",
+    "3.5-IV1", "3.5-IV2",
 ];
 /// Versions from before there were levels; each stands for its `-IV` versions too.
 const BEFORE_LEVELS: [&str; 21] = [
-    "0.8.0", "0.8.1", "0.8.2", "0.9.0", "0.10.0", "0.10.1", "0.10.2", "0.11.0", "1.0", "1.1", "2.0", "2.1", "2.2",
-    "2.3", "2.4", "2.5", "2.6", "2.7", "2.8", "3.0-IV0", "0.10",
+    "0.8.0", "0.8.1", "0.8.2", "0.9.0", "0.10.0", "0.10.1", "0.10.2", "0.11.0", "1.0", "1.1", "2.0", "2.1",
+    "2.2", "2.3", "2.4", "2.5", "2.6", "2.7", "2.8", "3.0-IV0", "0.10",
 ];
 
 pub fn main(call: &Call) -> ExitCode {
@@ -96,7 +96,9 @@ fn level_text(feature: &str, level: i16) -> String {
 
 /// `3.5` is the last version of that release. -1: from before there were levels.
 fn level_of(version: &str) -> Option<i16> {
-    if let Some(at) = LEVELS.iter().rposition(|name| *name == version || name.split_once("-IV").is_some_and(|(release, _)| release == version)) {
+    if let Some(at) = LEVELS.iter().rposition(|name| {
+        *name == version || name.split_once("-IV").is_some_and(|(release, _)| release == version)
+    }) {
         return Some(at as i16 + 1);
     }
     let release = version.split_once("-IV").map_or(version, |(release, _)| release);
@@ -319,7 +321,10 @@ mod tests {
             with(&["upgrade", "--feature", "x=y"]),
             "Can't parse feature=level string x=y: unable to parse y as a short."
         );
-        assert_eq!(with(&["disable", "--feature", "x", "--feature", "x"]), "Feature x was specified more than once.");
+        assert_eq!(
+            with(&["disable", "--feature", "x", "--feature", "x"]),
+            "Feature x was specified more than once."
+        );
         assert!(with(&["upgrade", "--metadata", "9"]).starts_with("Unsupported metadata version 9. "));
     }
 }

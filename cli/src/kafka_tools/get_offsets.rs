@@ -1,7 +1,8 @@
 //! `kafka-get-offsets`: first, last or timestamped offsets of partitions.
 
 use super::{
-    Stop, bootstrap_with_ports, end, json, log_to_stderr, matches, properties_of, run, throwable, topic_pattern,
+    Stop, bootstrap_with_ports, end, json, log_to_stderr, matches, properties_of, run, throwable,
+    topic_pattern,
 };
 use crate::Call;
 use base::{Given, ToolOption, ToolOptions};
@@ -69,7 +70,8 @@ fn offsets(call: &Call) -> Result<(), Stop> {
         .map_err(not_made)?;
     let options = options.with(&properties).map_err(|error| illegal(error.to_string()))?;
     let shown = async move {
-        let found = offsets_of(&Admin::new(options), filter, timestamp, given.has("exclude-internal-topics")).await?;
+        let found =
+            offsets_of(&Admin::new(options), filter, timestamp, given.has("exclude-internal-topics")).await?;
         show(&found, given.has("json"));
         Ok(())
     };

@@ -1,7 +1,7 @@
 //! `kafka-leader-election`: has partitions led by their preferred replica, or by any that is left.
 
 use super::delete_records::{read_file, topic_partition};
-use super::{Stop, admin_options, end, json, help_or_version, run, throwable};
+use super::{Stop, admin_options, end, help_or_version, json, run, throwable};
 use crate::Call;
 use base::{Given, ToolOption, ToolOptions};
 use client::cluster::Target;

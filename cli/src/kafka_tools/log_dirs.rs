@@ -1,6 +1,9 @@
 //! `kafka-log-dirs`: how large which replicas are in which log directory, as JSON.
 
-use super::{Stop, admin_options, end, help_or_version, java_hash, java_order, json, properties_of, require, run, throwable};
+use super::{
+    Stop, admin_options, end, help_or_version, java_hash, java_order, json, properties_of, require, run,
+    throwable,
+};
 use crate::Call;
 use base::{ToolOption, ToolOptions};
 use client::cluster::Target;

@@ -63,8 +63,9 @@ async fn describe(admin: &Admin) -> Result<ResponsePartitionData, Terse> {
     let answer = admin.call(&Target::Any, &request, |answer| answer.error_code).await.map_err(failed)?;
     ClientError::check(answer.error_code, &None).map_err(failed)?;
     let partition = answer.topics.into_iter().flat_map(|topic| topic.partitions).next();
-    let partition = partition
-        .ok_or_else(|| Terse::Said("The broker's answer has no partition of __cluster_metadata".to_owned()))?;
+    let partition = partition.ok_or_else(|| {
+        Terse::Said("The broker's answer has no partition of __cluster_metadata".to_owned())
+    })?;
     ClientError::check(partition.error_code, &None).map_err(failed)?;
     Ok(partition)
 }
@@ -81,7 +82,11 @@ async fn status(admin: &Admin) -> Result<(), Terse> {
     let partition = describe(admin).await?;
     let leader = leader_of(&partition)?;
     let last = partition.current_voters.iter().min_by_key(|voter| voter.log_end_offset).unwrap_or(leader);
-    let lag_ms = match (last.replica_id == leader.replica_id, leader.last_caught_up_timestamp, last.last_caught_up_timestamp) {
+    let lag_ms = match (
+        last.replica_id == leader.replica_id,
+        leader.last_caught_up_timestamp,
+        last.last_caught_up_timestamp,
+    ) {
         (true, ..) => 0,
         (_, leader, last) if leader >= 0 && last >= 0 => leader - last,
         _ => -1,
@@ -151,8 +156,7 @@ mod tests {
             ..Default::default()
         };
         let rows = rows(&partition, leader_of(&partition).unwrap());
-        let brief: Vec<String> =
-            rows.iter().map(|row| format!("{} {} {}", row[0], row[2], row[5])).collect();
+        let brief: Vec<String> = rows.iter().map(|row| format!("{} {} {}", row[0], row[2], row[5])).collect();
         assert_eq!(brief, ["2 0 Leader", "1 2 Follower", "5 5 Observer"]);
     }
 }

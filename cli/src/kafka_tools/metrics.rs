@@ -37,7 +37,8 @@ mod tests {
 
     #[test]
     fn names_come_in_order_with_their_values_in_a_column() {
-        let metric = |name, value| Metric { group: "g", name, tags: vec![("client-id", "c".to_owned())], value };
+        let metric =
+            |name, value| Metric { group: "g", name, tags: vec![("client-id", "c".to_owned())], value };
         assert_eq!(
             text(&[metric("rate", 2.0), metric("a-total", 1.5)]),
             "\nMetric Name               Value\ng:a-total:{client-id=c} : 1.500\ng:rate:{client-id=c}    : 2.000\n"

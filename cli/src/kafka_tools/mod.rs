@@ -223,10 +223,7 @@ fn partition_hash(partition: &client::TopicPartition) -> u32 {
         .topic
         .encode_utf16()
         .fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
-    let hash = 31_u32
-        .wrapping_add(partition.partition.cast_unsigned())
-        .wrapping_mul(31)
-        .wrapping_add(topic);
+    let hash = 31_u32.wrapping_add(partition.partition.cast_unsigned()).wrapping_mul(31).wrapping_add(topic);
     hash ^ (hash >> 16)
 }
 

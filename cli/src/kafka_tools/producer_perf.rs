@@ -435,7 +435,16 @@ impl Stats {
         let start = Instant::now();
         let sampling = (records / records.clamp(1, SAMPLES_MAX)).max(1);
         let (all, window) = (Window::default(), Window::default());
-        Stats { start, all, window_start: start, window, sampling, errors: 0, largest: 0, latencies: Vec::new() }
+        Stats {
+            start,
+            all,
+            window_start: start,
+            window,
+            sampling,
+            errors: 0,
+            largest: 0,
+            latencies: Vec::new(),
+        }
     }
 
     fn record(&mut self, latency: Duration, bytes: usize) {
@@ -465,7 +474,8 @@ impl Stats {
         let of_client = vec![("client-id", client_id.to_owned())];
         let of_topic = vec![("client-id", client_id.to_owned()), ("topic", topic.to_owned())];
         let client = |name, value| Metric { group: "producer-metrics", name, tags: of_client.clone(), value };
-        let topic = |name, value| Metric { group: "producer-topic-metrics", name, tags: of_topic.clone(), value };
+        let topic =
+            |name, value| Metric { group: "producer-topic-metrics", name, tags: of_topic.clone(), value };
         vec![
             client("record-error-total", self.errors as f64),
             client("record-send-rate", count / seconds),

@@ -3,15 +3,17 @@
 use crate::Call;
 use std::process::ExitCode;
 
-const CONNECT: &str =
-    "Kafka Connect is not here: run Java's, with these brokers as its bootstrap.servers";
+const CONNECT: &str = "Kafka Connect is not here: run Java's, with these brokers as its bootstrap.servers";
 
 /// The commands, and the way out.
 pub const REFUSED: [(&str, &str); 7] = [
     ("connect-distributed", CONNECT),
     ("connect-standalone", CONNECT),
     ("connect-mirror-maker", CONNECT),
-    ("kafka-mirror-maker", "this tool is not here: run Java's, with these brokers in its consumer.config or producer.config"),
+    (
+        "kafka-mirror-maker",
+        "this tool is not here: run Java's, with these brokers in its consumer.config or producer.config",
+    ),
     (
         "kafka-jmx",
         "there is no JMX here: brokers show the same figures to Prometheus, over HTTP (see metrics in docs/compatibility.md)",

@@ -1,7 +1,10 @@
 //! `kafka-replica-verification`: reads the same partitions from all their replicas, again and again, and tells where they
 //! differ.
 
-use super::{Stop, bootstrap_with_ports, end, help_or_version, java_order, log_to_stderr, matches, partition_hash, require, run, throwable, topic_pattern};
+use super::{
+    Stop, bootstrap_with_ports, end, help_or_version, java_order, log_to_stderr, matches, partition_hash,
+    require, run, throwable, topic_pattern,
+};
 use crate::Call;
 use base::{Given, ToolOption, ToolOptions};
 use bytes::Bytes;
@@ -11,17 +14,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use wire::batch::message_set::Entry;
-use wire::kafka::fetch::{FetchPartition, FetchTopic, PartitionData};
 use wire::kafka::FetchRequest;
+use wire::kafka::fetch::{FetchPartition, FetchTopic, PartitionData};
 
 pub const TABLE: ToolOptions = ToolOptions(&[
-    ToolOption::text("broker-list", "hostname:port,...,hostname:port", "REQUIRED: the brokers to start with."),
+    ToolOption::text(
+        "broker-list",
+        "hostname:port,...,hostname:port",
+        "REQUIRED: the brokers to start with.",
+    ),
     ToolOption::int("fetch-size", "bytes", "Bytes of a partition in one request.").or("1048576"),
     ToolOption::int("max-wait-ms", "ms", "How long a request may wait for records.").or("1000"),
     ToolOption::long("report-interval-ms", "ms", "How often the largest lag is told.").or("30000"),
     ToolOption::long("time", "timestamp/-1(latest)/-2(earliest)", "Where to begin.").or("-1"),
-    ToolOption::text("topic-white-list", "Java regex (String)", "DEPRECATED: topics-include by its old name.")
-        .or(".*"),
+    ToolOption::text(
+        "topic-white-list",
+        "Java regex (String)",
+        "DEPRECATED: topics-include by its old name.",
+    )
+    .or(".*"),
     ToolOption::text("topics-include", "Java regex (String)", "Topics whose whole name matches.").or(".*"),
 ]);
 
@@ -49,7 +60,8 @@ fn verify(call: &Call) -> Result<(), Stop> {
     let plan = plan(&given)?;
     let brokers = given.text("broker-list")?.unwrap_or_default();
     log_to_stderr();
-    let options = ClientOptions::new(ClientKind::Admin, brokers, "adminclient-1").and_then(ClientOptions::resolve);
+    let options =
+        ClientOptions::new(ClientKind::Admin, brokers, "adminclient-1").and_then(ClientOptions::resolve);
     let options = options.map_err(|error| {
         let why = format!("Failed to create new KafkaAdminClient\nCaused by: {}", throwable(&error));
         Stop::Uncaught("org.apache.kafka.common.KafkaException", why)
@@ -203,7 +215,11 @@ impl Checked {
                 ..Default::default()
             });
         }
-        let topics = topics.into_iter().map(|(topic, partitions)| FetchTopic { topic, partitions, ..Default::default() });
+        let topics = topics.into_iter().map(|(topic, partitions)| FetchTopic {
+            topic,
+            partitions,
+            ..Default::default()
+        });
         FetchRequest {
             replica_id: DEBUGGING_CONSUMER,
             max_wait_ms: plan.wait_ms,
@@ -221,9 +237,8 @@ impl Checked {
         let mut largest = Lag { records: -1, partition: String::new(), offset: -1 };
         for partition in partitions {
             let ids = &self.replicas[&partition];
-            let held: Vec<(i32, &Held)> = (ids.iter())
-                .filter_map(|id| Some((*id, fetched.get(&(partition.clone(), *id))?)))
-                .collect();
+            let held: Vec<(i32, &Held)> =
+                (ids.iter()).filter_map(|id| Some((*id, fetched.get(&(partition.clone(), *id))?))).collect();
             let high = held.iter().map(|(_, held)| held.high_watermark).max().unwrap_or(-1);
             if held.len() == ids.len() {
                 let next = same_up_to(&partition, &held)?;

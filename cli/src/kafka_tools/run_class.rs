@@ -118,7 +118,10 @@ mod tests {
     #[test]
     fn a_class_is_its_tool_and_what_the_script_takes_is_taken_off() {
         let target = read("-daemon -name kafkaServer -loggc kafka.Kafka server.properties").unwrap().unwrap();
-        assert_eq!((target.tool, target.args.join(" ")), ("kafka-server-start", "-daemon server.properties".to_owned()));
+        assert_eq!(
+            (target.tool, target.args.join(" ")),
+            ("kafka-server-start", "-daemon server.properties".to_owned())
+        );
         let target = read("kafka.tools.GetOffsetShell --time -1").unwrap().unwrap();
         assert_eq!((target.tool, target.args.len()), ("kafka-get-offsets", 2));
         assert_eq!(read("no.Such x"), Some(Err("no.Such".to_owned())));

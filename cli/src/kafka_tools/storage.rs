@@ -70,8 +70,7 @@ fn storage(words: &Words) -> Result<(), Terse> {
                 .to_owned(),
         ));
     }
-    let directories: BTreeSet<String> =
-        config.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
+    let directories: BTreeSet<String> = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
     let info = Info::of(&directories);
     print!("{}", info.text());
     match info.problems.is_empty() {
@@ -172,7 +171,8 @@ impl Info {
             let lines: String = list.iter().map(|line| format!("  {line}\n")).collect();
             if list.is_empty() { String::new() } else { format!("{title}:\n{lines}\n") }
         };
-        let metadata = self.metadata.as_ref().map(|metadata| format!("Found metadata: {}\n\n", shown(metadata)));
+        let metadata =
+            self.metadata.as_ref().map(|metadata| format!("Found metadata: {}\n\n", shown(metadata)));
         several(&self.found, "Found log directory", "Found log directories")
             + &metadata.unwrap_or_default()
             + &several(&self.problems, "Found problem", "Found problems")
@@ -209,11 +209,16 @@ mod tests {
         let info = Info::of(&[a.clone()].into());
         assert_eq!(
             info.text(),
-            format!("Found log directory:\n  {a}\n\nFound metadata: {{broker.id=1, cluster.id=x, version=0}}\n\n")
+            format!(
+                "Found log directory:\n  {a}\n\nFound metadata: {{broker.id=1, cluster.id=x, version=0}}\n\n"
+            )
         );
         let info = Info::of(&[a, b.clone(), c.clone()].into());
         assert_eq!(info.problems.len(), 2);
-        assert!(info.problems[0].starts_with(&format!("Metadata for {b}/meta.properties was {{broker.id=1, cluster.id=y")));
+        assert!(
+            info.problems[0]
+                .starts_with(&format!("Metadata for {b}/meta.properties was {{broker.id=1, cluster.id=y"))
+        );
         assert_eq!(info.problems[1], format!("{c} does not exist"));
     }
 }

@@ -3,7 +3,8 @@
 use super::consumer_groups::Failure;
 use super::group_offsets::{parse_duration, parse_moment};
 use super::{
-    Stop, VERSION, admin_of, end, java_hash, java_order, partition_hash, properties_of, rule_out, run, throwable,
+    Stop, VERSION, admin_of, end, java_hash, java_order, partition_hash, properties_of, rule_out, run,
+    throwable,
 };
 use crate::Call;
 use base::{Given, ToolOption, ToolOptions};
@@ -26,7 +27,11 @@ pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::flag("dry-run", "Shows what would be done."),
     ToolOption::flag("force", "Removes members that the group still has. Stop the application first."),
     ToolOption::text("from-file", "", "To what a file says: topic,partition,offset in each line."),
-    ToolOption::text("input-topics", "list", "Topics to read again, from the first record unless told otherwise."),
+    ToolOption::text(
+        "input-topics",
+        "list",
+        "Topics to read again, from the first record unless told otherwise.",
+    ),
     ToolOption::text("intermediate-topics", "list", "DEPRECATED: topics whose end is gone to."),
     ToolOption::text("internal-topics", "list", "Of the internal topics, delete only these."),
     ToolOption::long("shift-by", "number-of-offsets", "So many records on, or back."),
@@ -138,7 +143,9 @@ impl Reset<'_> {
             .map(|(name, topic)| (name.to_string(), topic.partitions.keys().copied().collect()))
             .collect();
         if self.dry_run {
-            println!("----Dry run displays the actions which will be performed when running Streams Reset Tool----");
+            println!(
+                "----Dry run displays the actions which will be performed when running Streams Reset Tool----"
+            );
         }
         let all_there = self.set_offsets(&partitions).await?;
         self.delete_internal(&partitions).await?;
@@ -176,7 +183,8 @@ impl Reset<'_> {
             ..Default::default()
         };
         let target = Target::Group(self.group.clone());
-        let answer = self.admin.call(&target, &request, |answer| answer.error_code).await.map_err(executed)?;
+        let answer =
+            self.admin.call(&target, &request, |answer| answer.error_code).await.map_err(executed)?;
         ClientError::check(answer.error_code, &None).map_err(executed)?;
         let each = answer.members.iter().try_for_each(|member| ClientError::check(member.error_code, &None));
         each.map_err(executed)
@@ -194,7 +202,8 @@ impl Reset<'_> {
             println!("Seek-to-end for intermediate topics {}", shown(&self.intermediates));
         }
         let mut all_there = true;
-        for (names, what, space) in [(&self.inputs, "input", " "), (&self.intermediates, "intermediate", "")] {
+        for (names, what, space) in [(&self.inputs, "input", " "), (&self.intermediates, "intermediate", "")]
+        {
             let missing: Vec<&String> = names.iter().filter(|name| !topics.contains_key(*name)).collect();
             if !missing.is_empty() {
                 println!("Following {what} topics are not found, skipping them");
@@ -222,10 +231,7 @@ impl Reset<'_> {
         }
         let mut offsets = Offsets::new();
         if !inputs.is_empty() {
-            println!(
-                "Following input topics offsets will be reset to (for consumer group {})",
-                self.group
-            );
+            println!("Following input topics offsets will be reset to (for consumer group {})", self.group);
             offsets = self.targets(&inputs).await?;
             for partition in &inputs {
                 let TopicPartition { topic, partition: index } = partition;
@@ -405,7 +411,8 @@ fn member_text(member: &DescribedGroupMember) -> String {
 
 /// What Kafka Streams calls its own topics, behind the application's id.
 fn is_internal(name: &str) -> bool {
-    let ends = ["-changelog", "-repartition", "-subscription-registration-topic", "-subscription-response-topic"];
+    let ends =
+        ["-changelog", "-repartition", "-subscription-registration-topic", "-subscription-response-topic"];
     let numbered = ["REGISTRATION", "RESPONSE"].iter().any(|kind| {
         let middle = format!("-KTABLE-FK-JOIN-SUBSCRIPTION-{kind}-");
         let number = name.strip_suffix("-topic").and_then(|rest| rest.rsplit_once(middle.as_str()));
@@ -450,7 +457,9 @@ mod tests {
 
     #[test]
     fn internal_topics_are_known_by_the_ends_of_their_names() {
-        for name in ["a-x-changelog", "a-KSTREAM-1-repartition", "a-KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE-07-topic"] {
+        for name in
+            ["a-x-changelog", "a-KSTREAM-1-repartition", "a-KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE-07-topic"]
+        {
             assert!(is_internal(name), "{name}");
         }
         for name in ["a-x", "a-KTABLE-FK-JOIN-SUBSCRIPTION-RESPONSE--topic", "changelog"] {

@@ -10,7 +10,10 @@ pub enum Terse {
     /// This line on stderr says all.
     Said(String),
     /// The message, then the exception as a stack trace shows it.
-    Thrown { message: String, trace: String },
+    Thrown {
+        message: String,
+        trace: String,
+    },
     Stopped(Stop),
 }
 

@@ -3,7 +3,7 @@
 use super::topics_described::Describer;
 use super::topics_options::{self, TABLE};
 use super::{
-    Stop, admin_options, end, json, help_or_version, matches, run, topic_pattern, topics_zookeeper, trace_of,
+    Stop, admin_options, end, help_or_version, json, matches, run, topic_pattern, topics_zookeeper, trace_of,
 };
 use crate::Call;
 use base::Given;

@@ -135,7 +135,9 @@ impl Describer {
 
     /// `name=value` of what is not a default.
     fn overrides(&self, name: &Str) -> String {
-        let shown = self.own(name).map(|entry| format!("{}={}", entry.name, entry.value.as_deref().unwrap_or("null")));
+        let shown = self
+            .own(name)
+            .map(|entry| format!("{}={}", entry.name, entry.value.as_deref().unwrap_or("null")));
         shown.collect::<Vec<_>>().join(",")
     }
 

@@ -24,14 +24,28 @@ pub const PARSER: Parser = Parser {
         Arg::text(&["--max-messages"], "MAX-MESSAGES", "Ends after so many records; -1: when it is stopped.")
             .taking(Takes::Int)
             .or("-1"),
-        Arg::text(&["--session-timeout"], "TIMEOUT_MS", "The member's session.").taking(Takes::Int).or("30000"),
+        Arg::text(&["--session-timeout"], "TIMEOUT_MS", "The member's session.")
+            .taking(Takes::Int)
+            .or("30000"),
         Arg::flag(&["--verbose"], "Tells of each record."),
         Arg::flag(&["--enable-autocommit"], "Commits by itself, in intervals."),
-        Arg::text(&["--reset-policy"], "RESETPOLICY", "Where a group without offsets starts: earliest, latest or none.")
-            .or("earliest"),
-        Arg::text(&["--assignment-strategy"], "ASSIGNMENTSTRATEGY", "How partitions are dealt out: only by ranges here.")
-            .or(RANGE),
-        Arg::text(&["--consumer.config"], "CONFIG_FILE", "File with settings of the consumer; options count over it."),
+        Arg::text(
+            &["--reset-policy"],
+            "RESETPOLICY",
+            "Where a group without offsets starts: earliest, latest or none.",
+        )
+        .or("earliest"),
+        Arg::text(
+            &["--assignment-strategy"],
+            "ASSIGNMENTSTRATEGY",
+            "How partitions are dealt out: only by ranges here.",
+        )
+        .or(RANGE),
+        Arg::text(
+            &["--consumer.config"],
+            "CONFIG_FILE",
+            "File with settings of the consumer; options count over it.",
+        ),
     ],
     one_of: &[
         Arg::text(&["--bootstrap-server"], SERVERS, "The brokers to start with."),
@@ -71,7 +85,11 @@ fn options(words: &Words) -> Result<ConsumerOptions, Stop> {
         ("--group-id", "group.id", Some(group)),
         ("--group-instance-id", "group.instance.id", words.text("--group-instance-id")),
         ("--bootstrap-server", "bootstrap.servers", Some(bootstrap)),
-        ("--enable-autocommit", "enable.auto.commit", Some(if words.has("--enable-autocommit") { "true" } else { "false" })),
+        (
+            "--enable-autocommit",
+            "enable.auto.commit",
+            Some(if words.has("--enable-autocommit") { "true" } else { "false" }),
+        ),
         ("--reset-policy", "auto.offset.reset", words.text("--reset-policy")),
         ("--session-timeout", "session.timeout.ms", words.text("--session-timeout")),
     ] {

@@ -9,10 +9,10 @@ use base::Properties;
 use client::{ClientError, Delivery, Producer, ProducerOptions, ProducerRecord};
 use serde_json::to_string as quoted;
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::future::Future;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -40,8 +40,12 @@ pub const PARSER: Parser = Parser {
             .or("-1"),
         Arg::text(&["--value-prefix"], "VALUE-PREFIX", "A number and a dot before each value.")
             .taking(Takes::Int),
-        Arg::text(&["--repeating-keys"], "REPEATING-KEYS", "Keys count from 0 to below this, again and again.")
-            .taking(Takes::Int),
+        Arg::text(
+            &["--repeating-keys"],
+            "REPEATING-KEYS",
+            "Keys count from 0 to below this, again and again.",
+        )
+        .taking(Takes::Int),
     ],
     one_of: &[
         Arg::text(&["--bootstrap-server"], SERVERS, "The brokers to start with."),
