@@ -313,7 +313,7 @@ def both_ways(name, parts, documents_too):
         try:
             run = BothWays(*at, host, world.tool, world.dir, os.environ.get("CASES"), KNOWN)
             for servers in at:
-                until("three brokers", 90, lambda: host.run("broker-api-versions", ["--bootstrap-server", servers])[1].count(b"-> (") == 3)
+                until("three brokers", 240, lambda: host.run("broker-api-versions", ["--bootstrap-server", servers])[1].count(b"-> (") == 3)
             (world.dir / "1.properties").write_text(f"zookeeper.connect=z:1\nlog.dirs={world.dir}/kafka-1\n")
             (world.dir / "none.properties").write_text(f"zookeeper.connect=z:1\nlog.dirs={world.dir}/nothing\n")
             kafka_tools.csv_files(run)
@@ -338,3 +338,23 @@ def jars(kafka):
     """Where the peer has fetched its jars to."""
     cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(cache) / "peers" / "kafka" / "libs"
+
+
+if __name__ == "__main__":
+    # On brokers that run already: both_ways.py KAFKA OURS BIN-OF-OURS [PART,...]; CASES limits the cases by a regex.
+    import sys
+    import tempfile
+    kafka_at, ours_at, bin_of_ours, *some = sys.argv[1:]
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="tools-both-"))
+    the_host = ToolHost(jars(None), folder)
+    a_run = BothWays(kafka_at, ours_at, the_host, lambda name: pathlib.Path(bin_of_ours) / name, folder, os.environ.get("CASES"), KNOWN)
+    (folder / "1.properties").write_text(f"zookeeper.connect=z:1\nlog.dirs={folder}\n")
+    (folder / "none.properties").write_text(f"zookeeper.connect=z:1\nlog.dirs={folder}/nothing\n")
+    kafka_tools.csv_files(a_run)
+    for one in BRIEF + WHOLE:
+        if not some or one.__name__ in some[0].split(","):
+            begin = time.monotonic()
+            one(a_run)
+            say(f"{one.__name__}: {time.monotonic() - begin:.0f} s")
+    the_host.close()
+    a_run.report()

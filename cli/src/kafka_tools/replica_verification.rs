@@ -212,7 +212,6 @@ impl Checked {
                 last_fetched_epoch: -1,
                 log_start_offset: 0,
                 partition_max_bytes: plan.fetch_size,
-                ..Default::default()
             });
         }
         let topics = topics.into_iter().map(|(topic, partitions)| FetchTopic {
