@@ -155,8 +155,10 @@ impl ToolOptions {
                         words.next().ok_or_else(|| OptionError::MissingArgument(name.to_owned()))?.clone(),
                     );
                 }
-                (Argument::Optional(_), None) => {
-                    given.extend(words.next_if(|next| !looks_like_an_option(next)).cloned());
+                (Argument::Optional(of), None) => {
+                    // -1 is a number before it is an option.
+                    let is_number = |word: &str| of != Type::Text && word.parse::<i64>().is_ok();
+                    given.extend(words.next_if(|next| !looks_like_an_option(next) || is_number(next)).cloned());
                 }
             }
         }
@@ -304,6 +306,7 @@ mod tests {
         ToolOption::text("topic", "topic", "The topic that this is about, in words enough to fill a line."),
         ToolOption::int("partitions", "# of partitions", "How many.").or("7"),
         ToolOption::text_if_any("state", "", "State.").if_any_of(&["list", "describe"]),
+        ToolOption::long_if_any("period", "", "Milliseconds."),
     ]);
 
     fn parse(line: &str) -> Result<Given, OptionError> {
@@ -319,6 +322,13 @@ mod tests {
         }
         assert_eq!(parse("--topic --list").unwrap().text("topic"), Ok(Some("--list")));
         assert_eq!(parse("--list -- --topic a").unwrap().text("topic"), Ok(None));
+    }
+
+    #[test]
+    fn a_negative_number_is_an_optional_argument_where_a_number_may_be() {
+        assert_eq!(parse("--list --period -1").unwrap().number("period"), Ok(Some(-1)));
+        assert_eq!(parse("--period --list").unwrap().number("period"), Ok(None));
+        assert_eq!(parse("--list --state -1").unwrap_err().to_string(), "1 is not a recognized option");
     }
 
     #[test]
