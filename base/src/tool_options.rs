@@ -158,7 +158,9 @@ impl ToolOptions {
                 (Argument::Optional(of), None) => {
                     // -1 is a number before it is an option.
                     let is_number = |word: &str| of != Type::Text && word.parse::<i64>().is_ok();
-                    given.extend(words.next_if(|next| !looks_like_an_option(next) || is_number(next)).cloned());
+                    given.extend(
+                        words.next_if(|next| !looks_like_an_option(next) || is_number(next)).cloned(),
+                    );
                 }
             }
         }
