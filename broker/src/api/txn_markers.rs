@@ -42,7 +42,7 @@ pub async fn write_markers(broker: &Broker, request: WriteTxnMarkersRequest) -> 
             parts.extend(topic.partition_indexes.iter().map(|partition| ProducePart {
                 topic: topic.name.clone(),
                 partition: *partition,
-                accepted: Accepted { batch: batch.clone(), max_timestamp: now },
+                accepted: Accepted { batch: batch.clone(), max_timestamp: now, max_timestamp_at: None },
                 log_append_time,
             }));
         }

@@ -423,7 +423,8 @@ impl Log {
         Ok(offsets)
     }
 
-    /// The largest timestamp of the log and its batch's last offset (ListOffsets -3).
+    /// The largest timestamp of the log, and the offset of the record that has it, or else its batch's last one
+    /// (ListOffsets -3).
     pub fn max_timestamp(&mut self) -> Result<TimestampOffset> {
         let mut max = TimestampOffset { timestamp: -1, offset: self.first_segment_base() };
         for segment in self.segments.values_mut() {

@@ -190,6 +190,24 @@ fn a_time_finds_its_record_also_inside_of_a_compressed_batch() {
 }
 
 #[test]
+fn the_largest_time_is_found_at_its_record_where_a_leader_has_said_which_and_at_its_batch_s_last_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = filled(dir.path(), small(), 5);
+    let max = |time, offset| TimestampOffset { timestamp: NOW + time, offset };
+    let timed = |base: i64, times: [i64; 3]| {
+        let mut builder = BatchBuilder::new().base_offset(base);
+        times.iter().for_each(|time| builder.push(NOW + time, None, Some(b"v"), &[]));
+        builder.finish().unwrap()
+    };
+    log.append_hinted(&timed(10, [100, 400, 200]), Some(11), NOW).unwrap();
+    assert_eq!(log.max_timestamp().unwrap(), max(400, 11));
+    log.append_hinted(&timed(13, [300, 350, 300]), Some(14), NOW).unwrap();
+    assert_eq!(log.max_timestamp().unwrap(), max(400, 11));
+    log.append(&timed(16, [500, 600, 500]), NOW).unwrap();
+    assert_eq!(log.max_timestamp().unwrap(), max(600, 18));
+}
+
+#[test]
 fn an_unclean_start_keeps_every_whole_batch_however_the_tail_is_torn() {
     let whole = batch(0, 2, 0).len();
     for torn in 0..=whole {

@@ -192,10 +192,12 @@ impl Shard {
             return;
         };
         let max_timestamp = batch.header().max_timestamp;
+        // Its records are of one moment.
+        let max_timestamp_at = (batch.header().base_timestamp == max_timestamp).then_some(0);
         let mut part = ProducePart {
             topic: Str::from_static(topic),
             partition,
-            accepted: Accepted { batch, max_timestamp },
+            accepted: Accepted { batch, max_timestamp, max_timestamp_at },
             log_append_time: false,
         };
         let produce = Produce {

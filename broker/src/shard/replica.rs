@@ -227,7 +227,8 @@ impl Replica {
                 let Records::Produced(part) = records else { return Ok(()) };
                 let max_timestamp = part.accepted.max_timestamp;
                 part.accepted.batch.assign(base_offset, leader_epoch, max_timestamp, part.log_append_time);
-                self.log.append(part.accepted.batch.bytes(), turn.wall)?;
+                let of_max = part.accepted.max_timestamp_at.map(|at| base_offset + i64::from(at));
+                self.log.append_hinted(part.accepted.batch.bytes(), of_max, turn.wall)?;
             }
             Effect::AppendFetched { from } => {
                 let Records::Fetched(bytes, batches) = records else { return Ok(()) };

@@ -53,6 +53,9 @@ pub struct Accepted {
     pub batch: Batch,
     /// What to assign: the largest timestamp seen, or now where the topic wants its own.
     pub max_timestamp: i64,
+    /// Which record of the batch has it first, counted from 0, where that is told: of an uncompressed batch that is
+    /// taken as it came. Elsewhere it is the last record that stands for it, as in Java.
+    pub max_timestamp_at: Option<i32>,
 }
 
 /// Why a partition's records are not appended; the parts of a Produce response.
@@ -96,9 +99,11 @@ pub fn check(records: &Option<Bytes>, rules: &Rules<'_>) -> Result<Accepted, Ref
     let max_timestamp = if rules.log_append_time { rules.now } else { seen.max_timestamp };
     // Offsets inside an uncompressed batch are taken as they come; only a compressed one is renumbered.
     if wanted != codec || (codec != Compression::None && !seen.offsets_in_order) {
-        return Ok(Accepted { batch: rewrite(&batch, wanted, rules)?, max_timestamp });
+        return Ok(Accepted { batch: rewrite(&batch, wanted, rules)?, max_timestamp, max_timestamp_at: None });
     }
-    Ok(Accepted { batch, max_timestamp })
+    let told = codec == Compression::None && !rules.log_append_time;
+    let max_timestamp_at = seen.max_timestamp_at.filter(|_| told);
+    Ok(Accepted { batch, max_timestamp, max_timestamp_at })
 }
 
 fn the_one_batch(records: &Option<Bytes>, rules: &Rules<'_>) -> Result<Batch, Refused> {
@@ -140,13 +145,14 @@ fn check_batch(batch: &Batch, rules: &Rules<'_>) -> Result<(), Refused> {
 
 struct Seen {
     max_timestamp: i64,
+    max_timestamp_at: Option<i32>,
     offsets_in_order: bool,
 }
 
 fn check_records(batch: &Batch, rules: &Rules<'_>) -> Result<Seen, Refused> {
     let header = *batch.header();
     let mut records = batch.records_within(rules.decompressed_bytes_max)?;
-    let mut seen = Seen { max_timestamp: -1, offsets_in_order: true };
+    let mut seen = Seen { max_timestamp: -1, max_timestamp_at: None, offsets_in_order: true };
     let (mut refused, mut invalid_timestamp, mut index) = (Vec::new(), false, 0);
     while let Some(record) = records.next_raw() {
         let record = record?;
@@ -157,7 +163,9 @@ fn check_records(batch: &Batch, rules: &Rules<'_>) -> Result<Seen, Refused> {
             invalid_timestamp = true;
             refused.push((index, why));
         } else {
-            seen.max_timestamp = seen.max_timestamp.max(timestamp);
+            if timestamp > seen.max_timestamp {
+                (seen.max_timestamp, seen.max_timestamp_at) = (timestamp, Some(index));
+            }
             seen.offsets_in_order &= record.offset_delta == index;
         }
         index += 1;
@@ -288,6 +296,23 @@ pub(super) mod tests {
             check(&Some(records), &Rules { log_append_time: true, ..RULES }).unwrap().max_timestamp,
             10_000
         );
+    }
+
+    #[test]
+    fn the_record_with_the_largest_time_is_told_of_a_batch_that_is_taken_as_it_came() {
+        let timed = |compression| {
+            let mut builder = BatchBuilder::new().compression(compression);
+            for time in [9_100, 9_400, 9_200, 9_400] {
+                builder.push(time, None, Some(b"v"), &[]);
+            }
+            Some(builder.finish().unwrap())
+        };
+        let at = |records: &Option<Bytes>, rules| check(records, &rules).unwrap().max_timestamp_at;
+        assert_eq!(at(&timed(Compression::None), RULES), Some(1));
+        assert_eq!(at(&timed(Compression::Gzip), RULES), None);
+        assert_eq!(at(&timed(Compression::None), Rules { log_append_time: true, ..RULES }), None);
+        let gzip = Some(Compression::Gzip);
+        assert_eq!(at(&timed(Compression::None), Rules { compression: gzip, ..RULES }), None);
     }
 
     #[test]

@@ -42,7 +42,8 @@ pub(super) fn convert(records: &Bytes, rules: &Rules<'_>) -> Result<Accepted, Re
     if batch.header().size() > rules.message_bytes_max {
         return Err(ErrorCode::MESSAGE_TOO_LARGE.into());
     }
-    Ok(Accepted { batch, max_timestamp: if rules.log_append_time { rules.now } else { max_timestamp } })
+    let max_timestamp = if rules.log_append_time { rules.now } else { max_timestamp };
+    Ok(Accepted { batch, max_timestamp, max_timestamp_at: None })
 }
 
 /// The whole messages, and their codec: with one there has to be one wrapper and nothing else.
