@@ -22,6 +22,8 @@ pub enum Valid {
     Between(f64, f64),
     /// One of these words; of a list, each entry.
     OneOf(&'static [&'static str]),
+    /// A version of Kafka's, as [`super::versions::full`] takes it.
+    Version,
     NonEmpty,
     /// `*`, or `partition:broker` pairs.
     Throttled,
@@ -103,14 +105,11 @@ impl Key {
 
     fn bad_word(&self, word: &str) -> Option<String> {
         match self.valid {
-            // Versions may be written short: 3.5 for 3.5-IV2.
-            Valid::OneOf(words)
-                if !words.iter().any(|valid| {
-                    *valid == word
-                        || (words.len() > 20 && !word.is_empty() && valid.starts_with(&format!("{word}-")))
-                }) =>
-            {
+            Valid::OneOf(words) if !words.contains(&word) => {
                 Some(format!("String must be one of: {}", words.join(", ")))
+            }
+            Valid::Version if super::versions::full(word).is_none() => {
+                Some(format!("Version {word} is not a valid version"))
             }
             Valid::NonEmpty if word.is_empty() => Some("String must be non-empty".into()),
             Valid::Throttled if word != "*" && !is_replica(word) => {
@@ -174,8 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn a_version_may_be_written_short() {
-        assert!(find(BROKER_KEYS, "inter.broker.protocol.version").unwrap().check("3.5").is_ok());
-        assert!(find(BROKER_KEYS, "inter.broker.protocol.version").unwrap().check("4.7").is_err());
+    fn a_version_that_is_none_is_named() {
+        let key = find(BROKER_KEYS, "inter.broker.protocol.version").unwrap();
+        assert!(key.check("3.5.1").is_ok());
+        assert_eq!(
+            key.check("4.7").unwrap_err(),
+            "Invalid value 4.7 for configuration inter.broker.protocol.version: Version 4.7 is not a valid version"
+        );
     }
 }

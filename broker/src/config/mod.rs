@@ -10,6 +10,7 @@ mod listeners;
 mod throttle_keys;
 mod topic;
 mod topic_keys;
+mod versions;
 mod without_effect;
 
 use std::collections::BTreeMap;
@@ -94,7 +95,7 @@ impl BrokerConfig {
             }
         }
         if let Some(version) = given.get("inter.broker.protocol.version")
-            && !"3.5-IV2".starts_with(version.as_str())
+            && versions::full(version) != Some("3.5-IV2")
         {
             let problem = format!("inter.broker.protocol.version={version}: this broker speaks only 3.5-IV2");
             return Err(at(properties, "inter.broker.protocol.version", problem));

@@ -1,6 +1,5 @@
 //! Every topic config as 3.5.1 knows it, with the broker key that its default comes from.
 
-use super::broker_keys::VERSIONS;
 use super::keys::{Key, Kind::*, Update::*, Valid::*};
 
 /// Sorted by name.
@@ -20,7 +19,7 @@ pub static TOPIC_KEYS: &[Key] = &[
     Key { name: "max.compaction.lag.ms", kind: Long, default: Some("9223372036854775807"), valid: AtLeast(1), update: ClusterWide, server_key: "log.cleaner.max.compaction.lag.ms", internal: false },
     Key { name: "max.message.bytes", kind: Int, default: Some("1048588"), valid: AtLeast(0), update: ClusterWide, server_key: "message.max.bytes", internal: false },
     Key { name: "message.downconversion.enable", kind: Boolean, default: Some("true"), valid: Any, update: ClusterWide, server_key: "log.message.downconversion.enable", internal: false },
-    Key { name: "message.format.version", kind: Text, default: Some("3.0-IV1"), valid: OneOf(VERSIONS), update: ClusterWide, server_key: "log.message.format.version", internal: false },
+    Key { name: "message.format.version", kind: Text, default: Some("3.0-IV1"), valid: Version, update: ClusterWide, server_key: "log.message.format.version", internal: false },
     Key { name: "message.timestamp.difference.max.ms", kind: Long, default: Some("9223372036854775807"), valid: AtLeast(0), update: ClusterWide, server_key: "log.message.timestamp.difference.max.ms", internal: false },
     Key { name: "message.timestamp.type", kind: Text, default: Some("CreateTime"), valid: OneOf(&["CreateTime", "LogAppendTime"]), update: ClusterWide, server_key: "log.message.timestamp.type", internal: false },
     Key { name: "min.cleanable.dirty.ratio", kind: Double, default: Some("0.5"), valid: Between(0.0, 1.0), update: ClusterWide, server_key: "log.cleaner.min.cleanable.ratio", internal: false },
