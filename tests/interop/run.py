@@ -20,6 +20,7 @@ from faults import faults
 from kafka_on_ours import kafka_on_ours
 from kafka_clients import java_tools, kafka_python, killed_leader, librdkafka
 from client_quotas import client_quotas
+from old_clients import old_clients
 from kafka_tools import kafka_tools, kafka_tools_brief
 from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
@@ -31,6 +32,7 @@ from reconfig import reconfig_brief, reconfig_mixed
 from replication import nearest_replica, throttled_replicas
 from secure_tutorial import secure_tutorial
 from transactions import exactly_once_brief, exactly_once_java, exactly_once_mixed, transactions, transactions_mixed
+from streams import streams
 from swap import swap, swap_brief, swap_kafka
 from zookeeper_auth import zookeeper_auth
 from zookeeper_cli import zookeeper_cli
@@ -43,12 +45,12 @@ from zookeeper_torn import torn_logs, torn_logs_brief
 
 # These run by name only: minutes each.
 BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kills, broker_kills_mixed, faults, reconfig_mixed, kafka_on_ours, kafka_tools, tools_both_ways, tools_both_ways_whole, swap, swap_kafka, broker_swap,
-           moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java, differ_brief, differ)
+           moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java, streams, differ_brief, differ)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble, secure_brokers, oauth_and_tokens, zookeeper_auth, secure_tutorial, bad_handshakes,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
-          librdkafka, kafka_python, killed_leader, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
+          librdkafka, kafka_python, killed_leader, old_clients, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief)
 
