@@ -55,7 +55,9 @@ pub fn full(text: &str) -> Option<&'static str> {
     let parts = if text.starts_with("0.") { 3 } else { 2 };
     let end = text.trim_end_matches('.').match_indices('.').nth(parts - 1).map_or(text.len(), |(at, _)| at);
     let name = &text[..end];
-    let named = |version: &&&str| version.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    let named = |version: &&&str| {
+        version.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
     VERSIONS.iter().rev().find(named).copied().filter(|_| !name.is_empty())
 }
 

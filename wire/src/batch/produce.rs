@@ -99,7 +99,11 @@ pub fn check(records: &Option<Bytes>, rules: &Rules<'_>) -> Result<Accepted, Ref
     let max_timestamp = if rules.log_append_time { rules.now } else { seen.max_timestamp };
     // Offsets inside an uncompressed batch are taken as they come; only a compressed one is renumbered.
     if wanted != codec || (codec != Compression::None && !seen.offsets_in_order) {
-        return Ok(Accepted { batch: rewrite(&batch, wanted, rules)?, max_timestamp, max_timestamp_at: None });
+        return Ok(Accepted {
+            batch: rewrite(&batch, wanted, rules)?,
+            max_timestamp,
+            max_timestamp_at: None,
+        });
     }
     let told = codec == Compression::None && !rules.log_append_time;
     let max_timestamp_at = seen.max_timestamp_at.filter(|_| told);
