@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use wire::Str;
 use wire::jute::Reader;
 use wire::kafka::{
-    ApiKey, ApiVersionsRequest, ErrorCode, Message, RequestHeader, ResponseHeader, SaslAuthenticateRequest,
-    SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, Message, RequestHeader, ResponseHeader,
+    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
 };
 
 use super::ListenerSecurity;
@@ -190,7 +190,8 @@ impl LoginGate {
         let version = header.request_api_version;
         let api = header.api().ok_or("a request that is not known came instead of a token")?;
         if api.key != ApiKey::SaslAuthenticate {
-            return Err(format!("Unexpected Kafka request of type {} during SASL authentication.", api.name));
+            let why = format!("Unexpected Kafka request of type {} during SASL authentication.", api.name);
+            return Ok(Verdict::Refuse { answer: misplaced(&header), why });
         }
         if !api.broker_versions.is_some_and(|(low, high)| (low..=high).contains(&version)) {
             return Err(format!("Version {version} is not supported for apiKey SASL_AUTHENTICATE"));
@@ -260,6 +261,24 @@ impl LoginGate {
         self.exchange = None;
         self.state = State::Complete;
         Ok((token, lifetime.unwrap_or_default()))
+    }
+}
+
+/// What a request of another kind is told before the connection ends. Others than these get no answer.
+fn misplaced(header: &RequestHeader) -> Option<Bytes> {
+    let error_code = ErrorCode::ILLEGAL_SASL_STATE;
+    let (low, high) = header.api()?.broker_versions?;
+    if !(low..=high).contains(&header.request_api_version) {
+        return None;
+    }
+    match header.api()?.key {
+        ApiKey::ApiVersions => {
+            Some(encoded(header, &ApiVersionsResponse { error_code, ..Default::default() }))
+        }
+        ApiKey::SaslHandshake => {
+            Some(encoded(header, &SaslHandshakeResponse { error_code, ..Default::default() }))
+        }
+        _ => None,
     }
 }
 

@@ -2,7 +2,7 @@ use base::Properties;
 use client::security::PLAIN_MODULE;
 use client::security::scram::{Hash, ScramClient};
 use rand::{Rng, RngExt, SeedableRng};
-use wire::kafka::{ApiVersionsResponse, MetadataRequest, Request};
+use wire::kafka::{MetadataRequest, Request};
 
 use super::*;
 use crate::config::BrokerConfig;
@@ -105,6 +105,23 @@ fn whoever_does_not_log_in_gets_no_further() {
             "Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256"
         )
     );
+}
+
+#[test]
+fn whoever_asks_for_something_else_instead_of_a_token_is_told_before_the_connection_ends() {
+    let asked = |frame: Bytes| {
+        let now = Instant::now();
+        let mut gate = LoginGate::new(&security("")).unwrap();
+        named(&mut gate, "PLAIN", 1, now);
+        gate.take(frame, now)
+    };
+    let versions = asked(frame(&ApiVersionsRequest::default(), 0));
+    assert!(matches!(versions, Verdict::Refuse { .. }), "{versions:?}");
+    assert_eq!(answer::<ApiVersionsRequest>(versions, 0).error_code, ErrorCode::ILLEGAL_SASL_STATE);
+    let again = asked(frame(&SaslHandshakeRequest { mechanism: "PLAIN".into() }, 1));
+    assert_eq!(answer::<SaslHandshakeRequest>(again, 1).error_code, ErrorCode::ILLEGAL_SASL_STATE);
+    let other = asked(frame(&MetadataRequest::default(), 12));
+    assert!(matches!(other, Verdict::Refuse { answer: None, .. }), "{other:?}");
 }
 
 #[test]
