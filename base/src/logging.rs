@@ -1,6 +1,6 @@
 //! Log lines in the layouts that operators know, through `tracing`.
 //!
-//! The level is `info`, or what `RUST_LOG` says (`debug`, `zk_server=debug`, ...).
+//! The level is `info`, or what `RUST_LOG` says (`debug`, `zk_server=debug`, ...), until [`set_levels`] says something else.
 
 use jiff::Zoned;
 use std::fmt;
@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tracing::{Event, Subscriber};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, Layer};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// How a line looks.
@@ -57,6 +60,37 @@ pub enum LoggingError {
     Twice,
 }
 
+/// What is logged: as it was configured, and the way to change it.
+struct Filter {
+    configured: Targets,
+    current: reload::Handle<Targets, Layered<Vec<BoxedLayer>, Registry>>,
+}
+
+static FILTER: OnceLock<Filter> = OnceLock::new();
+
+/// From which level on the configuration has this logged; the target `""` stands for all that it does not name.
+pub fn configured_level(target: &str) -> LevelFilter {
+    let Some(filter) = FILTER.get() else { return LevelFilter::INFO };
+    let named = filter.configured.iter().filter(|(name, _)| target.starts_with(name));
+    let longest = named.max_by_key(|(name, _)| name.len()).map(|(_, level)| level);
+    longest.or(filter.configured.default_level()).unwrap_or(LevelFilter::OFF)
+}
+
+/// From now on these levels count: that of everything, and those of targets that begin with a name, the longest name first.
+/// Nothing happens where logging was not set up.
+pub fn set_levels<'a>(everything: LevelFilter, targets: impl Iterator<Item = (&'a str, LevelFilter)>) {
+    let Some(filter) = FILTER.get() else { return };
+    let wanted = Targets::new().with_default(everything).with_targets(targets);
+    if let Err(error) = filter.current.reload(wanted) {
+        tracing::error!("Levels of logging cannot be changed: {error}");
+    }
+}
+
+fn configured(level: &str) -> Targets {
+    let given = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    given.or_else(|| level.parse().ok()).unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+}
+
 /// Sets the process's logging up, once, before any thread starts.
 pub fn init(layout: Layout, outputs: &[Output]) -> Result<(), LoggingError> {
     init_at("info", layout, outputs)
@@ -64,7 +98,8 @@ pub fn init(layout: Layout, outputs: &[Output]) -> Result<(), LoggingError> {
 
 /// As [`init`], from another level on: tools log from `warn`.
 pub fn init_at(level: &str, layout: Layout, outputs: &[Output]) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let configured = configured(level);
+    let (filter, current) = reload::Layer::new(configured.clone());
     let mut layers = Vec::new();
     for output in outputs {
         let layer = Layer::new().event_format(Lines(layout)).with_ansi(false);
@@ -79,7 +114,9 @@ pub fn init_at(level: &str, layout: Layout, outputs: &[Output]) -> Result<(), Lo
             Output::Hourly { dir, name } => Box::new(layer.with_writer(hourly(dir, name)?)),
         });
     }
-    tracing_subscriber::registry().with(layers).with(filter).try_init().map_err(|_| LoggingError::Twice)
+    tracing_subscriber::registry().with(layers).with(filter).try_init().map_err(|_| LoggingError::Twice)?;
+    let _ = FILTER.set(Filter { configured, current });
+    Ok(())
 }
 
 /// Servers that start together in one installation may take the link's place from each other: who comes second tries again.

@@ -12,7 +12,9 @@ use wire::Str;
 use wire::kafka::{ErrorCode, Uuid};
 
 use crate::authorizer::Authorizer;
-use crate::config::{BROKER_KEYS, BrokerConfig, Dynamic, TopicConfig, find, is_fixed_at_start};
+use crate::config::{BROKER_KEYS, BrokerConfig, Dynamic, TopicConfig, find};
+use crate::dynamic::Doors;
+use crate::passwords::PasswordEncoder;
 use crate::controller::ControllerHandle;
 use crate::metadata::MetadataCache;
 use crate::net::Gate;
@@ -26,6 +28,8 @@ pub type FetchKey = (Uuid, Str, i32);
 #[derive(Default)]
 pub struct Secured {
     pub users: Arc<crate::security::Users>,
+    /// For passwords among dynamic settings; `None`: there is no secret, and so there are none.
+    pub passwords: Option<PasswordEncoder>,
     pub among_brokers: client::Security,
     pub of_controller: client::Security,
 }
@@ -35,7 +39,15 @@ const SESSION_EVICTION_MS: i64 = 120_000;
 
 /// One broker. Several may live in a process.
 pub struct Broker {
+    /// What the file says.
     pub config: BrokerConfig,
+    /// What counts, with dynamic settings ([`Broker::current`]).
+    pub(crate) current: ArcSwap<BrokerConfig>,
+    /// Held while dynamic settings are read and followed.
+    pub(crate) reloading: tokio::sync::Mutex<()>,
+    pub(crate) passwords: Option<PasswordEncoder>,
+    /// Set once ports are open.
+    pub(crate) doors: OnceLock<Doors>,
     pub id: i32,
     pub cluster_id: Str,
     pub metadata: MetadataCache,
@@ -63,8 +75,8 @@ pub struct Broker {
     /// `None`: there are no delegation tokens, since there is no key for them.
     pub tokens: Option<Arc<crate::tokens::Tokens>>,
     /// How this broker connects to others, and the controller in it to brokers.
-    pub among_brokers: client::Security,
-    pub of_controller: client::Security,
+    pub among_brokers: ArcSwap<client::Security>,
+    pub of_controller: Arc<ArcSwap<client::Security>>,
     /// None: everybody may do everything.
     pub authorizer: Option<Arc<Authorizer>>,
     /// The newest controller epoch that was obeyed, in whatever kind of request.
@@ -93,7 +105,7 @@ impl Broker {
         zk: Zk,
         shard: ShardHandle,
         (group_partitions, transaction_partitions): (i32, i32),
-        Secured { users, among_brokers, of_controller }: Secured,
+        Secured { users, passwords, among_brokers, of_controller }: Secured,
     ) -> Broker {
         let session_slots =
             usize::try_from(config.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0);
@@ -103,6 +115,10 @@ impl Broker {
         let tokens = crate::tokens::Tokens::of(&config, &users).map(Arc::new);
         let gate = Gate::new(crate::connections::without_limits());
         Broker {
+            current: ArcSwap::from_pointee(config.clone()),
+            reloading: tokio::sync::Mutex::default(),
+            passwords,
+            doors: OnceLock::new(),
             config,
             id,
             cluster_id: cluster_id.into(),
@@ -120,8 +136,8 @@ impl Broker {
             gate,
             users,
             tokens,
-            among_brokers,
-            of_controller,
+            among_brokers: ArcSwap::from_pointee(among_brokers),
+            of_controller: Arc::new(ArcSwap::from_pointee(of_controller)),
             authorizer,
             controller_epoch: AtomicI32::new(0),
             shard,
@@ -330,22 +346,9 @@ impl Broker {
         }
     }
 
-    /// Reads the brokers' dynamic settings anew.
-    pub async fn reload_dynamic(&self) -> Result<(), ZkError> {
-        let zk = self.zk();
-        let broker = zk.config(&crate::zk::ConfigEntity::Broker(self.id)).await?;
-        let default = zk.config(&crate::zk::ConfigEntity::BrokerDefault).await?;
-        for key in broker.keys().chain(default.keys()).filter(|key| is_fixed_at_start(key)) {
-            tracing::warn!(
-                "{key} in ZooKeeper has no effect on this broker: it is read from its file, at the start"
-            );
-        }
-        self.throttles.set(&broker);
-        let dynamic = Dynamic { broker, default };
-        self.gate.set_limits(crate::connections::limits(&self.config, &dynamic).await);
-        self.dynamic.store(dynamic.into());
+    /// The settings of topics are to be worked out anew.
+    pub(crate) fn forget_topic_configs(&self) {
         self.topic_configs.store(HashMap::new().into());
         self.default_config.store(None);
-        Ok(())
     }
 }

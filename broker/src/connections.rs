@@ -13,11 +13,7 @@ const RATE_MAX: &str = "max.connection.creation.rate";
 const PER_IP_MAX: &str = "max.connections.per.ip";
 const OVERRIDES: &str = "max.connections.per.ip.overrides";
 
-/// Keys that count from the moment they are changed, also behind `listener.name.<listener>.` where a listener may have its
-/// own.
-pub const FOLLOWED: &[&str] = &[CONNECTIONS_MAX, RATE_MAX, PER_IP_MAX, OVERRIDES];
-
-/// Of those, the ones that a listener may have for itself.
+/// Keys that a listener may have for itself.
 const OF_LISTENERS: &[&str] = &[CONNECTIONS_MAX, RATE_MAX];
 
 /// The key without a listener's name, if it is one that a listener may have for itself.

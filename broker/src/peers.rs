@@ -28,7 +28,7 @@ pub async fn connect(broker: &Broker, node: i32, purpose: &str) -> Result<Connec
         client_id: format!("broker-{}-{purpose}", broker.id).into(),
         setup_timeout: millis("socket.connection.setup.timeout.ms"),
         request_timeout: millis("controller.socket.timeout.ms"),
-        security: broker.among_brokers.clone(),
+        security: client::Security::clone(&broker.among_brokers.load()),
         ..ConnectionOptions::default()
     };
     Ok(Connection::connect(&format!("{host}:{port}"), options).await?)

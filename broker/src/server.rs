@@ -19,13 +19,15 @@ use wire::kafka::ControlledShutdownRequest;
 use crate::alter;
 use crate::api::Answerer;
 use crate::broker::{Broker, Secured};
-use crate::config::{BrokerConfig, Endpoint, Remark, is_authorizers, remarks};
+use crate::config::{BrokerConfig, Dynamic, Endpoint, Remark, is_authorizers, remarks};
 use crate::controller::{self, ControllerHandle};
+use crate::dynamic::{self, Doors, Opened};
 use crate::fetcher::Fetchers;
 use crate::log::LogError;
 use crate::markers::MarkerSender;
 use crate::mover::Movers;
 use crate::net::{self, Door, Limits, RequestMemory};
+use crate::passwords::{self, PasswordEncoder, PasswordError};
 use crate::peers::ControllerLink;
 use crate::security::{self, ListenerSecurity, Logins, Users};
 use crate::shard::{self, Event, Notice, wall_clock};
@@ -49,6 +51,8 @@ pub enum StartError {
     Id(String),
     #[error("{0}")]
     Security(#[from] client::security::SecurityError),
+    #[error("{key}: {source}")]
+    Password { key: &'static str, source: PasswordError },
 }
 
 /// A broker that runs.
@@ -89,9 +93,8 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
             Remark::Note(text) => tracing::info!("{text}"),
         }
     }
-    // Every mistake in stores and logins shows before anybody hears of this broker.
-    let (secured, doors) = secure(&config)?;
-    prepare(&secured, &doors).await?;
+    let passwords = encoder(&config, passwords::SECRET)?;
+    let old_passwords = encoder(&config, passwords::OLD_SECRET)?;
     let zk = connect(&config).await?;
     zk.make_base_nodes().await?;
     let cluster_id = zk.cluster_id().await?;
@@ -102,10 +105,17 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     store.sign(id, &cluster_id, wall_clock())?;
     let memory_kept = store.was_clean() || zk::former::same_boot(&config.log_dirs[0]);
     end_former_life(&config, &zk, id).await?;
+    if let (Some(old), Some(new)) = (&old_passwords, &passwords) {
+        dynamic::reencode(&zk, id, old, new).await?;
+    }
+    let current = current(&config, &dynamic::read(&zk, id, passwords.as_ref()).await?);
+    // Every mistake in stores and logins shows before anybody hears of this broker.
+    let (secured, mut asked) = secure(&current, passwords)?;
+    prepare(&secured, &asked).await?;
     let (shard, inbox) = shard::inbox();
     let mut bound = Vec::new();
-    for endpoint in &config.listeners.bound {
-        bound.push((endpoint.listener.clone(), bind(&config, endpoint).await?));
+    for endpoint in &current.listeners.bound {
+        bound.push((endpoint.listener.clone(), bind(&current, endpoint).await?));
     }
     let addresses: Vec<(String, SocketAddr)> = bound
         .iter()
@@ -141,7 +151,8 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     let (notices, noticed) = mpsc::unbounded_channel();
     let shard = shard::start(broker.clone(), store, inbox, notices).map_err(StartError::Thread)?;
     let (halt, halted) = watch::channel(None);
-    let registration = registration(&broker, &addresses);
+    let real_port = |name: &str| addresses.iter().find(|(known, _)| known == name).map(|(_, at)| at.port());
+    let registration = Doors::register(id, &broker.current(), real_port);
     if !memory_kept {
         controller::missed::wait(&zk, id, broker.config.millis("zookeeper.session.timeout.ms") * 2).await?;
     }
@@ -150,11 +161,23 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     // Whoever connects is refused until here: without its new epoch the broker would take what a controller ordered an
     // earlier life to do, with what that life had in memory (found by simulation).
     let (stop_serving, stopping) = watch::channel(false);
+    let (changes, changed) = mpsc::unbounded_channel();
+    let mut open = BTreeMap::new();
+    for (name, address) in &addresses {
+        let security = asked.get(name).cloned();
+        open.insert(name.clone(), Opened { address: *address, security });
+    }
+    let _ = broker.doors.set(Doors::new(changes, open, registration));
+    let door = |(name, socket): (String, TcpSocket)| {
+        let security = asked.remove(&name);
+        listen(&broker.config, name, socket, security)
+    };
     let serving = tokio::spawn(net::serve(
-        listen(&broker.config, bound, doors)?,
+        bound.into_iter().map(door).collect::<Result<_, _>>()?,
         limits(&broker.config),
         broker.gate.clone(),
         Arc::new(Answerer(broker.clone())),
+        changed,
         stopping,
     ));
     let (sessions, session) = watch::channel(zk);
@@ -174,7 +197,7 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     if let Some(tokens) = broker.tokens.clone() {
         tasks.push(tokio::spawn(sweep_while_governing(broker.clone(), tokens)));
     }
-    tasks.push(tokio::spawn(keep_session(broker.clone(), registration, sessions)));
+    tasks.push(tokio::spawn(keep_session(broker.clone(), sessions)));
     tracing::info!("[KafkaServer id={id}] started (kafka.server.KafkaServer)");
     Ok(Running { broker, addresses, stop_serving, serving, tasks, shard, halted })
 }
@@ -293,10 +316,26 @@ async fn partition_count(zk: &Zk, topic: &str, configured: i64) -> Result<i32, Z
 }
 
 /// By a listener's name what it asks for, where it asks for anything.
-type Doors = BTreeMap<String, Arc<ListenerSecurity>>;
+type Asked = BTreeMap<String, Arc<ListenerSecurity>>;
+
+/// For passwords among dynamic settings, by the secret under `key`.
+fn encoder(config: &BrokerConfig, key: &'static str) -> Result<Option<PasswordEncoder>, StartError> {
+    PasswordEncoder::of_broker(config, key).map_err(|source| StartError::Password { key, source })
+}
+
+/// The file with the dynamic layers over it; where they do not fit, the file alone, as it was before somebody wrote them.
+fn current(config: &BrokerConfig, dynamic: &Dynamic) -> BrokerConfig {
+    config.with(dynamic).unwrap_or_else(|error| {
+        tracing::error!("Dynamic configs could not be applied: {error}");
+        config.clone()
+    })
+}
 
 /// What each listener asks for, and how this broker comes to others.
-fn secure(config: &BrokerConfig) -> Result<(Secured, Doors), SecurityError> {
+fn secure(
+    config: &BrokerConfig,
+    passwords: Option<PasswordEncoder>,
+) -> Result<(Secured, Asked), SecurityError> {
     let logins = Logins::of_environment()?;
     let users = Arc::new(Users::default());
     let mut doors = BTreeMap::new();
@@ -309,11 +348,11 @@ fn secure(config: &BrokerConfig) -> Result<(Secured, Doors), SecurityError> {
     let among = |listener: &str| security::among_brokers(config, &logins, listener);
     let among_brokers = among(&config.listeners.inter_broker)?;
     let of_controller = among(config.listeners.of_controller())?;
-    Ok((Secured { users, among_brokers, of_controller }, doors))
+    Ok((Secured { users, passwords, among_brokers, of_controller }, doors))
 }
 
 /// Gets what logins need from elsewhere: tokens of this broker's own, keys that others' tokens are checked by.
-async fn prepare(secured: &Secured, doors: &Doors) -> Result<(), SecurityError> {
+async fn prepare(secured: &Secured, doors: &Asked) -> Result<(), SecurityError> {
     secured.among_brokers.prepare().await?;
     secured.of_controller.prepare().await?;
     for door in doors.values() {
@@ -351,7 +390,7 @@ async fn broker_id(
     Ok(zk.next_broker_id(reserved).await?)
 }
 
-async fn bind(config: &BrokerConfig, endpoint: &Endpoint) -> Result<TcpSocket, StartError> {
+pub(crate) async fn bind(config: &BrokerConfig, endpoint: &Endpoint) -> Result<TcpSocket, StartError> {
     let host = if endpoint.host.is_empty() { "0.0.0.0" } else { &endpoint.host };
     let failed = |source| StartError::Bind { address: format!("{host}:{}", endpoint.port), source };
     let address = lookup_host((host, endpoint.port)).await.map_err(failed)?.next();
@@ -360,20 +399,17 @@ async fn bind(config: &BrokerConfig, endpoint: &Endpoint) -> Result<TcpSocket, S
     net::bind(address, buffer).map_err(failed)
 }
 
-/// Opens the bound ports, each with its listener's name and with what that asks for.
-fn listen(
+/// Opens a bound port, with its listener's name and with what that asks for.
+pub(crate) fn listen(
     config: &BrokerConfig,
-    bound: Vec<(String, TcpSocket)>,
-    mut doors: Doors,
-) -> Result<Vec<Door>, StartError> {
+    name: String,
+    socket: TcpSocket,
+    security: Option<Arc<ListenerSecurity>>,
+) -> Result<Door, StartError> {
     let backlog = u32::try_from(config.int("socket.listen.backlog.size")).unwrap_or(50);
-    let open = |(name, socket): (String, TcpSocket)| {
-        let address = socket.local_addr().map_or_else(|_| name.clone(), |address| address.to_string());
-        let listener = socket.listen(backlog).map_err(|source| StartError::Bind { address, source })?;
-        let security = doors.remove(&name);
-        Ok(Door { name: name.into(), listener, security })
-    };
-    bound.into_iter().map(open).collect()
+    let address = socket.local_addr().map_or_else(|_| name.clone(), |address| address.to_string());
+    let listener = socket.listen(backlog).map_err(|source| StartError::Bind { address, source })?;
+    Ok(Door { name: name.into(), listener, security })
 }
 
 fn limits(config: &BrokerConfig) -> Limits {
@@ -383,22 +419,6 @@ fn limits(config: &BrokerConfig) -> Limits {
         request_bytes_max: usize::try_from(config.int("socket.request.max.bytes")).unwrap_or(usize::MAX),
         idle_max: u64::try_from(idle).ok().filter(|ms| *ms > 0).map(Duration::from_millis),
         memory: memory.map(RequestMemory::new),
-    }
-}
-
-/// What goes into `/brokers/ids`; a port of 0 has become a real one.
-fn registration(broker: &Broker, addresses: &[(String, SocketAddr)]) -> Registration {
-    let endpoint = |endpoint: &Endpoint| {
-        let real =
-            addresses.iter().find(|(name, _)| *name == endpoint.listener).map(|(_, address)| address.port());
-        let port = if endpoint.port == 0 { real.unwrap_or(0) } else { endpoint.port };
-        (endpoint.listener.clone(), endpoint.protocol.clone(), endpoint.host.clone(), port)
-    };
-    Registration {
-        id: broker.id,
-        endpoints: broker.config.listeners.advertised.iter().map(endpoint).collect(),
-        rack: broker.config.text("broker.rack").filter(|rack| !rack.is_empty()).map(str::to_owned),
-        timestamp: wall_clock(),
     }
 }
 
@@ -486,13 +506,13 @@ async fn config_changed(broker: &Broker, entity: ConfigEntity) {
 }
 
 /// Opens a new session when the old one expires, and registers in it.
-async fn keep_session(broker: Arc<Broker>, registration: Registration, sessions: watch::Sender<Zk>) {
+async fn keep_session(broker: Arc<Broker>, sessions: watch::Sender<Zk>) {
     loop {
         let mut states = broker.zk().client().state_watcher();
         while !states.changed().await.is_terminated() {}
         tracing::warn!("The ZooKeeper session expired, opening another");
         loop {
-            match renew(&broker, &registration).await {
+            match renew(&broker).await {
                 Ok(zk) => {
                     tracing::info!("Registered again, with broker epoch {}", broker.epoch());
                     sessions.send_replace(zk);
@@ -507,11 +527,13 @@ async fn keep_session(broker: Arc<Broker>, registration: Registration, sessions:
     }
 }
 
-async fn renew(broker: &Broker, registration: &Registration) -> Result<Zk, ZkError> {
+async fn renew(broker: &Broker) -> Result<Zk, ZkError> {
     let zk = connect(&broker.config).await?;
     zk.make_base_nodes().await?;
-    let again = Registration { timestamp: wall_clock(), ..registration.clone() };
-    register(broker, &zk, &again).await?;
+    if let Some(doors) = broker.doors.get() {
+        let registration = Registration::clone(&doors.registration());
+        register(broker, &zk, &Registration { timestamp: wall_clock(), ..registration }).await?;
+    }
     broker.set_zk(zk.clone());
     Ok(zk)
 }

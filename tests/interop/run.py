@@ -21,6 +21,7 @@ from kafka_on_ours import kafka_on_ours
 from kafka_clients import java_tools, kafka_python, killed_leader, librdkafka
 from client_quotas import client_quotas
 from old_clients import old_clients
+from listeners import listeners
 from kafka_tools import kafka_tools, kafka_tools_brief
 from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
@@ -48,7 +49,7 @@ BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kil
            moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java, streams, differ_brief, differ)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
-          tls_clients, sasl_clients, secure_ensemble, secure_brokers, oauth_and_tokens, zookeeper_auth, secure_tutorial, bad_handshakes,
+          tls_clients, sasl_clients, secure_ensemble, secure_brokers, listeners, oauth_and_tokens, zookeeper_auth, secure_tutorial, bad_handshakes,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, old_clients, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,

@@ -11,12 +11,14 @@ mod names;
 mod ocsp;
 mod settings;
 mod store;
+mod succession;
 pub mod suites;
 mod verify;
 
 pub use names::{common_name, rfc2253};
 pub use settings::{ClientAuth, Revocation, TlsSettings};
 pub use store::{Kind, Store, StoreError};
+pub use succession::{CertificateNames, SuccessionError};
 pub use suites::SuiteError;
 pub use verify::{HostError, matches_host};
 
@@ -45,6 +47,8 @@ pub enum TlsError {
     Key { key: String, source: rustls::Error },
     #[error("{prefix}: {source}")]
     Context { prefix: String, source: rustls::Error },
+    #[error("{prefix}: {source}")]
+    Succession { prefix: String, source: SuccessionError },
 }
 
 /// What a file was when it was read.
@@ -56,6 +60,8 @@ pub struct Tls {
     pub settings: TlsSettings,
     /// Files are looked at again.
     reloads: bool,
+    /// What they have become is used only as long as the certificate keeps its names.
+    keeps_names: bool,
     state: Mutex<State>,
 }
 
@@ -72,6 +78,8 @@ struct Contexts {
     server: Option<Arc<ServerConfig>>,
     /// `None`: no trust store is configured.
     client: Option<Arc<ClientConfig>>,
+    /// What its own certificate is called.
+    names: Option<CertificateNames>,
 }
 
 impl Tls {
@@ -80,7 +88,14 @@ impl Tls {
         let stamps = stamps(&settings);
         let contexts = Contexts::load(&settings)?;
         let state = Mutex::new(State { contexts, stamps, looked: Instant::now() });
-        Ok(Tls { settings, reloads, state })
+        Ok(Tls { settings, reloads, keeps_names: false, state })
+    }
+
+    /// As [`Tls::for_server`], for a listener of brokers: files are read again when they change, and are used as long as the
+    /// certificate in them keeps its names.
+    pub fn for_listener(settings: TlsSettings) -> Result<Tls, TlsError> {
+        let tls = Tls::for_server(settings, true)?;
+        Ok(Tls { keeps_names: true, ..tls })
     }
 
     /// As [`Tls::new`], for who accepts connections: a key has to be there.
@@ -120,8 +135,23 @@ impl Tls {
         let stamps = stamps(&self.settings);
         let contexts = Contexts::load(&self.settings)?;
         let mut state = self.state.lock().expect("nobody panics while reading stores");
+        self.check_names(&state.contexts, &contexts)?;
         *state = State { contexts, stamps, looked: Instant::now() };
         Ok(())
+    }
+
+    /// What this side's certificate is called; `None`: it has none.
+    fn names(&self) -> Option<CertificateNames> {
+        self.state().contexts.names.clone()
+    }
+
+    fn check_names(&self, old: &Contexts, new: &Contexts) -> Result<(), TlsError> {
+        match (&old.names, &new.names) {
+            (Some(old), Some(new)) if self.keeps_names => old
+                .check(new)
+                .map_err(|source| TlsError::Succession { prefix: self.settings.prefix.clone(), source }),
+            _ => Ok(()),
+        }
     }
 
     /// The state, with what has changed on disk since the last look.
@@ -136,7 +166,9 @@ impl Tls {
             return state;
         }
         state.stamps = now;
-        match Contexts::load(&self.settings) {
+        let loaded = Contexts::load(&self.settings);
+        let loaded = loaded.and_then(|new| self.check_names(&state.contexts, &new).map(|()| new));
+        match loaded {
             Ok(contexts) => {
                 info!("{}*: certificate files have changed and were read again", self.settings.prefix);
                 state.contexts = contexts;
@@ -173,6 +205,7 @@ impl Contexts {
             .transpose()
             .map_err(|source| TlsError::Store { key: settings.trust_store_key.clone(), source })?;
         Ok(Contexts {
+            names: key.as_ref().and_then(|(chain, _)| succession::names_of(chain)),
             server: match &key {
                 Some(key) => Some(Arc::new(server(settings, &provider, key, trust.as_ref())?)),
                 None => None,
@@ -307,5 +340,36 @@ mod tests {
         Tls::for_server(settings(pem(chain + &key), trusted), true).unwrap();
         let none = Tls::for_server(settings(None, trust()), true).unwrap_err().to_string();
         assert!(none.starts_with("ssl.keystore.location is not set"), "{none}");
+    }
+
+    #[test]
+    fn stores_take_the_place_of_others_where_names_stay_and_trust_goes_both_ways() {
+        let tls = |key: &str, trust: &str| {
+            let (key, trust) = (store(kept(key), Kind::Java), store(kept(trust), Kind::Java));
+            Tls::for_server(settings(key, trust), false).unwrap()
+        };
+        let old = tls("server.p12", "trust.p12");
+        assert_eq!(old.check_successor(&tls("server.jks", "trust.jks"), true), Ok(()));
+        assert_eq!(old.check_self(), Ok(()));
+        let other = old.check_successor(&tls("client.p12", "trust.p12"), false).unwrap_err();
+        assert!(other.to_string().starts_with("Keystore DistinguishedName does not match"), "{other}");
+        let none = Tls::for_server(settings(store(kept("server.p12"), Kind::Java), None), false).unwrap();
+        assert_eq!(none.check_successor(&old, false), Err(SuccessionError::TrustAdded));
+        assert_eq!(none.check_successor(&none, true), Ok(()));
+        let distrusted = tls("stranger.p12", "trust.p12").check_self();
+        assert!(matches!(distrusted, Err(SuccessionError::Distrusted(_))), "{distrusted:?}");
+    }
+
+    #[test]
+    fn a_listener_does_not_take_a_certificate_of_another_name_when_its_file_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key.p12");
+        std::fs::copy(kept("server.p12"), &key).unwrap();
+        let tls = Tls::for_listener(settings(store(key.clone(), Kind::Java), None)).unwrap();
+        let first = tls.server().unwrap();
+        std::fs::copy(kept("client.p12"), &key).unwrap();
+        assert!(matches!(tls.reload(), Err(TlsError::Succession { .. })));
+        tls.state.lock().unwrap().looked = Instant::now() - LOOK_EVERY;
+        assert!(Arc::ptr_eq(&first, &tls.server().unwrap()));
     }
 }

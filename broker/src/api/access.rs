@@ -100,7 +100,8 @@ impl Call<'_> {
     /// The text that goes with CLUSTER_AUTHORIZATION_FAILED where Kafka puts the refused request into it.
     pub fn refused_text(&self) -> Str {
         let Call { peer, .. } = self;
-        let bound = &self.broker.config.listeners.bound;
+        let config = self.broker.current();
+        let bound = &config.listeners.bound;
         let came_by = bound.iter().find(|endpoint| *endpoint.listener == *peer.listener);
         let protocol = came_by.map_or("PLAINTEXT", |endpoint| &endpoint.protocol);
         // What Java might have to forward to a controller, it still has the bytes of.

@@ -2,69 +2,53 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{BROKER_KEYS, Key, Update, find, find_dynamic, is_fixed_at_start};
-
-/// Keys of listeners that all brokers may share.
-const SHARED_BY_LISTENERS: &[&str] =
-    &["max.connections", "max.connection.creation.rate", "num.network.threads"];
+use crate::config::{Kind, Update, find_dynamic};
+use crate::dynamic::check::wrapped;
+use crate::dynamic::{STORES, base_name, is_of_one_broker, is_static};
 
 /// Keys whose number of threads may at most double or halve.
-const THREADS: &[&str] =
-    &["background.threads", "num.io.threads", "num.recovery.threads.per.data.dir", "num.replica.fetchers"];
+const THREADS: &[&str] = &[
+    "background.threads",
+    "num.io.threads",
+    "num.network.threads",
+    "num.recovery.threads.per.data.dir",
+    "num.replica.fetchers",
+];
 
-/// The key without the listener that it is for.
-fn base_name(name: &str) -> &str {
-    let of_listener = name.strip_prefix("listener.name.").and_then(|rest| rest.split_once('.'));
-    of_listener.map_or(name, |(_, base)| base)
-}
+/// The classes of Java's that stand for what is here.
+const CLASSES: &[&str] = &["org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"];
 
-fn named<'a>(problem: &str, names: impl Iterator<Item = &'a str>) -> Result<(), String> {
-    let names: Vec<&str> = names.collect();
+fn named<'a>(problem: &str, names: impl Iterator<Item = &'a String>) -> Result<(), String> {
+    let names: Vec<&str> = names.map(String::as_str).collect();
     if names.is_empty() { Ok(()) } else { Err(format!("{problem}: Set({})", names.join(", "))) }
-}
-
-/// A setting that nobody would follow before the next start, and not even then, is not taken.
-pub fn check_followed<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), String> {
-    let fixed: Vec<&str> = names.filter(|name| is_fixed_at_start(name)).collect();
-    if fixed.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "This broker reads these configs at its start only: Set({}); write them into server.properties",
-        fixed.join(", ")
-    ))
 }
 
 /// Checks a whole set, of one broker or of all; keys that nobody knows are taken.
 pub fn check_dynamic(config: &BTreeMap<String, String>, cluster_wide: bool) -> Result<(), String> {
-    let of = |test: fn(&Key) -> bool| {
-        config.keys().filter(move |name| find(BROKER_KEYS, name).is_some_and(test)).map(String::as_str)
-    };
-    named("Cannot update these configs dynamically", of(|key| key.update == Update::ReadOnly))?;
+    named("Cannot update these configs dynamically", config.keys().filter(|name| is_static(name)))?;
     named(
         "These security configs can be dynamically updated only per-listener using the listener prefix",
-        of(|key| key.update == Update::PerBroker && key.name.starts_with("ssl.")),
+        config.keys().filter(|name| STORES.contains(&name.as_str())),
     )?;
-    for (name, value) in config {
-        if let Some(key) = find_dynamic(base_name(name)) {
-            key.check(value)?;
-        }
-    }
+    config.iter().try_for_each(|(name, value)| check_value(base_name(name), value))?;
     if !cluster_wide {
         return Ok(());
     }
-    let is_single = |name: &&String| {
-        let base = base_name(name);
-        if base == name.as_str() {
-            find(BROKER_KEYS, name).is_some_and(|key| key.update == Update::PerBroker)
-        } else {
-            !SHARED_BY_LISTENERS.contains(&base)
-        }
-    };
     named(
         "Cannot update these configs at default cluster level, broker id must be specified",
-        config.keys().filter(is_single).map(String::as_str),
+        config.keys().filter(|name| is_of_one_broker(name)),
     )
+}
+
+fn check_value(name: &str, value: &str) -> Result<(), String> {
+    // What never changes is unknown here, where it stands behind a listener's name.
+    let Some(key) = find_dynamic(name).filter(|key| key.update != Update::ReadOnly) else { return Ok(()) };
+    key.check(value)?;
+    let value = value.trim();
+    if key.kind == Kind::Class && !value.is_empty() && !CLASSES.contains(&value) {
+        return Err(format!("Invalid value {value} for configuration {name}: Class {value} could not be found."));
+    }
+    Ok(())
 }
 
 /// Checks numbers of threads against those of now.
@@ -102,11 +86,7 @@ pub fn check_threads(config: &BTreeMap<String, String>, now: impl Fn(&str) -> i6
             None
         };
         if let Some(problem) = problem {
-            // The words around it are those of Java's exceptions, one inside the other.
-            return Err(format!(
-                "Invalid value org.apache.kafka.common.config.ConfigException: {problem} for configuration Invalid \
-                 dynamic configuration"
-            ));
+            return Err(wrapped(problem));
         }
     }
     Ok(())
@@ -115,6 +95,7 @@ pub fn check_threads(config: &BTreeMap<String, String>, now: impl Fn(&str) -> i6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{BROKER_KEYS, find};
 
     fn one(name: &str, value: &str) -> BTreeMap<String, String> {
         BTreeMap::from([(name.to_owned(), value.to_owned())])
@@ -156,9 +137,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_at_the_start_only_is_not_taken_later() {
-        assert!(check_followed(["log.retention.ms", "compression.type"].into_iter()).is_ok());
-        let problem = check_followed(["log.retention.ms", "listeners"].into_iter()).unwrap_err();
-        assert!(problem.contains("Set(listeners); write them into server.properties"));
+    fn only_stores_need_a_listeners_name_and_classes_have_to_be_there() {
+        let check = |name: &str, value: &str| check_dynamic(&one(name, value), false);
+        assert!(check("ssl.client.auth", "required").is_ok() && check("ssl.client.auth", "often").is_err());
+        assert!(check("listener.name.x.plain.sasl.jaas.config", "x").is_ok());
+        assert_eq!(
+            check("principal.builder.class", "a.B").unwrap_err(),
+            "Invalid value a.B for configuration principal.builder.class: Class a.B could not be found."
+        );
+        assert!(check("principal.builder.class", CLASSES[0]).is_ok());
+    }
+
+    #[test]
+    fn what_kafka_changes_at_run_time_is_all_of_the_table_that_is_not_read_only() {
+        let dynamic = |key: &&crate::config::Key| key.update != Update::ReadOnly;
+        // AllDynamicConfigs of 3.5.1.
+        assert_eq!(BROKER_KEYS.iter().filter(dynamic).count(), 77);
+        assert!(find(BROKER_KEYS, "log.message.format.version").is_some_and(|key| !dynamic(&key)));
     }
 }

@@ -9,6 +9,7 @@ mod configs;
 mod control;
 mod delegation_tokens;
 mod describe_cluster;
+mod describe_configs;
 mod dynamic_configs;
 mod features;
 mod fetch;
@@ -16,6 +17,7 @@ mod groups;
 mod guard;
 mod init_producer_id;
 mod list_offsets;
+mod loggers;
 mod metadata;
 mod offsets;
 mod produce;
@@ -37,8 +39,10 @@ use wire::jute::Reader;
 use wire::kafka::{Api, ApiKey, Message, Request, RequestHeader, ResponseHeader};
 
 use crate::broker::Broker;
+use crate::loggers::REQUESTS;
 use crate::net::{Answer, Peer, Service};
 pub use api_versions::{downgrade as versions_downgrade, respond as versions};
+pub use dynamic_configs::{check_dynamic, check_threads};
 pub use txn_markers::write_markers;
 
 /// The APIs that are answered, by key; all others close the connection, as a version out of range does.
@@ -264,10 +268,34 @@ impl Answerer {
             return unreadable(peer, &format_args!("{} version {version} is not supported", api.name));
         }
         let call = Call { broker: &self.0, peer, header: &header, size, watch };
+        let begun = tracing::enabled!(target: REQUESTS, tracing::Level::DEBUG).then(std::time::Instant::now);
         let answer = answer_call(&call, api, reader).await;
+        if let Some(begun) = begun {
+            tell(&call, api, begun.elapsed());
+        }
         call.charge_rest();
         answer
     }
+}
+
+/// A line for each request, as Kafka's `kafka.request.logger` has it at DEBUG.
+fn tell(call: &Call<'_>, api: &Api, took: std::time::Duration) {
+    tracing::debug!(
+        target: REQUESTS,
+        "Completed request:{{\"requestHeader\":{{\"requestApiKey\":{},\"requestApiVersion\":{},\"correlationId\":{},\
+         \"clientId\":{:?},\"requestApiKeyName\":\"{}\"}},\"requestSizeBytes\":{},\"connection\":\"{}\",\
+         \"totalTimeMs\":{:.3},\"principal\":\"{}\",\"listener\":\"{}\"}}",
+        call.header.request_api_key,
+        call.version(),
+        call.header.correlation_id,
+        call.client_id(),
+        api.name,
+        call.size,
+        call.peer.address,
+        took.as_secs_f64() * 1e3,
+        call.peer.principal(),
+        call.peer.listener,
+    );
 }
 
 /// Has a request answered by whoever answers its kind.

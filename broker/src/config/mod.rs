@@ -6,6 +6,7 @@ mod broker_keys;
 #[cfg(test)]
 mod every_key;
 mod keys;
+mod layers;
 mod listeners;
 mod throttle_keys;
 mod topic;
@@ -28,7 +29,7 @@ pub use listeners::{Endpoint, Listeners};
 pub use throttle_keys::{THROTTLE_KEYS, find_dynamic};
 pub use topic::{Dynamic, Source, TopicConfig, effective, synonyms};
 pub use topic_keys::TOPIC_KEYS;
-pub use without_effect::{Remark, is_fixed_at_start, remarks};
+pub use without_effect::{Remark, remarks};
 
 /// A checked configuration. Values that only some places need are read by key.
 #[derive(Clone, Debug)]

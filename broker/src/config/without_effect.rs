@@ -1,18 +1,13 @@
 //! Keys of 3.5.1 that are checked and then change nothing here. What is given of them is told at the start; but for those
 //! that change nothing in Kafka either, such as `ssl.*` with plain listeners.
 
-use super::{TOPIC_KEYS, Update, find, synonyms};
-use crate::connections::{FOLLOWED, of_listener};
+use crate::connections::of_listener;
 
 /// Whoever sets one of these counts on what is not there: (key, what is missing).
 const PROMISES: &[(&str, &str)] = &[
-    ("password.encoder.secret", PASSWORDS),
-    ("password.encoder.old.secret", PASSWORDS),
     ("offsets.commit.required.acks", "commits wait for all in-sync replicas"),
     ("offsets.topic.compression.codec", "offsets are written without compression"),
 ];
-
-const PASSWORDS: &str = "settings with passwords cannot be changed while the broker runs";
 
 /// What only tunes machinery that is of another kind here.
 const TUNING: &[&str] = &[
@@ -41,20 +36,6 @@ const TUNING: &[&str] = &[
     "zookeeper.max.in.flight.requests",
 ];
 
-/// Keys of logs that count from the moment they are changed; not counting the defaults of topics.
-const FOLLOWED_BY_LOGS: &[&str] = &[
-    "log.cleaner.backoff.ms",
-    "log.cleaner.dedupe.buffer.size",
-    "log.cleaner.io.buffer.load.factor",
-    "log.cleaner.io.max.bytes.per.second",
-    "log.cleaner.threads",
-    "num.recovery.threads.per.data.dir",
-    "producer.id.expiration.ms",
-];
-
-/// Families of such keys.
-const TUNING_PREFIXES: &[&str] = &["password.encoder."];
-
 /// What to say of a key that was given: a warning, or a note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remark {
@@ -80,8 +61,7 @@ fn remark(key: &str) -> Option<Remark> {
             "{key} has no effect on this broker: this setting of a single listener is not followed"
         )));
     }
-    let tunes = TUNING.contains(&key) || TUNING_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
-    tunes.then(|| Remark::Note(format!("{key} has no effect on this broker")))
+    TUNING.contains(&key).then(|| Remark::Note(format!("{key} has no effect on this broker")))
 }
 
 /// Of a listener's own keys those that are read.
@@ -95,22 +75,10 @@ pub fn is_without_effect(key: &str) -> bool {
     remark(key).is_some()
 }
 
-/// Whether a broker key that Kafka changes while it runs is read at the start only. Defaults of topics are followed.
-pub fn is_fixed_at_start(key: &str) -> bool {
-    let is_default_of_topics =
-        TOPIC_KEYS.iter().any(|topic| synonyms(topic).iter().any(|(synonym, _)| *synonym == key));
-    let is_followed = is_default_of_topics
-        || FOLLOWED.contains(&key)
-        || FOLLOWED_BY_LOGS.contains(&key)
-        // What tunes nothing at the start tunes nothing later either.
-        || matches!(remark(key), Some(Remark::Note(_)));
-    find(super::BROKER_KEYS, key).is_some_and(|row| row.update != Update::ReadOnly) && !is_followed
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::BROKER_KEYS;
+    use crate::config::{BROKER_KEYS, find};
 
     #[test]
     fn every_listed_key_is_one_of_kafkas() {
@@ -136,12 +104,4 @@ mod tests {
         assert_eq!(remarks.len(), 3);
     }
 
-    #[test]
-    fn what_changes_at_run_time_is_followed_but_for_listeners() {
-        assert!(is_fixed_at_start("listeners") && is_fixed_at_start("metric.reporters"));
-        for followed in ["max.connections", "log.cleaner.threads", "log.retention.ms", "num.io.threads"] {
-            assert!(!is_fixed_at_start(followed), "{followed}");
-        }
-        assert!(!is_fixed_at_start("log.dirs") && !is_fixed_at_start("not.a.key"));
-    }
 }

@@ -535,7 +535,7 @@ impl Active {
                 address: format!("{host}:{}", endpoint.port),
                 timeout: self.options.socket_timeout,
                 controller: self.options.id,
-                security: self.options.security.clone(),
+                security: client::Security::clone(&self.options.security.load()),
             };
             self.channels.insert(broker, (broker_epoch, Channel::open(target, self.observed.clone())));
         }

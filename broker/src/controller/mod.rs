@@ -20,6 +20,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 pub use broker_core::controller::{Assignment, Elected, ElectionType, Reassigned, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -47,7 +49,7 @@ pub struct Options {
     pub listener: Str,
     /// By which brokers are told what to do, and how to come in by it.
     pub orders_listener: Str,
-    pub security: client::Security,
+    pub security: Arc<ArcSwap<client::Security>>,
     /// `delete.topic.enable`
     pub delete_topics: bool,
     /// `leader.imbalance.per.broker.percentage`

@@ -5,6 +5,7 @@ mod frame;
 mod gate;
 mod memory;
 
+use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,7 @@ use broker_core::connections::TurnedAway;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub use frame::{FrameError, FrameReader};
@@ -115,21 +116,55 @@ pub struct Door {
     pub security: Option<Arc<ListenerSecurity>>,
 }
 
-/// Accepts on every listener until `stop` turns true, then ends all connections.
+/// What becomes of listeners while others serve on.
+pub enum Change {
+    Open(Door),
+    /// With the connections that came in by it; `done` is told when nobody listens there any more.
+    Close {
+        name: String,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// Accepts on every listener until `stop` turns true, then ends all connections. Listeners come and go by `changes`.
 pub async fn serve<S: Service>(
     listeners: Vec<Door>,
     limits: Limits,
     gate: Arc<Gate>,
     service: Arc<S>,
-    stop: watch::Receiver<bool>,
+    mut changes: mpsc::UnboundedReceiver<Change>,
+    mut stop: watch::Receiver<bool>,
 ) {
     let limits = Arc::new(limits);
-    let mut tasks = tokio::task::JoinSet::new();
-    for door in listeners {
-        let (gate, limits, service, stop) = (gate.clone(), limits.clone(), service.clone(), stop.clone());
-        tasks.spawn(accept(door, limits, gate, service, stop));
+    let open = |door: Door| {
+        let (stop, stopped) = watch::channel(false);
+        let (gate, limits, service) = (gate.clone(), limits.clone(), service.clone());
+        (stop, tokio::spawn(accept(door, limits, gate, service, stopped)))
+    };
+    let mut doors: BTreeMap<String, _> =
+        listeners.into_iter().map(|door| (door.name.to_string(), open(door))).collect();
+    loop {
+        let change = tokio::select! {
+            Some(change) = changes.recv() => change,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match change {
+            Change::Open(door) => drop(doors.insert(door.name.to_string(), open(door))),
+            Change::Close { name, done } => {
+                if let Some((stop, accepting)) = doors.remove(&name) {
+                    let _ = stop.send(true);
+                    let _ = accepting.await;
+                }
+                let _ = done.send(());
+            }
+        }
     }
-    while tasks.join_next().await.is_some() {}
+    for (stop, _) in doors.values() {
+        let _ = stop.send(true);
+    }
+    for (_, accepting) in doors.into_values() {
+        let _ = accepting.await;
+    }
 }
 
 async fn accept<S: Service>(
@@ -220,7 +255,7 @@ async fn welcome<S: Service>(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), FrameError> {
     let login = security.and_then(LoginGate::new);
-    let Some((security, tls)) = security.and_then(|security| Some((security, security.tls.as_ref()?))) else {
+    let Some((security, tls)) = security.and_then(|security| Some((security, security.tls()?))) else {
         let delay = security.map_or(Duration::ZERO, |security| security.failure_delay);
         let (read, write) = socket.into_split();
         return converse((read, write), (login, delay), peer, seat, limits, service, stop).await;
@@ -405,7 +440,7 @@ mod tests {
         });
         let (stop, stopped) = watch::channel(false);
         let doors = vec![Door { name: "PLAINTEXT".into(), listener, security: None }];
-        tokio::spawn(serve(doors, limits, gate, Arc::new(Echo), stopped));
+        tokio::spawn(serve(doors, limits, gate, Arc::new(Echo), mpsc::unbounded_channel().1, stopped));
         (address, stop)
     }
 
@@ -477,7 +512,8 @@ mod tests {
         let (_stop, stopped) = watch::channel(false);
         let requests = Limits { request_bytes_max: 100, idle_max: None, memory: None };
         let doors = vec![Door { name: "A".into(), listener, security: None }];
-        let serving = serve(doors, requests, gate.clone(), Arc::new(Echo), stopped);
+        let (_changes, changed) = mpsc::unbounded_channel();
+        let serving = serve(doors, requests, gate.clone(), Arc::new(Echo), changed, stopped);
         tokio::spawn(serving);
         let mut sockets = Vec::new();
         for _ in 0..3 {
@@ -504,5 +540,35 @@ mod tests {
         drop(sockets);
         next.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer[4..], b"<c>");
+    }
+
+    #[tokio::test]
+    async fn listeners_come_and_go_while_others_serve_on() {
+        let open = |name: &str| {
+            let listener = bind("127.0.0.1:0".parse().unwrap(), None).unwrap().listen(50).unwrap();
+            let address = listener.local_addr().unwrap();
+            (Door { name: name.into(), listener, security: None }, address)
+        };
+        let limits = Limits { request_bytes_max: 100, idle_max: None, memory: None };
+        let gate = Gate::new(crate::connections::without_limits());
+        let (_stop, stopped) = watch::channel(false);
+        let (changes, changed) = mpsc::unbounded_channel();
+        let ((first, first_at), (second, second_at)) = (open("A"), open("B"));
+        tokio::spawn(serve(vec![first], limits, gate, Arc::new(Echo), changed, stopped));
+        let echo = async |socket: &mut TcpStream| {
+            socket.write_all(b"\0\0\0\x01a").await.unwrap();
+            socket.read_exact(&mut [0; 7]).await.map(drop)
+        };
+        let mut stays = TcpStream::connect(first_at).await.unwrap();
+        assert!(changes.send(Change::Open(second)).is_ok());
+        let mut goes = TcpStream::connect(second_at).await.unwrap();
+        echo(&mut stays).await.unwrap();
+        echo(&mut goes).await.unwrap();
+        let (done, closed) = oneshot::channel();
+        assert!(changes.send(Change::Close { name: "B".into(), done }).is_ok());
+        closed.await.unwrap();
+        assert_eq!(goes.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        assert!(TcpStream::connect(second_at).await.is_err());
+        echo(&mut stays).await.unwrap();
     }
 }

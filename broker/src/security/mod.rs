@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::tls::{Tls, rfc2253};
+use arc_swap::ArcSwap;
 use base::jaas::{Jaas, Module};
 use broker_core::acl::Principal;
 use client::security::{
@@ -28,12 +29,12 @@ pub use tokens::{TokenCache, TokenInfo, TokenKey};
 pub use users::Users;
 
 /// The prefix of a listener's own keys.
-fn prefix(listener: &str) -> String {
+pub fn prefix(listener: &str) -> String {
     format!("listener.name.{}.", listener.to_lowercase())
 }
 
 /// A listener's value of a key: its own, or everybody's.
-fn value(config: &BrokerConfig, listener: &str, key: &str) -> Option<String> {
+pub fn value(config: &BrokerConfig, listener: &str, key: &str) -> Option<String> {
     let given = config.given();
     given.get(&format!("{}{key}", prefix(listener))).or_else(|| given.get(key)).cloned()
 }
@@ -42,6 +43,12 @@ fn value(config: &BrokerConfig, listener: &str, key: &str) -> Option<String> {
 fn of_mechanism(config: &BrokerConfig, listener: &str, mechanism: &str, key: &str) -> Option<String> {
     let own = format!("{}.{key}", mechanism.to_lowercase());
     value(config, listener, &own).or_else(|| value(config, listener, key))
+}
+
+/// A listener's TLS by its keys; the files are read.
+pub fn listener_tls(config: &BrokerConfig, listener: &str) -> Result<Tls, SecurityError> {
+    let lookup = |key: &str| value(config, listener, key);
+    Ok(Tls::for_listener(ssl::settings(&prefix(listener), &lookup)?)?)
 }
 
 /// Where the broker's logins are written: keys of listeners, and the JAAS file.
@@ -82,7 +89,8 @@ impl Logins {
 /// What one listener asks of who comes in.
 pub struct ListenerSecurity {
     pub protocol: Protocol,
-    pub tls: Option<Arc<Tls>>,
+    /// Replaced when the listener's stores are others.
+    tls: Option<ArcSwap<Tls>>,
     rules: Rules,
     sasl: Option<Sasl>,
     pub users: Arc<Users>,
@@ -115,7 +123,7 @@ impl ListenerSecurity {
         let lookup = |key: &str| value(config, listener, key);
         let protocol = Protocol::named(&endpoint.protocol).unwrap_or_default();
         let tls = match protocol.is_tls() {
-            true => Some(Arc::new(Tls::for_server(ssl::settings(&prefix(listener), &lookup)?, true)?)),
+            true => Some(ArcSwap::from_pointee(listener_tls(config, listener)?)),
             false => None,
         };
         let rules = lookup("ssl.principal.mapping.rules").unwrap_or_else(|| "DEFAULT".to_owned());
@@ -134,6 +142,18 @@ impl ListenerSecurity {
         match self.sasl.as_ref().and_then(|sasl| sasl.bearer.as_ref()) {
             Some(validator) => validator.prepare().await,
             None => Ok(()),
+        }
+    }
+
+    /// TLS for who comes in from now on; `None`: the listener has none.
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        Some(self.tls.as_ref()?.load_full())
+    }
+
+    /// From now on by these stores.
+    pub fn set_tls(&self, tls: Tls) {
+        if let Some(current) = &self.tls {
+            current.store(Arc::new(tls));
         }
     }
 

@@ -44,7 +44,7 @@ pub const TABLE: ToolOptions = ToolOptions(&[
     ToolOption::text(
         "zookeeper",
         "urls",
-        "DEPRECATED; SCRAM credentials of users, before there is a broker.",
+        "DEPRECATED; SCRAM credentials of users and settings of brokers, before there is a broker.",
     ),
 ]);
 

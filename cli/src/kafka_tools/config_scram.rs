@@ -1,5 +1,6 @@
 //! SCRAM credentials by `kafka-configs`: asked of brokers, or written into ZooKeeper before there is a broker to ask.
 
+use super::config_brokers;
 use super::config_options::Entities;
 use super::configs::{Failure, to_add};
 use base::Given;
@@ -79,21 +80,17 @@ impl From<ZkError> for Failure {
     }
 }
 
-/// `--zookeeper`: the users' nodes themselves; for the credentials that the first broker needs itself.
+/// `--zookeeper`: the nodes of users and brokers themselves; for what the first broker needs itself.
 pub async fn by_zookeeper(given: &Given, entities: &Entities, zookeeper: &str) -> Result<(), Failure> {
-    if entities.types != ["users"] {
-        let why = "--zookeeper is supported by this kafka-configs for SCRAM credentials of users only: start a broker, \
-                   and use --bootstrap-server";
-        return Err(Failure::Plain(why.to_owned()));
-    }
     let security = super::zk_security::of_option(given).map_err(|stop| match stop {
         super::Stop::Uncaught(exception, why) => Failure::Failed(format!("{exception}: {why}")),
         stop => Failure::Plain(format!("{stop:?}")),
     })?;
     let zk = Zk::connect_as(zookeeper, SESSION_TIMEOUT, SESSION_TIMEOUT, &security).await?;
-    let outcome = match given.has("describe") {
-        true => describe(&zk, entities).await,
-        false => alter_nodes(&zk, given, entities).await,
+    let outcome = match (&*entities.types[0], given.has("describe")) {
+        ("brokers", _) => config_brokers::execute(&zk, given, entities).await,
+        (_, true) => describe(&zk, entities).await,
+        (_, false) => alter_nodes(&zk, given, entities).await,
     };
     zk.close().await;
     outcome

@@ -6,6 +6,7 @@ mod acls_options;
 mod argparse;
 pub mod broker_api_versions;
 pub mod cluster;
+mod config_brokers;
 mod config_options;
 mod config_quotas;
 mod config_scram;

@@ -7,7 +7,7 @@ use wire::kafka::describe_configs::DescribeConfigsResult;
 use wire::kafka::*;
 
 use crate::api::access::{NO_CLUSTER, NO_TOPIC};
-use crate::api::{Call, configs, text};
+use crate::api::{Call, configs, describe_configs, text};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -47,7 +47,7 @@ pub async fn describe_configs(
     let denied = split(call, Operation::DescribeConfigs, &mut request.resources, |resource| {
         (resource.resource_type, &resource.resource_name)
     });
-    let mut response = configs::describe(call, request).await;
+    let mut response = describe_configs::describe(call, request).await;
     response.results.extend(denied.into_iter().map(|(resource, error_code)| DescribeConfigsResult {
         error_code,
         error_message: text(error_code.message()),
