@@ -13,11 +13,11 @@ use wire::kafka::{ErrorCode, Uuid};
 
 use crate::authorizer::Authorizer;
 use crate::config::{BROKER_KEYS, BrokerConfig, Dynamic, TopicConfig, find};
-use crate::dynamic::Doors;
-use crate::passwords::PasswordEncoder;
 use crate::controller::ControllerHandle;
+use crate::dynamic::Doors;
 use crate::metadata::MetadataCache;
 use crate::net::Gate;
+use crate::passwords::PasswordEncoder;
 use crate::shard::ShardHandle;
 use crate::zk::{Zk, ZkError};
 

@@ -278,7 +278,9 @@ mod tests {
     fn a_logger_has_the_level_of_the_nearest_one_above_it_that_has_one() {
         let mut loggers = Loggers::default();
         assert!(loggers.set("kafka", Some(Level::Warn)) && loggers.set("kafka.log", Some(Level::Debug)));
-        assert!(!loggers.set("kafka.log.NoSuchClass", Some(Level::Debug)) && !exists("Some Other LogCleaner"));
+        assert!(
+            !loggers.set("kafka.log.NoSuchClass", Some(Level::Debug)) && !exists("Some Other LogCleaner")
+        );
         let levels = loggers.levels(&info);
         assert_eq!(levels["kafka.log.LogCleaner"], Level::Debug);
         assert_eq!(levels["kafka.server.ReplicaManager"], Level::Warn);
@@ -311,7 +313,8 @@ mod tests {
 
     #[test]
     fn what_the_file_says_counts_until_the_root_is_set() {
-        let configured = |name: &str| if name.starts_with("broker") { LevelFilter::DEBUG } else { LevelFilter::WARN };
+        let configured =
+            |name: &str| if name.starts_with("broker") { LevelFilter::DEBUG } else { LevelFilter::WARN };
         let mut loggers = Loggers::default();
         assert_eq!(loggers.levels(&configured)["broker::net"], Level::Debug);
         assert_eq!(loggers.levels(&configured)[ROOT], Level::Warn);

@@ -7,8 +7,8 @@ use std::num::NonZeroU32;
 
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{
-    self, DecryptingKey, DecryptionContext, EncryptingKey, PaddedBlockDecryptingKey, PaddedBlockEncryptingKey,
-    UnboundCipherKey,
+    self, DecryptingKey, DecryptionContext, EncryptingKey, PaddedBlockDecryptingKey,
+    PaddedBlockEncryptingKey, UnboundCipherKey,
 };
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::pbkdf2;
@@ -44,9 +44,13 @@ pub fn is_password(name: &str) -> bool {
 /// Why a password cannot be encrypted or read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PasswordError {
-    #[error("`{0}` is not a cipher that passwords can be encrypted with here: AES/CBC/PKCS5Padding, AES/CTR/NoPadding or AES/GCM/NoPadding")]
+    #[error(
+        "`{0}` is not a cipher that passwords can be encrypted with here: AES/CBC/PKCS5Padding, AES/CTR/NoPadding or AES/GCM/NoPadding"
+    )]
     Cipher(String),
-    #[error("`{0}` is not a way to derive keys here: PBKDF2WithHmacSHA1, PBKDF2WithHmacSHA256, PBKDF2WithHmacSHA384 or PBKDF2WithHmacSHA512")]
+    #[error(
+        "`{0}` is not a way to derive keys here: PBKDF2WithHmacSHA1, PBKDF2WithHmacSHA256, PBKDF2WithHmacSHA384 or PBKDF2WithHmacSHA512"
+    )]
     KeyFactory(String),
     #[error("{0} is not a length of keys of AES: 128, 192 or 256")]
     KeyLength(i64),
@@ -111,7 +115,10 @@ impl fmt::Debug for PasswordEncoder {
 
 impl PasswordEncoder {
     /// By the keys `password.encoder.*`; whatever cannot be used shows here. `None`: there is no secret.
-    pub fn new(secret: &str, value: impl Fn(&str) -> Option<String>) -> Result<PasswordEncoder, PasswordError> {
+    pub fn new(
+        secret: &str,
+        value: impl Fn(&str) -> Option<String>,
+    ) -> Result<PasswordEncoder, PasswordError> {
         let number = |key: &str, default: i64| match value(key) {
             Some(text) => text.trim().parse().unwrap_or(0),
             None => default,
@@ -187,7 +194,8 @@ impl PasswordEncoder {
             iterations,
         )?;
         let decrypted = decrypt(mode, &key, &bytes("initializationVector")?, bytes("encryptedPassword")?);
-        let password = decrypted.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(PasswordError::Decode)?;
+        let password =
+            decrypted.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(PasswordError::Decode)?;
         match i64::try_from(utf16_length(&password)) == Ok(number("passwordLength")?) {
             true => Ok(password),
             false => Err(PasswordError::Length),
@@ -317,7 +325,8 @@ mod tests {
             ("AES/CTR/NoPadding", "192"),
             ("AES/GCM/NoPadding", "256"),
         ] {
-            let encoder = encoder("s", &[(CIPHER, cipher), (KEY_LENGTH, bits), (ITERATIONS, "1024")]).unwrap();
+            let encoder =
+                encoder("s", &[(CIPHER, cipher), (KEY_LENGTH, bits), (ITERATIONS, "1024")]).unwrap();
             for password in ["", "x", "a much longer password, with commas: and colons"] {
                 let text = encoder.encode(password).unwrap();
                 assert_eq!(encoder.decode(&text).unwrap(), password);
@@ -335,14 +344,17 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_named_and_nonsense_is_no_password() {
         let wrong = |key, value| encoder("s", &[(key, value)]).unwrap_err().to_string();
-        assert!(wrong(CIPHER, "DESede/CBC/PKCS5Padding").starts_with("`DESede/CBC/PKCS5Padding` is not a cipher"));
+        assert!(
+            wrong(CIPHER, "DESede/CBC/PKCS5Padding").starts_with("`DESede/CBC/PKCS5Padding` is not a cipher")
+        );
         assert!(wrong(KEY_FACTORY, "PBKDF2WithHmacSHA224").contains("PBKDF2WithHmacSHA224"));
         assert_eq!(wrong(KEY_LENGTH, "64"), "64 is not a length of keys of AES: 128, 192 or 256");
         let encoder = encoder("s", &[]).unwrap();
         assert!(!format!("{encoder:?}").contains("\"s\""));
         let endless = BY_JAVA[0].replace("iterations:4096", "iterations:4000000000");
         assert!(matches!(encoder.decode(&endless), Err(PasswordError::Iterations(_))));
-        for (part, with) in [("keyLength:128", ""), ("iterations:4096", "iterations:x"), ("salt:l", "salt:?")] {
+        for (part, with) in [("keyLength:128", ""), ("iterations:4096", "iterations:x"), ("salt:l", "salt:?")]
+        {
             assert!(encoder.decode(&BY_JAVA[0].replace(part, with)).is_err(), "{part}");
         }
         assert!(encoder.decode("plain").is_err() && encoder.decode("").is_err());

@@ -175,11 +175,9 @@ async fn alter_one(
     let node = call.broker.zk().config(&entity).await.map_err(zookeeper)?;
     let mut config = match &entity {
         ConfigEntity::Topic(_) => node,
-        entity => dynamic::readable(
-            node,
-            *entity != ConfigEntity::BrokerDefault,
-            call.broker.passwords.as_ref(),
-        ),
+        entity => {
+            dynamic::readable(node, *entity != ConfigEntity::BrokerDefault, call.broker.passwords.as_ref())
+        }
     };
     for change in &resource.configs {
         apply(&mut config, table, change)?;
@@ -266,8 +264,9 @@ async fn store_broker(
     }
     let invalid = |problem: String| {
         let name = if cluster_wide { String::new() } else { broker.id.to_string() };
-        let problem =
-            format!("Invalid config value for resource ConfigResource(type=BROKER, name='{name}'): {problem}");
+        let problem = format!(
+            "Invalid config value for resource ConfigResource(type=BROKER, name='{name}'): {problem}"
+        );
         (ErrorCode::INVALID_CONFIG, Some(problem))
     };
     if let Some(doors) = broker.doors.get().filter(|_| !cluster_wide) {

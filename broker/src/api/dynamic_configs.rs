@@ -46,7 +46,9 @@ fn check_value(name: &str, value: &str) -> Result<(), String> {
     key.check(value)?;
     let value = value.trim();
     if key.kind == Kind::Class && !value.is_empty() && !CLASSES.contains(&value) {
-        return Err(format!("Invalid value {value} for configuration {name}: Class {value} could not be found."));
+        return Err(format!(
+            "Invalid value {value} for configuration {name}: Class {value} could not be found."
+        ));
     }
     Ok(())
 }

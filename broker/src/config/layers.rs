@@ -46,7 +46,10 @@ impl BrokerConfig {
         let threads = self.int("log.cleaner.threads").max(1);
         let retention = self.int_opt("log.retention.ms");
         let checks: [(bool, &str); 5] = [
-            (self.int_opt("log.roll.ms").is_none_or(|ms| ms >= 1), "log.roll.ms must be greater than or equal to 1"),
+            (
+                self.int_opt("log.roll.ms").is_none_or(|ms| ms >= 1),
+                "log.roll.ms must be greater than or equal to 1",
+            ),
             (
                 self.int_opt("log.roll.jitter.ms").is_none_or(|ms| ms >= 0),
                 "log.roll.jitter.ms must be greater than or equal to 0",

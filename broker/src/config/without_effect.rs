@@ -103,5 +103,4 @@ mod tests {
         );
         assert_eq!(remarks.len(), 3);
     }
-
 }

@@ -109,9 +109,7 @@ fn concerns_listeners(key: &str) -> bool {
 
 /// Whether a listener's stores are to be others.
 pub fn other_stores(before: &BrokerConfig, next: &BrokerConfig, listener: &str) -> bool {
-    let differs = |key: &&str| {
-        security::value(before, listener, key) != security::value(next, listener, key)
-    };
+    let differs = |key: &&str| security::value(before, listener, key) != security::value(next, listener, key);
     before.listeners.protocol_of(listener).is_tls() && STORES.iter().any(|key| differs(&key))
 }
 
@@ -235,7 +233,10 @@ mod tests {
         let mut other = config("listener.name.out.max.connections=5\n");
         other.listeners.bound[1].protocol = "PLAINTEXT".into();
         let protocol = listeners(&before, &other).unwrap_err();
-        assert_eq!(protocol, wrapped("Security protocol cannot be updated for existing listener ListenerName(OUT)"));
+        assert_eq!(
+            protocol,
+            wrapped("Security protocol cannot be updated for existing listener ListenerName(OUT)")
+        );
         assert_eq!(listeners(&before, &config("listener.name.new.ssl.client.auth=none\n")), Ok(()));
     }
 

@@ -111,9 +111,8 @@ impl Doors {
         let socket = bind(config, endpoint).await?;
         let name = &endpoint.listener;
         let Door { listener, .. } = listen(config, name.clone(), socket, None)?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| StartError::Bind { address: name.clone(), source })?;
+        let address =
+            listener.local_addr().map_err(|source| StartError::Bind { address: name.clone(), source })?;
         tracing::info!("Opened listener {name} at {address}");
         self.open().insert(name.clone(), Opened { address, security: security.clone() });
         let _ = self.changes.send(Change::Open(Door { name: name.as_str().into(), listener, security }));
@@ -127,7 +126,8 @@ impl Doors {
         security.set_tls(successor(&security, config, listener)?);
         tracing::info!("Listener {listener} has other stores from now on");
         let logins = Logins::of_environment().map_err(|error| error.to_string())?;
-        let renewed = |of: &str| security::among_brokers(config, &logins, of).map_err(|error| error.to_string());
+        let renewed =
+            |of: &str| security::among_brokers(config, &logins, of).map_err(|error| error.to_string());
         if config.listeners.inter_broker == listener {
             broker.among_brokers.store(renewed(listener)?.into());
         }
@@ -142,18 +142,15 @@ impl Doors {
         let config = broker.current();
         let with_stores: Vec<String> = {
             let open = self.open();
-            let tls = open.iter().filter(|(_, one)| one.security.as_ref().is_some_and(|it| it.tls().is_some()));
+            let tls =
+                open.iter().filter(|(_, one)| one.security.as_ref().is_some_and(|it| it.tls().is_some()));
             tls.map(|(name, _)| name.clone()).collect()
         };
         with_stores.iter().try_for_each(|listener| self.renew(broker, &config, listener))
     }
 
     /// What goes into `/brokers/ids`; a port of 0 has become a real one.
-    pub fn register(
-        id: i32,
-        config: &BrokerConfig,
-        real_port: impl Fn(&str) -> Option<u16>,
-    ) -> Registration {
+    pub fn register(id: i32, config: &BrokerConfig, real_port: impl Fn(&str) -> Option<u16>) -> Registration {
         let endpoint = |endpoint: &Endpoint| {
             let port = match endpoint.port {
                 0 => real_port(&endpoint.listener).unwrap_or(0),

@@ -94,9 +94,7 @@ pub fn readable(
         match decoded {
             Ok(password) => drop(node.insert(name, password)),
             Err(problem) => {
-                tracing::error!(
-                    "Dynamic password config {name} could not be decoded, ignoring: {problem}"
-                );
+                tracing::error!("Dynamic password config {name} could not be decoded, ignoring: {problem}");
                 node.remove(&name);
             }
         }
@@ -129,12 +127,7 @@ pub async fn read(zk: &Zk, id: i32, encoder: Option<&PasswordEncoder>) -> Result
 }
 
 /// Encrypts anew, by the secret of now, what was encrypted by the old one.
-pub async fn reencode(
-    zk: &Zk,
-    id: i32,
-    old: &PasswordEncoder,
-    new: &PasswordEncoder,
-) -> Result<(), ZkError> {
+pub async fn reencode(zk: &Zk, id: i32, old: &PasswordEncoder, new: &PasswordEncoder) -> Result<(), ZkError> {
     let entity = ConfigEntity::Broker(id);
     let mut node = zk.config(&entity).await?;
     let mut changed = BTreeSet::new();

@@ -7,8 +7,7 @@ use broker::passwords::{PasswordEncoder, SECRET, is_password};
 use broker::zk::{ConfigEntity, Zk};
 use std::collections::BTreeMap;
 
-const ONLY_STOPPED: &str =
-    "Broker configuration operations using ZooKeeper are only supported if the affected broker(s) are not running.";
+const ONLY_STOPPED: &str = "Broker configuration operations using ZooKeeper are only supported if the affected broker(s) are not running.";
 
 /// Shows or changes the settings of one broker, or of all.
 pub async fn execute(zk: &Zk, given: &Given, entities: &Entities) -> Result<(), Failure> {
@@ -50,7 +49,8 @@ async fn describe(zk: &Zk, entities: &Entities) -> Result<(), Failure> {
 }
 
 async fn not_running(zk: &Zk, entity: &ConfigEntity, complaint: &str) -> Result<(), Failure> {
-    let required = |why: String| Err(Failure::Plain(format!("requirement failed: {complaint} - {why} {ONLY_STOPPED}")));
+    let required =
+        |why: String| Err(Failure::Plain(format!("requirement failed: {complaint} - {why} {ONLY_STOPPED}")));
     match entity {
         ConfigEntity::Broker(id) => match zk.stat(&format!("/brokers/ids/{id}")).await? {
             Some(_) => required(format!("broker {id} is running.")),
@@ -107,10 +107,7 @@ async fn alter(zk: &Zk, given: &Given, entities: &Entities) -> Result<(), Failur
 }
 
 /// What is to be kept: without the keys that only say how to encrypt, and with its passwords encrypted.
-fn encrypted(
-    mut added: BTreeMap<String, String>,
-    of_one: bool,
-) -> Result<BTreeMap<String, String>, String> {
+fn encrypted(mut added: BTreeMap<String, String>, of_one: bool) -> Result<BTreeMap<String, String>, String> {
     let encoding: BTreeMap<String, String> =
         added.extract_if(.., |key, _| key.starts_with("password.encoder.")).collect();
     broker::dynamic::check_layer(&added, !of_one)?;
@@ -151,7 +148,10 @@ mod tests {
         let encoder = PasswordEncoder::new("s", |_| None).unwrap();
         assert_eq!(encoder.decode(&kept[key]).unwrap(), "hidden");
         let missing = encrypted(pairs(&[(key, "hidden")]), true).unwrap_err();
-        assert!(missing.contains("password.encoder.secret must be specified to update Set(listener"), "{missing}");
+        assert!(
+            missing.contains("password.encoder.secret must be specified to update Set(listener"),
+            "{missing}"
+        );
         let shared = encrypted(pairs(&[(key, "hidden"), (SECRET, "s")]), false).unwrap_err();
         assert!(shared.starts_with("Cannot update these configs at default cluster level"), "{shared}");
         let fixed = encrypted(pairs(&[("broker.rack", "r")]), true).unwrap_err();
@@ -161,6 +161,9 @@ mod tests {
     #[test]
     fn what_is_told_names_no_password() {
         let told = listed(&pairs(&[("listener.name.x.ssl.key.password", "p"), (SECRET, "s"), ("a", "b")]));
-        assert_eq!(told, "{a=b, listener.name.x.ssl.key.password=[hidden], password.encoder.secret=[hidden]}");
+        assert_eq!(
+            told,
+            "{a=b, listener.name.x.ssl.key.password=[hidden], password.encoder.secret=[hidden]}"
+        );
     }
 }
