@@ -110,7 +110,7 @@ fn concerns_listeners(key: &str) -> bool {
 /// Whether a listener's stores are to be others.
 pub fn other_stores(before: &BrokerConfig, next: &BrokerConfig, listener: &str) -> bool {
     let differs = |key: &&str| security::value(before, listener, key) != security::value(next, listener, key);
-    before.listeners.protocol_of(listener).is_tls() && STORES.iter().any(|key| differs(&key))
+    before.listeners.protocol_of(listener).is_tls() && STORES.iter().any(differs)
 }
 
 fn of_factory(problem: impl std::fmt::Display) -> String {
