@@ -13,7 +13,8 @@ use tokio::task::JoinHandle;
 use client::Protocol;
 use client::security::SecurityError;
 use wire::Str;
-use wire::batch::Batches;
+use wire::batch::BatchError;
+use wire::batch::message_set::Entry;
 use wire::kafka::ControlledShutdownRequest;
 
 use crate::alter;
@@ -637,18 +638,16 @@ async fn load(broker: Arc<Broker>, topic: &'static str, partition: i32, epoch: i
                     continue;
                 }
             };
-        let mut batches = Vec::new();
-        for batch in Batches::new(bytes) {
-            match batch {
-                Ok(batch) => batches.push(batch),
-                Err(error) => {
-                    tracing::error!("Loading {topic}-{partition}, behind offset {offset:?}: {error}");
-                }
-            }
-        }
-        let next = batches.last().map_or(end, |batch| batch.header().next_offset());
+        let entries = entries_of(bytes, |error| {
+            tracing::error!("Loading {topic}-{partition}, behind offset {offset:?}: {error}");
+        });
+        let next = entries.last().map_or(end, |entry| match entry {
+            Entry::Batch(batch) => batch.header().next_offset(),
+            // A wrapper has the last one's offset inside.
+            Entry::Message(message) => message.offset().saturating_add(1),
+        });
         let done = next >= end;
-        let event = Event::CoordinatorLoaded { topic, partition, epoch, batches, done };
+        let event = Event::CoordinatorLoaded { topic, partition, epoch, entries, done };
         if broker.shard.tell(event).await.is_err() {
             return;
         }
@@ -658,6 +657,21 @@ async fn load(broker: Arc<Broker>, topic: &'static str, partition: i32, epoch: i
             return;
         }
         offset = Some(next);
+    }
+}
+
+/// The whole batches and messages of a part of a log, up to one that makes no sense.
+fn entries_of(mut bytes: bytes::Bytes, complain: impl FnOnce(BatchError)) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    loop {
+        match Entry::split_from(&mut bytes) {
+            Ok(Some(entry)) => entries.push(entry),
+            Ok(None) => return entries,
+            Err(error) => {
+                complain(error);
+                return entries;
+            }
+        }
     }
 }
 

@@ -34,6 +34,7 @@ from replication import nearest_replica, throttled_replicas
 from secure_tutorial import secure_tutorial
 from transactions import exactly_once_brief, exactly_once_java, exactly_once_mixed, transactions, transactions_mixed
 from streams import streams
+from transactions import exactly_once_brief_java_client, exactly_once_java_client, exactly_once_ours
 from swap import swap, swap_brief, swap_kafka
 from zookeeper_auth import zookeeper_auth
 from zookeeper_cli import zookeeper_cli
@@ -54,5 +55,9 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           librdkafka, kafka_python, killed_leader, old_clients, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief)
+
+# Transactions that are killed at random, of librdkafka's and of Kafka's own clients.
+BY_NAME += (exactly_once_ours, exactly_once_java_client)
+LAYERS += (exactly_once_brief_java_client,)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})

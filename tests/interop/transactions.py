@@ -2,6 +2,9 @@
 writes while brokers die, coordinators that move from one kind to the other."""
 
 import contextlib
+import os
+import pathlib
+import random
 import re
 import signal
 import subprocess
@@ -371,11 +374,84 @@ def job(bootstrap):
                 retried(lambda: producer.abort_transaction(10), 25)
 
 
-def exactly_once(kinds, seconds, name, kills):
-    """A job that reads a topic, and writes each record once to another, in transactions, while brokers and the job itself die."""
+def java_job(world):
+    """The command of the job with Kafka's own clients, compiled."""
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+    jars = cache / "peers" / "kafka" / "libs" / "*"
+    source = pathlib.Path(__file__).with_name("Job.java")
+    world.run("javac", "-cp", jars, "-d", world.dir, source)
+    return ["java", "-Xmx128M", "-cp", f"{world.dir}:{jars}", "Job"]
+
+
+class Lives:
+    """One life of the job after the other. One that does nothing for long is killed: librdkafka's
+    send_offsets_to_transaction may wait for ever, whatever time it was given (seen where the group's coordinator, which it
+    had asked before, had gone; some lives hang so, with three of Java's brokers as with ours)."""
+
+    def __init__(self, command):
+        self.command = command
+        self.done = self.count = self.hung = 0
+        self.over, self.process = threading.Event(), None
+        self.thread = threading.Thread(target=self.work)
+        self.thread.start()
+
+    def work(self):
+        while not self.over.is_set():
+            self.count += 1
+            self.process = process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                                      stdin=subprocess.DEVNULL, text=True)
+            last = [time.monotonic()]
+            watcher = threading.Thread(target=self.watch, args=(process, last))
+            watcher.start()
+            for line in process.stdout:
+                last[0] = time.monotonic()
+                if line.startswith("done "):
+                    self.done += int(line[5:])
+                else:
+                    say(line.rstrip())
+            process.wait()
+            watcher.join()
+
+    def watch(self, process, last):
+        while process.poll() is None:
+            if self.over.is_set() or time.monotonic() - last[0] > 30:
+                self.hung += not self.over.is_set()
+                process.kill()
+            time.sleep(0.2)
+
+    def end(self):
+        self.over.set()
+        self.thread.join(120)
+
+
+def victim(it, chance):
+    """A broker to be killed: any, or the one that coordinates the job's transactions or its group."""
+    whose = chance.choice(["any", "job-id", "job"])
+    if whose == "any":
+        return chance.randint(1, 3)
+    topic = "__transaction_state" if whose == "job-id" else "__consumer_offsets"
+    hashed = 0
+    for letter in whose:
+        hashed = (hashed * 31 + ord(letter)) & 0xFFFFFFFF
+    hashed = abs(hashed - (1 << 32) if hashed >> 31 else hashed)
+    with contextlib.suppress(Exception):  # nobody leads it yet
+        partitions = it.admin.list_topics(topic, 10).topics[topic].partitions
+        leader = partitions[hashed % len(partitions)].leader
+        if leader in (1, 2, 3):
+            say(f"broker {leader} coordinates {whose}")
+            return leader
+    return chance.randint(1, 3)
+
+
+def exactly_once(kinds, seconds, name, kills, client="librdkafka"):
+    """A job that reads a topic, and writes each record once to another, in transactions, while brokers, the coordinators among
+    them, and the job itself die at random."""
     kafka = need_peer("kafka")
     need_python("confluent_kafka")
     import confluent_kafka as ck
+    seed = int(os.environ.get("MENAGERIE_SEED", "0")) or random.randrange(1 << 31)
+    chance = random.Random(seed)
+    say(f"MENAGERIE_SEED={seed}")
     with cluster(name, kinds, kafka) as it:
         it.create("in")
         it.create("out")
@@ -390,53 +466,32 @@ def exactly_once(kinds, seconds, name, kills):
                 source.poll(0)
                 sent[0] += 1
                 time.sleep(0.004)
+                # What a life that is killed did last it does not tell.
+                while not stop.is_set() and sent[0] > 3000 + lives.done + 50 * lives.count:
+                    source.poll(0.1)
             failures.extend(["unsent"] * source.flush(300))
 
-        done, lives, hung = [0], [0], [0]
-        over, child = threading.Event(), [None]
-
-        def work():
-            """One life of the job after the other. One that does nothing for long is killed: librdkafka's
-            send_offsets_to_transaction may wait for ever, whatever time it was given (seen where the group's coordinator,
-            which it had asked before, had gone; some lives hang so, with three of Java's brokers as with ours)."""
-            while not over.is_set():
-                lives[0] += 1
-                child[0] = process = subprocess.Popen([sys.executable, "-u", __file__, it.bootstrap], stdout=subprocess.PIPE,
-                                                      stdin=subprocess.DEVNULL, text=True)
-                last = [time.monotonic()]
-
-                def watch():
-                    while process.poll() is None:
-                        if over.is_set() or time.monotonic() - last[0] > 30:
-                            hung[0] += not over.is_set()
-                            process.kill()
-                        time.sleep(0.2)
-
-                watcher = threading.Thread(target=watch)
-                watcher.start()
-                for line in process.stdout:
-                    last[0] = time.monotonic()
-                    if line.startswith("done "):
-                        done[0] += int(line[5:])
-                    else:
-                        say(line.rstrip())
-                process.wait()
-                watcher.join()
-
-        threads = [threading.Thread(target=feed), threading.Thread(target=work)]
-        for thread in threads:
-            thread.start()
+        feeder = threading.Thread(target=feed)
+        command = java_job(it.world) if client == "java" else [sys.executable, "-u", __file__]
+        lives = Lives([*command, it.bootstrap])
+        feeder.start()
         try:
-            until("the job to work", 60, lambda: done[0] > 50)
+            until("the job to work", 90, lambda: lives.done > 50)
             end, n = time.monotonic() + seconds, 0
             while time.monotonic() < end:
-                number = n % 3 + 1
+                # Each is killed once in any case.
+                number = n + 1 if n < 3 else victim(it, chance)
                 n += 1
                 it.stop(number, signal.SIGKILL if kills else signal.SIGTERM)
-                say(f"broker {number} ({it.kinds[number]}) {'killed' if kills else 'stopped'} with {done[0]} done")
-                time.sleep(7)
+                say(f"broker {number} ({it.kinds[number]}) {'killed' if kills else 'stopped'} with {lives.done} done")
+                pause = 2 + 8 * chance.random()
+                if kills and chance.random() < 0.5:
+                    time.sleep(pause * chance.random())
+                    lives.process.kill()
+                    say(f"the job killed with {lives.done} done")
+                time.sleep(pause)
                 it.start(number)
-                before = done[0]
+                before = lives.done
 
                 def back():
                     it.restart_if_dead(number)
@@ -447,19 +502,18 @@ def exactly_once(kinds, seconds, name, kills):
                                for p in now[topic].partitions.values())
 
                 until(f"broker {number} to be back in sync", 120, back)
-                until("the job to go on", 120, lambda: done[0] > before)
-                if n % 2 == 0 and kills:
-                    child[0].kill()
-                    say(f"the job killed with {done[0]} done")
+                until("the job to go on", 120, lambda: lives.done > before)
+                if kills and chance.random() < 0.3:
+                    lives.process.kill()
+                    say(f"the job killed with {lives.done} done")
             stop.set()
-            threads[0].join(300)
+            feeder.join(300)
             assert not failures, failures[:3]
             until("everything to be done", 180, lambda: it.lag("job", "in") == 0)
         finally:
             stop.set()
-            over.set()
-            for thread in threads:
-                thread.join(120)
+            lives.end()
+            feeder.join(120)
         until("every transaction decided", 60, lambda: hanging(it, "out") == 0)
         out = it.read("out", seconds=300)
         numbers = [int(value) for _, _, _, value in out]
@@ -468,7 +522,8 @@ def exactly_once(kinds, seconds, name, kills):
         for partition in range(PARTITIONS):
             of = [int(value) for p, _, _, value in out if p == partition]
             assert of == sorted(of), f"partition {partition} is out of order"
-        say(f"{sent[0]} records went through {lives[0]} lives of the job ({hung[0]} hung), each once and in order")
+        say(f"{sent[0]} records went through {lives.count} lives of the job ({lives.hung} hung) and {n} deaths of brokers, "
+            "each once and in order")
 
 
 def exactly_once_java():
@@ -481,8 +536,23 @@ def exactly_once_brief():
     exactly_once(["ours"] * 3, 20, "exactly-once-brief", True)
 
 
+def exactly_once_brief_java_client():
+    """The same with Kafka's own clients."""
+    exactly_once(["ours"] * 3, 20, "exactly-once-brief-java-client", True, "java")
+
+
+def exactly_once_ours():
+    """Read, work, write in transactions on three of our brokers, killed at random for ten minutes."""
+    exactly_once(["ours"] * 3, 600, "exactly-once-ours", True)
+
+
+def exactly_once_java_client():
+    """The same with Kafka's own clients."""
+    exactly_once(["ours"] * 3, 600, "exactly-once-java-client", True, "java")
+
+
 def exactly_once_mixed():
-    """Read, work, write in transactions on two of our brokers and one of Java's, killed in turn for ten minutes."""
+    """Read, work, write in transactions on two of our brokers and one of Java's, killed at random for ten minutes."""
     exactly_once(["ours", "java", "ours"], 600, "exactly-once-mixed", True)
 
 

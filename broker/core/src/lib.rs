@@ -17,6 +17,7 @@ pub mod error;
 pub mod fence;
 pub mod fetch_session;
 pub mod group;
+mod loaded;
 pub mod partition;
 pub mod producer;
 pub mod quota;

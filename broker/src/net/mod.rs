@@ -127,6 +127,10 @@ pub enum Change {
 }
 
 /// Accepts on every listener until `stop` turns true, then ends all connections. Listeners come and go by `changes`.
+///
+/// Each listener has a thread of its own, as in Java: among the tasks of thousands of connections a task that accepts comes
+/// too late for a crowd that connects at once, and the kernel turns away those behind `socket.listen.backlog.size`, who
+/// try again after seconds.
 pub async fn serve<S: Service>(
     listeners: Vec<Door>,
     limits: Limits,
@@ -139,7 +143,8 @@ pub async fn serve<S: Service>(
     let open = |door: Door| {
         let (stop, stopped) = watch::channel(false);
         let (gate, limits, service) = (gate.clone(), limits.clone(), service.clone());
-        (stop, tokio::spawn(accept(door, limits, gate, service, stopped)))
+        let name = format!("acceptor-{}", door.name);
+        (stop, in_thread(name, accept(door, limits, gate, service, stopped)))
     };
     let mut doors: BTreeMap<String, _> =
         listeners.into_iter().map(|door| (door.name.to_string(), open(door))).collect();
@@ -165,6 +170,20 @@ pub async fn serve<S: Service>(
     for (_, accepting) in doors.into_values() {
         let _ = accepting.await;
     }
+}
+
+/// Runs `work` in a thread of its own; what it spawns runs among the tasks. The receiver hears of its end.
+fn in_thread(name: String, work: impl Future<Output = ()> + Send + 'static) -> oneshot::Receiver<()> {
+    let runtime = tokio::runtime::Handle::current();
+    let (ended, end) = oneshot::channel();
+    let started = std::thread::Builder::new().name(name).spawn(move || {
+        runtime.block_on(work);
+        let _ = ended.send(());
+    });
+    if let Err(error) = started {
+        tracing::error!("A thread to accept connections: {error}");
+    }
+    end
 }
 
 async fn accept<S: Service>(

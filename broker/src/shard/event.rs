@@ -308,7 +308,7 @@ pub enum Event {
         topic: &'static str,
         partition: i32,
         epoch: i32,
-        batches: Vec<wire::batch::Batch>,
+        entries: Vec<wire::batch::message_set::Entry>,
         done: bool,
     },
     /// Topics are gone, and so are the offsets in them.

@@ -8,6 +8,7 @@ use broker_core::transaction::Event as TxnEvent;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use wire::Str;
+use wire::batch::message_set::Entry;
 use wire::batch::produce::Accepted;
 use wire::batch::{Batch, BatchBuilder};
 use wire::kafka::ErrorCode;
@@ -94,13 +95,13 @@ impl Shard {
         topic: &'static str,
         partition: i32,
         epoch: i32,
-        batches: Vec<Batch>,
+        entries: Vec<Entry>,
         done: bool,
     ) {
-        for batch in batches {
+        for entry in entries {
             match topic {
-                GROUP_TOPIC => self.group_step(Event::Loaded { partition, epoch, batch }),
-                _ => self.transaction_step(TxnEvent::Loaded { partition, epoch, batch }),
+                GROUP_TOPIC => self.group_step(Event::Loaded { partition, epoch, entry }),
+                _ => self.transaction_step(TxnEvent::Loaded { partition, epoch, entry }),
             }
         }
         match topic {

@@ -213,6 +213,9 @@ impl Shard {
                 self.release_handles();
             }
             if let Some(done) = stop {
+                // Whoever asked meanwhile hears that nobody coordinates here any more.
+                self.group_step(broker_core::group::Event::Stop);
+                self.transaction_step(broker_core::transaction::Event::Stop);
                 self.close();
                 let _ = done.send(());
                 return;
@@ -282,8 +285,8 @@ impl Shard {
             Event::CoordinatorRead { topic, partition, offset, reply } => {
                 let _ = reply.send(self.coordinator_read(topic, partition, offset));
             }
-            Event::CoordinatorLoaded { topic, partition, epoch, batches, done } => {
-                self.coordinator_loaded(topic, partition, epoch, batches, done);
+            Event::CoordinatorLoaded { topic, partition, epoch, entries, done } => {
+                self.coordinator_loaded(topic, partition, epoch, entries, done);
             }
             Event::GroupTopicsDeleted { partitions } => {
                 self.group_step(broker_core::group::Event::Deleted { partitions });

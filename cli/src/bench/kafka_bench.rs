@@ -1,11 +1,11 @@
 //! Three brokers, ours and Java's in turn, each time on a fresh ensemble of ours.
 
+use super::frame::BrokerAt;
 use super::kafka_load::{self, Load};
 use super::process::{Measured, wait_for};
 use super::zk_bench::Ensemble;
 use super::{Figures, Kind, Options, in_turn};
 use anyhow::{Context, Result};
-use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -90,19 +90,10 @@ impl Cluster {
         let mut brokers = vec![];
         let ports: Vec<u16> = (0..BROKERS).map(|n| options.port + 20 + n).collect();
         for (id, port) in ports.iter().enumerate() {
-            let config = dir.join(format!("server-{id}.properties"));
-            fs::write(
-                &config,
-                format!(
-                    "broker.id={id}\nlisteners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={}\nzookeeper.connect={connect}/test\n\
-                     offsets.topic.replication.factor=3\n",
-                    dir.join(format!("kafka-{id}")).display()
-                ),
-            )?;
-            let log = dir.join(format!("broker-{id}.log"));
-            let mut command = options.command(kind, "kafka-server-start")?;
-            command.arg(&config).env("LOG_DIR", dir);
-            brokers.push((Measured::start(format!("{kind:?} broker {id}"), &mut command, &log)?, log));
+            let zookeeper = format!("{connect}/test");
+            let at = BrokerAt { kind, id: id as i32, port: *port, zookeeper };
+            let configured = at.configure(dir, "offsets.topic.replication.factor=3\n")?;
+            brokers.push((configured.start(options)?, configured.log));
         }
         let mut cluster =
             Cluster { brokers, bootstrap: format!("127.0.0.1:{}", ports[0]), ready: Duration::ZERO };

@@ -7,17 +7,16 @@
 //! The end is when each broker that lives knows a live leader for every partition: the real ones in their answers to
 //! Metadata, the crowd in what they were told.
 
+use super::frame::{BrokerAt, Notes, start_zookeeper, two_workers};
 use super::kafka_load::Link;
 use super::kafka_stub::{Layout, Stub};
 use super::process::{Measured, cpu_seconds_of, wait_for};
-use super::zk_bench::serves;
 use super::zk_load;
 use super::{Figures, Kind, Options, in_turn};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -35,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const METADATA: i16 = 12;
 
 pub fn run(options: &Options) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = two_workers()?;
     in_turn(options, |kind, dir, figures| measure(options, kind, dir, &runtime, figures))
 }
 
@@ -47,10 +46,8 @@ fn measure(
     figures: &mut Figures,
 ) -> Result<()> {
     let layout = Layout { partitions: options.partitions, per_topic: options.per_topic };
-    let mut note = |what: &str, value: f64| {
-        println!("{kind:?}: {what}: {value:.3}");
-        figures.entry((what.to_string(), kind)).or_default().push(value);
-    };
+    let mut notes = Notes { kind, figures, prefix: String::new() };
+    let mut note = |what: &str, value: f64| notes.note(what, value);
     let mut cluster = Cluster::start(options, kind, dir, layout, runtime)?;
     note("start until all is led and known, s", cluster.ready.as_secs_f64());
     if options.idle > Duration::ZERO {
@@ -165,20 +162,13 @@ impl Cluster {
     }
 
     fn start_candidate(&mut self, options: &Options, kind: Kind, dir: &Path, id: i32) -> Result<()> {
-        let config = dir.join(format!("server-{id}.properties"));
-        let text = format!(
-            "broker.id={id}\nlisteners=PLAINTEXT://127.0.0.1:{}\nlog.dirs={}\nzookeeper.connect={}\n\
-             zookeeper.session.timeout.ms={}\nreplica.lag.time.max.ms=3600000\n",
-            self.ports[id as usize],
-            dir.join(format!("kafka-{id}")).display(),
-            self.zookeeper_at,
+        let (port, zookeeper) = (self.ports[id as usize], self.zookeeper_at.to_string());
+        let more = format!(
+            "zookeeper.session.timeout.ms={}\nreplica.lag.time.max.ms=3600000\n",
             SESSION.as_millis()
         );
-        fs::write(&config, text)?;
-        let log = dir.join(format!("broker-{id}.log"));
-        let mut command = options.command(kind, "kafka-server-start")?;
-        command.arg(&config).env("LOG_DIR", dir);
-        let broker = Measured::start(format!("{kind:?} broker {id}"), &mut command, &log)?;
+        let configured = BrokerAt { kind, id, port, zookeeper }.configure(dir, &more)?;
+        let (broker, log) = (configured.start(options)?, configured.log);
         self.candidates.push(Some((broker, log)));
         Ok(())
     }
@@ -309,28 +299,6 @@ impl Cluster {
             ),
         })
     }
-}
-
-fn start_zookeeper(options: &Options, dir: &Path) -> Result<Measured> {
-    let data = dir.join("zookeeper");
-    fs::create_dir_all(&data).with_context(|| format!("{}", data.display()))?;
-    let config = dir.join("zoo.cfg");
-    let text = format!(
-        "tickTime=1000\ndataDir={}\nclientPort={}\nmaxClientCnxns=0\nadmin.enableServer=false\n\
-         4lw.commands.whitelist=*\n",
-        data.display(),
-        options.port
-    );
-    fs::write(&config, text)?;
-    let log = dir.join("zookeeper.log");
-    let mut command = options.command(Kind::Ours, "zkServer")?;
-    let mut server = Measured::start("ZooKeeper".to_string(), command.arg(&config), &log)?;
-    let address = SocketAddr::from(([127, 0, 0, 1], options.port));
-    wait_for("a ZooKeeper that serves", Duration::from_secs(60), || {
-        server.alive(&log)?;
-        Ok(serves(address))
-    })?;
-    Ok(server)
 }
 
 /// Topics straight into ZooKeeper; with a crowd also the states of all partitions, led by their first replicas.

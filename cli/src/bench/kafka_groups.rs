@@ -4,15 +4,14 @@
 //! One broker, ours and Java's in turn, on a ZooKeeper server of ours, with Kafka's defaults for groups: the first
 //! rebalance waits three seconds for more members, and who dies is noticed after its session.
 
+use super::frame::{BrokerAt, Notes, start_zookeeper, two_workers};
 use super::kafka_load::Link;
-use super::process::{Measured, wait_for};
-use super::zk_size::Server;
+use super::process::wait_for;
 use super::{Figures, Kind, Options, in_turn};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -36,8 +35,11 @@ const SESSION: Duration = Duration::from_secs(10);
 const HEARTBEATS: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// Connections that are being opened at a time, so that none is turned away and tries again after a second.
+const OPENED_AT_ONCE: usize = 20;
+
 pub fn run(options: &Options) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = two_workers()?;
     in_turn(options, |kind, dir, figures| measure(options, kind, dir, &runtime, figures))
 }
 
@@ -48,61 +50,60 @@ fn measure(
     runtime: &tokio::runtime::Runtime,
     figures: &mut Figures,
 ) -> Result<()> {
-    let mut note = |what: &str, value: f64| {
-        println!("{kind:?}: {what}: {value:.3}");
-        figures.entry((what.to_string(), kind)).or_default().push(value);
-    };
-    let zookeeper_dir = dir.join("zookeeper");
-    fs::create_dir_all(&zookeeper_dir)?;
-    let mut zookeeper = Server::new(options, Kind::Ours, &zookeeper_dir)?;
-    zookeeper.start()?;
-    let (mut broker, log) = start_broker(options, kind, dir)?;
-    let address = format!("127.0.0.1:{}", options.port + 1);
+    let mut notes = Notes { kind, figures, prefix: String::new() };
+    let _zookeeper = start_zookeeper(options, dir)?;
+    let at =
+        BrokerAt { kind, id: 0, port: options.port + 1, zookeeper: format!("127.0.0.1:{}", options.port) };
+    let more = "zookeeper.session.timeout.ms=6000\noffsets.topic.replication.factor=1\n\
+                offsets.topic.num.partitions=1\n";
+    let configured = at.configure(dir, more)?;
+    let mut broker = configured.start(options)?;
+    let address = format!("127.0.0.1:{}", at.port);
     wait_for("a coordinator", PATIENCE, || {
-        broker.alive(&log)?;
+        broker.alive(&configured.log)?;
         std::thread::sleep(Duration::from_millis(200));
         Ok(runtime.block_on(coordinates(&address)).unwrap_or(false))
     })?;
     let count = options.members;
     let part = (count / 10).max(1);
-    let mut crowd = Crowd::new(address);
-    let cpu = broker.cpu_seconds()?;
+    let first = broker.cpu_seconds()?;
     runtime.block_on(async {
         let begun = Instant::now();
-        crowd.add(count);
-        note("all join, s", crowd.settled(begun).await?.as_secs_f64());
-        let begun = Instant::now();
-        crowd.end(part, Order::Leave);
-        note("a tenth leaves, s", crowd.settled(begun).await?.as_secs_f64());
-        let begun = Instant::now();
-        crowd.end(part, Order::Die);
-        note(
-            "a tenth is killed, s, of which the session takes 10",
-            crowd.settled(begun).await?.as_secs_f64(),
-        );
-        let begun = Instant::now();
-        crowd.add(2 * part);
-        note("as many come back, s", crowd.settled(begun).await?.as_secs_f64());
+        storm(&address, count).await?;
+        notes.note("as many connections at once: until all are answered, s", begun.elapsed().as_secs_f64());
+        let mut crowd = Crowd::new(address);
+        let mut cpu = broker.cpu_seconds()?;
+        for (what, change) in [
+            ("all join", Change::Come(count)),
+            ("a tenth leaves", Change::Go(part, Order::Leave)),
+            ("a tenth is killed, of which the session takes 10", Change::Go(part, Order::Die)),
+            ("as many come back", Change::Come(2 * part)),
+        ] {
+            let begun = crowd.change(change).await?;
+            notes.note(&format!("{what}, s"), crowd.settled(begun).await?.as_secs_f64());
+            let now = broker.cpu_seconds()?;
+            notes.note(&format!("{what}: CPU s of the broker"), now - std::mem::replace(&mut cpu, now));
+        }
+        sleep(Duration::from_secs(20)).await;
+        notes.note("20 s of heartbeats: CPU s of the broker", broker.cpu_seconds()? - cpu);
         anyhow::Ok(())
     })?;
-    note("CPU s of the broker", broker.cpu_seconds()? - cpu);
-    note("memory of the broker, MiB", broker.rss()? as f64 / 1_048_576.0);
+    notes.note("CPU s of the broker", broker.cpu_seconds()? - first);
+    notes.note("memory of the broker, MiB", broker.rss()? as f64 / 1_048_576.0);
     Ok(())
 }
 
-fn start_broker(options: &Options, kind: Kind, dir: &Path) -> Result<(Measured, PathBuf)> {
-    let (config, log) = (dir.join("server.properties"), dir.join("broker.log"));
-    let text = format!(
-        "broker.id=0\nlisteners=PLAINTEXT://127.0.0.1:{}\nlog.dirs={}\nzookeeper.connect=127.0.0.1:{}\n\
-         zookeeper.session.timeout.ms=6000\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n",
-        options.port + 1,
-        dir.join("logs").display(),
-        options.port
-    );
-    fs::write(&config, text)?;
-    let mut command = options.command(kind, "kafka-server-start")?;
-    command.arg(&config).env("LOG_DIR", dir);
-    Ok((Measured::start(format!("{kind:?} broker"), &mut command, &log)?, log))
+/// So many connect at the same time and ask something; then they go.
+async fn storm(address: &str, count: usize) -> Result<()> {
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let address = address.to_owned();
+        all.spawn(async move { coordinates(&address).await });
+    }
+    while let Some(done) = all.join_next().await {
+        ensure!(done??, "there is no coordinator any more");
+    }
+    Ok(())
 }
 
 async fn coordinates(address: &str) -> Result<bool> {
@@ -122,6 +123,14 @@ enum Order {
     Leave,
     /// Its connection ends, and no word is said.
     Die,
+}
+
+/// What becomes of the crowd.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Come(usize),
+    /// The first of them go.
+    Go(usize, Order),
 }
 
 /// The generation of each member that has its assignment, and when it got the last one.
@@ -146,13 +155,37 @@ impl Crowd {
         }
     }
 
-    fn add(&mut self, count: usize) {
-        for number in self.next..self.next + count {
+    /// When it began; new members are connected before that.
+    async fn change(&mut self, change: Change) -> Result<Instant> {
+        match change {
+            Change::Come(count) => self.add(count).await,
+            Change::Go(count, order) => {
+                let begun = Instant::now();
+                self.end(count, order);
+                Ok(begun)
+            }
+        }
+    }
+
+    async fn add(&mut self, count: usize) -> Result<Instant> {
+        let mut links = Vec::with_capacity(count);
+        while links.len() < count {
+            let mut opening = tokio::task::JoinSet::new();
+            for _ in 0..OPENED_AT_ONCE.min(count - links.len()) {
+                let address = self.address.clone();
+                opening.spawn(async move { Link::open(&address).await });
+            }
+            while let Some(link) = opening.join_next().await {
+                links.push(link??);
+            }
+        }
+        let begun = Instant::now();
+        for (number, link) in (self.next..).zip(links) {
             let (orders, order) = watch::channel(Order::Stay);
             let member = Member { number, id: Str::new(), order, assigned: self.assigned.clone() };
-            let (address, failed) = (self.address.clone(), self.failed.clone());
+            let failed = self.failed.clone();
             tokio::spawn(async move {
-                if let Err(why) = member.live(&address).await {
+                if let Err(why) = member.live(link).await {
                     failed
                         .lock()
                         .expect("nobody panics with it")
@@ -162,6 +195,7 @@ impl Crowd {
             self.members.insert(number, orders);
         }
         self.next += count;
+        Ok(begun)
     }
 
     /// The first `count` members go.
@@ -201,35 +235,26 @@ struct Member {
 }
 
 impl Member {
-    async fn live(mut self, address: &str) -> Result<()> {
-        let mut link = Link::open(address).await?;
-        let mut orders = self.order.clone();
-        tokio::select! {
-            done = self.member(&mut link) => return done,
-            _ = orders.wait_for(|order| *order != Order::Stay) => {}
-        }
-        if *self.order.borrow() == Order::Die {
-            return Ok(());
-        }
-        // The answer to what was under way would be taken for that to the leaving: another connection says it.
-        drop(link);
-        let mut link = Link::open(address).await?;
-        let members = vec![MemberIdentity { member_id: self.id.clone(), ..Default::default() }];
-        link.call(&LeaveGroupRequest { group_id: GROUP.into(), members, ..Default::default() }, LEAVE)
-            .await?;
-        Ok(())
-    }
-
-    /// Joins, and joins again whenever it is told to.
-    async fn member(&mut self, link: &mut Link) -> Result<()> {
+    /// Joins, and joins again whenever it is told to, until it is to go.
+    async fn live(mut self, mut link: Link) -> Result<()> {
         loop {
-            let joined = self.join(link).await?;
-            if !self.sync(link, &joined).await? {
+            let joined = self.join(&mut link).await?;
+            if !self.sync(&mut link, &joined).await? {
                 continue;
             }
             let at = (joined.generation_id, Instant::now());
             self.assigned.lock().expect("nobody panics with it").insert(self.number, at);
-            self.beat(link, joined.generation_id).await?;
+            match self.beat(&mut link, joined.generation_id).await? {
+                Order::Stay => {}
+                Order::Die => return Ok(()),
+                Order::Leave => {
+                    let members =
+                        vec![MemberIdentity { member_id: self.id.clone(), ..Default::default() }];
+                    let leave = LeaveGroupRequest { group_id: GROUP.into(), members, ..Default::default() };
+                    link.call(&leave, LEAVE).await?;
+                    return Ok(());
+                }
+            }
         }
     }
 
@@ -288,10 +313,17 @@ impl Member {
         }
     }
 
-    /// Until the group wants it to join again.
-    async fn beat(&mut self, link: &mut Link, generation: i32) -> Result<()> {
+    /// Until the group wants it to join again (`Stay`), or it is to go.
+    async fn beat(&mut self, link: &mut Link, generation: i32) -> Result<Order> {
         loop {
-            sleep(HEARTBEATS).await;
+            tokio::select! {
+                () = sleep(HEARTBEATS) => {}
+                _ = self.order.wait_for(|order| *order != Order::Stay) => {}
+            }
+            let order = *self.order.borrow();
+            if order != Order::Stay {
+                return Ok(order);
+            }
             let request = HeartbeatRequest {
                 group_id: GROUP.into(),
                 generation_id: generation,
@@ -300,10 +332,10 @@ impl Member {
             };
             match link.call(&request, HEARTBEAT).await.context("Heartbeat")?.error_code {
                 ErrorCode::NONE => {}
-                ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION => return Ok(()),
+                ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION => return Ok(Order::Stay),
                 ErrorCode::UNKNOWN_MEMBER_ID => {
                     self.id = Str::new();
-                    return Ok(());
+                    return Ok(Order::Stay);
                 }
                 other => bail!("Heartbeat: {other:?}"),
             }

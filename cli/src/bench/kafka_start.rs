@@ -1,14 +1,14 @@
 //! One broker with many partitions, ours and Java's in turn: how long it takes to start after a clean stop and after
 //! `kill -9`, and what idle replicas cost. The page cache is warm: what is measured is the broker's own work.
 
+use super::frame::{BrokerAt, Configured, Notes, start_zookeeper};
 use super::kafka_load::Link;
 use super::process::{Measured, wait_for};
-use super::zk_size::Server;
 use super::{Figures, Kind, Options, in_turn};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
@@ -54,15 +54,9 @@ fn measure(
     runtime: &Runtime,
     figures: &mut Figures,
 ) -> Result<()> {
-    let mut note = |what: &str, value: f64| {
-        let what = format!("{count:>6} partitions, {what}");
-        println!("{kind:?}: {what}: {value:.2}");
-        figures.entry((what, kind)).or_default().push(value);
-    };
-    let zookeeper_dir = dir.join("zookeeper");
-    fs::create_dir_all(&zookeeper_dir)?;
-    let mut zookeeper = Server::new(options, Kind::Ours, &zookeeper_dir)?;
-    zookeeper.start()?;
+    let mut notes = Notes { kind, figures, prefix: format!("{count:>6} partitions, ") };
+    let mut note = |what: &str, value: f64| notes.note(what, value);
+    let _zookeeper = start_zookeeper(options, dir)?;
     let topics: Vec<Topic> = topics(count);
     let mut broker = Broker::new(options, kind, dir)?;
     broker.start()?;
@@ -128,41 +122,28 @@ fn topics(count: usize) -> Vec<Topic> {
 
 /// A broker on this machine, stopped and started on the same directory.
 struct Broker {
-    kind: Kind,
     options: Options,
-    config: PathBuf,
-    log: PathBuf,
-    dir: PathBuf,
+    configured: Configured,
     address: String,
     running: Option<Measured>,
 }
 
 impl Broker {
     fn new(options: &Options, kind: Kind, dir: &Path) -> Result<Broker> {
-        let (config, port) = (dir.join("server.properties"), options.port + 1);
-        let text = format!(
-            "broker.id=0\nlisteners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={}\nzookeeper.connect=127.0.0.1:{}\n\
-             zookeeper.session.timeout.ms=6000\noffsets.topic.replication.factor=1\n\
-             num.recovery.threads.per.data.dir=2\n",
-            dir.join("logs").display(),
-            options.port
-        );
-        fs::write(&config, text)?;
+        let port = options.port + 1;
+        let at = BrokerAt { kind, id: 0, port, zookeeper: format!("127.0.0.1:{}", options.port) };
+        let more = "zookeeper.session.timeout.ms=6000\noffsets.topic.replication.factor=1\n\
+                    num.recovery.threads.per.data.dir=2\n";
         Ok(Broker {
-            kind,
             options: options.clone(),
-            config,
-            log: dir.join("broker.log"),
-            dir: dir.to_owned(),
+            configured: at.configure(dir, more)?,
             address: format!("127.0.0.1:{port}"),
             running: None,
         })
     }
 
     fn start(&mut self) -> Result<()> {
-        let mut command = self.options.command(self.kind, "kafka-server-start")?;
-        command.arg(&self.config).env("LOG_DIR", &self.dir);
-        self.running = Some(Measured::start(format!("{:?} broker", self.kind), &mut command, &self.log)?);
+        self.running = Some(self.configured.start(&self.options)?);
         Ok(())
     }
 
@@ -191,7 +172,7 @@ impl Broker {
             if node.is_some() && node != last {
                 return Ok(());
             }
-            self.running.as_mut().context("it runs")?.alive(&self.log)?;
+            self.running.as_mut().context("it runs")?.alive(&self.configured.log)?;
             sleep(POLL).await;
         }
         bail!("the broker did not register within {START_MAX:?}")

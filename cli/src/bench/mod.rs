@@ -3,6 +3,7 @@
 //! Figures are ratios of what was measured in one run on one machine: operations a second, CPU of the servers for
 //! each, idle memory, and the time from start to the first answer.
 
+mod frame;
 mod kafka_bench;
 mod kafka_failover;
 mod kafka_groups;

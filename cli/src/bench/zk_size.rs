@@ -78,7 +78,7 @@ fn measure(
 }
 
 /// One standalone server on this machine.
-pub(super) struct Server {
+struct Server {
     kind: Kind,
     command: Options,
     config: PathBuf,
@@ -89,7 +89,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(options: &Options, kind: Kind, dir: &Path) -> Result<Server> {
+    fn new(options: &Options, kind: Kind, dir: &Path) -> Result<Server> {
         let data = dir.join("data");
         fs::create_dir_all(&data).with_context(|| format!("{}", data.display()))?;
         let config = dir.join("zoo.cfg");
@@ -112,7 +112,7 @@ impl Server {
     }
 
     /// Seconds until it answers.
-    pub(super) fn start(&mut self) -> Result<f64> {
+    fn start(&mut self) -> Result<f64> {
         let mut command = self.command.command(self.kind, "zkServer")?;
         let mut server = Measured::start(format!("{:?}", self.kind), command.arg(&self.config), &self.log)?;
         let took = wait_for("a server that serves", START_MAX, || {

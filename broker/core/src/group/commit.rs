@@ -208,6 +208,9 @@ impl Coordinator {
         }
         // Nobody needs to be a member in order to commit: simple consumers are not.
         self.group_or_new(now, group_id);
+        if let Some((producer_id, _)) = commit.producer {
+            self.open.entry(producer_id).or_default().insert(group_id.clone());
+        }
         self.with(now, group_id, out, |group, cx| group.commit(commit, cx));
     }
 

@@ -110,7 +110,7 @@ impl Group {
     fn join(&mut self, joining: Joining<'_>, cx: &mut Cx<'_>) {
         let nobody = Str::new();
         if !self.has_room_for(&joining.member_id, cx.config.size_max) {
-            self.remove(&joining.member_id);
+            self.drop_member(&joining.member_id, cx);
             return cx.reply(joining.token, refusal(&nobody, ErrorCode::GROUP_MAX_SIZE_REACHED));
         }
         let is_new = joining.member_id.is_empty();
@@ -120,10 +120,11 @@ impl Group {
         }
         match (is_new, self.pending.contains_key(&joining.member_id)) {
             (true, _) => self.join_new(joining, cx),
-            (false, true) => {
-                let id = joining.member_id.clone();
-                self.add_member(id, Joining { instance_id: None, ..joining }, cx);
+            // Ids are given out to dynamic members only; Java's code does not expect this either.
+            (false, true) if joining.instance_id.is_some() => {
+                cx.reply(joining.token, refusal(&nobody, ErrorCode::UNKNOWN_SERVER_ERROR));
             }
+            (false, true) => self.add_member(joining.member_id.clone(), joining, cx),
             (false, false) => self.join_known(joining, cx),
         }
     }
@@ -150,7 +151,9 @@ impl Group {
         match (known, &joining.instance_id) {
             (Some(old_id), Some(_)) => self.replace_static(&old_id, new_id, joining, cx),
             (_, None) if context.known_member_id_required => {
-                self.pending.insert(new_id.clone(), cx.now + i64::from(joining.session_ms));
+                let deadline = cx.now + i64::from(joining.session_ms);
+                self.is_due_at(deadline);
+                self.pending.insert(new_id.clone(), deadline);
                 cx.reply(joining.token, refusal(&new_id, ErrorCode::MEMBER_ID_REQUIRED));
             }
             _ => self.add_member(new_id, joining, cx),
@@ -212,19 +215,18 @@ impl Group {
             State::PreparingRebalance | State::CompletingRebalance | State::Stable => {
                 let verb = if self.is_leader(&id) { "Leader re-joins:" } else { "Updating metadata of" };
                 let reason = format!("{verb} member {id} in state {}{}", self.state.name(), joining.words());
-                self.update_member(&id, joining);
+                self.update_member(&id, joining, cx);
                 self.maybe_prepare_rebalance(&reason, cx);
             }
             State::Empty | State::Dead => cx.reply(joining.token, refusal(&id, ErrorCode::UNKNOWN_MEMBER_ID)),
         }
     }
 
-    fn update_member(&mut self, id: &str, joining: Joining<'_>) {
-        if let Some(member) = self.members.get_mut(id) {
-            member.protocols = joining.protocols;
-            member.rebalance_ms = joining.rebalance_ms;
-            member.session_ms = joining.session_ms;
-            member.awaiting_join = Some(joining.token);
+    /// A member that joins twice waits for the second answer; nobody else reads the first, but it is not left open.
+    fn update_member(&mut self, id: &str, joining: Joining<'_>, cx: &mut Cx<'_>) {
+        self.update(id, joining.protocols, joining.rebalance_ms, joining.session_ms);
+        if let Some(before) = self.await_join(id, joining.token) {
+            cx.reply(before, refusal(&Str::from(id), ErrorCode::REBALANCE_IN_PROGRESS));
         }
     }
 
@@ -237,7 +239,7 @@ impl Group {
         self.keep_alive(&new_id, cx.now);
         let reason = format!("Static member {new_id} came back{}", joining.words());
         let (token, can_skip_assignment) = (joining.token, joining.context.can_skip_assignment);
-        self.update_member(&new_id, joining);
+        self.update_member(&new_id, joining, cx);
         match self.state {
             State::Stable if self.select_protocol() == self.protocol => {
                 let assignments = self
@@ -297,10 +299,7 @@ impl Group {
             self.answer_join(&new_id, response, cx);
             let old_id = old.id.clone();
             self.rename_static(&instance_id, &new_id, &old_id, cx);
-            if let Some(member) = self.members.get_mut(&old_id) {
-                (member.protocols, member.rebalance_ms, member.session_ms) =
-                    (old.protocols, old.rebalance_ms, old.session_ms);
-            }
+            self.update(&old_id, old.protocols, old.rebalance_ms, old.session_ms);
             return self.keep_alive(&old_id, cx.now);
         }
         let mut response = self.joined(&new_id);

@@ -6,10 +6,10 @@ use super::records::{Loaded, group_of, read};
 use super::state::{Group, State};
 use super::{Coordinator, Slot};
 use crate::error::ErrorCode;
+use crate::loaded::{self, Contents};
 use std::collections::BTreeMap;
 use wire::Str;
-use wire::batch::Batch;
-use wire::batch::control::{EndTransaction, Marker};
+use wire::batch::message_set::Entry;
 use wire::kafka::{JoinGroupResponse, SyncGroupResponse};
 
 /// What the log's records add up to so far.
@@ -33,34 +33,20 @@ impl Loader {
         self.completed.push((producer_id, commit));
     }
 
-    fn batch(&mut self, batch: &Batch) -> Result<(), String> {
-        let header = batch.header();
-        if header.attributes.is_control() {
-            let end = EndTransaction::from_batch(batch).map_err(|error| error.to_string())?;
-            let commit = end.map(|end| end.marker == Marker::Commit);
-            if let Some(commit) = commit {
-                self.offsets
-                    .values_mut()
-                    .for_each(|offsets| offsets.complete_txn(header.producer_id, commit));
+    fn entry(&mut self, entry: &Entry) -> Result<(), String> {
+        let (producer, records) = match loaded::read(entry)? {
+            Contents::End { commit: None, .. } => return Ok(()),
+            Contents::End { producer_id, commit: Some(commit) } => {
+                self.offsets.values_mut().for_each(|offsets| offsets.complete_txn(producer_id, commit));
+                return Ok(());
             }
-            return Ok(());
-        }
-        let producer = header.attributes.is_transactional().then_some(header.producer_id);
-        let mut problem = Ok(());
-        for record in batch.records().map_err(|error| error.to_string())? {
-            let record = record.map_err(|error| error.to_string())?;
-            let loaded = match &record.key {
-                Some(key) => read(key, record.value.as_ref()),
-                None => Err("a record without a key".to_owned()),
-            };
-            match loaded {
-                Ok(loaded) => {
-                    self.record(loaded, producer, header.base_offset).unwrap_or_else(|why| problem = Err(why))
-                }
-                Err(why) => problem = Err(format!("offset {}: {why}", record.offset)),
-            }
-        }
-        problem
+            Contents::Records { producer, records } => (producer, records),
+        };
+        // As the broker that wrote it counts: all of a batch stands where its first record does.
+        let Some(at) = records.first().map(|first| first.offset) else { return Ok(()) };
+        loaded::take_each(records, |key, value| {
+            read(key, value).and_then(|loaded| self.record(loaded, producer, at))
+        })
     }
 
     fn record(&mut self, loaded: Loaded, producer: Option<i64>, at: i64) -> Result<(), String> {
@@ -117,16 +103,13 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn loaded(&mut self, partition: i32, epoch: i32, batch: &Batch, out: &mut Vec<Effect>) {
+    pub(super) fn loaded(&mut self, partition: i32, epoch: i32, entry: &Entry, out: &mut Vec<Effect>) {
         let Some(Slot::Loading(loader)) = self.slots.get_mut(&partition) else { return };
         if loader.epoch != epoch {
             return;
         }
-        if let Err(why) = loader.batch(batch) {
-            let at = batch.header().base_offset;
-            out.push(Effect::Warn(format!(
-                "__consumer_offsets-{partition}: the batch at offset {at}: {why}"
-            )));
+        if let Err(why) = loader.entry(entry) {
+            out.push(Effect::Warn(loaded::complaint("__consumer_offsets", partition, entry, &why)));
         }
     }
 
@@ -141,6 +124,9 @@ impl Coordinator {
         let size_max = self.config.size_max;
         for (id, group) in loader.finish(now) {
             self.forget(&id);
+            for producer_id in group.offsets.producers() {
+                self.open.entry(producer_id).or_default().insert(id.clone());
+            }
             self.groups.insert(id.clone(), group);
             self.with(now, &id, out, |group, cx| {
                 // Some have to go: let them commit first.
@@ -164,15 +150,15 @@ impl Coordinator {
         for id in ids {
             self.with(now, &id, out, |group, cx| {
                 group.transition(State::Dead, cx.now);
-                for member in group.members.values_mut() {
+                for member in std::mem::take(&mut group.members).into_values() {
                     let error_code = ErrorCode::NOT_COORDINATOR;
                     let member_id = member.id.clone();
-                    if let Some(token) = member.awaiting_join.take() {
+                    if let Some(token) = member.awaiting_join {
                         let response =
                             JoinGroupResponse { error_code, member_id, ..JoinGroupResponse::default() };
                         cx.reply(token, Response::Join(response));
                     }
-                    if let Some(token) = member.awaiting_sync.take() {
+                    if let Some(token) = member.awaiting_sync {
                         let response = SyncGroupResponse { error_code, ..SyncGroupResponse::default() };
                         cx.reply(token, Response::Sync(response));
                     }

@@ -43,6 +43,8 @@ pub struct Coordinator {
     stopped: bool,
     slots: BTreeMap<i32, Slot>,
     groups: BTreeMap<Str, Group>,
+    /// By producer id, the groups that may have offsets of its open transaction.
+    open: BTreeMap<i64, BTreeSet<Str>>,
     appends: Appends,
     /// When to look at which group; each has one entry at most, its `wake_at`.
     wakes: BTreeSet<(i64, Str)>,
@@ -84,6 +86,10 @@ impl Cx<'_> {
         self.out.push(Effect::Reply { token, response });
     }
 
+    fn tell(&mut self, text: String) {
+        self.out.push(Effect::Tell(text));
+    }
+
     fn append(&mut self, group: &Group, records: Vec<Record>, producer: Option<(i64, i16)>, then: Then) {
         let append = AppendId(self.appends.next);
         self.appends.next += 1;
@@ -106,6 +112,7 @@ impl Coordinator {
             stopped: false,
             slots: BTreeMap::new(),
             groups: BTreeMap::new(),
+            open: BTreeMap::new(),
             appends: Appends::default(),
             wakes: BTreeSet::new(),
         }
@@ -127,7 +134,7 @@ impl Coordinator {
             Event::Request { token, request } => self.request(now, token, request, out),
             Event::Appended { append, result } => self.appended(now, append, result, out),
             Event::Elected { partition, epoch } => self.elected(partition, epoch, out),
-            Event::Loaded { partition, epoch, batch } => self.loaded(partition, epoch, &batch, out),
+            Event::Loaded { partition, epoch, entry } => self.loaded(partition, epoch, &entry, out),
             Event::LoadDone { partition, epoch } => self.load_done(now, partition, epoch, out),
             Event::Resigned { partition } => self.resigned(now, partition, out),
             Event::TxnCompleted { producer_id, partitions, commit } => {
@@ -142,8 +149,22 @@ impl Coordinator {
     }
 
     fn txn_completed(&mut self, producer_id: i64, partitions: &[i32], commit: bool) {
-        let of = |group: &&mut Group| partitions.contains(&group.partition);
-        self.groups.values_mut().filter(of).for_each(|group| group.offsets.complete_txn(producer_id, commit));
+        let groups = self.open.remove(&producer_id).unwrap_or_default();
+        let mut others = BTreeSet::new();
+        for id in groups {
+            match self.groups.get_mut(&id) {
+                Some(group) if partitions.contains(&group.partition) => {
+                    group.offsets.complete_txn(producer_id, commit);
+                }
+                Some(_) => {
+                    others.insert(id);
+                }
+                None => {}
+            }
+        }
+        if !others.is_empty() {
+            self.open.insert(producer_id, others);
+        }
         for partition in partitions {
             if let Some(Slot::Loading(loader)) = self.slots.get_mut(partition) {
                 loader.txn_completed(producer_id, commit);
@@ -195,6 +216,8 @@ impl Coordinator {
         let group = self.groups.get_mut(id)?;
         let mut cx = Cx { now, config: &self.config, appends: &mut self.appends, out };
         let result = decide(group, &mut cx);
+        #[cfg(test)]
+        group.check();
         Self::reschedule(&mut self.wakes, group);
         if group.state == State::Dead {
             self.forget(id);

@@ -46,6 +46,11 @@ impl Offsets {
         self.committed.is_empty() && self.pending.is_empty() && self.txn_pending.is_empty()
     }
 
+    /// Whose transactions are open.
+    pub fn producers(&self) -> impl Iterator<Item = i64> {
+        self.txn_pending.keys().copied()
+    }
+
     /// Is a commit of this partition under way?
     pub fn is_unstable(&self, partition: &TopicPartition) -> bool {
         self.pending.contains_key(partition) || self.txn_pending.values().any(|of| of.contains_key(partition))

@@ -1,6 +1,6 @@
 //! From one generation to the next: who is waited for, for how long, and what the members are told.
 
-use super::event::{Effect, Response};
+use super::event::Response;
 use super::records::group_record;
 use super::state::{Group, InitialDelay, JoinWait, Member, State};
 use super::{Cx, Then};
@@ -27,7 +27,7 @@ impl Group {
 
     /// Answers a member that waits for the end of a rebalance.
     pub(super) fn answer_join(&mut self, member: &str, response: JoinGroupResponse, cx: &mut Cx<'_>) {
-        if let Some(token) = self.members.get_mut(member).and_then(|member| member.awaiting_join.take()) {
+        if let Some(token) = self.take_join(member) {
             cx.reply(token, Response::Join(response));
         }
     }
@@ -40,13 +40,13 @@ impl Group {
     }
 
     pub(super) fn prepare_rebalance(&mut self, reason: &str, cx: &mut Cx<'_>) {
-        cx.out.push(Effect::Tell(format!(
+        cx.tell(format!(
             "Preparing to rebalance group {} in state {} with old generation {} (__consumer_offsets-{}) (reason: {reason})",
             self.id,
             self.state.name(),
             self.generation,
             self.partition
-        )));
+        ));
         if self.state == State::CompletingRebalance {
             self.fail_syncs(ErrorCode::REBALANCE_IN_PROGRESS, cx);
         }
@@ -59,9 +59,14 @@ impl Group {
         } else {
             JoinWait { deadline: cx.now + self.rebalance_ms(), initial: None }
         };
-        self.join_wait = Some(wait);
+        self.wait_for_joins(wait);
         self.transition(State::PreparingRebalance, cx.now);
         self.try_complete_join(cx);
+    }
+
+    fn wait_for_joins(&mut self, wait: JoinWait) {
+        self.is_due_at(wait.deadline);
+        self.join_wait = Some(wait);
     }
 
     /// Ends the wait for members if all are there.
@@ -81,7 +86,7 @@ impl Group {
             self.new_member_added = false;
             let next_ms = cx.config.initial_rebalance_delay_ms.min(remaining_ms);
             let initial = InitialDelay { delay_ms: next_ms, remaining_ms: (remaining_ms - delay_ms).max(0) };
-            self.join_wait = Some(JoinWait { deadline: cx.now + next_ms, initial: Some(initial) });
+            self.wait_for_joins(JoinWait { deadline: cx.now + next_ms, initial: Some(initial) });
             return;
         }
         self.complete_join(cx);
@@ -92,16 +97,22 @@ impl Group {
         self.join_wait = None;
         let late = |member: &&Member| member.awaiting_join.is_none() && member.instance_id.is_none();
         let late: Vec<Str> = self.members.values().filter(late).map(|member| member.id.clone()).collect();
+        if let Some(first) = late.first() {
+            let (id, count) = (&self.id, late.len());
+            cx.tell(format!("Group {id} removed {count} dynamic members who haven't joined, {first} first"));
+        }
         for member in late {
-            self.remove(&member);
+            self.drop_member(&member, cx);
         }
         if !self.elect_joined_leader() && !self.members.is_empty() {
             // Static members only, and none came: wait until one does, or all sessions have ended.
-            self.join_wait = Some(JoinWait { deadline: cx.now + self.rebalance_ms().max(1), initial: None });
+            let deadline = cx.now + self.rebalance_ms().max(1);
+            cx.tell(format!("Group {} could not complete its rebalance because no member rejoined", self.id));
+            self.wait_for_joins(JoinWait { deadline, initial: None });
             return;
         }
         self.next_generation(cx.now);
-        cx.out.push(Effect::Tell(if self.state == State::Empty {
+        cx.tell(if self.state == State::Empty {
             format!(
                 "Group {} with generation {} is now empty (__consumer_offsets-{})",
                 self.id, self.generation, self.partition
@@ -114,7 +125,7 @@ impl Group {
                 self.partition,
                 self.members.len()
             )
-        }));
+        });
         if self.state == State::Empty {
             let record = group_record(self, &BTreeMap::new());
             cx.append(self, vec![record], None, Then::Emptied);
@@ -130,18 +141,32 @@ impl Group {
             }
             self.pending_sync.insert(id);
         }
-        self.sync_deadline = Some(cx.now + self.rebalance_ms());
+        let deadline = cx.now + self.rebalance_ms();
+        self.is_due_at(deadline);
+        self.sync_deadline = Some(deadline);
     }
 
     /// The member's session starts anew.
     pub(super) fn keep_alive(&mut self, member: &str, now: i64) {
         if let Some(member) = self.members.get_mut(member) {
-            member.session_deadline = Some(now + i64::from(member.session_ms));
+            let deadline = now + i64::from(member.session_ms);
+            member.session_deadline = Some(deadline);
+            self.is_due_at(deadline);
         }
     }
 
     /// Removes a member for good; the others may have to rebalance.
     pub(super) fn remove_and_rebalance(&mut self, member: &str, reason: &str, cx: &mut Cx<'_>) {
+        self.drop_member(member, cx);
+        match self.state {
+            State::Dead | State::Empty => {}
+            State::Stable | State::CompletingRebalance => self.prepare_rebalance(reason, cx),
+            State::PreparingRebalance => self.try_complete_join(cx),
+        }
+    }
+
+    /// Removes a member; whatever it waits for is answered.
+    pub(super) fn drop_member(&mut self, member: &str, cx: &mut Cx<'_>) {
         let unknown = ErrorCode::UNKNOWN_MEMBER_ID;
         self.answer_join(
             member,
@@ -152,11 +177,6 @@ impl Group {
             let response = SyncGroupResponse { error_code: unknown, ..SyncGroupResponse::default() };
             cx.reply(token, Response::Sync(response));
         }
-        match self.state {
-            State::Dead | State::Empty => {}
-            State::Stable | State::CompletingRebalance => self.prepare_rebalance(reason, cx),
-            State::PreparingRebalance => self.try_complete_join(cx),
-        }
     }
 
     pub(super) fn remove_pending(&mut self, member: &str, cx: &mut Cx<'_>) {
@@ -166,10 +186,11 @@ impl Group {
 
     /// Gives every member its assignment, and an answer to those who wait for one.
     pub(super) fn propagate(&mut self, assignments: &BTreeMap<Str, Bytes>, cx: &mut Cx<'_>) {
+        let mut due = None;
         for member in self.members.values_mut() {
             member.assignment = assignments.get(&member.id).cloned().unwrap_or_default();
             let Some(token) = member.awaiting_sync.take() else { continue };
-            member.session_deadline = Some(cx.now + i64::from(member.session_ms));
+            due = member.restart_session(cx.now).min(due.or(Some(i64::MAX)));
             let response = SyncGroupResponse {
                 protocol_type: self.protocol_type.clone(),
                 protocol_name: self.protocol.clone(),
@@ -178,17 +199,20 @@ impl Group {
             };
             cx.reply(token, Response::Sync(response));
         }
+        due.into_iter().for_each(|at| self.is_due_at(at));
     }
 
     /// There will be no assignment for this generation.
     pub(super) fn fail_syncs(&mut self, error: ErrorCode, cx: &mut Cx<'_>) {
+        let mut due = None;
         for member in self.members.values_mut() {
             member.assignment = Bytes::new();
             let Some(token) = member.awaiting_sync.take() else { continue };
-            member.session_deadline = Some(cx.now + i64::from(member.session_ms));
+            due = member.restart_session(cx.now).min(due.or(Some(i64::MAX)));
             let response = SyncGroupResponse { error_code: error, ..SyncGroupResponse::default() };
             cx.reply(token, Response::Sync(response));
         }
+        due.into_iter().for_each(|at| self.is_due_at(at));
     }
 
     /// What is due: sessions, ids given out in vain, members that did not come or did not sync.
@@ -210,6 +234,7 @@ impl Group {
         if self.sync_deadline.is_some_and(|at| at <= cx.now) {
             self.sync_deadline_passed(cx);
         }
+        self.find_due();
     }
 
     fn session_ended(&mut self, id: &str, cx: &mut Cx<'_>) {
@@ -224,6 +249,7 @@ impl Group {
             member.session_deadline = None;
             return;
         }
+        cx.tell(format!("Member {id} in group {} has failed, removing it from the group", self.id));
         self.remove_and_rebalance(id, &format!("removing member {id} on heartbeat expiration"), cx);
     }
 
@@ -235,7 +261,7 @@ impl Group {
         }
         let late = std::mem::take(&mut self.pending_sync);
         for member in &late {
-            self.remove(member);
+            self.drop_member(member, cx);
         }
         let first = late.first().map_or("", |member| member);
         let reason =

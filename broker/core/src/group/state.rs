@@ -56,6 +56,12 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// Its session starts anew; when it ends.
+    pub fn restart_session(&mut self, now: i64) -> Option<i64> {
+        self.session_deadline = Some(now + i64::from(self.session_ms));
+        self.session_deadline
+    }
+
     pub fn metadata(&self, protocol: &str) -> Bytes {
         let found = self.protocols.iter().find(|(name, _)| name == protocol);
         found.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
@@ -97,6 +103,12 @@ pub(super) struct Group {
     pub new_member_added: bool,
     pub join_wait: Option<JoinWait>,
     pub sync_deadline: Option<i64>,
+    /// How many members wait for the answer to their JoinGroup.
+    joining: usize,
+    /// By protocol, how many members know it.
+    supported: BTreeMap<Str, usize>,
+    /// Nothing is due before this time; later than the earliest deadline it never is.
+    due: Option<i64>,
     /// Topics that the members of a consumer group subscribe to, where that is known.
     pub subscribed: Option<BTreeSet<Str>>,
     pub offsets: Offsets,
@@ -123,6 +135,9 @@ impl Group {
             new_member_added: false,
             join_wait: None,
             sync_deadline: None,
+            joining: 0,
+            supported: BTreeMap::new(),
+            due: None,
             subscribed: None,
             offsets: Offsets::default(),
             wake_at: None,
@@ -155,11 +170,50 @@ impl Group {
     }
 
     pub fn awaiting_join_count(&self) -> usize {
-        self.members.values().filter(|member| member.awaiting_join.is_some()).count()
+        self.joining
     }
 
     pub fn all_joined(&self) -> bool {
-        self.pending.is_empty() && self.members.values().all(|member| member.awaiting_join.is_some())
+        self.pending.is_empty() && self.members.len() == self.joining
+    }
+
+    /// The member waits for the answer to this JoinGroup; gives the one that it waited for before.
+    pub fn await_join(&mut self, id: &str, token: Token) -> Option<Token> {
+        let before = self.members.get_mut(id)?.awaiting_join.replace(token);
+        self.joining += usize::from(before.is_none());
+        before
+    }
+
+    /// The JoinGroup that the member waits for is to be answered.
+    pub fn take_join(&mut self, id: &str) -> Option<Token> {
+        let token = self.members.get_mut(id)?.awaiting_join.take();
+        self.joining -= usize::from(token.is_some());
+        token
+    }
+
+    fn count_protocols(&mut self, protocols: &[(Str, Bytes)], known: bool) {
+        for (n, (name, _)) in protocols.iter().enumerate() {
+            if protocols[..n].iter().any(|(before, _)| before == name) {
+                continue;
+            }
+            let count = self.supported.entry(name.clone()).or_default();
+            *count = if known { *count + 1 } else { count.saturating_sub(1) };
+            if *count == 0 {
+                self.supported.remove(name);
+            }
+        }
+    }
+
+    /// What a member says of itself when it joins again.
+    pub fn update(&mut self, id: &str, protocols: Vec<(Str, Bytes)>, rebalance_ms: i32, session_ms: i32) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        (member.rebalance_ms, member.session_ms) = (rebalance_ms, session_ms);
+        if member.protocols == protocols {
+            return;
+        }
+        let before = std::mem::replace(&mut member.protocols, protocols.clone());
+        self.count_protocols(&before, false);
+        self.count_protocols(&protocols, true);
     }
 
     pub fn add(&mut self, mut member: Member, protocol_type: &Str) {
@@ -173,6 +227,11 @@ impl Group {
             self.leader = Some(member.id.clone());
         }
         self.pending.remove(&member.id);
+        self.count_protocols(&member.protocols, true);
+        self.joining += usize::from(member.awaiting_join.is_some());
+        if let Some(at) = member.session_deadline {
+            self.is_due_at(at);
+        }
         member.order = self.next_order;
         self.next_order += 1;
         self.members.insert(member.id.clone(), member);
@@ -182,6 +241,10 @@ impl Group {
         self.pending.remove(id);
         self.pending_sync.remove(id);
         let member = self.members.remove(id);
+        if let Some(member) = &member {
+            self.count_protocols(&member.protocols, false);
+            self.joining -= usize::from(member.awaiting_join.is_some());
+        }
         if let Some(instance) = member.as_ref().and_then(|member| member.instance_id.as_ref()) {
             self.static_members.remove(instance);
         }
@@ -218,8 +281,26 @@ impl Group {
         self.members.values().map(|member| i64::from(member.rebalance_ms)).max().unwrap_or(0).max(0)
     }
 
+    /// What is counted along the way is what there is. Of a crowd it would be counted too often.
+    #[cfg(test)]
+    pub fn check(&self) {
+        if self.state == State::Dead || self.members.len() > 50 {
+            return;
+        }
+        let joining = self.members.values().filter(|member| member.awaiting_join.is_some()).count();
+        assert_eq!(self.joining, joining, "{}", self.id);
+        let mut supported: BTreeMap<Str, usize> = BTreeMap::new();
+        for member in self.members.values() {
+            let names: BTreeSet<&Str> = member.protocols.iter().map(|(name, _)| name).collect();
+            names.into_iter().for_each(|name| *supported.entry(name.clone()).or_default() += 1);
+        }
+        assert_eq!(self.supported, supported, "{}", self.id);
+        let found = self.earliest();
+        assert!(found.is_none() || self.due.is_some_and(|due| Some(due) <= found), "{}: {found:?}", self.id);
+    }
+
     fn supported_by_all(&self, protocol: &str) -> bool {
-        self.members.values().all(|member| member.protocols.iter().any(|(name, _)| name == protocol))
+        self.supported.get(protocol).copied().unwrap_or(0) == self.members.len()
     }
 
     /// May a member with these protocols be in the group?
@@ -294,8 +375,22 @@ impl Group {
         members.into_iter().map(of).collect()
     }
 
-    /// The earliest time at which something happens by itself.
+    /// Something happens by itself at that time, unless something else happens before.
+    pub fn is_due_at(&mut self, at: i64) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Nothing happens by itself before this time.
     pub fn deadline(&self) -> Option<i64> {
+        self.due
+    }
+
+    /// What has been due was seen to: finds the next.
+    pub fn find_due(&mut self) {
+        self.due = self.earliest();
+    }
+
+    fn earliest(&self) -> Option<i64> {
         let sessions = self.members.values().filter_map(|member| member.session_deadline);
         let pending = self.pending.values().copied();
         let waits = [self.join_wait.map(|wait| wait.deadline), self.sync_deadline].into_iter().flatten();

@@ -136,7 +136,9 @@ impl Group {
             cx.reply(token, Response::Sync(response));
             return self.keep_alive(&request.member_id, cx.now);
         }
-        member.awaiting_sync = Some(token);
+        if let Some(before) = member.awaiting_sync.replace(token) {
+            cx.reply(before, sync_refusal(ErrorCode::REBALANCE_IN_PROGRESS));
+        }
         if self.is_leader(&request.member_id) {
             let given = request.assignments.into_iter().map(|given| (given.member_id, given.assignment));
             let assignments = given.collect();

@@ -2,6 +2,7 @@
 
 use super::{Request, Response, *};
 use bytes::Bytes;
+use wire::batch::message_set::Entry;
 use wire::batch::{Batch, BatchBuilder};
 use wire::kafka::consumer_protocol::ConsumerProtocolSubscription;
 use wire::kafka::join_group::JoinGroupRequestProtocol;
@@ -11,6 +12,9 @@ use wire::kafka::offset_delete::{OffsetDeleteRequestPartition, OffsetDeleteReque
 use wire::kafka::sync_group::SyncGroupRequestAssignment;
 use wire::kafka::txn_offset_commit::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic};
 use wire::kafka::*;
+
+mod crowds;
+mod old_formats;
 
 type Code = ErrorCode;
 
@@ -75,7 +79,7 @@ impl World {
                         let mut events: Vec<Event> = self
                             .log
                             .iter()
-                            .map(|batch| Event::Loaded { partition, epoch, batch: batch.clone() })
+                            .map(|batch| Event::Loaded { partition, epoch, entry: Entry::Batch(batch.clone()) })
                             .collect();
                         events.push(Event::LoadDone { partition, epoch });
                         events.reverse();
@@ -600,7 +604,7 @@ fn a_transaction_that_ends_while_the_log_is_loaded_has_ended_when_it_is() {
     world.coordinator.step(world.now, Event::Resigned { partition: 0 }, &mut out);
     world.coordinator.step(world.now, Event::Elected { partition: 0, epoch: 5 }, &mut out);
     let batch = world.log[0].clone();
-    world.step(Event::Loaded { partition: 0, epoch: 5, batch });
+    world.step(Event::Loaded { partition: 0, epoch: 5, entry: Entry::Batch(batch) });
     // Its marker stands behind what was read.
     world.step(Event::TxnCompleted { producer_id: 77, partitions: vec![0], commit: true });
     world.step(Event::LoadDone { partition: 0, epoch: 5 });

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use wire::Str;
-use wire::batch::Batch;
+use wire::batch::message_set::Entry;
 use wire::kafka::{ErrorCode, describe_transactions, list_transactions};
 
 pub use crate::group::AppendId;
@@ -142,11 +142,11 @@ pub enum Event {
         partition: i32,
         epoch: i32,
     },
-    /// A batch of the log, in order; answers [`Effect::Load`].
+    /// A batch of the log, or a message of an older format, in order; answers [`Effect::Load`].
     Loaded {
         partition: i32,
         epoch: i32,
-        batch: Batch,
+        entry: Entry,
     },
     /// There are no more batches.
     LoadDone {

@@ -4,9 +4,10 @@ use super::event::Effect;
 use super::records::read;
 use super::state::{State, Transaction};
 use super::{Active, Coordinator, Slot};
+use crate::loaded::{self, Contents};
 use std::collections::BTreeMap;
 use wire::Str;
-use wire::batch::Batch;
+use wire::batch::message_set::Entry;
 
 /// What the log's records add up to so far.
 #[derive(Debug)]
@@ -16,29 +17,16 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    fn batch(&mut self, batch: &Batch) -> Result<(), String> {
-        if batch.header().attributes.is_control() {
-            return Ok(());
-        }
-        let mut problem = Ok(());
-        for record in batch.records().map_err(|error| error.to_string())? {
-            let record = record.map_err(|error| error.to_string())?;
-            let loaded = match &record.key {
-                Some(key) => read(key, record.value.as_ref()),
-                None => Err("a record without a key".to_owned()),
+    fn entry(&mut self, entry: &Entry) -> Result<(), String> {
+        let Contents::Records { records, .. } = loaded::read(entry)? else { return Ok(()) };
+        loaded::take_each(records, |key, value| {
+            match read(key, value)? {
+                Some((id, Some(transaction))) => self.transactions.insert(id, transaction),
+                Some((id, None)) => self.transactions.remove(&id),
+                None => return Err("a key of a later version, which is left alone".into()),
             };
-            match loaded {
-                Ok(Some((id, Some(transaction)))) => {
-                    self.transactions.insert(id, transaction);
-                }
-                Ok(Some((id, None))) => {
-                    self.transactions.remove(&id);
-                }
-                Ok(None) => problem = Err("a key of a later version, which is left alone".into()),
-                Err(why) => problem = Err(format!("offset {}: {why}", record.offset)),
-            }
-        }
-        problem
+            Ok(())
+        })
     }
 }
 
@@ -57,16 +45,13 @@ impl Coordinator {
         out.push(Effect::Load { partition, epoch });
     }
 
-    pub(super) fn loaded(&mut self, partition: i32, epoch: i32, batch: &Batch, out: &mut Vec<Effect>) {
+    pub(super) fn loaded(&mut self, partition: i32, epoch: i32, entry: &Entry, out: &mut Vec<Effect>) {
         let Some(Slot::Loading(loader)) = self.slots.get_mut(&partition) else { return };
         if loader.epoch != epoch {
             return;
         }
-        if let Err(why) = loader.batch(batch) {
-            let at = batch.header().base_offset;
-            out.push(Effect::Warn(format!(
-                "__transaction_state-{partition}: the batch at offset {at}: {why}"
-            )));
+        if let Err(why) = loader.entry(entry) {
+            out.push(Effect::Warn(loaded::complaint("__transaction_state", partition, entry, &why)));
         }
     }
 

@@ -165,7 +165,7 @@ impl Coordinator {
                 self.markers_written(now, &transactional_id, coordinator_epoch, outcomes, out);
             }
             Event::Elected { partition, epoch } => self.elected(now, partition, epoch, out),
-            Event::Loaded { partition, epoch, batch } => self.loaded(partition, epoch, &batch, out),
+            Event::Loaded { partition, epoch, entry } => self.loaded(partition, epoch, &entry, out),
             Event::LoadDone { partition, epoch } => self.load_done(now, partition, epoch, out),
             Event::Resigned { partition } => {
                 self.slots.remove(&partition);

@@ -4,6 +4,7 @@
 use super::*;
 use crate::partition::{BatchMeta, Marker, Origin};
 use crate::producer::Producers;
+use wire::batch::message_set::Entry as LogEntry;
 use wire::batch::{Batch, BatchBuilder};
 
 const IDS: usize = 3;
@@ -166,8 +167,8 @@ impl Sim {
                     Effect::ClaimProducerId => self.brokers[broker].claims += 1,
                     Effect::SendMarkers(markers) => self.markers.push((Some(broker), markers)),
                     Effect::Load { partition, epoch } => {
-                        let batches = self.log.iter().cloned();
-                        queue.extend(batches.map(|batch| Event::Loaded { partition, epoch, batch }));
+                        let entries = self.log.iter().cloned().map(LogEntry::Batch);
+                        queue.extend(entries.map(|entry| Event::Loaded { partition, epoch, entry }));
                         queue.push_back(Event::LoadDone { partition, epoch });
                     }
                     Effect::Info(_) | Effect::Warn(_) => {}

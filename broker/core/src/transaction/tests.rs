@@ -2,6 +2,7 @@
 
 use super::*;
 use bytes::Bytes;
+use wire::batch::message_set::Entry;
 use wire::batch::{Batch, BatchBuilder};
 
 type Code = ErrorCode;
@@ -79,8 +80,8 @@ impl World {
                     }
                     Effect::SendMarkers(markers) => self.markers.push(markers),
                     Effect::Load { partition, epoch } => {
-                        let batches = self.log.iter().cloned();
-                        queue.extend(batches.map(|batch| Event::Loaded { partition, epoch, batch }));
+                        let entries = self.log.iter().cloned().map(Entry::Batch);
+                        queue.extend(entries.map(|entry| Event::Loaded { partition, epoch, entry }));
                         queue.push_back(Event::LoadDone { partition, epoch });
                     }
                     Effect::Info(note) | Effect::Warn(note) => self.notes.push(note),
