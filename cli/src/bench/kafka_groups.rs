@@ -98,10 +98,18 @@ async fn storm(address: &str, count: usize) -> Result<()> {
     let mut all = tokio::task::JoinSet::new();
     for _ in 0..count {
         let address = address.to_owned();
-        all.spawn(async move { coordinates(&address).await });
+        all.spawn(async move {
+            // In such a crowd one may be turned away, and comes again.
+            let end = Instant::now() + PATIENCE;
+            while !coordinates(&address).await.unwrap_or(false) {
+                ensure!(Instant::now() < end, "no answer within {PATIENCE:?}");
+                sleep(Duration::from_millis(50)).await;
+            }
+            anyhow::Ok(())
+        });
     }
     while let Some(done) = all.join_next().await {
-        ensure!(done??, "there is no coordinator any more");
+        done??;
     }
     Ok(())
 }
