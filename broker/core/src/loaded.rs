@@ -39,7 +39,8 @@ pub(crate) fn read(entry: &Entry) -> Result<Contents, String> {
                 let (key, value) = (one.message.key()?, one.message.value()?);
                 Ok(Record { offset: one.offset, key, value })
             };
-            let records: Result<Vec<Record>, wire::batch::BatchError> = inner.into_iter().map(record).collect();
+            let records: Result<Vec<Record>, wire::batch::BatchError> =
+                inner.into_iter().map(record).collect();
             let records = records.map_err(|error| error.to_string())?;
             return Ok(Contents::Records { producer: None, records });
         }

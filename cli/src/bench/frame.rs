@@ -52,7 +52,13 @@ impl BrokerAt {
         );
         fs::write(&config, text).with_context(|| config.display().to_string())?;
         let log = dir.join(format!("broker-{id}.log"));
-        Ok(Configured { name: format!("{kind:?} broker {id}"), kind: *kind, dir: dir.to_owned(), config, log })
+        Ok(Configured {
+            name: format!("{kind:?} broker {id}"),
+            kind: *kind,
+            dir: dir.to_owned(),
+            config,
+            log,
+        })
     }
 }
 

@@ -256,8 +256,7 @@ impl Member {
                 Order::Stay => {}
                 Order::Die => return Ok(()),
                 Order::Leave => {
-                    let members =
-                        vec![MemberIdentity { member_id: self.id.clone(), ..Default::default() }];
+                    let members = vec![MemberIdentity { member_id: self.id.clone(), ..Default::default() }];
                     let leave = LeaveGroupRequest { group_id: GROUP.into(), members, ..Default::default() };
                     link.call(&leave, LEAVE).await?;
                     return Ok(());

@@ -79,7 +79,11 @@ impl World {
                         let mut events: Vec<Event> = self
                             .log
                             .iter()
-                            .map(|batch| Event::Loaded { partition, epoch, entry: Entry::Batch(batch.clone()) })
+                            .map(|batch| Event::Loaded {
+                                partition,
+                                epoch,
+                                entry: Entry::Batch(batch.clone()),
+                            })
                             .collect();
                         events.push(Event::LoadDone { partition, epoch });
                         events.reverse();

@@ -5,8 +5,10 @@ use super::*;
 #[test]
 fn two_thousand_members_join_leave_and_fail_in_a_generation_each() {
     let mut world = World::new(Config::default());
-    let tokens: Vec<u64> = (0..2_000).map(|_| world.join("", Join { id_first: true, ..Join::default() })).collect();
-    let ids: Vec<String> = tokens.into_iter().map(|token| world.joined(token).member_id.to_string()).collect();
+    let tokens: Vec<u64> =
+        (0..2_000).map(|_| world.join("", Join { id_first: true, ..Join::default() })).collect();
+    let ids: Vec<String> =
+        tokens.into_iter().map(|token| world.joined(token).member_id.to_string()).collect();
     let tokens: Vec<u64> = ids.iter().map(|id| world.join(id, Join::default())).collect();
     world.pass(6_000);
     let joined: Vec<JoinGroupResponse> = tokens.into_iter().map(|token| world.joined(token)).collect();
@@ -74,5 +76,9 @@ fn the_end_of_a_transaction_reaches_every_group_of_its_producer_and_no_other() {
     assert_eq!((fetch(&mut world, "a"), fetch(&mut world, "b")), (vec![1], vec![2]));
     world.fail_over();
     world.step(Event::TxnCompleted { producer_id: 8, partitions: vec![0], commit: true });
-    assert_eq!((fetch(&mut world, "a"), fetch(&mut world, "b")), (vec![], vec![3]), "no marker of 7 is in the log");
+    assert_eq!(
+        (fetch(&mut world, "a"), fetch(&mut world, "b")),
+        (vec![], vec![3]),
+        "no marker of 7 is in the log"
+    );
 }

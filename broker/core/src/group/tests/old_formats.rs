@@ -68,7 +68,8 @@ fn offset_of(world: &mut World, topic: &str) -> i64 {
 #[test]
 fn offsets_are_read_from_message_sets_of_either_format_compressed_or_not() {
     for (magic, codec) in [0, 1].into_iter().flat_map(|magic| {
-        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4].map(|codec| (magic, codec))
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4]
+            .map(|codec| (magic, codec))
     }) {
         let mut set = MessageSetBuilder::new(magic, codec, None, 10);
         set.push(10, 1, Some(&offset_key("t", 0)), Some(&offset_value(41, -1, 0)));
