@@ -7,7 +7,9 @@ from harness import REPO, World, free_ports, mode, need_peer, say, until
 from kafka_clients import known
 
 FAST = {"offsets_topic_num_partitions": 5, "transaction_state_log_num_partitions": 5, "offsets_topic_replication_factor": 1,
-        "transaction_state_log_replication_factor": 1, "transaction_state_log_min_isr": 1, "group_initial_rebalance_delay_ms": 0}
+        "transaction_state_log_replication_factor": 1, "transaction_state_log_min_isr": 1, "group_initial_rebalance_delay_ms": 0,
+        # When the two look for old segments is a matter of time, and the records here are old.
+        "log_retention_ms": -1, "log_retention_check_interval_ms": 36000000}
 
 
 def sessions(name, seeds, seconds):

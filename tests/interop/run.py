@@ -29,6 +29,7 @@ from moves import moves
 from old_formats import old_formats
 from oauth_and_tokens import oauth_and_tokens
 from operators import operators
+from record import record
 from reconfig import reconfig_brief, reconfig_mixed
 from replication import nearest_replica, throttled_replicas
 from secure_tutorial import secure_tutorial
@@ -47,7 +48,7 @@ from zookeeper_torn import torn_logs, torn_logs_brief
 
 # These run by name only: minutes each.
 BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kills, broker_kills_mixed, faults, reconfig_mixed, kafka_on_ours, kafka_tools, tools_both_ways, tools_both_ways_whole, swap, swap_kafka, broker_swap,
-           moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java, streams, differ_brief, differ)
+           moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java, streams, differ_brief, differ, record)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble, secure_brokers, listeners, oauth_and_tokens, zookeeper_auth, secure_tutorial, bad_handshakes,

@@ -168,10 +168,6 @@ async fn alter_one(
     let unknown = |change: &&incremental_alter_configs::AlterableConfig| {
         !(SET..=SUBTRACT).contains(&change.config_operation)
     };
-    if resource.resource_type == TOPIC && resource.configs.iter().any(|change| unknown(&change)) {
-        // Java stumbles over it.
-        return Err((ErrorCode::UNKNOWN_SERVER_ERROR, None));
-    }
     let node = call.broker.zk().config(&entity).await.map_err(zookeeper)?;
     let mut config = match &entity {
         ConfigEntity::Topic(_) => node,
@@ -180,6 +176,10 @@ async fn alter_one(
         }
     };
     for change in &resource.configs {
+        if resource.resource_type == TOPIC && unknown(&change) {
+            // Java stumbles over it.
+            return Err((ErrorCode::UNKNOWN_SERVER_ERROR, None));
+        }
         apply(&mut config, table, change)?;
     }
     store(call, resource.resource_type, &resource.resource_name, config, validate_only).await

@@ -17,6 +17,12 @@ use crate::shard::Event;
 
 /// New replicas need their topic's settings, so those are read first.
 pub async fn leader_and_isr(call: &Call<'_>, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse {
+    let named = named_by(&request);
+    let mut topics = std::collections::BTreeSet::new();
+    if !request.topic_states.iter().all(|topic| topics.insert(&topic.topic_name)) {
+        // Java stumbles over a topic that is named twice.
+        return all_refused(named, ErrorCode::UNKNOWN_SERVER_ERROR);
+    }
     let ungrouped = request.ungrouped_partition_states.iter().map(|state| &state.topic_name);
     let grouped = request.topic_states.iter().map(|topic| &topic.topic_name);
     let unknown = ungrouped.chain(grouped).filter(|topic| !call.broker.knows_topic_overrides(topic));
@@ -28,7 +34,6 @@ pub async fn leader_and_isr(call: &Call<'_>, request: LeaderAndIsrRequest) -> Le
         tracing::error!("Reading the settings of {} topics, {} first: {error}", unknown.len(), unknown[0]);
         return LeaderAndIsrResponse { error_code: ErrorCode::UNKNOWN_SERVER_ERROR, ..Default::default() };
     }
-    let named = named_by(&request);
     let answer = call.broker.shard.ask(|reply| Event::LeaderAndIsr { request, reply }).await;
     match answer {
         Ok(answer)
@@ -37,7 +42,7 @@ pub async fn leader_and_isr(call: &Call<'_>, request: LeaderAndIsrRequest) -> Le
                 ErrorCode::STALE_CONTROLLER_EPOCH | ErrorCode::STALE_BROKER_EPOCH
             ) =>
         {
-            all_stale(named, answer.error_code)
+            all_refused(named, answer.error_code)
         }
         Ok(answer) => answer,
         Err(_) => LeaderAndIsrResponse { error_code: ErrorCode::UNKNOWN_SERVER_ERROR, ..Default::default() },
@@ -57,8 +62,9 @@ fn named_by(request: &LeaderAndIsrRequest) -> Named {
     old.chain(grouped).collect()
 }
 
-/// A request of an older controller, or to a broker's former life, is refused with every partition that it names.
-fn all_stale(named: Named, error_code: ErrorCode) -> LeaderAndIsrResponse {
+/// A request of an older controller, or to a broker's former life, or one that names a topic twice, is refused with every
+/// partition that it names.
+fn all_refused(named: Named, error_code: ErrorCode) -> LeaderAndIsrResponse {
     let mut response = LeaderAndIsrResponse { error_code, ..Default::default() };
     for (topic_name, topic_id, partitions) in named {
         let error = |partition_index| LeaderAndIsrPartitionError {

@@ -1,5 +1,7 @@
 //! Fetch: sessions, names and limits here; the loop says which bytes; they are read here, on the connection's task.
 
+use std::collections::BTreeMap;
+
 use broker_core::acl::{Operation, ResourceType};
 use broker_core::fetch_session::{Answered, Asked, Context};
 use broker_core::partition::{Fetch, Fetcher, Isolation};
@@ -32,12 +34,12 @@ struct Entry {
 pub async fn answer(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
     let uses_ids = call.version() >= 13;
     let follower = if call.version() >= 15 { request.replica_state.replica_id } else { request.replica_id };
-    if !matches!(request.isolation_level, 0 | 1) && names_any(call, &request) {
-        return stumbled(call, request);
-    }
     let (context, asked) = open(call, &request, uses_ids);
     if let Context::Error(error_code) = context {
         return FetchResponse { error_code, ..Default::default() };
+    }
+    if !matches!(request.isolation_level, 0 | 1) && finds_any(call, &asked) {
+        return stumbled(call, request);
     }
     let read_committed = request.isolation_level == 1;
     let mut entries = serve(call, &request, asked, follower, read_committed).await;
@@ -103,13 +105,11 @@ fn answer_size(call: &Call<'_>, context: &Context, entries: &[Entry]) -> usize {
 }
 
 /// Whether there is any of the partitions.
-fn names_any(call: &Call<'_>, request: &FetchRequest) -> bool {
+fn finds_any(call: &Call<'_>, asked: &[(FetchKey, Asked)]) -> bool {
     let now = call.broker.metadata.snapshot();
-    request.topics.iter().any(|topic| {
-        let name = if call.version() >= 13 { now.names.get(&topic.topic_id) } else { Some(&topic.topic) };
-        name.is_some_and(|name| {
-            topic.partitions.iter().any(|one| now.partition(name, one.partition).is_some())
-        })
+    asked.iter().any(|((id, topic, partition), _)| {
+        let name = if call.version() >= 13 { now.names.get(id) } else { Some(topic) };
+        name.is_some_and(|name| now.partition(name, *partition).is_some())
     })
 }
 
@@ -183,6 +183,7 @@ fn open(call: &Call<'_>, request: &FetchRequest, uses_ids: bool) -> (Context, Ve
             })
         })
         .collect();
+    let named = once(named);
     let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
         topic.partitions.iter().map(|partition| (topic.topic_id, topic.topic.clone(), *partition))
     });
@@ -203,6 +204,23 @@ fn open(call: &Call<'_>, request: &FetchRequest, uses_ids: bool) -> (Context, Ve
         _ => named,
     };
     (context, asked)
+}
+
+/// A partition that is named twice is asked for as it is named last, where it is named first.
+fn once(named: Vec<(FetchKey, Asked)>) -> Vec<(FetchKey, Asked)> {
+    let mut last: BTreeMap<&FetchKey, Asked> = BTreeMap::new();
+    for (key, asked) in &named {
+        last.insert(key, *asked);
+    }
+    if last.len() == named.len() {
+        drop(last);
+        return named;
+    }
+    let mut once = Vec::with_capacity(last.len());
+    for (key, _) in &named {
+        once.extend(last.remove(key).map(|asked| (key.clone(), asked)));
+    }
+    once
 }
 
 /// Asks the loop, and reads what it points to.
@@ -444,11 +462,9 @@ fn close(
                 .iter()
                 .map(|entry| (entry.key.clone(), entry.asked, answered(&entry.answer)))
                 .collect();
-            if !served.is_empty() {
-                let random = rand::random::<i32>;
-                response.session_id =
-                    sessions.create(wall_clock(), follower, uses_ids, served.into_iter(), random);
-            }
+            let random = rand::random::<i32>;
+            response.session_id =
+                sessions.create(wall_clock(), follower, uses_ids, served.into_iter(), random);
         }
         Context::Sessionless | Context::Error(_) => {}
     }
@@ -465,4 +481,26 @@ fn close(
 
 fn topic(topic_id: Uuid, topic: Str, first: PartitionData) -> FetchableTopicResponse {
     FetchableTopicResponse { topic, topic_id, partitions: vec![first] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_named_twice_is_fetched_once_as_it_is_named_last() {
+        let named = |partition: i32, offset| {
+            let asked = Asked {
+                offset,
+                log_start: -1,
+                max_bytes: 1,
+                current_leader_epoch: -1,
+                last_fetched_epoch: -1,
+            };
+            ((Uuid::ZERO, Str::from_static("t"), partition), asked)
+        };
+        let all = once(vec![named(3, 7), named(1, 5), named(3, 9)]);
+        assert_eq!(all, [named(3, 9), named(1, 5)]);
+        assert_eq!(once(vec![named(3, 7), named(1, 5)]), [named(3, 7), named(1, 5)]);
+    }
 }

@@ -1,6 +1,6 @@
 //! Consumer groups: what the coordinator is asked, and what of it this broker answers itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use broker_core::acl::{Operation, ResourceType};
 use broker_core::group::{JoinContext, Request, Response, java_hash};
@@ -167,9 +167,13 @@ pub async fn offset_commit(call: &Call<'_>, mut request: OffsetCommitRequest) ->
         topic.partitions.retain(|one| now.partition(&name, one.partition_index).is_some());
     }
     request.topics.retain(|topic| !topic.partitions.is_empty());
-    let response = match ask(call, Request::OffsetCommit(request)).await {
-        Some(Response::OffsetCommit(response)) => response,
-        _ => OffsetCommitResponse::default(),
+    // Nothing to keep is nothing to the group, which is not even made for it.
+    let response = match request.topics.is_empty() {
+        true => OffsetCommitResponse::default(),
+        false => match ask(call, Request::OffsetCommit(request)).await {
+            Some(Response::OffsetCommit(response)) => response,
+            _ => OffsetCommitResponse::default(),
+        },
     };
     let answered: HashMap<(Str, i32), ErrorCode> = response
         .topics
@@ -223,6 +227,13 @@ pub async fn txn_offset_commit(
             Some(Response::TxnOffsetCommit(response)) => response,
             _ => refused,
         };
+    }
+    // Where the coordinator stumbles, Java refuses the whole request.
+    let stumbled = |one: &TxnOffsetCommitResponsePartition| one.error_code == ErrorCode::UNKNOWN_SERVER_ERROR;
+    if response.topics.iter().flat_map(|topic| &topic.partitions).any(stumbled) {
+        for one in unknown.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            one.error_code = ErrorCode::UNKNOWN_SERVER_ERROR;
+        }
     }
     if call.version() < 2 {
         // Clients that old do not survive hearing that a coordinator is loading.
@@ -283,7 +294,9 @@ pub async fn list(call: &Call<'_>, request: ListGroupsRequest) -> ListGroupsResp
     }
 }
 
-pub async fn delete(call: &Call<'_>, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
+pub async fn delete(call: &Call<'_>, mut request: DeleteGroupsRequest) -> DeleteGroupsResponse {
+    let mut seen = HashSet::new();
+    request.groups_names.retain(|group| seen.insert(group.clone()));
     match ask(call, Request::Delete(request)).await {
         Some(Response::Delete(response)) => response,
         _ => DeleteGroupsResponse::default(),

@@ -22,13 +22,12 @@ pub async fn answer(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsets
         return answer_old(call, request).await;
     }
     let isolation = match (request.replica_id, request.isolation_level) {
-        (0.., _) => None,
-        (_, 1) => Some(Isolation::ReadCommitted),
-        _ => Some(Isolation::ReadUncommitted),
+        (CONSUMER, 1) => Some(Isolation::ReadCommitted),
+        (CONSUMER, _) => Some(Isolation::ReadUncommitted),
+        _ => None,
     };
-    if !matches!(request.isolation_level, 0 | 1) {
-        return stumbled(call, request);
-    }
+    // Java stumbles over an isolation level that it does not know.
+    let stumbles = request.replica_id == CONSUMER && !matches!(request.isolation_level, 0 | 1);
     let now = call.broker.metadata.snapshot();
     let mut asks = Vec::new();
     let mut seen: HashMap<(&str, i32), usize> = HashMap::new();
@@ -59,6 +58,7 @@ pub async fn answer(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsets
             };
             let result = match seen.get(&(&*topic.name, index)) {
                 Some(2..) => Err(ErrorCode::INVALID_REQUEST),
+                _ if stumbles => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
                 _ => result,
             };
             one(call.version(), index, result)
@@ -105,16 +105,6 @@ async fn answer_old(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsets
             }
         });
         ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect() }
-    });
-    ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
-}
-
-/// Java stumbles over an isolation level that it does not know.
-fn stumbled(call: &Call<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
-    let failed = |index| one(call.version(), index, Err(ErrorCode::UNKNOWN_SERVER_ERROR));
-    let topics = request.topics.into_iter().map(|topic| ListOffsetsTopicResponse {
-        name: topic.name,
-        partitions: topic.partitions.iter().map(|partition| failed(partition.partition_index)).collect(),
     });
     ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
 }

@@ -1,5 +1,7 @@
 //! OffsetForLeaderEpoch and DeleteRecords.
 
+use std::collections::HashSet;
+
 use wire::kafka::ErrorCode;
 use wire::kafka::delete_records::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
@@ -43,8 +45,21 @@ pub async fn epoch_ends(
     OffsetForLeaderEpochResponse { topics: topics.collect(), ..Default::default() }
 }
 
+/// Of a partition that is named twice the last offset counts.
+fn keep_the_last(request: &mut DeleteRecordsRequest) {
+    let mut seen = HashSet::new();
+    for topic in request.topics.iter_mut().rev() {
+        let name = &topic.name;
+        topic.partitions.reverse();
+        topic.partitions.retain(|one| seen.insert((name.clone(), one.partition_index)));
+        topic.partitions.reverse();
+    }
+    request.topics.retain(|topic| !topic.partitions.is_empty());
+}
+
 /// Moves log starts, and waits until all live replicas have done so.
-pub async fn delete_records(call: &Call<'_>, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+pub async fn delete_records(call: &Call<'_>, mut request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+    keep_the_last(&mut request);
     let now = call.broker.metadata.snapshot();
     let check = |topic: &str, partition: i32| {
         if now.partition(topic, partition).is_none() {
@@ -79,4 +94,25 @@ pub async fn delete_records(call: &Call<'_>, request: DeleteRecordsRequest) -> D
         DeleteRecordsTopicResult { name: topic.name.clone(), partitions: partitions.collect() }
     });
     DeleteRecordsResponse { topics: topics.collect(), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::kafka::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
+
+    #[test]
+    fn records_of_a_partition_named_twice_go_up_to_the_last_offset() {
+        let topic = |partitions: &[(i32, i64)]| DeleteRecordsTopic {
+            name: "t".into(),
+            partitions: partitions
+                .iter()
+                .map(|&(partition_index, offset)| DeleteRecordsPartition { partition_index, offset })
+                .collect(),
+        };
+        let topics = vec![topic(&[(0, 1), (1, 2), (0, 3)]), topic(&[(1, 9)])];
+        let mut request = DeleteRecordsRequest { topics, timeout_ms: 1 };
+        keep_the_last(&mut request);
+        assert_eq!(request.topics, [topic(&[(0, 3)]), topic(&[(1, 9)])]);
+    }
 }

@@ -137,6 +137,11 @@ fn one(
         decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
     };
     let checked = check(&data.records, &rules);
+    if let Err(refused) = &checked
+        && refused.at_the_door
+    {
+        return Slot::Done(failed(data.index, refused.code));
+    }
     if !(-1..=1).contains(&acks) {
         return Slot::Done(failed(data.index, ErrorCode::INVALID_REQUIRED_ACKS));
     }

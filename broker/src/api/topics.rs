@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use broker_core::acl::{CLUSTER_NAME, Operation, ResourceType};
 use wire::Str;
-use wire::kafka::create_partitions::CreatePartitionsTopicResult;
+use wire::kafka::create_partitions::{CreatePartitionsTopic, CreatePartitionsTopicResult};
 use wire::kafka::create_topics::{CreatableTopic, CreatableTopicConfigs, CreatableTopicResult};
 use wire::kafka::delete_topics::DeletableTopicResult;
 use wire::kafka::{
@@ -178,52 +178,60 @@ pub async fn delete(call: &Call<'_>, request: DeleteTopicsRequest) -> DeleteTopi
     let by_state = request.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id));
     let asked: Vec<(Option<Str>, Uuid)> = by_name.chain(by_state).collect();
     let enabled = call.broker.config.bool("delete.topic.enable");
-    let mut results = Vec::with_capacity(asked.len());
-    let mut going = Vec::new();
-    for (name, id) in asked {
-        let outcome = if !call.broker.is_controller() {
-            Err((ErrorCode::NOT_CONTROLLER, None))
-        } else if !enabled {
-            let old = call.version() < 3;
-            Err((if old { ErrorCode::INVALID_REQUEST } else { ErrorCode::TOPIC_DELETION_DISABLED }, None))
-        } else {
-            delete_one(call, &now, name.as_ref(), id, &mut mutations).await
-        };
-        let (error_code, message, name) = match outcome {
-            Ok(name) => {
-                going.push(name.clone());
-                (ErrorCode::NONE, None, Some(name))
+    let all_fail = if !call.broker.is_controller() {
+        Some(ErrorCode::NOT_CONTROLLER)
+    } else if !enabled {
+        let old = call.version() < 3;
+        Some(if old { ErrorCode::INVALID_REQUEST } else { ErrorCode::TOPIC_DELETION_DISABLED })
+    } else {
+        asked.iter().any(names_twice).then_some(ErrorCode::INVALID_REQUEST)
+    };
+    let named = |(name, topic_id)| match all_fail {
+        Some(error_code) => DeletableTopicResult { name, topic_id, error_code, ..Default::default() },
+        None => find_one(call, &now, name, topic_id),
+    };
+    let mut results: Vec<DeletableTopicResult> = asked.into_iter().map(named).collect();
+    // Each is deleted once, however often it is named, and the first of its results tells how that went.
+    let (mut tried, mut going) = (BTreeSet::new(), Vec::new());
+    for result in &mut results {
+        let Some(name) = result.name.clone().filter(|_| result.error_code.is_ok()) else { continue };
+        if tried.insert(name.clone()) {
+            match delete_one(call, &now, &name, &mut mutations).await {
+                Ok(()) => going.push(name),
+                Err(error_code) => result.error_code = error_code,
             }
-            Err((NO_TOPIC, message)) => {
-                // Whoever may look at the topic may know its name.
-                let named = now.names.get(&id).filter(|name| may(call, Operation::Describe, name));
-                let name = name.or_else(|| named.cloned());
-                results.push(DeletableTopicResult {
-                    name,
-                    topic_id: id,
-                    error_code: NO_TOPIC,
-                    error_message: message.map(Str::from),
-                });
-                continue;
-            }
-            Err((code, message)) => (code, message, name),
-        };
-        results.push(DeletableTopicResult {
-            name,
-            topic_id: id,
-            error_code,
-            error_message: message.map(Str::from),
-        });
+        }
     }
     if !going.is_empty() {
         let late = wait(call, request.timeout_ms, &going, |now, name| !now.topics.contains_key(name)).await;
-        for result in &mut results {
-            if result.error_code.is_ok() && result.name.as_ref().is_some_and(|name| late.contains(name)) {
-                result.error_code = ErrorCode::REQUEST_TIMED_OUT;
+        for name in late {
+            if let Some(first) = results.iter_mut().find(|result| result.name.as_ref() == Some(&name)) {
+                first.error_code = ErrorCode::REQUEST_TIMED_OUT;
             }
         }
     }
     DeleteTopicsResponse { responses: results, throttle_time_ms: mutations.throttle_ms() }
+}
+
+/// By name and by id: one of them is too much, and spoils the whole request.
+fn names_twice((name, id): &(Option<Str>, Uuid)) -> bool {
+    name.is_some() && !id.is_zero()
+}
+
+/// Which topic is meant, and whether it is there and may be deleted.
+fn find_one(call: &Call<'_>, now: &Snapshot, name: Option<Str>, topic_id: Uuid) -> DeletableTopicResult {
+    let by_id = !topic_id.is_zero();
+    let name = if by_id { now.names.get(&topic_id).cloned() } else { name };
+    let (error_code, name) = match name {
+        None if by_id => (ErrorCode::UNKNOWN_TOPIC_ID, None),
+        None => (NO_TOPIC, None),
+        // Whoever may look at the topic may know its name.
+        Some(name) if by_id && !may(call, Operation::Describe, &name) => (NO_TOPIC, None),
+        Some(name) if !may(call, Operation::Delete, &name) => (NO_TOPIC, Some(name)),
+        Some(name) if !now.topics.contains_key(&name) => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, Some(name)),
+        Some(name) => (ErrorCode::NONE, Some(name)),
+    };
+    DeletableTopicResult { name, topic_id, error_code, ..Default::default() }
 }
 
 fn may(call: &Call<'_>, operation: Operation, topic: &str) -> bool {
@@ -233,28 +241,14 @@ fn may(call: &Call<'_>, operation: Operation, topic: &str) -> bool {
 async fn delete_one(
     call: &Call<'_>,
     now: &Snapshot,
-    name: Option<&Str>,
-    id: Uuid,
+    name: &Str,
     mutations: &mut Mutations<'_>,
-) -> Result<Str, Refused> {
-    let name = match name {
-        Some(_) if !id.is_zero() => {
-            return Err((ErrorCode::INVALID_REQUEST, None));
-        }
-        Some(name) if !may(call, Operation::Delete, name) => return Err((NO_TOPIC, None)),
-        Some(name) if now.topics.contains_key(name) => name.clone(),
-        Some(_) => return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None)),
-        None => now.names.get(&id).cloned().ok_or((ErrorCode::UNKNOWN_TOPIC_ID, None))?,
-    };
-    if !may(call, Operation::Delete, &name) {
-        return Err((NO_TOPIC, None));
-    }
-    let partitions = now.topics.get(&name).map_or(0, |topic| topic.partitions.len());
+) -> Result<(), ErrorCode> {
+    let partitions = now.topics.get(name).map_or(0, |topic| topic.partitions.len());
     if !mutations.allow(partitions) {
-        return Err((ErrorCode::THROTTLING_QUOTA_EXCEEDED, None));
+        return Err(ErrorCode::THROTTLING_QUOTA_EXCEEDED);
     }
-    controller::topics::delete_topic(call.broker, &name).await.map_err(refused)?;
-    Ok(name)
+    controller::topics::delete_topic(call.broker, name).await.map_err(|refusal| refusal.code)
 }
 
 pub async fn create_partitions(
@@ -277,6 +271,8 @@ pub async fn create_partitions(
             Err(refusal(NO_TOPIC, "The topic authorization is failed."))
         } else if call.broker.zk().topic_is_being_deleted(&topic.name).await.unwrap_or(false) {
             Err(refusal(ErrorCode::INVALID_TOPIC_EXCEPTION, "The topic is queued for deletion."))
+        } else if !can_be_a_node(&topic.name) {
+            return stumbled(&request);
         } else {
             controller::topics::create_partitions(call.broker, topic, &mut mutations, request.validate_only)
                 .await
@@ -309,9 +305,40 @@ pub async fn create_partitions(
     CreatePartitionsResponse { results, throttle_time_ms: mutations.throttle_ms() }
 }
 
+/// Whether ZooKeeper takes a topic's name as (the end of) a path.
+fn can_be_a_node(name: &str) -> bool {
+    let plain = |c: char| !matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..='\u{ffff}');
+    name.split('/').all(|part| !matches!(part, "" | "." | "..")) && name.chars().all(plain)
+}
+
+/// Java stumbles over a name that can be no node, and with it over all of the request; what came before it is done.
+fn stumbled(request: &CreatePartitionsRequest) -> CreatePartitionsResponse {
+    let failed = |topic: &CreatePartitionsTopic| CreatePartitionsTopicResult {
+        name: topic.name.clone(),
+        error_code: ErrorCode::UNKNOWN_SERVER_ERROR,
+        error_message: None,
+    };
+    CreatePartitionsResponse { results: request.topics.iter().map(failed).collect(), ..Default::default() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_zookeeper_takes_for_no_path_is_known() {
+        assert!(can_be_a_node("a.b") && can_be_a_node("bad name!") && can_be_a_node("..."));
+        for name in ["", ".", "..", "a/", "a//b", "a/../b", "a\0", "\u{7f}"] {
+            assert!(!can_be_a_node(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_topic_to_delete_is_named_by_name_or_id_not_by_both() {
+        let (name, id) = (Some(Str::from_static("a")), Uuid([1; 16]));
+        assert!(names_twice(&(name.clone(), id)));
+        assert!(!names_twice(&(name, Uuid::ZERO)) && !names_twice(&(None, id)));
+    }
 
     #[test]
     fn a_repeated_name_is_found_once() {

@@ -12,8 +12,8 @@ use wire::kafka::describe_producers::{
     DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState, TopicResponse,
 };
 use wire::kafka::write_txn_markers::{
-    WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
-    WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+    WritableTxnMarker, WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopic,
+    WritableTxnMarkerTopicResult, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 
 use super::Call;
@@ -22,8 +22,40 @@ use crate::broker::Broker;
 use crate::shard::{Event, ProducePart, wall_clock};
 use crate::topics;
 
-pub async fn answer(call: &Call<'_>, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
-    write_markers(call.broker, request).await
+pub async fn answer(call: &Call<'_>, mut request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+    let now = call.broker.metadata.snapshot();
+    let is_there = |topic: &WritableTxnMarkerTopic| {
+        topic.partition_indexes.iter().any(|partition| now.partition(&topic.name, *partition).is_some())
+    };
+    // Java stumbles over a marker of nobody, if there is any partition to write it to; those before it are written.
+    let nobodys = |marker: &WritableTxnMarker| is_nobodys(marker) && marker.topics.iter().any(is_there);
+    match request.markers.iter().position(nobodys) {
+        None => write_markers(call.broker, request).await,
+        Some(at) => {
+            let refused = all_failed(&request, ErrorCode::UNKNOWN_SERVER_ERROR);
+            request.markers.truncate(at);
+            write_markers(call.broker, request).await;
+            refused
+        }
+    }
+}
+
+/// A marker without a producer, or without the epoch of one.
+fn is_nobodys(marker: &WritableTxnMarker) -> bool {
+    marker.producer_id == -1 || marker.producer_epoch == -1
+}
+
+fn all_failed(request: &WriteTxnMarkersRequest, error_code: ErrorCode) -> WriteTxnMarkersResponse {
+    let topic = |topic: &WritableTxnMarkerTopic| {
+        let failed = |partition_index| WritableTxnMarkerPartitionResult { partition_index, error_code };
+        let partitions = topic.partition_indexes.iter().copied().map(failed).collect();
+        WritableTxnMarkerTopicResult { name: topic.name.clone(), partitions }
+    };
+    let markers = request.markers.iter().map(|marker| WritableTxnMarkerResult {
+        producer_id: marker.producer_id,
+        topics: marker.topics.iter().map(topic).collect(),
+    });
+    WriteTxnMarkersResponse { markers: markers.collect() }
 }
 
 /// Appends each marker to each of its partitions, and waits until all are replicated or the time is up.

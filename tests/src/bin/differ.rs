@@ -2,7 +2,7 @@
 //! one of ours, each alone in its cluster with broker id 1, and prints where answers differ.
 //!
 //! `--seed N --show`: one session, step by step. `--steps N`: requests of a session (40). `--api NAME`: requests of one API
-//! only. `--seconds N`: no session begins later. `--word KAFKAS=OURS=NAME`: texts that each side has of its own, and what they
+//! only. `--recordings NAME|all`: the recorded sessions of that name, before the seeds. `--seconds N`: no session begins later. `--word KAFKAS=OURS=NAME`: texts that each side has of its own, and what they
 //! stand as. Exit code 1: something differs that `docs/differences.md` does not list.
 
 use std::collections::BTreeMap;
@@ -12,13 +12,18 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tests::differ::listed::Listed;
+use tests::differ::recording::Recording;
+use tests::differ::replay::replay;
 use tests::differ::session::{Address, Found, Plan, run};
+use tests::differ::warm::warm;
 use wire::kafka::{APIS, ApiKey};
 
 struct Args {
     kafka: Address,
     ours: Address,
     seeds: Range<u64>,
+    /// Which recordings, "all" for all of them.
+    recordings: Option<String>,
     steps: usize,
     api: Option<ApiKey>,
     seconds: u64,
@@ -30,7 +35,7 @@ fn main() -> ExitCode {
         Ok(args) => sessions(&args),
         Err(why) => {
             eprintln!(
-                "{why}\nusage: differ --kafka HOST:PORT --ours HOST:PORT --seeds FIRST..END|--seed N [--steps N] [--api NAME] [--seconds N] [--word KAFKAS=OURS=NAME]... [--show]"
+                "{why}\nusage: differ --kafka HOST:PORT --ours HOST:PORT [--seeds FIRST..END|--seed N] [--recordings NAME|all] [--steps N] [--api NAME] [--seconds N] [--word KAFKAS=OURS=NAME]... [--show]"
             );
             ExitCode::from(2)
         }
@@ -43,6 +48,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
         kafka: address(),
         ours: address(),
         seeds: 0..0,
+        recordings: None,
         steps: 40,
         api: None,
         seconds: 3600,
@@ -63,6 +69,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
                 let (first, end) = value.split_once("..").ok_or_else(|| format!("{value} is no range"))?;
                 args.seeds = number(first)?..number(end)?;
             }
+            "--recordings" => args.recordings = Some(value),
             "--steps" => args.steps = number(&value)? as usize,
             "--seconds" => args.seconds = number(&value)?,
             "--api" => {
@@ -78,7 +85,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
             _ => return Err(format!("{word} is not known")),
         }
     }
-    if args.seeds.is_empty() || args.kafka.address.port() == 0 || args.ours.address.port() == 0 {
+    let has_sessions = !args.seeds.is_empty() || args.recordings.is_some();
+    if !has_sessions || args.kafka.address.port() == 0 || args.ours.address.port() == 0 {
         return Err("which brokers, and which seeds?".into());
     }
     for side in [&mut args.kafka, &mut args.ours] {
@@ -95,6 +103,40 @@ fn resolve(text: &str) -> Result<SocketAddr, String> {
 fn sessions(args: &Args) -> ExitCode {
     let (listed, begin) = (Listed::of_docs(), Instant::now());
     let (mut ran, mut compared, mut found) = (0, 0, Vec::new());
+    if let Err(error) = warm(&args.kafka).and_then(|()| warm(&args.ours)) {
+        println!("{error}");
+        return ExitCode::from(2);
+    }
+    // Recordings have a name for their topics and groups that no other run has.
+    let token = format!("r{:07}", std::process::id() % 10_000_000);
+    let recordings = match &args.recordings {
+        None => Vec::new(),
+        Some(name) => match Recording::all(token.as_bytes().try_into().expect("8 bytes")) {
+            Ok(all) => all.into_iter().filter(|one| name == "all" || one.name == *name).collect(),
+            Err(why) => {
+                println!("{why}");
+                return ExitCode::from(2);
+            }
+        },
+    };
+    if args.recordings.is_some() && recordings.is_empty() {
+        println!("there is no such recording");
+        return ExitCode::from(2);
+    }
+    for recording in &recordings {
+        match replay(recording, &token, &args.kafka, &args.ours, &listed, args.shown) {
+            Ok(report) => {
+                println!("{}: {} answers", recording.name, report.compared);
+                ran += 1;
+                compared += report.compared;
+                found.extend(report.found);
+            }
+            Err(error) => {
+                println!("{error}");
+                return ExitCode::from(2);
+            }
+        }
+    }
     for seed in args.seeds.clone() {
         if begin.elapsed() > Duration::from_secs(args.seconds) {
             break;
@@ -129,7 +171,7 @@ fn tell(found: &[Found]) -> usize {
     for ((listed, api, path), ones) in &kinds {
         println!("{} {api} {path}: {} times", if *listed { "listed" } else { "DIFFERS" }, ones.len());
         for one in ones.iter().take(if *listed { 0 } else { 4 }) {
-            println!("    seed {} step {} v{}: {}", one.seed, one.step, one.version, one.request);
+            println!("    {} step {} v{}: {}", one.session, one.step, one.version, one.request);
             println!("      kafka {}\n      ours  {}", one.difference.kafka, one.difference.ours);
         }
     }

@@ -230,6 +230,8 @@ impl Draw for Drawer<'_> {
             }
             // Java keeps the last of those that are named twice, and never answers to a protocol or resource named twice.
             "topic_data" | "partition_data" | "protocols" | "resources" => 1,
+            // Java never answers to none.
+            "groups" if self.is(&[ApiKey::OffsetFetch]) => 1,
             "forgotten_topics_data" => usize::from(self.one_in(5)),
             "broker_ids" | "replicas" => 1 + usize::from(self.one_in(5)),
             "new_isr" | "new_isr_with_epochs" => 1,

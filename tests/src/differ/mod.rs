@@ -4,14 +4,20 @@
 //! and nonsense, on three connections. What a broker chooses itself (member ids, producer ids, topic ids, fetch sessions)
 //! is learned from its answers and given back to it, and stands under a common name where answers are compared. The first
 //! difference that is not [`listed`] ends a session, since the two have parted ways from there.
+//!
+//! Recorded sessions of real clients are replayed to both in the same way: see [`recording`].
 
+pub mod again;
 pub mod draw;
 pub mod known;
 pub mod listed;
 pub mod peer;
+pub mod recording;
 pub mod records;
+pub mod replay;
 pub mod session;
 pub mod stories;
+pub mod warm;
 
 use wire::kafka::shape::Value;
 
@@ -44,11 +50,39 @@ fn differ(path: &str, kafka: &Value, ours: &Value, found: &mut Vec<Difference>) 
                 differ(path, left, right, found);
             }
         }
+        (Value::List(left), Value::List(right)) if are_structs(left) && are_structs(right) => {
+            one_by_one(path, left, right, found);
+        }
         (left, right) if left == right => {}
         (left, right) => {
             found.push(Difference { path: path.into(), kafka: left.to_string(), ours: right.to_string() })
         }
     }
+}
+
+fn are_structs(items: &[Value]) -> bool {
+    items.iter().all(|item| matches!(item, Value::Struct(fields) if !fields.is_empty()))
+}
+
+/// Lists of different lengths: items with the same first field are each other's, and the rest is missing on one side.
+fn one_by_one(path: &str, left: &[Value], right: &[Value], found: &mut Vec<Difference>) {
+    let key = |item: &Value| match item {
+        Value::Struct(fields) => fields[0].1.clone(),
+        other => other.clone(),
+    };
+    let mut rest: Vec<&Value> = right.iter().collect();
+    let nothing = || "nothing".to_string();
+    for item in left {
+        match rest.iter().position(|other| key(other) == key(item)) {
+            Some(at) => differ(path, item, rest.remove(at), found),
+            None => found.push(Difference { path: path.into(), kafka: item.to_string(), ours: nothing() }),
+        }
+    }
+    found.extend(rest.into_iter().map(|item| Difference {
+        path: path.into(),
+        kafka: nothing(),
+        ours: item.to_string(),
+    }));
 }
 
 #[cfg(test)]
@@ -73,5 +107,6 @@ mod tests {
         let found = compare(&kafka, &answer(vec![topic("a", &[0, 1])]));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].path, "topics");
+        assert_eq!((&*found[0].kafka, &*found[0].ours), ("{name: \"b\", partitions: [0]}", "nothing"));
     }
 }

@@ -1,13 +1,15 @@
 //! One of the two brokers: its connections, frames out and answers in.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use wire::Str;
 use wire::jute::Reader;
 use wire::kafka::shape::Value;
-use wire::kafka::{AnyRequest, AnyResponse, Message, ProduceRequest, RequestHeader, ResponseHeader};
+use wire::kafka::{AnyRequest, AnyResponse, ApiKey, Message, ProduceRequest, RequestHeader, ResponseHeader};
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,23 +29,31 @@ struct Asked {
     correlation_id: i32,
 }
 
-/// One connection; requests go out one at a time.
+/// One connection; answers come in the order of the requests.
 #[derive(Debug)]
 pub struct Lane {
     address: SocketAddr,
-    client_id: &'static str,
+    pub client_id: Option<Str>,
     stream: Option<TcpStream>,
     received: BytesMut,
-    asked: Option<Asked>,
+    /// Oldest first.
+    asked: VecDeque<Asked>,
     correlation_id: i32,
 }
 
 impl Lane {
-    pub fn new(address: SocketAddr, client_id: &'static str) -> Lane {
-        Lane { address, client_id, stream: None, received: BytesMut::new(), asked: None, correlation_id: 0 }
+    pub fn new(address: SocketAddr, client_id: &str) -> Lane {
+        Lane {
+            address,
+            client_id: Some(client_id.into()),
+            stream: None,
+            received: BytesMut::new(),
+            asked: VecDeque::new(),
+            correlation_id: 0,
+        }
     }
 
-    /// Sends a request; the one before has been answered or given up.
+    /// Sends a request, whether or not the ones before have been answered.
     pub fn send(&mut self, request: AnyRequest, version: i16) -> std::io::Result<()> {
         self.correlation_id += 1;
         let mut to = BytesMut::new();
@@ -52,7 +62,7 @@ impl Lane {
             request_api_key: request.key() as i16,
             request_api_version: version,
             correlation_id: self.correlation_id,
-            client_id: Some(self.client_id.into()),
+            client_id: self.client_id.clone(),
         };
         header.write(&mut to);
         request.write(&mut to, version);
@@ -65,26 +75,27 @@ impl Lane {
         }
         // A connection that was closed behind the last answer shows when the answer is read.
         let _ = self.stream.as_mut().expect("connected").write_all(&to);
-        self.asked = Some(Asked { request, version, correlation_id: self.correlation_id });
+        self.asked.push_back(Asked { request, version, correlation_id: self.correlation_id });
         Ok(())
     }
 
     pub fn is_waiting(&self) -> bool {
-        self.asked.is_some()
+        !self.asked.is_empty()
     }
 
-    /// Gives up the answer, and the connection with it.
+    /// Gives up the answers, and the connection with it.
     pub fn drop_connection(&mut self) {
-        (self.stream, self.asked) = (None, None);
+        self.stream = None;
+        self.asked.clear();
         self.received.clear();
     }
 
-    /// The outcome of the request that was sent, if it comes within `wait`. A produce request with acks=0 has an empty
+    /// The outcome of the oldest request without one, if it comes within `wait`. A produce request with acks=0 has an empty
     /// one at once.
     pub fn outcome(&mut self, wait: Duration) -> Option<(AnyRequest, i16, Outcome)> {
-        let asked = self.asked.as_ref()?;
+        let asked = self.asked.front()?;
         if matches!(&asked.request, AnyRequest::Produce(ProduceRequest { acks: 0, .. })) {
-            let asked = self.asked.take()?;
+            let asked = self.asked.pop_front()?;
             return Some((asked.request, asked.version, Outcome::Answer(Value::Null)));
         }
         let end = Instant::now() + wait;
@@ -108,7 +119,7 @@ impl Lane {
                 Err(_) => break Outcome::Closed,
             }
         };
-        let asked = self.asked.take()?;
+        let asked = self.asked.pop_front()?;
         if outcome == Outcome::Closed {
             self.drop_connection();
         }
@@ -121,29 +132,34 @@ impl Lane {
     }
 
     fn read(&self, frame: Bytes) -> Outcome {
-        let asked = self.asked.as_ref().expect("an answer is awaited");
-        let (key, mut version) = (asked.request.key(), asked.version);
-        let mut reader = Reader::new(frame);
-        let mut read = || -> Result<(ResponseHeader, AnyResponse), String> {
-            let header = ResponseHeader::read(&mut reader, key.api().response_header_version(version))
-                .map_err(|e| e.to_string())?;
-            if key == wire::kafka::ApiKey::ApiVersions && version > key.api().versions.1 {
-                version = 0; // how a version that the broker does not know is answered
-            }
-            let body = AnyResponse::read(key, &mut reader, version).map_err(|e| e.to_string())?;
-            Ok((header, body))
-        };
-        match read() {
-            Err(why) => Outcome::Unreadable(why),
-            Ok((header, _)) if header.correlation_id != asked.correlation_id => Outcome::Unreadable(format!(
-                "correlation id {} for {}",
-                header.correlation_id, asked.correlation_id
-            )),
-            Ok(_) if reader.remaining() > 0 => {
-                Outcome::Unreadable(format!("{} bytes behind the answer", reader.remaining()))
-            }
-            Ok((_, body)) => Outcome::Answer(body.show(version)),
+        let asked = self.asked.front().expect("an answer is awaited");
+        read_answer(asked.request.key(), asked.version, Some(asked.correlation_id), frame)
+    }
+}
+
+/// What the bytes of an answer say.
+pub fn read_answer(key: ApiKey, asked: i16, correlation_id: Option<i32>, frame: Bytes) -> Outcome {
+    let mut version = asked;
+    let mut reader = Reader::new(frame);
+    let mut read = || -> Result<(ResponseHeader, AnyResponse), String> {
+        let header = ResponseHeader::read(&mut reader, key.api().response_header_version(version))
+            .map_err(|e| e.to_string())?;
+        if key == ApiKey::ApiVersions && version > key.api().versions.1 {
+            version = 0; // how a version that the broker does not know is answered
         }
+        let body = AnyResponse::read(key, &mut reader, version).map_err(|e| e.to_string())?;
+        Ok((header, body))
+    };
+    match read() {
+        Err(why) => Outcome::Unreadable(why),
+        Ok((header, _)) if correlation_id.is_some_and(|id| id != header.correlation_id) => {
+            let asked = correlation_id.unwrap_or_default();
+            Outcome::Unreadable(format!("correlation id {} for {asked}", header.correlation_id))
+        }
+        Ok(_) if reader.remaining() > 0 => {
+            Outcome::Unreadable(format!("{} bytes behind the answer", reader.remaining()))
+        }
+        Ok((_, body)) => Outcome::Answer(body.show(version)),
     }
 }
 

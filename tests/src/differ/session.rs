@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use wire::Str;
 use wire::kafka::create_topics::CreatableTopic;
 use wire::kafka::shape::Value;
-use wire::kafka::{AnyRequest, Api, ApiKey, CreateTopicsRequest};
+use wire::kafka::{AnyRequest, Api, ApiKey, CreateTopicsRequest, MetadataRequest};
 
 use super::draw::Drawer;
 use super::known::Known;
@@ -24,6 +24,8 @@ const CLIENTS: [&str; LANES] = ["differ-0", "differ-1", "differ-2"];
 const PROMPT: Duration = Duration::from_millis(350);
 /// What one broker has answered, the other answers within this time.
 const LATE: Duration = Duration::from_secs(6);
+/// How long the two may take until they tell the same of their topics.
+const SETTLED: Duration = Duration::from_secs(3);
 /// How long all connections may wait before they are given up.
 const STUCK: Duration = Duration::from_millis(2500);
 
@@ -48,7 +50,8 @@ pub struct Address {
 /// A difference, with the request that brought it.
 #[derive(Debug, Clone)]
 pub struct Found {
-    pub seed: u64,
+    /// A seed, or the name of a recording.
+    pub session: String,
     pub step: usize,
     pub api: &'static Api,
     pub version: i16,
@@ -59,13 +62,16 @@ pub struct Found {
 
 struct Side {
     lanes: Vec<Lane>,
+    /// For looks that are not part of the session.
+    look: Lane,
     known: Known,
 }
 
 impl Side {
     fn new(at: &Address, prefix: String) -> Side {
         let lanes = CLIENTS.iter().map(|client| Lane::new(at.address, client)).collect();
-        Side { lanes, known: Known { own_words: at.own_words.clone(), prefix, ..Known::default() } }
+        let look = Lane::new(at.address, "differ-look");
+        Side { lanes, look, known: Known { own_words: at.own_words.clone(), prefix, ..Known::default() } }
     }
 }
 
@@ -186,17 +192,37 @@ impl Session<'_> {
             }
         }
         // What is done behind the answer.
-        if matches!(
-            key,
-            ApiKey::CreateTopics
-                | ApiKey::CreatePartitions
-                | ApiKey::AlterConfigs
-                | ApiKey::IncrementalAlterConfigs
-                | ApiKey::EndTxn
-        ) {
-            std::thread::sleep(Duration::from_millis(100));
-        } else if matches!(key, ApiKey::DeleteTopics | ApiKey::AlterPartitionReassignments) {
-            std::thread::sleep(Duration::from_millis(400));
+        match key {
+            ApiKey::AlterConfigs | ApiKey::IncrementalAlterConfigs | ApiKey::EndTxn => sleep_ms(150),
+            ApiKey::CreateTopics | ApiKey::CreatePartitions => self.settle(150)?,
+            // It may have made a topic.
+            ApiKey::Metadata if version < 4 => self.settle(150)?,
+            ApiKey::DeleteTopics | ApiKey::AlterPartitionReassignments => self.settle(400)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Waits, at least for so many milliseconds, until both tell the same of the session's topics; or not, which will show.
+    fn settle(&mut self, least_ms: u64) -> std::io::Result<()> {
+        sleep_ms(least_ms);
+        let end = Instant::now() + SETTLED;
+        while Instant::now() < end {
+            let everything = MetadataRequest { topics: None, ..Default::default() };
+            let mut topics = Vec::new();
+            for side in [&mut self.kafka, &mut self.ours] {
+                side.look.send(everything.clone().into(), 9)?;
+                match side.look.outcome(LATE) {
+                    Some((_, _, Outcome::Answer(answer))) => {
+                        topics.push(side.known.common(ApiKey::Metadata, answer));
+                    }
+                    _ => side.look.drop_connection(),
+                }
+            }
+            if topics.len() == 2 && topics[0] == topics[1] {
+                return Ok(());
+            }
+            sleep_ms(50);
         }
         Ok(())
     }
@@ -247,8 +273,8 @@ impl Session<'_> {
             }
             self.parted |= !listed;
             let request = shown(&request, version);
-            let seed = self.plan.seed;
-            self.found.push(Found { seed, step, api: key.api(), version, request, difference, listed });
+            let session = format!("seed {}", self.plan.seed);
+            self.found.push(Found { session, step, api: key.api(), version, request, difference, listed });
         }
     }
 
@@ -259,8 +285,12 @@ impl Session<'_> {
     }
 }
 
+fn sleep_ms(time: u64) {
+    std::thread::sleep(Duration::from_millis(time));
+}
+
 /// A request in one line that ends somewhere.
-fn shown(request: &AnyRequest, version: i16) -> String {
+pub(super) fn shown(request: &AnyRequest, version: i16) -> String {
     let mut text = request.show(version).to_string();
     let end = (0..=600.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
     text.truncate(end);
@@ -268,7 +298,7 @@ fn shown(request: &AnyRequest, version: i16) -> String {
 }
 
 /// What came, under the names that both have.
-fn told(known: &mut Known, key: ApiKey, outcome: Option<Outcome>) -> Value {
+pub(super) fn told(known: &mut Known, key: ApiKey, outcome: Option<Outcome>) -> Value {
     match outcome {
         Some(Outcome::Answer(answer)) => {
             known.learn(key, &answer);

@@ -66,11 +66,13 @@ pub struct Refused {
     pub message: Option<String>,
     /// (index in the batch, text), for errors of single records.
     pub records: Vec<(i32, String)>,
+    /// The request itself is wrong, from version 3 on: that shows before the partition is looked at.
+    pub at_the_door: bool,
 }
 
 impl From<ErrorCode> for Refused {
     fn from(code: ErrorCode) -> Refused {
-        Refused { code, message: None, records: Vec::new() }
+        Refused { code, message: None, records: Vec::new(), at_the_door: false }
     }
 }
 
@@ -91,7 +93,8 @@ pub fn check(records: &Option<Bytes>, rules: &Rules<'_>) -> Result<Accepted, Ref
     {
         return up::convert(set, rules);
     }
-    let batch = the_one_batch(records, rules)?;
+    let batch = the_one_batch(records, rules)
+        .map_err(|refused| Refused { at_the_door: rules.version >= 3 && records.is_some(), ..refused })?;
     check_batch(&batch, rules)?;
     let seen = check_records(&batch, rules)?;
     let codec = batch.header().attributes.compression()?;
@@ -211,7 +214,12 @@ fn check_timestamp(
 pub(super) fn refused_records(records: Vec<(i32, String)>, invalid_timestamp: bool) -> Refused {
     if invalid_timestamp {
         let message = "One or more records have been rejected due to invalid timestamp".to_owned();
-        return Refused { code: ErrorCode::INVALID_TIMESTAMP, message: Some(message), records };
+        return Refused {
+            code: ErrorCode::INVALID_TIMESTAMP,
+            message: Some(message),
+            records,
+            at_the_door: false,
+        };
     }
     let first: Vec<String> = records
         .iter()
@@ -224,7 +232,7 @@ pub(super) fn refused_records(records: Vec<(i32, String)>, invalid_timestamp: bo
         records.len(),
         first.join(", ")
     );
-    Refused { code: ErrorCode::INVALID_RECORD, message: Some(message), records }
+    Refused { code: ErrorCode::INVALID_RECORD, message: Some(message), records, at_the_door: false }
 }
 
 /// The same records, numbered from 0 without holes, in another codec.

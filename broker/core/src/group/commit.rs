@@ -1,5 +1,7 @@
 //! OffsetCommit, TxnOffsetCommit, OffsetFetch.
 
+use std::collections::HashSet;
+
 use super::event::{Effect, Response, Token};
 use super::offsets::{Offset, TopicPartition};
 use super::records::offset_record;
@@ -30,6 +32,10 @@ struct Commit {
     producer: Option<(i64, i16)>,
     topics: Vec<(Str, Vec<(i32, Offset)>)>,
 }
+
+/// A transaction's commit by nobody is a plain one.
+const NO_PRODUCER: i64 = -1;
+const NO_EPOCH: i16 = -1;
 
 /// A commit on its way to the log.
 #[derive(Debug)]
@@ -67,8 +73,8 @@ fn fits(offset: &Offset, metadata_max: usize) -> bool {
 impl Committing {
     pub(super) fn apply(&self, group: &mut Group, result: Result<i64, ErrorCode>) {
         match (self.producer_id, result) {
-            (None, Ok(at)) => group.offsets.appended(&self.offsets, at),
-            (None, Err(_)) => group.offsets.append_failed(&self.offsets),
+            (None | Some(NO_PRODUCER), Ok(at)) => group.offsets.appended(&self.offsets, at),
+            (None | Some(NO_PRODUCER), Err(_)) => group.offsets.append_failed(&self.offsets),
             (Some(id), Ok(at)) => group.offsets.txn_appended(id, &self.offsets, at),
             (Some(id), Err(_)) => group.offsets.txn_append_failed(id, &self.offsets),
         }
@@ -360,18 +366,28 @@ impl Group {
             let fitting = partitions.iter().filter(|(_, offset)| fits(offset, metadata_max));
             offsets.extend(fitting.map(|(n, offset)| ((topic.clone(), *n), offset.clone())));
         }
+        // Of a partition that is named twice the last offset counts.
+        let mut seen = HashSet::new();
+        offsets.reverse();
+        offsets.retain(|(partition, _): &(TopicPartition, Offset)| seen.insert(partition.clone()));
+        offsets.reverse();
         if offsets.is_empty() {
             return commit.answer(offsets, metadata_max).reply_with(ErrorCode::NONE, cx.out);
         }
+        // Java cannot write a producer's records without its epoch, and stumbles.
+        if commit.producer.is_some_and(|(id, epoch)| id != NO_PRODUCER && epoch == NO_EPOCH) {
+            let error = ErrorCode::UNKNOWN_SERVER_ERROR;
+            return commit.answer(Vec::new(), usize::MAX).reply_with(error, cx.out);
+        }
         match commit.producer {
-            None => self.offsets.prepare(&offsets),
+            None | Some((NO_PRODUCER, _)) => self.offsets.prepare(&offsets),
             Some((id, _)) => self.offsets.prepare_txn(id, &offsets),
         }
         let records = offsets
             .iter()
             .map(|(partition, offset)| offset_record(&self.id, partition, Some(offset)))
             .collect();
-        let producer = commit.producer;
+        let producer = commit.producer.filter(|(id, _)| *id != NO_PRODUCER);
         let committing = commit.answer(offsets, metadata_max);
         cx.append(self, records, producer, Then::Offsets(committing));
     }

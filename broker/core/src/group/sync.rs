@@ -75,6 +75,8 @@ impl Coordinator {
         };
         let mut response = LeaveGroupResponse::default();
         match self.check(&request.group_id, false) {
+            // Java has no room for what is wrong with the group where an answer is for one member.
+            Err(_) if single => response.error_code = ErrorCode::UNSUPPORTED_VERSION,
             Err(error) => response.error_code = error,
             Ok(()) => {
                 let left = self.with(now, &request.group_id, out, |group, cx| {
