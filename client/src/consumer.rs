@@ -368,13 +368,19 @@ impl Consumer {
                 Ok(prepared) => prepared?,
             }
             self.start_fetches();
+            let mut taken = false;
             while let Ok(answer) = self.answers.1.try_recv() {
                 self.take(answer)?;
+                taken = true;
             }
             let records = self.take_records();
             if !records.is_empty() {
                 self.start_fetches();
                 return Ok(records);
+            }
+            if taken && Instant::now() < deadline {
+                // An answer without records leaves its broker to be asked again, before there is anything to wait for.
+                continue;
             }
             let look_again = self.needs_metadata();
             let membership = self.membership.as_mut();

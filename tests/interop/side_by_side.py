@@ -18,6 +18,7 @@ VOLATILE = [
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UUID"),
     (re.compile(r"(console-consumer|perf-consumer)-\d+"), r"\1-N"),
     (re.compile(r"\d{13}\b"), "MS"),
+    (re.compile(r"\badminclient-\d+"), "adminclient-N"),
 ]
 
 
@@ -32,7 +33,7 @@ def table_of_options(lines):
         else:
             found = re.match(r"^(?:\* )?(--?[\w.-]+(?:, -+[\w.-]+)*)", line)
             # kafka-topics of ours still knows --zookeeper, as old tutorials do; kafka-reassign-partitions has more to offer.
-            if found and found.group(1) not in ("------", "--zookeeper", "--balance", "--json"):
+            if found and found.group(1).strip("-") and found.group(1) not in ( "--zookeeper", "--balance", "--json"):
                 names.append(found.group(1))
     return shown if names is None else shown + ["OPTIONS " + " ".join(sorted(names))]
 

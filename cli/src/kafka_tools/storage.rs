@@ -64,6 +64,11 @@ fn storage(words: &Words) -> Result<(), Terse> {
                 not_a_uuid(id)
             ))
         })?;
+        let node = config.broker_id.unwrap_or(-1);
+        if node < 0 {
+            let why = "The node.id must be set to a non-negative integer. We saw";
+            return Err(Terse::Said(format!("{why} {node}")));
+        }
         return Err(Terse::Said(
             "The kafka configuration file appears to be for a legacy cluster. Formatting is only supported for clusters in \
              KRaft mode."
