@@ -57,6 +57,8 @@ pub struct Authorizer {
     acls: RwLock<Acls>,
     /// Held by whoever brings ZooKeeper's state into the copy, so that no older state overtakes a newer one.
     changing: tokio::sync::Mutex<()>,
+    /// Its own session; `None`: the broker's is its, too.
+    own: RwLock<Option<Zk>>,
 }
 
 /// An ACL that was to be deleted, and what went wrong with that.
@@ -66,7 +68,7 @@ impl Authorizer {
     /// One that knows no ACLs yet.
     pub fn new(settings: Settings) -> Authorizer {
         let acls = RwLock::new(Acls::new(settings.super_users.clone(), settings.allow_if_none));
-        Authorizer { settings, acls, changing: tokio::sync::Mutex::default() }
+        Authorizer { settings, acls, changing: tokio::sync::Mutex::default(), own: RwLock::default() }
     }
 
     fn read<T>(&self, with: impl FnOnce(&Acls) -> T) -> T {
@@ -75,6 +77,16 @@ impl Authorizer {
 
     fn set(&self, resource: &Resource, entries: BTreeSet<Entry>) {
         self.acls.write().unwrap_or_else(PoisonError::into_inner).set(resource, entries);
+    }
+
+    /// From now on ACLs are kept in this session, and not in the broker's.
+    pub fn set_session(&self, zk: Zk) {
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = Some(zk);
+    }
+
+    /// The session in which ACLs are kept, given the broker's.
+    pub fn session(&self, of_broker: Zk) -> Zk {
+        self.own.read().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or(of_broker)
     }
 
     /// Whether `who` may do this.

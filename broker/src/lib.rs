@@ -1,5 +1,6 @@
 //! The Kafka broker: sockets, logs, ZooKeeper and the loop round broker-core.
 
+mod acl_session;
 mod alter;
 mod api;
 pub mod authorizer;

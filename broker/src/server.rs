@@ -17,6 +17,7 @@ use wire::batch::BatchError;
 use wire::batch::message_set::Entry;
 use wire::kafka::ControlledShutdownRequest;
 
+use crate::acl_session::{self, Elsewhere};
 use crate::alter;
 use crate::api::Answerer;
 use crate::broker::{Broker, Secured};
@@ -130,9 +131,13 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     let coordinated = (group_partitions, transaction_partitions);
     let broker = Arc::new(Broker::new(config, id, &cluster_id, zk.clone(), shard, coordinated, secured));
     let seen_change = zk.newest_change().await?;
+    let elsewhere = Elsewhere::of(&broker.config, &JvmFlags::of_environment()).map_err(ZkError::from)?;
     if let Some(authorizer) = &broker.authorizer {
-        zk.make_acl_nodes().await?;
-        authorizer.load(&zk).await?;
+        match &elsewhere {
+            Some(elsewhere) => authorizer.set_session(elsewhere.open().await?),
+            None => zk.make_acl_nodes().await?,
+        }
+        authorizer.load(&authorizer.session(zk.clone())).await?;
     }
     if let Some(tokens) = &broker.tokens {
         zk.make_token_nodes().await?;
@@ -187,7 +192,15 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
         tokio::spawn(take_notices(broker.clone(), noticed, halt)),
     ];
     if let Some(authorizer) = broker.authorizer.clone() {
-        tasks.push(tokio::spawn(authorizer.follow(session.clone())));
+        let session = match elsewhere {
+            None => session.clone(),
+            Some(elsewhere) => {
+                let (sessions, session) = watch::channel(authorizer.session(broker.zk()));
+                tasks.push(tokio::spawn(acl_session::keep(elsewhere, authorizer.clone(), sessions)));
+                session
+            }
+        };
+        tasks.push(tokio::spawn(authorizer.follow(session)));
     }
     if let Some(tokens) = broker.tokens.clone() {
         tasks.push(tokio::spawn(tokens.follow(session.clone())));

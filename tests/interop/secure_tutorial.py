@@ -38,6 +38,7 @@ class Secured:
         for file in self.clients.values():
             with open(file, "a") as out:
                 out.write("delivery.timeout.ms=20000\nrequest.timeout.ms=15000\n")
+        # Behind those of the ensemble, which are taken later.
         self.ports = dict(enumerate(free_ports(4 * 3 + 3)[-3:], 1))
 
     def at(self, *numbers):
@@ -103,7 +104,10 @@ class Secured:
         def created():
             return self.world.run(*self.tools["topics"], "--bootstrap-server", self.at(), "--command-config", self.clients["admin"],
                                   "--create", "--topic", "delta-topic", "--replica-assignment", "1:2:3,2:3:1,3:1:2")
-        until("three brokers and a topic", 90, created)
+        until("three brokers and a topic", 150, created)
+        # Java's is in the metadata before it answers.
+        for number in self.ports:
+            until(f"broker {number}", 150, lambda number=number: "delta-topic" in self.run("admin", "topics", "--list", numbers=(number,))[1])
         say("three brokers that know each other by SCRAM")
 
     def run(self, who, tool, *words, numbers=(), java=False, option="--command-config", input=None):
@@ -122,7 +126,7 @@ class Secured:
                         input="".join(f"{line}\n" for line in lines), **how)
 
     def consume(self, who, topic, group, *words, **how):
-        return self.run(who, "console-consumer", "--topic", topic, "--group", group, "--from-beginning", "--timeout-ms", "15000", *words,
+        return self.run(who, "console-consumer", "--topic", topic, "--group", group, "--from-beginning", "--timeout-ms", "30000", *words,
                         option="--consumer.config", **how)
 
     def topics_and_messages(self):

@@ -181,7 +181,7 @@ pub async fn create(call: &Call<'_>, request: CreateAclsRequest) -> CreateAclsRe
         .filter(|(_, problem)| problem.is_none())
         .map(|(binding, _)| binding)
         .collect();
-    let mut stored = authorizer.create(&call.broker.zk(), &valid).await.into_iter();
+    let mut stored = authorizer.create(&authorizer.session(call.broker.zk()), &valid).await.into_iter();
     let results = problems.into_iter().map(|problem| match problem {
         Some(problem) => {
             AclCreationResult { error_code: ErrorCode::INVALID_REQUEST, error_message: text(problem) }
@@ -229,7 +229,7 @@ pub async fn delete(call: &Call<'_>, request: DeleteAclsRequest) -> DeleteAclsRe
             },
         })
         .collect();
-    let deleted = authorizer.delete(&call.broker.zk(), &filters).await;
+    let deleted = authorizer.delete(&authorizer.session(call.broker.zk()), &filters).await;
     let filter_results = deleted.into_iter().map(|all| DeleteAclsFilterResult {
         matching_acls: all.into_iter().map(matching).collect(),
         ..Default::default()

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use broker_core::acl::Principal;
 
 use super::BrokerConfig;
+use crate::acl_session::is_of_session;
 use crate::authorizer::{ACL_AUTHORIZER, Settings};
 
 const SUPER_USERS: &str = "super.users";
 const ALLOW_IF_NONE: &str = "allow.everyone.if.no.acl.found";
-const ZOOKEEPER_URL: &str = "authorizer.zookeeper.url";
 const PREFIX: &str = "authorizer.";
-/// They are about a session of the authorizer's own; here it shares the broker's.
+/// They are about a session of the authorizer's own, where it has one.
 const OF_ITS_SESSION: &[&str] = &[
     "authorizer.zookeeper.connection.timeout.ms",
     "authorizer.zookeeper.session.timeout.ms",
@@ -44,13 +44,9 @@ pub fn read(config: &BrokerConfig) -> Result<Option<Settings>, (&'static str, St
             return Err((ALLOW_IF_NONE, format!("Expected value to be either true or false, not {other}")));
         }
     };
-    if given.get(ZOOKEEPER_URL).is_some_and(|url| *url != config.zookeeper_connect) {
-        let problem = "ACLs are kept in the broker's own ZooKeeper; another is not supported, remove the key";
-        return Err((ZOOKEEPER_URL, problem.to_owned()));
-    }
     let strange = |key: &&String| {
         key.starts_with(PREFIX)
-            && *key != ZOOKEEPER_URL
+            && !is_of_session(key)
             && *key != "authorizer.class.name"
             && !OF_ITS_SESSION.contains(&key.as_str())
     };
@@ -92,10 +88,8 @@ mod tests {
             "{wrong}"
         );
         assert!(read("allow.everyone.if.no.acl.found=yes\n").unwrap_err().contains("either true or false"));
-        assert!(
-            read("authorizer.zookeeper.url=elsewhere\n").unwrap_err().contains("authorizer.zookeeper.url")
-        );
-        assert!(read("authorizer.zookeeper.url=h\n").is_ok());
-        assert!(read("authorizer.zookeeper.ssl.client.enable=true\n").is_err());
+        assert!(read("authorizer.zookeeper.url=elsewhere\n").is_ok());
+        assert!(read("authorizer.zookeeper.ssl.client.enable=true\n").is_ok());
+        assert!(read("authorizer.zookeeper.ssl.unknown=true\n").is_err());
     }
 }

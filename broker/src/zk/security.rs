@@ -194,6 +194,18 @@ impl ZkSecurity {
         self.sets_acls
     }
 
+    /// Whether this may be in one process with another: the library's versions and suites are the process's.
+    pub fn check_beside(&self, other: &ZkSecurity) -> Result<(), ZkSecurityError> {
+        let spoken = |tls: &TlsSettings| (tls.versions.clone(), tls.suites.clone());
+        match (&self.tls, &other.tls) {
+            (Some(one), Some(another)) if spoken(one) != spoken(another) => {
+                let why = "one broker speaks the same TLS versions and suites to every ZooKeeper";
+                Err(wrong("authorizer.zookeeper.ssl.protocol", why))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Opens the stores, so that a mistake in them shows before anything is asked of ZooKeeper.
     pub fn check(&self, connect: &str) -> Result<(), ZkSecurityError> {
         let Some(tls) = &self.tls else { return Ok(()) };
