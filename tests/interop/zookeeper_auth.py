@@ -168,8 +168,8 @@ def by_certificate(auth):
                                                         "--config", "retention.ms=1000000"))
         auth.tool(java, "configs", *at, "--alter", "--entity-type", "brokers", "--entity-default", "--add-config", "log.cleaner.threads=1")
         auth.tool(java, "acls", *at, "--add", "--allow-principal", "User:ann", "--topic", "t", "--operation", "Read")
-        auth.tool(java, "acls", "--authorizer-properties", f"zookeeper.connect={connect[java]}", f"authorizer.zookeeper.url={acls}",
-                  "zookeeper.set.acl=true",
+        properties = [f"zookeeper.connect={connect[java]}", f"authorizer.zookeeper.url={acls}", "zookeeper.set.acl=true"]
+        auth.tool(java, "acls", *(word for one in properties for word in ("--authorizer-properties", one)),
                   "--zk-tls-config-file", tls_file, "--add", "--allow-principal", "User:ann", "--topic", "p-",
                   "--resource-pattern-type", "prefixed", "--operation", "Read")
 
