@@ -232,6 +232,7 @@ def wording(said):
     for line in said.splitlines():
         line = re.sub(r"^\[\d[^\]]*\] ", "", line.strip())
         line = re.sub(r"processor=\d+, connectionId=[^,]*", "~", line)
+        line = re.sub(r"--bootstrap-server localhost:\d+", "~", line)
         line = re.sub(r"localhost:\d+ \(id: -?\d+ rack: null\)|correlation id \d+|clientId=[\w.-]+|[\w-]*-\d+-[0-9a-f-]{30,}", "~", line)
         if line and not line.startswith(("at ", "... ", "Caused by")):
             lines.append(line)
