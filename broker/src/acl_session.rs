@@ -62,8 +62,8 @@ impl Elsewhere {
     /// A session, with the nodes that ACLs are kept in.
     pub async fn open(&self) -> Result<Zk, ZkError> {
         tracing::info!("[ACL authorizer] Connecting to zookeeper on {}", self.connect);
-        let zk =
-            Zk::connect_as(&self.connect, self.session_timeout, self.connection_timeout, &self.security).await?;
+        let zk = Zk::connect_as(&self.connect, self.session_timeout, self.connection_timeout, &self.security)
+            .await?;
         zk.make_acl_nodes().await?;
         Ok(zk)
     }
@@ -115,7 +115,9 @@ mod tests {
         assert_eq!((&*other.connect, other.session_timeout), ("other/acls", Duration::from_secs(7)));
         assert_eq!(other.connection_timeout, Duration::from_secs(18));
         let tls = "authorizer.zookeeper.ssl.client.enable=true\n";
-        assert!(elsewhere(tls).unwrap_err().starts_with("zookeeper.clientCnxnSocket: TLS to ZooKeeper needs"));
+        assert!(
+            elsewhere(tls).unwrap_err().starts_with("zookeeper.clientCnxnSocket: TLS to ZooKeeper needs")
+        );
         assert!(elsewhere("authorizer.zookeeper.other=x\n").is_err());
     }
 }
