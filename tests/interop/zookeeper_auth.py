@@ -29,7 +29,7 @@ def zookeeper_auth():
 class Auth:
     def __init__(self, world, kafka, zookeeper):
         self.world, self.kafka, self.zookeeper = world, kafka, zookeeper
-        self.ports = iter(free_ports(8))
+        self.ports = iter(free_ports(9))
         self.stores = Stores(world.dir / "stores")
         self.stores.key("server", "CN=zk-server")
         self.stores.key("broker", "CN=broker,OU=Menagerie")
