@@ -4,6 +4,8 @@ provider that gives out tokens for a few seconds, so that every connection has t
 import base64
 import http.server
 import json
+import os
+import pathlib
 import re
 import subprocess
 import threading
@@ -68,6 +70,12 @@ class Provider:
         signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.key], input=signed.encode(), check=True,
                                    capture_output=True).stdout
         return f"{signed}.{encoded(signature)}"
+
+
+def java_tool(name):
+    """A tool of 3.5.1 by its class: its package moved in that release."""
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+    return ["java", "-cp", f"{cache}/peers/kafka/libs/*", name]
 
 
 def settings(world, name, jaas, **more):
@@ -162,7 +170,7 @@ def oauth_and_tokens():
         assert "wrong-secret" not in said
 
         say("delegation tokens of both brokers")
-        tool = {"ours": [world.tool("kafka-delegation-tokens.sh")], "java": [kafka, "delegation-tokens"]}
+        tool = {"ours": [world.tool("kafka-delegation-tokens.sh")], "java": java_tool("org.apache.kafka.tools.DelegationTokenCommand")}
         ids = {}
         for kind, number in (("ours", 2), ("java", 1)):
             made = world.run(*tool[kind], *at[number], "--command-config", ann, "--create", "--max-life-time-period", -1,
