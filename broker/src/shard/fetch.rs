@@ -6,9 +6,10 @@ use broker_core::partition::{FetchOutcome, Fetcher, Token, WatchFor};
 use tokio::sync::oneshot;
 use wire::kafka::ErrorCode;
 
-use super::replica::{Records, Turn};
+use super::replica::{Records, Replica, Turn};
 use super::{FetchAsk, FetchPart, FetchedPart, Shard, find};
-use crate::log::{LogError, open_handles};
+use crate::broker::Broker;
+use crate::log::{AbortedTxn, FetchSlice, LogError, open_handles};
 
 /// A fetch that waits.
 pub struct ParkedFetch {
@@ -140,7 +141,7 @@ impl Shard {
         part: &FetchPart,
         left: i64,
         min_one: bool,
-        &FetchAsk { version, read_committed, ref near, .. }: &FetchAsk,
+        ask: &FetchAsk,
         repeat: bool,
     ) -> (FetchedPart, i64) {
         let Some(replica) = find(&mut self.replicas, &part.topic, part.partition) else {
@@ -150,21 +151,11 @@ impl Shard {
             return (FetchedPart::failed(ErrorCode::INCONSISTENT_TOPIC_ID), -1);
         }
         let fetch = part.fetch;
-        if let Some(near) = near
+        if let Some(near) = &ask.near
             && let Some(nearest) =
                 replica.core.replica_in_rack(fetch.offset, |broker| near.is_in_rack(broker))
         {
-            let fetched = match replica.core.bounds_for_consumer(fetch.current_leader_epoch) {
-                Ok(found) => FetchedPart {
-                    high_watermark: found.high_watermark,
-                    last_stable_offset: found.last_stable_offset,
-                    log_start: found.log_start,
-                    preferred: Some(nearest),
-                    ..FetchedPart::failed(ErrorCode::NONE)
-                },
-                Err(error) => FetchedPart::failed(error),
-            };
-            return (fetched, i64::MAX);
+            return (sent_to(nearest, replica, part), i64::MAX);
         }
         let found = replica
             .step(&mut self.turn, Records::None, |core, now, out| core.fetch(now, &fetch, repeat, out));
@@ -174,14 +165,10 @@ impl Shard {
             Err(error) => return (FetchedPart::failed(error), -1),
         };
         let mut fetched = FetchedPart {
-            error: ErrorCode::NONE,
             high_watermark: found.high_watermark,
             last_stable_offset: found.last_stable_offset,
             log_start: found.log_start,
-            diverging: None,
-            preferred: None,
-            slice: None,
-            aborted: None,
+            ..FetchedPart::failed(ErrorCode::NONE)
         };
         let up_to = match found.outcome {
             FetchOutcome::Diverging(end) => {
@@ -191,53 +178,83 @@ impl Shard {
             FetchOutcome::Read { up_to } => up_to,
         };
         let max_bytes = left.min(i64::from(part.max_bytes)).max(0);
-        let throttled = match fetch.fetcher {
-            Fetcher::Follower { id, .. } => {
-                let limit = &self.broker.throttles.leader;
-                // One that is in sync goes on, or it would fall out of the ISR.
-                limit.is_bounded()
-                    && !replica.core.isr().contains(&id)
-                    && self
-                        .broker
-                        .topic_config(&part.topic)
-                        .leader_throttled
-                        .contains(part.partition, self.broker.id)
-                    && limit.is_exceeded()
-            }
-            Fetcher::Consumer { .. } => false,
+        let read = if fetch.offset < up_to
+            && (max_bytes > 0 || min_one)
+            && !is_throttled(&self.broker, replica, part)
+        {
+            read_slice(&mut self.turn, replica, part, max_bytes as u32, up_to, min_one, ask.version)
+        } else {
+            Ok(None)
         };
-        if fetch.offset < up_to && (max_bytes > 0 || min_one) && !throttled {
-            match replica.log.read(fetch.offset, max_bytes as u32, up_to, min_one) {
-                Ok(mut slice) => {
-                    if open_handles() > self.turn.handles_max {
-                        // One request may be about very many partitions.
-                        replica.log.release();
-                        if let Err(error) = slice.load() {
-                            tracing::error!("{}-{}: {error}", part.topic, part.partition);
-                            return (FetchedPart::failed(ErrorCode::KAFKA_STORAGE_ERROR), up_to);
-                        }
-                    }
-                    // Before version 3 a limit may cut the first batch, and what is cut off counts as an answer.
-                    if slice.len > 0 && (!slice.first_incomplete || version < 3) {
-                        fetched.slice = Some(slice);
-                    }
-                }
-                Err(LogError::OffsetOutOfRange { .. }) => {
-                    return (FetchedPart::failed(ErrorCode::OFFSET_OUT_OF_RANGE), up_to);
-                }
-                Err(error) => return (unreadable(&mut self.turn, replica.dir, &error), up_to),
-            }
-        }
-        if read_committed {
+        let aborted = read.and_then(|slice| {
+            fetched.slice = slice;
             // Without the index, records of aborted transactions would pass for committed ones.
-            let aborted = match replica.log.aborted_txns(fetch.offset, up_to) {
-                Ok(aborted) => aborted,
-                Err(error) => return (unreadable(&mut self.turn, replica.dir, &error), up_to),
-            };
-            fetched.aborted = Some(aborted.iter().map(|txn| (txn.producer_id, txn.first_offset)).collect());
+            let aborted = ask.read_committed.then(|| replica.log.aborted_txns(fetch.offset, up_to));
+            aborted.transpose().map_err(|error| unreadable(&mut self.turn, replica.dir, &error))
+        });
+        match aborted {
+            Ok(aborted) => {
+                let first = |txn: &AbortedTxn| (txn.producer_id, txn.first_offset);
+                fetched.aborted = aborted.map(|aborted| aborted.iter().map(first).collect());
+                (fetched, up_to)
+            }
+            Err(failed) => (failed, up_to),
         }
-        (fetched, up_to)
     }
+}
+
+/// What a consumer hears that does better to read from a follower.
+fn sent_to(nearest: i32, replica: &Replica, part: &FetchPart) -> FetchedPart {
+    match replica.core.bounds_for_consumer(part.fetch.current_leader_epoch) {
+        Ok(found) => FetchedPart {
+            high_watermark: found.high_watermark,
+            last_stable_offset: found.last_stable_offset,
+            log_start: found.log_start,
+            preferred: Some(nearest),
+            ..FetchedPart::failed(ErrorCode::NONE)
+        },
+        Err(error) => FetchedPart::failed(error),
+    }
+}
+
+/// A follower that is not in sync gets nothing while there is too much of it. One that is in sync goes on, or it would
+/// fall out of the ISR.
+fn is_throttled(broker: &Broker, replica: &Replica, part: &FetchPart) -> bool {
+    let Fetcher::Follower { id, .. } = part.fetch.fetcher else { return false };
+    let limit = &broker.throttles.leader;
+    limit.is_bounded()
+        && !replica.core.isr().contains(&id)
+        && broker.topic_config(&part.topic).leader_throttled.contains(part.partition, broker.id)
+        && limit.is_exceeded()
+}
+
+/// Where the records are, if there are any that may be sent.
+fn read_slice(
+    turn: &mut Turn,
+    replica: &mut Replica,
+    part: &FetchPart,
+    max_bytes: u32,
+    up_to: i64,
+    min_one: bool,
+    version: i16,
+) -> Result<Option<FetchSlice>, FetchedPart> {
+    let mut slice = match replica.log.read(part.fetch.offset, max_bytes, up_to, min_one) {
+        Ok(slice) => slice,
+        Err(LogError::OffsetOutOfRange { .. }) => {
+            return Err(FetchedPart::failed(ErrorCode::OFFSET_OUT_OF_RANGE));
+        }
+        Err(error) => return Err(unreadable(turn, replica.dir, &error)),
+    };
+    if open_handles() > turn.handles_max {
+        // One request may be about very many partitions.
+        replica.log.release();
+        if let Err(error) = slice.load() {
+            tracing::error!("{}-{}: {error}", part.topic, part.partition);
+            return Err(FetchedPart::failed(ErrorCode::KAFKA_STORAGE_ERROR));
+        }
+    }
+    // Before version 3 a limit may cut the first batch, and what is cut off counts as an answer.
+    Ok((slice.len > 0 && (!slice.first_incomplete || version < 3)).then_some(slice))
 }
 
 /// The log cannot be read there. A disk that fails takes its directory out of service.

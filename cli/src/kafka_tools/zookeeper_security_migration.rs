@@ -154,8 +154,14 @@ mod tests {
         assert!(matches!(&why, Stop::Uncaught(_, text) if text == "Incorrect configuration"), "{why:?}");
         let why = stopped("--zookeeper.acl secure --zk-tls-config-file /no/such/file");
         assert!(matches!(&why, Stop::Uncaught("java.nio.file.NoSuchFileException", _)), "{why:?}");
+        // Values are looked at where they are used, as in Java: who is nobody hears of that first.
+        let why = stopped("--zookeeper.acl secure --zookeeper.session.timeout x");
+        assert!(matches!(&why, Stop::Uncaught(_, text) if text == "Incorrect configuration"), "{why:?}");
+        let given = TABLE.parse(&call("--zookeeper.session.timeout x").args).unwrap();
+        let why = millis(&given, "zookeeper.session.timeout").unwrap_err();
         assert!(
-            matches!(stopped("--zookeeper.session.timeout x"), Stop::Uncaught(exception, _) if exception.starts_with("joptsimple"))
+            matches!(&why, Stop::Uncaught(exception, _) if exception.starts_with("joptsimple")),
+            "{why:?}"
         );
     }
 }
