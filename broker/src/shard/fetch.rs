@@ -198,7 +198,7 @@ impl Shard {
                 fetched.aborted = aborted.map(|aborted| aborted.iter().map(first).collect());
                 (fetched, up_to)
             }
-            Err(failed) => (failed, up_to),
+            Err(error) => (FetchedPart::failed(error), up_to),
         }
     }
 }
@@ -237,11 +237,11 @@ fn read_slice(
     up_to: i64,
     min_one: bool,
     version: i16,
-) -> Result<Option<FetchSlice>, FetchedPart> {
+) -> Result<Option<FetchSlice>, ErrorCode> {
     let mut slice = match replica.log.read(part.fetch.offset, max_bytes, up_to, min_one) {
         Ok(slice) => slice,
         Err(LogError::OffsetOutOfRange { .. }) => {
-            return Err(FetchedPart::failed(ErrorCode::OFFSET_OUT_OF_RANGE));
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
         Err(error) => return Err(unreadable(turn, replica.dir, &error)),
     };
@@ -250,7 +250,7 @@ fn read_slice(
         replica.log.release();
         if let Err(error) = slice.load() {
             tracing::error!("{}-{}: {error}", part.topic, part.partition);
-            return Err(FetchedPart::failed(ErrorCode::KAFKA_STORAGE_ERROR));
+            return Err(ErrorCode::KAFKA_STORAGE_ERROR);
         }
     }
     // Before version 3 a limit may cut the first batch, and what is cut off counts as an answer.
@@ -258,10 +258,10 @@ fn read_slice(
 }
 
 /// The log cannot be read there. A disk that fails takes its directory out of service.
-fn unreadable(turn: &mut Turn, dir: usize, error: &LogError) -> FetchedPart {
+fn unreadable(turn: &mut Turn, dir: usize, error: &LogError) -> ErrorCode {
     tracing::error!("{error}");
     if error.is_io() {
         turn.failed_dirs.push(dir);
     }
-    FetchedPart::failed(ErrorCode::KAFKA_STORAGE_ERROR)
+    ErrorCode::KAFKA_STORAGE_ERROR
 }
