@@ -12,7 +12,7 @@ FAST = {"offsets_topic_num_partitions": 5, "transaction_state_log_num_partitions
         "log_retention_ms": -1, "log_retention_check_interval_ms": 36000000}
 
 
-def sessions(name, seeds, seconds):
+def sessions(name, seeds, seconds, *recordings):
     kafka = need_peer("kafka")
     with World(name) as world:
         ensemble = world.ensemble(["ours"])
@@ -27,7 +27,7 @@ def sessions(name, seeds, seconds):
             until(f"the broker at {port}", 90, lambda: known(port) == 1)
         done = subprocess.run(
             ["cargo", "run", "-q", "-p", "tests", "--bin", "differ", "--", "--kafka", f"127.0.0.1:{ports[0]}", "--ours",
-             f"127.0.0.1:{ports[1]}", "--seeds", seeds, "--seconds", str(seconds), "--word", "data-java=data-ours=DATA",
+             f"127.0.0.1:{ports[1]}", "--seeds", seeds, "--seconds", str(seconds), *recordings, "--word", "data-java=data-ours=DATA",
              "--word", f"{ensemble.connect}/java={ensemble.connect}/ours=ZK"],
             cwd=REPO, capture_output=True, text=True, timeout=seconds + 900, env=dict(os.environ))
         say(done.stdout.strip().splitlines()[-1] if done.stdout else done.stderr[-500:])
@@ -36,7 +36,7 @@ def sessions(name, seeds, seconds):
 
 def differ_brief():
     """Some sessions, each drawn from a seed, with Kafka's broker and ours: no answer differs, but as the page on it lists."""
-    sessions("differ-brief", os.environ.get("DIFFER_SEEDS", "0..60"), 60)
+    sessions("differ-brief", os.environ.get("DIFFER_SEEDS", "0..60"), 60, "--recordings", "all")
 
 
 def differ():

@@ -48,14 +48,14 @@ from zookeeper_torn import torn_logs, torn_logs_brief
 
 # These run by name only: minutes each.
 BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kills, broker_kills_mixed, faults, reconfig_mixed, kafka_on_ours, kafka_tools, tools_both_ways, tools_both_ways_whole, swap, swap_kafka, broker_swap,
-           moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java, streams, differ_brief, differ, record)
+           moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java, streams, differ, record)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble, secure_brokers, listeners, oauth_and_tokens, zookeeper_auth, secure_tutorial, bad_handshakes,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, old_clients, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,
-          transactions, transactions_mixed, transactions_compacted, exactly_once_brief)
+          transactions, transactions_mixed, transactions_compacted, exactly_once_brief, differ_brief)
 
 # Transactions that are killed at random, of librdkafka's and of Kafka's own clients.
 BY_NAME += (exactly_once_ours, exactly_once_java_client)
