@@ -46,7 +46,9 @@ class Load:
         tight = {**common, "cleanup.policy": "compact", "segment.bytes": "20000", "min.cleanable.dirty.ratio": "0.05",
                  "segment.ms": "15000"}
         made = self.admin.create_topics([
-            NewTopic(topic, count, 3, config=tight if topic == COMPACTED else common) for topic, count in self.topics.items()])
+            NewTopic(topic, count, 3, config=tight if topic == COMPACTED else common) for topic, count in self.topics.items()],
+            # Brokers that have just begun do not know the controller yet, and librdkafka gives up with its socket's time-out.
+            request_timeout=60)
         for topic in made.values():
             topic.result(120)
         until("all in sync", 120, self.all_in_sync)
