@@ -154,7 +154,8 @@ def cluster_tools(run):
         run("metadata-quorum", f"describe {words}")
 
 
-NUMBERS = [(r"\d+\.\d+", "N"), (r"(th = )\d+", r"\1N")]
+# The many digits of a mean may have been taken for a time.
+NUMBERS = [(r"\d+\.\d*(MS)?\d*(E-\d+)?", "N"), (r"(th = )\d+", r"\1N")]
 EVENTS = [(r'"timestamp":(\d+|MS)', '"timestamp":MS'), (r'"avg_throughput":[\d.E-]+', '"avg_throughput":N')]
 
 
