@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use wire::kafka::ErrorCode;
 
 use crate::zk::acls::watch_acls;
-use crate::zk::{Zk, ZkError};
+use crate::zk::{Zk, ZkError, may_follow_again};
 
 /// The value of `authorizer.class.name` that is known.
 pub const ACL_AUTHORIZER: &str = "kafka.security.authorizer.AclAuthorizer";
@@ -214,13 +214,8 @@ impl Authorizer {
     pub async fn follow(self: Arc<Authorizer>, mut session: watch::Receiver<Zk>) {
         loop {
             let zk = session.borrow_and_update().clone();
-            let error = self.follow_in(&zk).await;
-            if !error.session_over() {
-                tracing::warn!("{error}");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
-            }
-            if session.changed().await.is_err() {
+            let ended = self.follow_in(&zk).await;
+            if !may_follow_again(&mut session, ended).await {
                 return;
             }
         }

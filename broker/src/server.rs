@@ -481,13 +481,8 @@ async fn follow_configs(broker: Arc<Broker>, mut session: watch::Receiver<Zk>, m
             let broker = broker.clone();
             async move { config_changed(&broker, entity).await }
         };
-        let error = zk::watch_changes(zk, &mut seen, changed).await;
-        if !error.session_over() {
-            tracing::warn!("{error}");
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            continue;
-        }
-        if session.changed().await.is_err() {
+        let ended = zk::watch_changes(zk, &mut seen, changed).await;
+        if !zk::may_follow_again(&mut session, ended).await {
             return;
         }
     }

@@ -1,7 +1,6 @@
 //! Delegation tokens: made, renewed, ended and followed, in ZooKeeper and in the copy that logins are checked by.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +13,7 @@ use crate::config::BrokerConfig;
 use crate::security::{TokenCache, TokenInfo, TokenKey, Users};
 use crate::shard::wall_clock;
 use crate::zk::tokens::watch_tokens;
-use crate::zk::{Zk, ZkError};
+use crate::zk::{Zk, ZkError, may_follow_again};
 
 /// What the settings `delegation.token.*` make of a broker; only with a key there are tokens.
 pub struct Tokens {
@@ -203,13 +202,8 @@ impl Tokens {
     pub async fn follow(self: Arc<Tokens>, mut session: watch::Receiver<Zk>) {
         loop {
             let zk = session.borrow_and_update().clone();
-            let error = self.follow_in(&zk).await;
-            if !error.session_over() {
-                tracing::warn!("{error}");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
-            }
-            if session.changed().await.is_err() {
+            let ended = self.follow_in(&zk).await;
+            if !may_follow_again(&mut session, ended).await {
                 return;
             }
         }

@@ -2,10 +2,26 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::{Zk, ZkError, retry};
 
 /// Notes older than this are deleted by whoever reads the list next.
 const EXPIRATION: Duration = Duration::from_secs(15 * 60);
+
+/// Before what went wrong for another reason than the session's end is tried again.
+const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
+
+/// After what ended the following of changes: waits for the next session, or a moment if this one goes on. `false`: there will
+/// be no other.
+pub async fn may_follow_again(session: &mut watch::Receiver<Zk>, ended: ZkError) -> bool {
+    if ended.session_over() {
+        return session.changed().await.is_ok();
+    }
+    tracing::warn!("{ended}");
+    tokio::time::sleep(FOLLOW_PAUSE).await;
+    true
+}
 
 /// Where notes of one kind are left: `ROOT/PREFIX0000000007`.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! `kafka-acls`: who may do what, told to brokers, or, as once, to their ZooKeeper.
 
 use super::acls_options::{TABLE, Wanted, check, filters, principals, wanted};
-use super::{Stop, admin_options, end, help_or_version, json, run, throwable, zk_security};
+use super::{Failed, Stop, admin_options, end, help_or_version, json, run, throwable, zk_security};
 use crate::Call;
 use base::Given;
 use broker::acl::{Binding, Entry, EntryFilter, Filter, Operation, PatternType, Permission, Resource};
@@ -45,24 +45,6 @@ fn administer(call: &Call) -> Result<(), Stop> {
             Stop::Exit(1)
         }
     })
-}
-
-/// Why the work ended.
-enum Failed {
-    Stop(Stop),
-    Client(ClientError),
-}
-
-impl From<Stop> for Failed {
-    fn from(stop: Stop) -> Failed {
-        Failed::Stop(stop)
-    }
-}
-
-impl From<ClientError> for Failed {
-    fn from(error: ClientError) -> Failed {
-        Failed::Client(error)
-    }
 }
 
 /// Where ACLs are asked for.

@@ -1,6 +1,6 @@
 //! `kafka-delegation-tokens`: makes, renews, ends and shows delegation tokens.
 
-use super::{Stop, admin_options, end, help_or_version, require, rule_out, run, throwable};
+use super::{Failed, Stop, admin_options, end, help_or_version, require, rule_out, run, throwable};
 use crate::Call;
 use base::{Given, ToolOption, ToolOptions};
 use base64::Engine;
@@ -118,24 +118,6 @@ fn check(given: &Given) -> Result<(), Stop> {
     )?;
     rule_out(given, "expire", &["renew", "max-life-time-period", "renew-time-period", "owner-principal"])?;
     rule_out(given, "describe", &["renew-time-period", "max-life-time-period", "hmac", "expiry-time-period"])
-}
-
-/// Why the work ended.
-enum Failed {
-    Stop(Stop),
-    Client(ClientError),
-}
-
-impl From<Stop> for Failed {
-    fn from(stop: Stop) -> Failed {
-        Failed::Stop(stop)
-    }
-}
-
-impl From<ClientError> for Failed {
-    fn from(error: ClientError) -> Failed {
-        Failed::Client(error)
-    }
 }
 
 fn number(given: &Given, option: &str) -> Result<i64, Stop> {

@@ -75,6 +75,24 @@ pub enum Stop {
     Exit(u8),
 }
 
+/// Why a tool's work ended, where each reason has words of its own.
+pub enum Failed {
+    Stop(Stop),
+    Client(ClientError),
+}
+
+impl From<Stop> for Failed {
+    fn from(stop: Stop) -> Failed {
+        Failed::Stop(stop)
+    }
+}
+
+impl From<ClientError> for Failed {
+    fn from(error: ClientError) -> Failed {
+        Failed::Client(error)
+    }
+}
+
 impl From<OptionError> for Stop {
     fn from(error: OptionError) -> Stop {
         let trace = trace_of(&error);
