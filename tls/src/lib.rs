@@ -14,6 +14,7 @@ mod store;
 mod succession;
 pub mod suites;
 mod verify;
+mod version_one;
 
 pub use names::{common_name, rfc2253};
 pub use settings::{ClientAuth, Revocation, TlsSettings};
@@ -238,9 +239,9 @@ fn server(
             builder.with_client_cert_verifier(Arc::new(verifier))
         }
     };
-    let mut config = builder
-        .with_single_cert(chain.clone(), key.clone_key())
+    let own = version_one::own(provider, chain, key)
         .map_err(|source| TlsError::Key { key: settings.key_store_key.clone(), source })?;
+    let mut config = builder.with_cert_resolver(own);
     // Every connection shows its certificate, also after a trust store was changed.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -261,9 +262,10 @@ fn client(
         .with_custom_certificate_verifier(Arc::new(trust.for_servers()));
     let mut config = match key {
         None => builder.with_no_client_auth(),
-        Some((chain, key)) => builder
-            .with_client_auth_cert(chain.clone(), key.clone_key())
-            .map_err(|source| TlsError::Key { key: settings.key_store_key.clone(), source })?,
+        Some((chain, key)) => builder.with_client_cert_resolver(
+            version_one::own(provider, chain, key)
+                .map_err(|source| TlsError::Key { key: settings.key_store_key.clone(), source })?,
+        ),
     };
     config.resumption = Resumption::disabled();
     Ok(config)

@@ -158,12 +158,14 @@ fn signed(bytes: &[u8]) -> Option<Signed<'_>> {
     Some(Signed { whole: data.whole, data: data.values(), algorithm, signature, certificates })
 }
 
+/// Of which kind a certificate's key is: its algorithm, without the tag.
+pub(super) fn key_kind<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a [u8]> {
+    Some(Values(certificate.public_key().raw).take(SEQUENCE)?.values().take(SEQUENCE)?.content)
+}
+
 impl Signed<'_> {
     fn is_by(&self, signer: &X509Certificate<'_>, algorithms: &WebPkiSupportedAlgorithms) -> bool {
-        let Some(mut key) = Values(signer.public_key().raw).take(SEQUENCE).map(|key| key.values()) else {
-            return false;
-        };
-        let Some(kind) = key.take(SEQUENCE).map(|kind| kind.content) else { return false };
+        let Some(kind) = key_kind(signer) else { return false };
         let bits = &signer.public_key().subject_public_key.data;
         if self.algorithm == SHA1_RSA {
             let key = UnparsedPublicKey::new(&RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY, bits);
@@ -183,6 +185,15 @@ pub(super) fn is_issued_by(
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> bool {
     signed(certificate).is_some_and(|signed| signed.is_by(issuer, algorithms))
+}
+
+/// The same, by nothing as weak as SHA-1.
+pub(super) fn is_strongly_issued_by(
+    certificate: &[u8],
+    issuer: &X509Certificate<'_>,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> bool {
+    signed(certificate).is_some_and(|signed| signed.algorithm != SHA1_RSA && signed.is_by(issuer, algorithms))
 }
 
 /// Signed by the issuer, or by somebody whom it lets sign answers.

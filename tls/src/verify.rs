@@ -8,6 +8,7 @@ use super::names::common_name;
 use super::ocsp::{self, Status};
 use super::settings::Revocation;
 use super::store::StoreError;
+use super::version_one;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -82,6 +83,15 @@ impl Trust {
         if self.is_pinned(end) {
             return Ok(());
         }
+        if let Some(parsed) = version_one::parse(end) {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            version_one::check(end, &parsed, &self.certificates, algorithms, now)?;
+            return match self.revocation {
+                Revocation { crl: false, ocsp: false } => Ok(()),
+                // It names nobody who could be asked.
+                _ => Err(Error::InvalidCertificate(CertificateError::UnknownRevocationStatus)),
+            };
+        }
         verify(vec![])?;
         match self.revocation {
             Revocation { crl: false, ocsp: false } => Ok(()),
@@ -153,7 +163,11 @@ impl Trust {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        match version_one::parse(cert) {
+            Some(cert) => version_one::verify_tls12(message, &cert, dss, algorithms),
+            None => verify_tls12_signature(message, cert, dss, algorithms),
+        }
     }
 
     fn tls13(
@@ -162,7 +176,11 @@ impl Trust {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        match version_one::parse(cert) {
+            Some(cert) => version_one::verify_tls13(message, &cert, dss, algorithms),
+            None => verify_tls13_signature(message, cert, dss, algorithms),
+        }
     }
 
     fn schemes(&self) -> Vec<SignatureScheme> {

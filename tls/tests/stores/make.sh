@@ -41,3 +41,17 @@ cp "$work/zoo-authority.pem" trust.pem
     openssl pkcs8 -topk8 -in server.pem -passout pass:secret -v2 aes-256-cbc
     sed -n '/BEGIN CERT/,/END CERT/p' server.pem
 } >server-encrypted.pem
+# Certificates of X.509's first version: what `openssl x509 -req` of 1.x and 3.0 makes of a request.
+openssl req -new -x509 -newkey rsa:2048 -nodes -keyout "$work/one.key" -subj /CN=one-authority -days 36500 \
+    -out one-ca.pem 2>/dev/null
+first_version() { # NAME KIND...
+    local name=$1
+    shift
+    openssl req -new -newkey "$@" -nodes -keyout "$work/$name.key" -subj "/CN=$name" -out "$work/$name.csr" 2>/dev/null
+    openssl x509 -req -CA one-ca.pem -CAkey "$work/one.key" -CAcreateserial -CAserial "$work/one.srl" -days 36500 \
+        -sha256 -in "$work/$name.csr" -out "$work/$name.crt" 2>/dev/null
+    openssl x509 -noout -text -in "$work/$name.crt" | grep -q 'Version: 1 ' || { echo "$name is of another version"; exit 1; }
+    cat "$work/$name.crt" "$work/$name.key" >"$name.pem"
+}
+first_version one-rsa rsa:2048
+first_version one-ec ec -pkeyopt ec_paramgen_curve:prime256v1
