@@ -173,7 +173,8 @@ impl Cluster {
         &self.inner.options
     }
 
-    pub(crate) fn log_prefix(&self) -> &str {
+    /// What Java puts before this client's log lines.
+    pub fn log_prefix(&self) -> &str {
         &self.inner.prefix
     }
 

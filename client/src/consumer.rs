@@ -1,6 +1,7 @@
 //! The consumer: reads partitions that it was given, or that its group assigns to it.
 
 use crate::TopicPartition;
+use crate::assignor::Assignor;
 use crate::cluster::{Cluster, Target};
 use crate::error::ClientError;
 use crate::fetch::{Fetched, Position, fetch};
@@ -52,6 +53,8 @@ pub struct ConsumerOptions {
     pub allow_auto_create_topics: bool,
     /// Empty: none.
     pub rack: Str,
+    /// How the group's partitions may be dealt out, the first choice first.
+    pub assignors: Vec<Assignor>,
 }
 
 impl ConsumerOptions {
@@ -74,6 +77,7 @@ impl ConsumerOptions {
             poll_interval_max: Duration::from_secs(300),
             allow_auto_create_topics: true,
             rack: Str::new(),
+            assignors: vec![Assignor::Range, Assignor::CooperativeSticky],
         })
     }
 
@@ -96,6 +100,9 @@ impl ConsumerOptions {
         }
         if let Some(rack) = text("client.rack") {
             self.rack = rack.into();
+        }
+        if let Some(classes) = text("partition.assignment.strategy") {
+            self.assignors = assignors(&classes)?;
         }
         let choice = |key: &str, words: &[&str]| -> Result<Option<usize>, ClientError> {
             let Some(value) = text(key) else { return Ok(None) };
@@ -135,6 +142,24 @@ impl ConsumerOptions {
         set(properties, "max.partition.fetch.bytes", |bytes| self.partition_bytes_max = bytes)?;
         Ok(self)
     }
+}
+
+/// Java's class names, separated by commas.
+fn assignors(classes: &str) -> Result<Vec<Assignor>, ClientError> {
+    let classes: Vec<&str> = classes.split(',').map(str::trim).filter(|class| !class.is_empty()).collect();
+    if classes.is_empty() {
+        return Err(ClientError::State(
+            "Must configure at least one partition assigner class name to partition.assignment.strategy \
+             configuration property"
+                .to_owned(),
+        ));
+    }
+    let known = |class: &&str| {
+        let unknown =
+            || ClientError::State(format!("{class} ClassNotFoundException exception occurred"));
+        Assignor::of_class(class).ok_or_else(unknown)
+    };
+    classes.iter().map(known).collect()
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -414,13 +439,31 @@ impl Consumer {
 
     async fn group_event(&mut self, event: GroupEvent) -> Result<(), ClientError> {
         match event {
-            GroupEvent::Revoke(answer) => {
+            GroupEvent::Revoke(which, answer) => {
                 if self.options.auto_commit.is_some() {
                     self.commit_quietly().await;
                 }
-                self.note_revoked();
-                self.take_over([]);
+                match which {
+                    None => {
+                        self.note_revoked();
+                        self.take_over([]);
+                    }
+                    Some(gone) => {
+                        gone.iter().for_each(|partition| drop(self.assigned.remove(partition)));
+                        if let Some(rebalances) = &mut self.rebalances {
+                            rebalances.push(Rebalance::Revoked(gone));
+                        }
+                    }
+                }
                 let _ = answer.send(());
+            }
+            GroupEvent::Added(partitions) => {
+                if let Some(rebalances) = &mut self.rebalances {
+                    rebalances.push(Rebalance::Assigned(partitions.clone()));
+                }
+                let added = partitions.into_iter().map(|partition| (partition, Assigned::default()));
+                self.assigned.extend(added);
+                self.metadata_fetched = None;
             }
             GroupEvent::Lost => {
                 self.note_revoked();

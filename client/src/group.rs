@@ -2,7 +2,7 @@
 //! The consumer is told what it owns, and is asked to let go before every rebalance.
 
 use crate::TopicPartition;
-use crate::assignor::{Subscriber, assign_ranges};
+use crate::assignor::{Assignor, Subscriber, by_topic};
 use crate::cluster::{Cluster, Target};
 use crate::consumer::ConsumerOptions;
 use crate::error::ClientError;
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use wire::Str;
 use wire::kafka::consumer_protocol::{
-    AssignmentTopicPartition, ConsumerProtocolAssignment, ConsumerProtocolSubscription,
+    ConsumerProtocolAssignment, ConsumerProtocolSubscription, SubscriptionTopicPartition,
 };
 use wire::kafka::join_group::{JoinGroupRequestProtocol, JoinGroupResponseMember};
 use wire::kafka::leave_group::MemberIdentity;
@@ -24,15 +24,17 @@ use wire::kafka::{
     SyncGroupRequest, encode_versioned, split_version,
 };
 
-const RANGE: Str = Str::from_static("range");
 const CONSUMER: Str = Str::from_static("consumer");
 
 /// What the consumer has to know.
 #[derive(Debug)]
 pub enum GroupEvent {
-    /// Commit, and stop reading; then answer.
-    Revoke(oneshot::Sender<()>),
+    /// Commit, and stop reading these, or all; then answer.
+    Revoke(Option<Vec<TopicPartition>>, oneshot::Sender<()>),
+    /// These in place of all others.
     Assigned(Vec<TopicPartition>),
+    /// These besides those that it has.
+    Added(Vec<TopicPartition>),
     /// The group went on without this member: what it read since its last commit may be read twice.
     Lost,
     Failed(ClientError),
@@ -77,6 +79,7 @@ impl Membership {
             topics: subscribed,
             last_poll: last_poll.clone(),
             counts: None,
+            owned: None,
         };
         let task = tokio::spawn(member.run()).abort_handle();
         Membership { events, identity, topics, last_poll, task }
@@ -143,9 +146,12 @@ struct Member {
     last_poll: Arc<Mutex<Instant>>,
     /// Of the group's leader: the partition counts that it assigned by.
     counts: Option<BTreeMap<Str, i32>>,
+    /// What it was assigned last, and in which generation.
+    owned: Option<(Vec<TopicPartition>, i32)>,
 }
 
 /// Why a member's generation ended.
+#[derive(Debug)]
 enum Ended {
     /// Join again as the same member.
     Rebalance,
@@ -153,17 +159,19 @@ enum Ended {
     Lost,
 }
 
+/// The consumer is gone.
+struct NobodyListens;
+
 impl Member {
     async fn run(mut self) {
         loop {
             let joined = self.join().await;
             let ended = match joined {
-                Ok(Some(assigned)) => {
-                    if self.events.send(GroupEvent::Assigned(assigned)).is_err() {
-                        return;
-                    }
-                    self.stay().await
-                }
+                Ok(Some(assigned)) => match self.take(assigned).await {
+                    Ok(None) => self.stay().await,
+                    Ok(Some(ended)) => Ok(ended),
+                    Err(_) => return,
+                },
                 Ok(None) => Ok(Ended::Rebalance),
                 Err(error) => Err(error),
             };
@@ -181,7 +189,36 @@ impl Member {
         }
     }
 
+    /// All assignors of this member let it keep what it owns while the group rebalances.
+    fn is_cooperative(&self) -> bool {
+        !self.options.assignors.is_empty() && self.options.assignors.iter().all(|one| one.is_cooperative())
+    }
+
+    /// Hands the consumer what it owns now. Where it has to let go of something first, another round follows, in which
+    /// others get that. Fails if nobody listens.
+    async fn take(&mut self, assigned: Vec<TopicPartition>) -> Result<Option<Ended>, NobodyListens> {
+        let generation = self.identity().generation;
+        let (before, _) = self.owned.replace((assigned.clone(), generation)).unwrap_or_default();
+        if !self.is_cooperative() {
+            return self.events.send(GroupEvent::Assigned(assigned)).map(|()| None).map_err(|_| NobodyListens);
+        }
+        let gone: Vec<TopicPartition> =
+            before.iter().filter(|partition| !assigned.contains(partition)).cloned().collect();
+        let new = assigned.into_iter().filter(|partition| !before.contains(partition)).collect();
+        let again = match gone.is_empty() {
+            true => None,
+            false => Some(self.let_go(Some(gone)).await),
+        };
+        if matches!(again, Some(Ended::Lost)) {
+            return Ok(again);
+        }
+        self.events.send(GroupEvent::Added(new)).map(|()| again).map_err(|_| NobodyListens)
+    }
+
     fn lose(&mut self) {
+        if self.is_cooperative() {
+            self.owned = None;
+        }
         *self.identity.lock().expect("no panic holds it") =
             Identity { generation: -1, member_id: Str::new() };
         let _ = self.events.send(GroupEvent::Lost);
@@ -194,12 +231,6 @@ impl Member {
     /// One round of JoinGroup and SyncGroup; `None`: the round was overtaken by another.
     async fn join(&mut self) -> Result<Option<Vec<TopicPartition>>, ClientError> {
         let topics = self.topics.borrow_and_update().clone();
-        let subscription = ConsumerProtocolSubscription {
-            topics,
-            generation_id: self.identity().generation,
-            rack_id: Some(self.options.rack.clone()).filter(|rack| !rack.is_empty()),
-            ..Default::default()
-        };
         let request = JoinGroupRequest {
             group_id: self.group.clone(),
             session_timeout_ms: self.options.session_timeout.as_millis() as i32,
@@ -207,10 +238,7 @@ impl Member {
             member_id: self.identity().member_id,
             group_instance_id: self.options.instance_id.clone(),
             protocol_type: CONSUMER,
-            protocols: vec![JoinGroupRequestProtocol {
-                name: RANGE,
-                metadata: encode_versioned(&subscription, 3),
-            }],
+            protocols: self.protocols(topics),
             reason: None,
         };
         let deadline = self.cluster.deadline();
@@ -226,8 +254,7 @@ impl Member {
                 return Ok(None);
             }
             ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION => {
-                *self.identity.lock().expect("no panic holds it") =
-                    Identity { generation: -1, member_id: Str::new() };
+                self.lose();
                 return Ok(None);
             }
             error => return Err(error.into()),
@@ -237,6 +264,29 @@ impl Member {
         self.sync(joined, identity, connection).await
     }
 
+    /// What each assignor is to know of this member.
+    fn protocols(&self, topics: Vec<Str>) -> Vec<JoinGroupRequestProtocol> {
+        let (owned, generation) = self.owned.clone().map_or((None, -1), |(owned, since)| (Some(owned), since));
+        let kept = owned.clone().filter(|_| self.is_cooperative()).unwrap_or_default();
+        let subscription = ConsumerProtocolSubscription {
+            topics,
+            owned_partitions: by_topic(&kept)
+                .into_iter()
+                .map(|topic| SubscriptionTopicPartition { topic: topic.topic, partitions: topic.partitions })
+                .collect(),
+            generation_id: self.identity().generation,
+            rack_id: Some(self.options.rack.clone()).filter(|rack| !rack.is_empty()),
+            user_data: None,
+        };
+        let protocol = |assignor: &Assignor| {
+            let user_data = assignor.user_data(owned.as_deref(), generation);
+            let metadata =
+                encode_versioned(&ConsumerProtocolSubscription { user_data, ..subscription.clone() }, 3);
+            JoinGroupRequestProtocol { name: assignor.name(), metadata }
+        };
+        self.options.assignors.iter().map(protocol).collect()
+    }
+
     async fn sync(
         &mut self,
         joined: JoinGroupResponse,
@@ -244,8 +294,9 @@ impl Member {
         connection: crate::Connection,
     ) -> Result<Option<Vec<TopicPartition>>, ClientError> {
         self.counts = None;
+        let protocol = joined.protocol_name.clone().unwrap_or_default();
         let assignments = match joined.leader == joined.member_id && !joined.skip_assignment {
-            true => self.assign(&joined.members).await?,
+            true => self.assign(&protocol, &joined.members).await?,
             false => Vec::new(),
         };
         let request = SyncGroupRequest {
@@ -254,7 +305,7 @@ impl Member {
             member_id: identity.member_id,
             group_instance_id: self.options.instance_id.clone(),
             protocol_type: joined.protocol_type.or(Some(CONSUMER)),
-            protocol_name: joined.protocol_name.or(Some(RANGE)),
+            protocol_name: Some(protocol),
             assignments,
         };
         let synced = connection.call_within(&request, self.options.poll_interval_max).await?;
@@ -262,32 +313,37 @@ impl Member {
             ErrorCode::NONE => Ok(Some(read_assignment(&synced.assignment)?)),
             ErrorCode::REBALANCE_IN_PROGRESS => Ok(None),
             ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION => {
-                *self.identity.lock().expect("no panic holds it") =
-                    Identity { generation: -1, member_id: Str::new() };
+                self.lose();
                 Ok(None)
             }
             error => Err(error.into()),
         }
     }
 
-    /// The leader's part: ranges of all topics to all members.
+    /// The leader's part: all topics to all members, by the assignor that all know.
     async fn assign(
         &mut self,
+        protocol: &str,
         members: &[JoinGroupResponseMember],
     ) -> Result<Vec<SyncGroupRequestAssignment>, ClientError> {
+        let unknown = || ClientError::State(format!("Coordinator selected invalid assignment protocol: {protocol}"));
+        let assignor = Assignor::of_name(protocol).ok_or_else(unknown)?;
         let mut subscribers = Vec::new();
         for member in members {
             let (version, body) = split_version(&member.metadata).map_err(malformed)?;
             let subscription =
                 ConsumerProtocolSubscription::decode(&body, version.clamp(0, 3)).map_err(malformed)?;
+            let (owned, generation) = assignor.owned(&subscription);
             subscribers.push(Subscriber {
+                owned,
+                generation,
                 member_id: member.member_id.clone(),
                 instance_id: member.group_instance_id.clone(),
                 topics: subscription.topics,
             });
         }
         let counts = self.partition_counts(&subscribers).await?;
-        let assignment = assign_ranges(&subscribers, &counts);
+        let assignment = assignor.assign(&subscribers, &counts);
         self.counts = Some(counts);
         Ok(assignment
             .into_iter()
@@ -370,7 +426,13 @@ impl Member {
     async fn partitions_changed(&self) -> bool {
         let Some(counts) = &self.counts else { return false };
         let topics: Vec<Str> = counts.keys().cloned().collect();
-        let subscriber = Subscriber { member_id: Str::new(), instance_id: None, topics };
+        let subscriber = Subscriber {
+            member_id: Str::new(),
+            instance_id: None,
+            topics,
+            owned: Vec::new(),
+            generation: -1,
+        };
         self.partition_counts(&[subscriber]).await.is_ok_and(|now| now != *counts)
     }
 
@@ -391,19 +453,37 @@ impl Member {
         tokio::time::timeout_at(deadline, beat).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// Asks the consumer to let go, and beats on while it does.
+    /// Before the next round: all is let go of, or, where members cooperate, what is no longer subscribed to.
     async fn revoke(&mut self) -> Result<Ended, ClientError> {
+        let gone = match (self.is_cooperative(), &mut self.owned) {
+            (false, _) => None,
+            (true, None) => return Ok(Ended::Rebalance),
+            (true, Some((owned, _))) => {
+                let topics = self.topics.borrow();
+                let (kept, gone) = owned.drain(..).partition(|partition| topics.contains(&partition.topic));
+                *owned = kept;
+                Some::<Vec<TopicPartition>>(gone)
+            }
+        };
+        match gone.as_ref().is_some_and(Vec::is_empty) {
+            true => Ok(Ended::Rebalance),
+            false => Ok(self.let_go(gone).await),
+        }
+    }
+
+    /// Asks the consumer to let go of these, or all, and beats on while it does.
+    async fn let_go(&mut self, gone: Option<Vec<TopicPartition>>) -> Ended {
         let (answer, mut answered) = oneshot::channel();
-        let _ = self.events.send(GroupEvent::Revoke(answer));
+        let _ = self.events.send(GroupEvent::Revoke(gone, answer));
         let deadline = Instant::now() + self.options.poll_interval_max;
         loop {
             tokio::select! {
-                _ = &mut answered => return Ok(Ended::Rebalance),
-                () = tokio::time::sleep_until(deadline) => return Ok(Ended::Rebalance),
+                _ = &mut answered => return Ended::Rebalance,
+                () = tokio::time::sleep_until(deadline) => return Ended::Rebalance,
                 () = sleep(self.options.heartbeat_interval) => {}
             }
             if let Ok(ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION) = self.beat().await {
-                return Ok(Ended::Lost);
+                return Ended::Lost;
             }
         }
     }
@@ -415,17 +495,8 @@ fn malformed(error: wire::jute::DecodeError) -> ClientError {
 }
 
 pub(crate) fn write_assignment(partitions: Vec<TopicPartition>) -> Bytes {
-    let mut topics: BTreeMap<Str, Vec<i32>> = BTreeMap::new();
-    for partition in partitions {
-        topics.entry(partition.topic).or_default().push(partition.partition);
-    }
-    let assignment = ConsumerProtocolAssignment {
-        assigned_partitions: topics
-            .into_iter()
-            .map(|(topic, partitions)| AssignmentTopicPartition { topic, partitions })
-            .collect(),
-        user_data: None,
-    };
+    let assignment =
+        ConsumerProtocolAssignment { assigned_partitions: by_topic(&partitions), user_data: None };
     encode_versioned(&assignment, 3)
 }
 

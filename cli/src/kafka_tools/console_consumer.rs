@@ -4,6 +4,7 @@ use super::formatter::{Formatter, WriteError};
 use super::{
     Stop, end, help_or_version, log_to_stderr, properties_of, require, run, set_pairs, throwable, value,
 };
+use super::verifiable_producer::{INTERRUPTED, TERMINATED};
 use crate::Call;
 use base::{Given, Properties, ToolOption, ToolOptions};
 use client::{ClientError, Consumer, ConsumerOptions, ConsumerRecord, OffsetReset, TopicPartition};
@@ -245,12 +246,16 @@ fn options(given: &Given, mut settings: Properties, beginning: bool) -> Result<C
         eprintln!("{trace}");
         Stop::Exit(1)
     };
-    let not_made = |error: ClientError| {
-        let why = "org.apache.kafka.common.KafkaException: Failed to construct kafka consumer";
-        fail(format!("{why}\nCaused by: {}", throwable(&error)))
-    };
+    const NOT_MADE: &str = "org.apache.kafka.common.KafkaException: Failed to construct kafka consumer";
+    let not_made = |error: ClientError| fail(format!("{NOT_MADE}\nCaused by: {}", throwable(&error)));
     let mut options = ConsumerOptions::new(bootstrap, "console-consumer").map_err(not_made)?;
-    options = options.with(&settings).map_err(|error| fail(throwable(&error)))?;
+    options = options.with(&settings).map_err(|error| match error {
+        // A class that is not there.
+        ClientError::State(why) => {
+            fail(format!("{NOT_MADE}\nCaused by: org.apache.kafka.common.KafkaException: {why}"))
+        }
+        error => fail(throwable(&error)),
+    })?;
     options.client = options.client.resolve().map_err(not_made)?;
     Ok(options)
 }
@@ -258,7 +263,8 @@ fn options(given: &Given, mut settings: Properties, beginning: bool) -> Result<C
 /// Why reading ended.
 enum Ended {
     Enough,
-    Interrupted,
+    /// The exit code that a shell has for it.
+    Signalled(u8),
     TimedOut,
     Failed(ClientError),
     /// A record that the formatter cannot print.
@@ -281,8 +287,8 @@ async fn read(plan: Plan) -> Result<(), Stop> {
             let mut terminate = signal(SignalKind::terminate()).map_err(|_| Stop::Exit(1))?;
             tokio::select! {
                 ended = reading.print(&mut consumer, &plan) => ended,
-                _ = interrupt.recv() => Ended::Interrupted,
-                _ = terminate.recv() => Ended::Interrupted,
+                _ = interrupt.recv() => Ended::Signalled(INTERRUPTED),
+                _ = terminate.recv() => Ended::Signalled(TERMINATED),
             }
         }
     };
@@ -304,7 +310,7 @@ async fn read(plan: Plan) -> Result<(), Stop> {
     match (fatal, ended) {
         (true, _) => Err(Stop::Exit(1)),
         // As after a signal that nothing handled.
-        (_, Ended::Interrupted) => Err(Stop::Exit(130)),
+        (_, Ended::Signalled(code)) => Err(Stop::Exit(code)),
         _ => Ok(()),
     }
 }
@@ -335,7 +341,7 @@ fn say(ended: &Ended) -> bool {
         tracing::error!(target: LOGGER, "Error processing message, terminating consumer process: ");
     };
     match ended {
-        Ended::Enough | Ended::Interrupted => {}
+        Ended::Enough | Ended::Signalled(_) => {}
         Ended::OutputGone => eprintln!("Unable to write to standard out, closing consumer."),
         Ended::TimedOut => {
             terminating();

@@ -110,13 +110,16 @@ impl Plan {
         properties.set("--fetch-size", "max.partition.fetch.bytes", &size);
         let reset = if given.has("from-latest") { "latest" } else { "earliest" };
         properties.set("--from-latest", "auto.offset.reset", reset);
-        let refused = |error: ClientError| {
-            let why = format!("Failed to construct kafka consumer\nCaused by: {}", throwable(&error));
+        let not_made = |cause: String| {
+            let why = format!("Failed to construct kafka consumer\nCaused by: {cause}");
             Stop::Uncaught("org.apache.kafka.common.KafkaException", why)
         };
+        let refused = |error: ClientError| not_made(throwable(&error));
         let options = ConsumerOptions::new(bootstrap, "perf-consumer-client").map_err(refused)?;
-        let mut options = options.with(&properties).map_err(|error| {
-            Stop::Uncaught("org.apache.kafka.common.config.ConfigException", error.to_string())
+        let mut options = options.with(&properties).map_err(|error| match error {
+            // A class that is not there.
+            ClientError::State(why) => not_made(format!("org.apache.kafka.common.KafkaException: {why}")),
+            error => Stop::Uncaught("org.apache.kafka.common.config.ConfigException", error.to_string()),
         })?;
         options.client = options.client.resolve().map_err(refused)?;
         let millis = |ms: i64| Duration::from_millis(ms.max(0) as u64);

@@ -38,7 +38,7 @@ pub const PARSER: Parser = Parser {
         Arg::text(
             &["--assignment-strategy"],
             "ASSIGNMENTSTRATEGY",
-            "How partitions are dealt out: only by ranges here.",
+            "How partitions are dealt out: the name of a class, or names with commas between them.",
         )
         .or(RANGE),
         Arg::text(
@@ -81,7 +81,9 @@ fn options(words: &Words) -> Result<ConsumerOptions, Stop> {
     let mut properties = config_of(&PARSER, words, "--consumer.config")?;
     let group = words.text("--group-id").unwrap_or_default();
     let bootstrap = words.text("--bootstrap-server").or(words.text("--broker-list")).unwrap_or_default();
+    let strategy = words.text("--assignment-strategy").unwrap_or(RANGE);
     for (option, key, value) in [
+        ("--assignment-strategy", "partition.assignment.strategy", Some(strategy)),
         ("--group-id", "group.id", Some(group)),
         ("--group-instance-id", "group.instance.id", words.text("--group-instance-id")),
         ("--bootstrap-server", "bootstrap.servers", Some(bootstrap)),
@@ -103,16 +105,10 @@ fn options(words: &Words) -> Result<ConsumerOptions, Stop> {
     };
     let refused = |error: ClientError| not_made(throwable(&error));
     let options = ConsumerOptions::new(bootstrap, &format!("consumer-{group}-1")).map_err(refused)?;
-    let mut options = options.with(&properties).map_err(|error| {
-        Stop::Uncaught("org.apache.kafka.common.config.ConfigException", error.to_string())
+    let mut options = options.with(&properties).map_err(|error| match error {
+        ClientError::State(why) => not_made(format!("org.apache.kafka.common.KafkaException: {why}")),
+        error => Stop::Uncaught("org.apache.kafka.common.config.ConfigException", error.to_string()),
     })?;
-    let strategy = words.text("--assignment-strategy").unwrap_or(RANGE);
-    if strategy != RANGE {
-        return Err(not_made(format!(
-            "org.apache.kafka.common.KafkaException: {strategy} ClassNotFoundException exception occurred (this tool knows \
-             {RANGE})"
-        )));
-    }
     options.client = options.client.resolve().map_err(refused)?;
     Ok(options)
 }
@@ -272,6 +268,7 @@ async fn commit(consumer: &mut Consumer, runs: &[Run]) -> Result<(), ClientError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use client::assignor::Assignor;
 
     fn record(partition: i32, offset: i64) -> ConsumerRecord {
         ConsumerRecord {
@@ -301,10 +298,15 @@ mod tests {
     }
 
     #[test]
-    fn another_way_to_deal_out_is_refused_by_name() {
-        let line = "--topic t --group-id g --broker-list 127.0.0.1:1 --assignment-strategy no.Such";
-        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        let refused = options(&PARSER.parse(&words).unwrap()).unwrap_err();
-        assert!(matches!(refused, Stop::Uncaught(_, why) if why.contains("no.Such")));
+    fn assignors_are_given_by_class_and_others_are_refused_by_name() {
+        let given = |strategy: &str| {
+            let line = format!("--topic t --group-id g --broker-list 127.0.0.1:1 --assignment-strategy {strategy}");
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            options(&PARSER.parse(&words).unwrap())
+        };
+        let both = "org.apache.kafka.clients.consumer.StickyAssignor,org.apache.kafka.clients.consumer.RangeAssignor";
+        assert_eq!(given(both).unwrap().assignors, [Assignor::Sticky, Assignor::Range]);
+        let refused = given("no.Such").unwrap_err();
+        assert!(matches!(refused, Stop::Uncaught(_, why) if why.contains("no.Such ClassNotFoundException")));
     }
 }

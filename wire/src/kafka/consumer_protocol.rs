@@ -33,3 +33,18 @@ message! { flexible none;
         partitions: Vec<i32> [0..],
     }
 }
+
+message! { flexible none;
+    /// What a member with the sticky assignor had before: its `user_data`. Versions 0 and 1, which nobody tells.
+    pub struct StickyUserData {
+        previous_assignment: Vec<AssignmentTopicPartition> [0..],
+        generation: i32 [1..] = -1,
+    }
+}
+
+message! { flexible none;
+    /// The `user_data` of the cooperative sticky assignor; it has no version.
+    pub struct CooperativeUserData {
+        generation: i32 [0..] = -1,
+    }
+}
