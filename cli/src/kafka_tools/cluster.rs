@@ -69,7 +69,14 @@ async fn unregister(admin: &Admin, broker_id: i32) -> Result<(), Terse> {
         Err(error) if is_unsupported(&error) => {
             println!("The target cluster does not support the broker unregistration API.");
         }
-        Err(error) => return Err(Terse::executed("unregisterBroker", error)),
+        Err(error) => {
+            tracing::error!(
+                target: "org.apache.kafka.clients.admin.KafkaAdminClient",
+                "{}Unregister broker request for broker ID {broker_id} failed: {error}",
+                admin.cluster().log_prefix()
+            );
+            return Err(Terse::executed("unregisterBroker", error));
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `kafka-delegation-tokens`: makes, renews, ends and shows delegation tokens.
 
-use super::{Failed, Stop, admin_options, end, help_or_version, require, rule_out, run, throwable};
+use super::{Failed, Stop, admin_options, end, help_or_version, json, require, rule_out, run, throwable};
 use crate::Call;
 use base::{Given, ToolOption, ToolOptions};
 use base64::Engine;
@@ -10,6 +10,7 @@ use client::cluster::Target;
 use client::{Admin, ClientError};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 use wire::kafka::create_delegation_token::CreatableRenewers;
 use wire::kafka::describe_delegation_token::{DescribeDelegationTokenOwner, DescribedDelegationToken};
@@ -34,6 +35,7 @@ const TABLE: ToolOptions = ToolOptions(&[
         "Milliseconds after which the token ends; -1 ends it at once.",
     ),
     ToolOption::text_if_any("hmac", "", "HMAC of the token."),
+    json::OPTION,
     ToolOption::long_if_any(
         "max-life-time-period",
         "",
@@ -110,6 +112,10 @@ fn check(given: &Given) -> Result<(), Stop> {
             require(given, needed)?;
         }
     }
+    if !given.has("describe") && !given.has("create") {
+        let action = if given.has("renew") { "renew" } else { "expire" };
+        rule_out(given, action, &["json"])?;
+    }
     rule_out(given, "create", &["hmac", "renew-time-period", "expiry-time-period"])?;
     rule_out(
         given,
@@ -153,10 +159,12 @@ fn hmac(given: &Given) -> Result<(String, Vec<u8>), Stop> {
 async fn create(admin: &Admin, given: &Given) -> Result<(), Failed> {
     let renewers = principals(given, "renewer-principal")?;
     let max_lifetime_ms = number(given, "max-life-time-period")?;
-    println!(
-        "Calling create token operation with renewers :{} , max-life-time-period :{max_lifetime_ms}",
-        list(renewers.iter().map(Principal::to_string))
-    );
+    if !given.has("json") {
+        println!(
+            "Calling create token operation with renewers :{} , max-life-time-period :{max_lifetime_ms}",
+            list(renewers.iter().map(Principal::to_string))
+        );
+    }
     let owner = principals(given, "owner-principal")?.into_iter().next();
     let renewer = |one: &Principal| CreatableRenewers {
         principal_type: one.kind.clone(),
@@ -170,14 +178,13 @@ async fn create(admin: &Admin, given: &Given) -> Result<(), Failed> {
     };
     let made = admin.call(&Target::Any, &request, |response| response.error_code).await?;
     ClientError::check(made.error_code, &None)?;
-    println!("Created delegation token with tokenId : {}", made.token_id);
     let shown = renewers.iter().map(|renewer| {
         wire::kafka::describe_delegation_token::DescribedDelegationTokenRenewer {
             principal_type: renewer.kind.clone(),
             principal_name: renewer.name.clone(),
         }
     });
-    print_tokens(&[DescribedDelegationToken {
+    let token = DescribedDelegationToken {
         principal_type: made.principal_type,
         principal_name: made.principal_name,
         token_requester_principal_type: made.token_requester_principal_type,
@@ -188,7 +195,14 @@ async fn create(admin: &Admin, given: &Given) -> Result<(), Failed> {
         token_id: made.token_id,
         hmac: made.hmac,
         renewers: shown.collect(),
-    }]);
+    };
+    match given.has("json") {
+        true => json::print(&document(&[token])),
+        false => {
+            println!("Created delegation token with tokenId : {}", token.token_id);
+            print_tokens(&[token]);
+        }
+    }
     Ok(())
 }
 
@@ -219,6 +233,7 @@ async fn expire(admin: &Admin, given: &Given) -> Result<(), Failed> {
 async fn describe(admin: &Admin, given: &Given) -> Result<(), Failed> {
     let owners = principals(given, "owner-principal")?;
     match owners.is_empty() {
+        _ if given.has("json") => {}
         true => println!("Calling describe token operation for current user."),
         false => println!(
             "Calling describe token operation for owners: {}",
@@ -231,8 +246,13 @@ async fn describe(admin: &Admin, given: &Given) -> Result<(), Failed> {
     let request = DescribeDelegationTokenRequest { owners: Some(owners.into_iter().map(owner).collect()) };
     let known = admin.call(&Target::Any, &request, |response| response.error_code).await?;
     ClientError::check(known.error_code, &None)?;
-    print!("Total number of tokens : {}", known.tokens.len());
-    print_tokens(&known.tokens);
+    match given.has("json") {
+        true => json::print(&document(&known.tokens)),
+        false => {
+            print!("Total number of tokens : {}", known.tokens.len());
+            print_tokens(&known.tokens);
+        }
+    }
     Ok(())
 }
 
@@ -240,6 +260,25 @@ async fn describe(admin: &Admin, given: &Given) -> Result<(), Failed> {
 fn minute(ms: i64) -> String {
     let time = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH);
     time.to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M").to_string()
+}
+
+/// The tokens with their times in milliseconds; an HMAC is base64, as `--hmac` takes it.
+fn document(tokens: &[DescribedDelegationToken]) -> Value {
+    let token = |token: &DescribedDelegationToken| {
+        let renewers = token.renewers.iter().map(|one| format!("{}:{}", one.principal_type, one.principal_name));
+        json!({
+            "token_id": &*token.token_id,
+            "hmac": BASE64.encode(&token.hmac),
+            "owner": format!("{}:{}", token.principal_type, token.principal_name),
+            "requester":
+                format!("{}:{}", token.token_requester_principal_type, token.token_requester_principal_name),
+            "renewers": renewers.collect::<Vec<_>>(),
+            "issue_timestamp_ms": token.issue_timestamp,
+            "expiry_timestamp_ms": token.expiry_timestamp,
+            "max_timestamp_ms": token.max_timestamp,
+        })
+    };
+    json!({ "tokens": tokens.iter().map(token).collect::<Vec<_>>() })
 }
 
 fn print_tokens(tokens: &[DescribedDelegationToken]) {
@@ -288,11 +327,37 @@ mod tests {
             (&format!("--create {at}"), "Missing required argument \"[max-life-time-period]\""),
             (&format!("--renew --renew-time-period 1 {at}"), "Missing required argument \"[hmac]\""),
             (
+                &format!("--expire --hmac aa --expiry-time-period 5 --json {at}"),
+                "Option \"[expire]\" can't be used with option \"[json]\"",
+            ),
+            (
                 &format!("--describe --hmac x {at}"),
                 "Option \"[describe]\" can't be used with option \"[hmac]\"",
             ),
         ] {
             assert!(problem(words).starts_with(expected), "{}", problem(words));
         }
+    }
+
+    #[test]
+    fn a_document_has_tokens_with_times_in_milliseconds() {
+        let token = DescribedDelegationToken {
+            principal_type: "User".into(),
+            principal_name: "a".into(),
+            token_id: "id".into(),
+            hmac: vec![0, 1].into(),
+            issue_timestamp: 1,
+            expiry_timestamp: 2,
+            max_timestamp: 3,
+            ..Default::default()
+        };
+        let document = document(&[token]);
+        let token = &document["tokens"][0];
+        assert_eq!((&token["owner"], &token["hmac"], &token["max_timestamp_ms"]), (
+            &"User:a".into(),
+            &"AAE=".into(),
+            &3.into()
+        ));
+        assert_eq!(token["renewers"], json!([]));
     }
 }

@@ -1,10 +1,10 @@
 //! `kafka-delete-records`: deletes the records before given offsets.
 
-use super::{Stop, admin_options, end, help_or_version, require, run, throwable};
+use super::{Stop, admin_options, end, help_or_version, json, require, run, throwable};
 use crate::Call;
 use base::{ToolOption, ToolOptions};
 use client::{Admin, TopicPartition};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -19,6 +19,7 @@ pub const TABLE: ToolOptions = ToolOptions(&[
         "command config property file path",
         "File with settings for the admin client.",
     ),
+    json::OPTION,
     ToolOption::text(
         "offset-json-file",
         "Offset json file path",
@@ -40,22 +41,49 @@ fn delete(call: &Call) -> Result<(), Stop> {
     require(&given, &["bootstrap-server", "offset-json-file"])?;
     let options = admin_options(&given, "command-config")?;
     let before = parse(&read_file(given.text("offset-json-file")?.unwrap_or_default())?)?;
+    let as_json = given.has("json");
     run(async move {
-        println!("Executing records delete operation");
+        if !as_json {
+            println!("Executing records delete operation");
+        }
         let deleted = Admin::new(options).delete_records(&before).await;
-        println!("Records delete operation completed:");
-        for partition in before.keys() {
+        let results = before.keys().map(|partition| {
             let result = match &deleted {
                 Ok(results) => results.get(partition).cloned(),
                 Err(error) => Some(Err(error.clone())),
             };
+            let result = match result {
+                Some(Ok(low)) => Ok(low),
+                Some(Err(error)) => Err(throwable(&error)),
+                None => Err("the broker said nothing of it".to_owned()),
+            };
+            (partition, result)
+        });
+        if as_json {
+            json::print(&document(results));
+            return;
+        }
+        println!("Records delete operation completed:");
+        for (partition, result) in results {
             match result {
-                Some(Ok(low)) => println!("partition: {partition}\tlow_watermark: {low}"),
-                Some(Err(error)) => println!("partition: {partition}\terror: {}", throwable(&error)),
-                None => println!("partition: {partition}\terror: the broker said nothing of it"),
+                Ok(low) => println!("partition: {partition}\tlow_watermark: {low}"),
+                Err(error) => println!("partition: {partition}\terror: {error}"),
             }
         }
     })
+}
+
+/// Each partition with its low watermark, or what was wrong.
+fn document<'a>(results: impl Iterator<Item = (&'a TopicPartition, Result<i64, String>)>) -> Value {
+    let entry = |(partition, result): (&TopicPartition, Result<i64, String>)| {
+        let mut entry = json::partition(partition);
+        match result {
+            Ok(low) => entry["low_watermark"] = low.into(),
+            Err(error) => entry["error"] = error.into(),
+        }
+        entry
+    };
+    json!({ "partitions": results.map(entry).collect::<Vec<Value>>() })
 }
 
 /// A file's text, or Java's complaint.
@@ -132,5 +160,15 @@ mod tests {
         let twice = format!(r#"{{"partitions":[{one},{one}]}}"#);
         assert_eq!(why(&twice), "Offset json file contains duplicate topic partitions: t-1");
         assert!(why(r#"{"partitions":[{"topic":"t"}]}"#).contains("\"partition\""));
+    }
+
+    #[test]
+    fn a_document_has_each_partition_with_its_low_watermark_or_error() {
+        let (done, failed) = (TopicPartition::new("t", 0), TopicPartition::new("t", 1));
+        let results = [(&done, Ok(5)), (&failed, Err("out of range".to_owned()))];
+        assert_eq!(
+            document(results.into_iter()).to_string(),
+            r#"{"partitions":[{"topic":"t","partition":0,"low_watermark":5},{"topic":"t","partition":1,"error":"out of range"}]}"#
+        );
     }
 }

@@ -148,8 +148,7 @@ pub(super) fn offsets(
     for (position, offset) in entries(&bytes, 8, base) {
         let Some(batch) = batch_at(&log, position) else {
             to.flush().map_err(gone)?;
-            let why = format!("no batch at position {position} of {}", beside(path, "log").display());
-            return Err(Stop::Uncaught("java.util.NoSuchElementException", why));
+            return Err(Stop::Uncaught("java.util.NoSuchElementException", String::new()));
         };
         let last = batch.header().last_offset();
         if last != offset {

@@ -1,23 +1,26 @@
 //! `kafka-dump-log`: what is in the files of a partition.
 
 use super::dump_index::{self, Complaints};
-use super::{Stop, end, help_or_version, require};
+use super::{Stop, end, help_or_version, metadata_records, require, scala_order, string_hash};
 use crate::Call;
 use base::{Given, ToolOption, ToolOptions};
 use bytes::Bytes;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 use wire::batch::control::{EndTransaction, Marker};
 use wire::batch::{Batch, Record};
-use wire::kafka::offsets_topic::{GroupMetadataKey, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue};
+use wire::kafka::offsets_topic::{
+    GroupMetadataKey, GroupMetadataValue, MemberMetadata, OffsetCommitKey, OffsetCommitValue,
+};
 use wire::kafka::transaction_topic::{TransactionLogKey, TransactionLogValue};
 use wire::kafka::{Message, split_version};
 
 const DECODER: &str = "kafka.serializer.StringDecoder";
 
 pub const TABLE: ToolOptions = ToolOptions(&[
-    ToolOption::flag("cluster-metadata-decoder", "Not here: there is no KRaft metadata."),
+    ToolOption::flag("cluster-metadata-decoder", "Shows records of a KRaft cluster's metadata."),
     ToolOption::flag("deep-iteration", "Shows records, too."),
     ToolOption::text("files", "file1, file2, ...", "REQUIRED: the files, separated by commas."),
     ToolOption::flag("index-sanity-check", "Checks an index only as a broker does at its start."),
@@ -49,6 +52,7 @@ enum Decoder {
     Text,
     Offsets,
     Transactions,
+    Metadata,
 }
 
 /// What is shown of a log file.
@@ -82,7 +86,7 @@ fn dump(call: &Call) -> Result<(), Stop> {
             verify_only: given.has("verify-index-only"),
         };
         let dumped = match suffix {
-            "log" => log(path, &view, &mut to).map(|found| gaps.push((absolute(path), found))),
+            "log" | "checkpoint" => log(path, &view, &mut to).map(|found| gaps.push((absolute(path), found))),
             "index" => dump_index::offsets(path, checks, &mut complaints, &mut to),
             "timeindex" => dump_index::times(path, checks, &mut complaints, &mut to),
             "snapshot" => dump_index::producers(path, &mut to),
@@ -128,19 +132,18 @@ pub(super) fn bytes_of(path: &Path) -> Result<Bytes, Stop> {
 }
 
 fn view(given: &Given) -> Result<View, Stop> {
-    if given.has("cluster-metadata-decoder") {
-        return Err(Stop::Usage("--cluster-metadata-decoder is not supported by this tool".to_owned()));
-    }
     for option in ["key-decoder-class", "value-decoder-class"] {
         if let Some(class) = given.text(option)?.filter(|class| *class != DECODER) {
             return Err(Stop::Uncaught("java.lang.ClassNotFoundException", class.to_owned()));
         }
     }
-    let decoder = match (given.has("offsets-decoder"), given.has("transaction-log-decoder")) {
-        (true, _) => Decoder::Offsets,
-        (_, true) => Decoder::Transactions,
-        _ => Decoder::Text,
-    };
+    let decoders = [
+        ("offsets-decoder", Decoder::Offsets),
+        ("transaction-log-decoder", Decoder::Transactions),
+        ("cluster-metadata-decoder", Decoder::Metadata),
+    ];
+    let decoder = decoders.into_iter().find(|(option, _)| given.has(option));
+    let decoder = decoder.map_or(Decoder::Text, |(_, decoder)| decoder);
     let contents = decoder != Decoder::Text
         || ["print-data-log", "key-decoder-class", "value-decoder-class"]
             .iter()
@@ -156,15 +159,16 @@ fn view(given: &Given) -> Result<View, Stop> {
 
 /// Prints a segment; returns where an offset is not followed by the next one.
 fn log(path: &Path, view: &View, to: &mut impl Write) -> Result<Vec<(i64, i64)>, Stop> {
-    let base: i64 = dump_index::base_offset(path)?;
-    writeln!(to, "Log starting offset: {base}").map_err(gone)?;
+    writeln!(to, "{}", title(path)?).map_err(gone)?;
     let mut bytes = bytes_of(path)?;
     bytes.truncate(view.bytes_max);
     let size = bytes.len();
     let corrupt = |why: String| Stop::Uncaught("org.apache.kafka.common.errors.CorruptRecordException", why);
     let (mut gaps, mut last, mut rest) = (Vec::new(), None, bytes);
+    let mut progress = Progress::new(path, size);
     loop {
         let position = size - rest.len();
+        progress.tell(position);
         let batch = match Batch::split_from(&mut rest) {
             Ok(Some(batch)) => batch,
             Ok(None) => break,
@@ -191,6 +195,56 @@ fn log(path: &Path, view: &View, to: &mut impl Write) -> Result<Vec<(i64, i64)>,
         writeln!(to, "Found {} invalid bytes at the end of {name}", rest.len()).map_err(gone)?;
     }
     Ok(gaps)
+}
+
+/// The line over a file: of a segment its first offset, of a snapshot of metadata where it ends.
+fn title(path: &Path) -> Result<String, Stop> {
+    if path.extension().is_none_or(|suffix| suffix != "checkpoint") {
+        return Ok(format!("Log starting offset: {}", dump_index::base_offset(path)?));
+    }
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    if name == "bootstrap" {
+        return Ok("KRaft bootstrap snapshot".to_owned());
+    }
+    let end = name.split_once('-').and_then(|(offset, epoch)| Some((offset.parse().ok()?, epoch.parse().ok()?)));
+    let (offset, epoch): (i64, i32) =
+        end.ok_or_else(|| Stop::Uncaught("java.util.NoSuchElementException", "No value present".to_owned()))?;
+    Ok(format!("Snapshot end offset: {offset}, epoch: {epoch}"))
+}
+
+/// How far a large file is, twice a second on a terminal's stderr, where what is shown goes elsewhere.
+struct Progress<'a> {
+    path: &'a Path,
+    size: usize,
+    next: Option<Instant>,
+    told: bool,
+}
+
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
+impl Progress<'_> {
+    fn new(path: &Path, size: usize) -> Progress<'_> {
+        let is_seen = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
+        Progress { path, size, next: is_seen.then(|| Instant::now() + PROGRESS_EVERY), told: false }
+    }
+
+    fn tell(&mut self, position: usize) {
+        if self.next.is_some_and(|next| Instant::now() >= next) {
+            self.next = Some(Instant::now() + PROGRESS_EVERY);
+            self.told = true;
+            let percent = position as u128 * 100 / self.size.max(1) as u128;
+            eprint!("\r{percent:3}% of {}", self.path.display());
+        }
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        if self.told {
+            // Nothing is left on the line.
+            eprint!("\r\x1b[K");
+        }
+    }
 }
 
 fn timestamp_type(batch: &Batch) -> &'static str {
@@ -248,8 +302,8 @@ fn record_line(batch: &Batch, index: i32, record: &Record, view: &View) -> Strin
             size(&record.value),
             keys.join(",")
         ));
-        if is_control && index == 0 {
-            parts.extend(marker(batch));
+        if is_control {
+            parts.extend(marker(batch).filter(|_| index == 0).or_else(|| control(record)));
         }
     }
     if view.contents && !is_control {
@@ -274,12 +328,24 @@ fn marker(batch: &Batch) -> Option<String> {
     Some(format!("endTxnMarker: {kind} coordinatorEpoch: {}", end.coordinator_epoch))
 }
 
+/// A control record that is no marker: those of a KRaft log.
+fn control(record: &Record) -> Option<String> {
+    let [_, _, kind @ ..] = record.key.as_ref()?.first_chunk::<4>()?;
+    let value = record.value.clone().unwrap_or_default();
+    Some(metadata_records::control(i16::from_be_bytes(*kind), &value))
+}
+
 fn decoded(record: &Record, decoder: Decoder) -> (Option<String>, Option<String>) {
     let text = |part: &Option<Bytes>| part.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let special = match decoder {
         Decoder::Text => return (text(&record.key), text(&record.value)),
         Decoder::Offsets => offsets_record(record),
         Decoder::Transactions => transaction_record(record),
+        Decoder::Metadata => {
+            let shown = metadata_records::shown(&record.value)
+                .unwrap_or_else(|why| format!("Error at {}, skipping. {why}", record.offset));
+            return (None, Some(shown));
+        }
     };
     special.unwrap_or_else(|| {
         let version =
@@ -321,7 +387,9 @@ fn offsets_record(record: &Record) -> Option<(Option<String>, Option<String>)> {
 
 fn group_text(group: &GroupMetadataValue) -> String {
     let of_consumers = &*group.protocol_type == "consumer";
-    let members = group.members.iter().map(|member| {
+    let members: Vec<&MemberMetadata> = group.members.iter().collect();
+    let members = scala_order(&members, |member| string_hash(&member.member_id));
+    let members = members.into_iter().map(|member| {
         let assignment = match client::group::read_assignment(&member.assignment) {
             Ok(partitions) if of_consumers => {
                 let shown: Vec<String> = partitions.iter().map(ToString::to_string).collect();

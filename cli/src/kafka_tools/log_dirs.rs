@@ -2,7 +2,7 @@
 
 use super::{
     Stop, admin_options, end, help_or_version, java_hash, java_order, json, properties_of, require, run,
-    throwable,
+    scala_order, string_hash, throwable,
 };
 use crate::Call;
 use base::{ToolOption, ToolOptions};
@@ -52,7 +52,10 @@ fn describe(call: &Call) -> Result<(), Stop> {
     run(async {
         let admin = Admin::new(options);
         let cluster = admin.describe_cluster().await.map_err(uncaught)?;
-        let there = set_order(cluster.brokers.iter().map(|broker| broker.broker_id).collect());
+        let mut there: Vec<i32> = cluster.brokers.iter().map(|broker| broker.broker_id).collect();
+        // A map of the client's has them first.
+        java_order(&mut there, 16, |id| spread(id.cast_unsigned()));
+        let there = set_order(there);
         let asked = match wanted {
             None => there.clone(),
             Some(list) => set_order(words(list).map(id).collect::<Result<_, _>>()?),
@@ -114,7 +117,7 @@ async fn dirs_of(admin: &Admin, broker: i32) -> Result<Vec<DescribeLogDirsResult
 fn shown(brokers: &BTreeMap<i32, Vec<DescribeLogDirsResult>>, topics: &[&str]) -> Value {
     let mut ids: Vec<i32> = brokers.keys().copied().collect();
     java_order(&mut ids, brokers.len().next_power_of_two(), |id| spread(id.cast_unsigned()));
-    let brokers: Vec<Value> = map_order(&ids)
+    let brokers: Vec<Value> = scala_order(&ids, |id| id.cast_unsigned())
         .into_iter()
         .map(|id| json!({"broker": id, "logDirs": dirs_shown(&brokers[&id], topics)}))
         .collect();
@@ -165,34 +168,8 @@ fn spread(hash: u32) -> u32 {
 }
 
 fn hash_of_partition(topic: &str, partition: i32) -> u32 {
-    let name = topic.encode_utf16().fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
+    let name = string_hash(topic);
     31_u32.wrapping_add(partition.cast_unsigned()).wrapping_mul(31).wrapping_add(name)
-}
-
-/// The order of Scala 2.12's mutable map: buckets from the last to the first, in each the newest first.
-fn map_order(keys: &[i32]) -> Vec<i32> {
-    let mut table: Vec<Vec<i32>> = vec![Vec::new(); 16];
-    for (n, key) in keys.iter().enumerate() {
-        let at = bucket(*key, table.len());
-        table[at].insert(0, *key);
-        if n + 1 > table.len() * 3 / 4 {
-            let mut larger = vec![Vec::new(); table.len() * 2];
-            for key in table.into_iter().rev().flatten() {
-                let at = bucket(key, larger.len());
-                larger[at].insert(0, key);
-            }
-            table = larger;
-        }
-    }
-    table.into_iter().rev().flatten().collect()
-}
-
-/// Of a table whose size is a power of two.
-fn bucket(key: i32, size: usize) -> usize {
-    const MIX: u32 = 0x9e37_75cd;
-    let bits = size.trailing_zeros();
-    let mixed = key.cast_unsigned().wrapping_mul(MIX).swap_bytes().wrapping_mul(MIX).rotate_right(bits);
-    (mixed >> (32 - bits)) as usize
 }
 
 /// The order of a Scala 2.12 set: up to four as they came, more by hash, five bits at a time from the lowest on.
@@ -263,8 +240,8 @@ mod tests {
 
     #[test]
     fn brokers_come_in_the_order_of_a_scala_map() {
-        assert_eq!(map_order(&[1, 2, 3]), [2, 1, 3], "as seen of Java's tool");
-        let mut many = map_order(&(0..100).collect::<Vec<_>>());
+        assert_eq!(scala_order(&[1_i32, 2, 3], |id| id.cast_unsigned()), [2, 1, 3], "as seen of Java's tool");
+        let mut many = scala_order(&(0..100_i32).collect::<Vec<_>>(), |id| id.cast_unsigned());
         many.sort_unstable();
         assert_eq!(many, (0..100).collect::<Vec<_>>());
     }

@@ -31,6 +31,7 @@ mod json;
 pub mod leader_election;
 pub mod log_dirs;
 pub mod metadata_quorum;
+mod metadata_records;
 mod metrics;
 #[cfg(test)]
 mod option_lists;
@@ -111,7 +112,8 @@ fn end(table: &ToolOptions, result: Result<(), Stop>) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Stop::Uncaught(exception, message)) => {
-            eprintln!("Exception in thread \"main\" {exception}: {message}");
+            let colon = if message.is_empty() { "" } else { ": " };
+            eprintln!("Exception in thread \"main\" {exception}{colon}{message}");
             ExitCode::FAILURE
         }
     }
@@ -232,16 +234,13 @@ fn trace_of(error: &OptionError) -> String {
 
 /// The hash by which a Java map orders its keys.
 fn java_hash(key: &str) -> u32 {
-    let hash = key.encode_utf16().fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
+    let hash = string_hash(key);
     hash ^ (hash >> 16)
 }
 
 /// The hash by which a Java map orders partitions.
 fn partition_hash(partition: &client::TopicPartition) -> u32 {
-    let topic = partition
-        .topic
-        .encode_utf16()
-        .fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
+    let topic = string_hash(&partition.topic);
     let hash = 31_u32.wrapping_add(partition.partition.cast_unsigned()).wrapping_mul(31).wrapping_add(topic);
     hash ^ (hash >> 16)
 }
@@ -252,6 +251,38 @@ fn java_order<T>(items: &mut [T], mut buckets: usize, hash: impl Fn(&T) -> u32) 
         buckets *= 2;
     }
     items.sort_by_key(|item| hash(item) as usize % buckets);
+}
+
+/// The order of Scala 2.12's mutable map of keys with these hash codes: buckets from the last to the first, in each the newest
+/// first.
+fn scala_order<K: Clone>(keys: &[K], hash: impl Fn(&K) -> u32) -> Vec<K> {
+    let mut table: Vec<Vec<K>> = vec![Vec::new(); 16];
+    for (n, key) in keys.iter().enumerate() {
+        let at = scala_bucket(hash(key), table.len());
+        table[at].insert(0, key.clone());
+        if n + 1 > table.len() * 3 / 4 {
+            let mut larger = vec![Vec::new(); table.len() * 2];
+            for key in table.into_iter().rev().flatten() {
+                let at = scala_bucket(hash(&key), larger.len());
+                larger[at].insert(0, key);
+            }
+            table = larger;
+        }
+    }
+    table.into_iter().rev().flatten().collect()
+}
+
+/// Of a table whose size is a power of two.
+fn scala_bucket(hash: u32, size: usize) -> usize {
+    const MIX: u32 = 0x9e37_75cd;
+    let bits = size.trailing_zeros();
+    let mixed = hash.wrapping_mul(MIX).swap_bytes().wrapping_mul(MIX).rotate_right(bits);
+    (mixed >> (32 - bits)) as usize
+}
+
+/// `hashCode` of a Java string.
+fn string_hash(text: &str) -> u32 {
+    text.encode_utf16().fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()))
 }
 
 /// Columns as wide as their widest cell, a tab behind each.

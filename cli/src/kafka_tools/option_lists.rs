@@ -193,7 +193,7 @@ const JOPT: [(&str, ToolOptions, &[&str], &[&str]); 16] = [
         "kafka-delete-records",
         delete_records::TABLE,
         &["bootstrap-server", "command-config", "offset-json-file"],
-        &[],
+        &["json"],
     ),
     (
         "kafka-dump-log",

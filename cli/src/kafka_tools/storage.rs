@@ -45,10 +45,14 @@ fn storage(words: &Words) -> Result<(), Terse> {
         return Ok(());
     }
     let properties = properties_of(words.text("--config")).map_err(Terse::Stopped)?;
-    if value(&properties, "process.roles").is_some_and(|roles| !roles.is_empty()) {
+    let is_kraft = value(&properties, "process.roles").is_some_and(|roles| !roles.is_empty());
+    if is_kraft && words.command == Some("info") {
+        return told(&Info::of(&directories_of(&properties), true));
+    }
+    if is_kraft {
         return Err(Terse::Said(
-            "process.roles: brokers here keep their metadata in ZooKeeper, and have no KRaft storage to look at or \
-             to format; leave process.roles out and start the broker with zookeeper.connect"
+            "process.roles: brokers here keep their metadata in ZooKeeper, and have no KRaft storage to \
+             format; leave process.roles out and start the broker with zookeeper.connect"
                 .to_owned(),
         ));
     }
@@ -76,7 +80,18 @@ fn storage(words: &Words) -> Result<(), Terse> {
         ));
     }
     let directories: BTreeSet<String> = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
-    let info = Info::of(&directories);
+    told(&Info::of(&directories, false))
+}
+
+/// A KRaft node's log directories, and the one of its metadata: of Kafka's own, since there is none here.
+fn directories_of(properties: &Properties) -> BTreeSet<String> {
+    let logs = value(properties, "log.dirs").or_else(|| value(properties, "log.dir")).unwrap_or("/tmp/kafka-logs");
+    let metadata = value(properties, "metadata.log.dir").unwrap_or_default();
+    let all = logs.split(',').chain([metadata]).map(str::trim).filter(|dir| !dir.is_empty());
+    all.map(str::to_owned).collect()
+}
+
+fn told(info: &Info) -> Result<(), Terse> {
     print!("{}", info.text());
     match info.problems.is_empty() {
         true => Ok(()),
@@ -126,16 +141,19 @@ struct Info {
 }
 
 impl Info {
-    fn of(directories: &BTreeSet<String>) -> Info {
+    /// `is_kraft`: what the configuration is for.
+    fn of(directories: &BTreeSet<String>, is_kraft: bool) -> Info {
         let mut info = Info::default();
         directories.iter().for_each(|dir| info.look_at(dir));
-        let version = info.metadata.as_ref().and_then(|metadata| metadata.get("version"));
-        if version.is_some_and(|version| version == "1") {
-            info.problems.push(
-                "The kafka configuration file appears to be for a legacy cluster, but the directories are formatted for a \
-                 cluster in KRaft mode."
-                    .to_owned(),
-            );
+        let version = info.metadata.as_ref().map(|metadata| metadata.get("version").map_or("0", String::as_str));
+        let (other, file, formatted) = match is_kraft {
+            true => ("0", "a cluster in KRaft mode", "legacy mode"),
+            false => ("1", "a legacy cluster", "a cluster in KRaft mode"),
+        };
+        if version == Some(other) {
+            info.problems.push(format!(
+                "The kafka configuration file appears to be for {file}, but the directories are formatted for {formatted}."
+            ));
         }
         info
     }
@@ -211,14 +229,19 @@ mod tests {
             std::fs::write(Path::new(&dir(name)).join("meta.properties"), text).unwrap();
         }
         let (a, b, c) = (dir("a"), dir("b"), dir("c"));
-        let info = Info::of(&[a.clone()].into());
+        let info = Info::of(&[a.clone()].into(), false);
         assert_eq!(
             info.text(),
             format!(
                 "Found log directory:\n  {a}\n\nFound metadata: {{broker.id=1, cluster.id=x, version=0}}\n\n"
             )
         );
-        let info = Info::of(&[a, b.clone(), c.clone()].into());
+        assert_eq!(
+            Info::of(&[a.clone()].into(), true).problems,
+            ["The kafka configuration file appears to be for a cluster in KRaft mode, but the directories are formatted \
+              for legacy mode."]
+        );
+        let info = Info::of(&[a, b.clone(), c.clone()].into(), false);
         assert_eq!(info.problems.len(), 2);
         assert!(
             info.problems[0]

@@ -235,13 +235,15 @@ async fn act(admin: &Admin, action: &Action, given: &Given) -> Result<(), Failur
             generate::generate(admin, &text, given.text("broker-list")?.unwrap_or_default(), racks).await
         }
         "execute" => {
+            // As Java takes them: the file first.
+            let text = read("reassignment-json-file")?;
             let limits = execute::Limits {
                 additional: given.has("additional"),
                 between_brokers: number("throttle")?,
                 between_dirs: number("replica-alter-log-dirs-throttle")?,
                 timeout_ms: number("timeout")?,
             };
-            execute::execute(admin, &read("reassignment-json-file")?, limits).await
+            execute::execute(admin, &text, limits).await
         }
         "cancel" => {
             let text = read("reassignment-json-file")?;
