@@ -2,19 +2,19 @@
 
 import difflib
 import json
-import pathlib
 import os
 import re
 import shlex
 import signal
 import subprocess
+import tempfile
 import time
 
 import kafka_tools
 from harness import World, free_ports, mode, need_peer, say, until
 from reassign_cases import reassign, reassign_options
-from side_by_side import SideBySide, normal
-from tool_host import ALONE, ToolHost
+from side_by_side import SideBySide
+from tool_host import ALONE, Alone, Hosted, ToolHost, jars
 
 # Who runs what where: "jj-" Java's tools on Kafka, "oo-" ours on Kafka, "kk-" Java's on our brokers.
 JAVA, OURS, BACK = "jj-", "oo-", "kk-"
@@ -23,92 +23,107 @@ JAVA, OURS, BACK = "jj-", "oo-", "kk-"
 class BothWays(SideBySide):
     """As its parent, with a third party: Java's tools on our brokers. What differs is told with the direction."""
 
-    def __init__(self, kafka, ours, host, tool, cwd, only=None, known=()):
+    def __init__(self, kafka, ours, hosts, tool, cwd, only=None, known=()):
         super().__init__(kafka, None, None, cwd, only)
         self.at = {JAVA: kafka, OURS: kafka, BACK: ours}
         self.commands = {JAVA: "java", OURS: "ours", BACK: "java"}
-        self.host, self.tool, self.known = host, tool, known
-        # Addresses of brokers become their places in the list.
-        self.places = [(address, f"BROKER-{number}") for servers in (kafka, ours)
+        self.hosts, self.tool, self.known = hosts, tool, known
+        # Addresses of brokers become their places in the list; their directories, too: ours are 11 to 13.
+        self.places = [(re.escape(address), f"BROKER-{number}") for servers in (kafka, ours)
                        for number, address in enumerate(servers.split(","), 1)]
+        self.places += [(r"BROKER-\d( \(id: \d)", r"BROKER-N\1"), (re.escape(f"{cwd}/kafka-") + r"1?(\d)\b", r"DIRECTORY-\1"),
+                        (r"127.0.0.1:\d+/(kafka|ours)\b", "ZOOKEEPER/PATH")]
 
     def words(self, words, prefix):
         words = words.replace("{p}", prefix).replace("{b}", self.at[prefix]).replace("{d}", str(self.cwd))
         return shlex.split(words.replace("{n}", "3" if prefix == OURS else "2"))
 
-    def start(self, prefix, tool, words):
-        command = self.host.alone(tool) if self.commands[prefix] == "java" and tool in ALONE else [self.tool(f"kafka-{tool}.sh")]
-        if self.commands[prefix] == "java" and tool not in ALONE:
-            return Hosted(self.host, tool, self.words(words, prefix))
-        return subprocess.Popen([str(part) for part in command + self.words(words, prefix)], stdin=subprocess.PIPE,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.cwd)
+    def start(self, prefix, tool, words, input=b"", alone=False):
+        words = self.words(words, prefix)
+        if self.commands[prefix] == "ours":
+            return Alone([self.tool(f"kafka-{tool}.sh"), *words], self.cwd, input)
+        if alone or tool in ALONE:
+            return Alone([*self.hosts[prefix].alone(tool), *words], self.cwd, input)
+        return Hosted(self.hosts[prefix], tool, words, input)
 
-    def __call__(self, tool, words, at=True, input="", seconds=90, interrupt=None, unordered=False, drop=None, loose=(),
-                 check=None, same=False, apart=False):
+    def __call__(self, tool, words, at=True, check=None, **how):
+        """One case, as the parent's."""
         if at:
             words = f"--bootstrap-server {{b}} {words}"
         title = f"{tool} {words}"[:300]
         self.cases += 1
-        if self.only and not re.search(self.only, title) or interrupt and tool not in ALONE:
-            return None
-        raw = {}
-        begun = {prefix: self.start(prefix, tool, self.own(words, prefix, same)) for prefix in self.commands
-                 if not apart and (interrupt or prefix == OURS)}
+        if self.only and not re.search(self.only, title):
+            return
+        # What a change comes to is seen by and by, in Kafka as here: what only looks may look again.
+        looks = tool == "get-offsets" or re.search(r"--(describe|list)\b", words) and not re.search("--(alter|delete|execute)", words)
+        for left in reversed(range(5 if looks and not how.get("interrupt") else 1)):
+            java, found = self.once(title, tool, words, **how)
+            if check and not check("\n".join(java)):
+                found.append(f"{title}\n    the real tool did not do what this case is for:\n    " + "\n    ".join(java))
+            if not found or not left:
+                break
+            time.sleep(1)
+        self.differences += found
+
+    def once(self, title, tool, words, input="", seconds=90, interrupt=None, how=signal.SIGTERM, unordered=False, drop=None,
+             loose=(), same=False, apart=False, back=None, alone=False):
+        """What Java's tool said, and what differs. `interrupt`: what has to be on stdout (a regex) before the signal `how` comes;
+        `back`: makes comparable what Java's tools say of two clusters (of lines, lines); `alone`: Java's in a process of its own."""
+        # Without a broker there is nothing to compare brokers by; and what is the other side's alone, ours have not.
+        no_back = "{b}" not in words or same and OURS in words and JAVA not in words
+        asked = [prefix for prefix in self.commands if not (prefix == BACK and no_back)]
+        begin = lambda prefix: self.start(prefix, tool, self.own(words, prefix, same), input.encode(), alone or interrupt)
+        running = {} if apart else {prefix: begin(prefix) for prefix in asked}
         if interrupt:
-            time.sleep(interrupt)
-            for process in begun.values():
-                process.send_signal(signal.SIGTERM)
-        for prefix in self.commands:
-            process = begun.get(prefix) or self.start(prefix, tool, self.own(words, prefix, same))
-            try:
-                out, err = process.communicate(input.encode(), seconds)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                out, err = process.communicate()
-                err += f"(did not end within {seconds} s)".encode()
-            # A process that a signal has ended, as a shell tells it.
-            code = process.returncode
-            raw[prefix] = (128 - code if code < 0 else code), out, err
-        how = unordered, drop, [*loose, *((re.escape(address), name) for address, name in self.places),
-                                (r"BROKER-\d( \(id: \d)", r"BROKER-N\1")]
-        java = self.seen("\0" if same else JAVA, *raw[JAVA], *how)
-        ours = self.seen("\0" if same else OURS, *raw[OURS], *how)
-        if check and not check("\n".join(java)):
-            self.differences.append(f"{title}\n    the real tool did not do what this case is for:\n    " + "\n    ".join(java))
-        self.compare(f"our tool on Kafka: {title}", java, ours)
-        # Of what both see on Kafka, our brokers have one side.
-        mine = [line for line in self.seen(JAVA, *raw[JAVA], *how) if not (same and OURS in line)]
-        self.compare(f"Java's tool on our brokers: {title}", mine, self.seen(BACK, *raw[BACK], *how))
-        return java
+            for process in running.values():
+                process.interrupt(interrupt, how, seconds)
+        # One after the other where both sides change the same thing.
+        raw = {prefix: (running.get(prefix) or begin(prefix)).result(seconds) for prefix in asked}
+        loose = [*loose, *self.places]
+        java = self.seen("\0" if same else JAVA, *raw[JAVA], unordered, drop, loose)
+        ours = self.seen("\0" if same else OURS, *raw[OURS], unordered, drop, loose)
+        found = self.compare(f"our tool on Kafka: {title}", java, ours)
+        if BACK in raw:
+            # Of what both see on Kafka, our brokers have one side.
+            mine = [line for line in self.seen(JAVA, *raw[JAVA], unordered, drop, loose) if not (same and OURS in line and "{" not in line)]
+            theirs = self.seen(BACK, *raw[BACK], unordered, drop, loose)
+            found += self.compare(f"Java's tool on our brokers: {title}", *map(back or list, (mine, theirs)))
+        return java, found
 
     def own(self, words, prefix, same):
         return words.replace("(jj|oo)-", BACK).replace(JAVA, BACK).replace(OURS, BACK) if same and prefix == BACK else words
 
     def compare(self, title, java, other):
         if java == other or any(re.search(pattern, title) for pattern, _ in self.known):
-            return
+            return []
         lines = [line for line in list(difflib.unified_diff(java, other, lineterm="", n=1))[2:] if not line.startswith("@@")]
         more = [f"... and {len(lines) - 40} lines more"] if len(lines) > 40 else []
-        self.differences.append("\n    ".join([title, *lines[:40], *more]))
+        return ["\n    ".join([title, *lines[:40], *more])]
+
+    @property
+    def log_files(self):
+        """The files of the partitions of one of Kafka's brokers."""
+        kinds = (".log", ".index", ".timeindex", ".snapshot", ".txnindex")
+        # Indexes of logs without a batch are 10 MiB of zeros.
+        is_used = lambda file: "index" not in file.suffix or file.with_suffix(".log").stat().st_size
+        return sorted(file for file in (self.cwd / "kafka-1").glob("*-*/*") if file.suffix in kinds and is_used(file))
+
+    @property
+    def clusters(self):
+        """A side of each."""
+        return JAVA, BACK
 
     def both(self, tool, words, input=""):
-        for prefix in self.commands:
-            code, out, err = self.host.run(tool, self.words(f"--bootstrap-server {{b}} {words}", prefix), input.encode())
+        self.prepare(self.commands, tool, words, input)
+
+    def prepare(self, prefixes, tool, words, input=""):
+        """The real tool does it for each of these, and it has to work."""
+        hosts = {JAVA: self.hosts[JAVA], OURS: self.hosts[JAVA], BACK: self.hosts[BACK]}
+        begun = [Hosted(hosts[prefix], tool, self.words(f"--bootstrap-server {{b}} {words}", prefix), input.encode())
+                 for prefix in prefixes]
+        for run in begun:
+            code, out, err = run.result(120)
             assert code == 0, out + err
-
-
-class Hosted:
-    """A run in the host's JVM, with the face of a process."""
-
-    def __init__(self, host, tool, words):
-        self.host, self.tool, self.words, self.returncode = host, tool, words, None
-
-    def communicate(self, input=b"", _seconds=None):
-        self.returncode, out, err = self.host.run(self.tool, self.words, input or b"")
-        return out, err
-
-    def kill(self):
-        pass
 
 
 # argparse4j spreads a message's words over the line, guesses what was meant, and its help has its own sentences.
@@ -170,8 +185,8 @@ def measuring_tools(run):
     for words in ("--max-messages 5 --verbose --group-id {p}1", "--max-messages 3 --group-id {p}2", "--max-messages 0 --group-id {p}3",
                   "--max-messages 5 --enable-autocommit --group-id {p}4"):
         run("verifiable-consumer", f"--topic {{p}}v {words}", loose=EVENTS)
-    run("verifiable-consumer", "--topic {p}v --group-id {p}5", interrupt=20, loose=EVENTS, check=lambda said: "shutdown_complete" in said)
-    run("replica-verification", "--broker-list {b} --topics-include {p}v --report-interval-ms 2000 --time -2", at=False, interrupt=20,
+    run("verifiable-consumer", "--topic {p}v --group-id {p}5", interrupt="offsets_committed", loose=EVENTS, check=lambda said: "shutdown_complete" in said)
+    run("replica-verification", "--broker-list {b} --topics-include {p}v --report-interval-ms 2000 --time -2", at=False, interrupt="max lag is",
         loose=[(r"\d{4}-\d\d-\d\d [\d:,]+: ", "TIME: "), (r"(TIME: max lag[^\n]*\n)+", r"\1")], check=lambda said: "max lag is 0" in said, seconds=40)
 
 
@@ -269,6 +284,11 @@ def documents(tool, at, prefix):
     keys(said("log-dirs", "--describe", "--json"), "version", "brokers")
     assert said("features", "describe", "--json") == {"features": []}
     keys(said("cluster", "cluster-id", "-b", at, "--json", server=False), "cluster_id")
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(json.dumps({"partitions": [{"topic": topic, "partition": 0, "offset": 0}], "version": 1}))
+        file.flush()
+        deleted = said("delete-records", "--offset-json-file", file.name, "--json")
+    assert deleted == {"partitions": [{"topic": topic, "partition": 0, "low_watermark": 0}]}, deleted
 
 
 def zookeeper_shell(world, kafka, ensemble):
@@ -283,9 +303,22 @@ def zookeeper_shell(world, kafka, ensemble):
         assert said[0][1:] == said[1][1:] and said[0][0] == said[1][0] or words == "nonsense", (words, said)
 
 
-BRIEF = (argparse_options, verifiable_options, cluster_tools, measuring_tools, reset_tool, brief_topics)
-WHOLE = (kafka_tools.topics_options, kafka_tools.topics, kafka_tools.producer_options, kafka_tools.consumer_options,
-         kafka_tools.groups_options, kafka_tools.configs, kafka_tools.perf, kafka_tools.small_tools, reassign_options, reassign)
+def own_processes(run):
+    """Java's tools in JVMs of their own: exit codes, stdin, files and signals as a shell has them."""
+    run.both("topics", "--create --topic {p}alone --partitions 1 --replication-factor 2")
+    run("console-producer", "--topic {p}alone --property parse.key=true", input="".join(f"{i}\tv{i}\n" for i in range(4)), alone=True)
+    run("console-producer", "--topic {p}alone --property parse.key=true", input="no key\n", alone=True)
+    run("console-consumer", f"--topic {{p}}alone --from-beginning --max-messages 4 {kafka_tools.SHOW_ALL}", alone=True)
+    run("console-consumer", "--topic {p}alone --from-beginning", interrupt=r"(.*\n){4}", how=signal.SIGINT)
+    run("topics", "--create --topic {p}alone --partitions 1 --replication-factor 2", alone=True)
+    run("get-offsets", "--topic {p}alone", alone=True)
+
+
+BRIEF = (argparse_options, verifiable_options, cluster_tools, measuring_tools, reset_tool, own_processes, kafka_tools.topics,
+         kafka_tools.groups, reassign, brief_topics)
+WHOLE = (kafka_tools.topics_options, kafka_tools.producer_options, kafka_tools.producer, kafka_tools.consumer_options,
+         kafka_tools.consumer, kafka_tools.groups_options, kafka_tools.active_groups, kafka_tools.configs, kafka_tools.perf,
+         kafka_tools.dump_log, kafka_tools.small_tools, reassign_options, kafka_tools.unreachable)
 
 # What differs, and why. Each pattern is of a case's title, with its direction.
 KNOWN = (
@@ -293,14 +326,14 @@ KNOWN = (
 )
 
 
-def tools_both_ways():
-    """New tools and each tool's main cases: ours on Kafka, and Java's on our brokers, as Java's on Kafka; and --json."""
-    both_ways("tools-both-ways", BRIEF, True)
+def kafka_tools_brief():
+    """The tools' main cases: ours on Kafka, and Java's on our brokers, say what Java's say on Kafka; and --json."""
+    both_ways("kafka-tools-brief", BRIEF, True)
 
 
-def tools_both_ways_whole():
-    """All cases of kafka_tools, with Java's tools on our brokers as a third party."""
-    both_ways("tools-both-ways-whole", WHOLE, False)
+def kafka_tools_whole():
+    """All cases of the tools: ours on Kafka, and Java's on our brokers, say what Java's say on Kafka."""
+    both_ways("kafka-tools-whole", WHOLE, False)
 
 
 def both_ways(name, parts, documents_too):
@@ -309,25 +342,28 @@ def both_ways(name, parts, documents_too):
         ensemble = world.ensemble(["ours"])
         ensemble.start(1)
         until("ZooKeeper", 60, lambda: mode(ensemble.client[1]))
-        ports = free_ports(4 + 6)[4:]
+        ports = free_ports(4 + 7)[4:]
         for number, port in enumerate(ports[:3], 1):
             world.broker(number, port, ensemble.connect + "/kafka", kafka)
-        for number, port in enumerate(ports[3:], 1):
+        for number, port in enumerate(ports[3:6], 1):
             world.broker(number + 10, port, ensemble.connect + "/ours", broker_id=number)
-        at = [",".join(f"127.0.0.1:{port}" for port in some) for some in (ports[:3], ports[3:])]
-        host = ToolHost(jars(kafka), world.dir)
+        at = [",".join(f"127.0.0.1:{port}" for port in some) for some in (ports[:3], ports[3:6])]
+        hosts = {prefix: ToolHost(jars(), world.dir, prefix) for prefix in (JAVA, BACK)}
         try:
-            run = BothWays(*at, host, world.tool, world.dir, os.environ.get("CASES"), KNOWN)
+            run = BothWays(*at, hosts, world.tool, world.dir, os.environ.get("CASES"), KNOWN)
             for servers in at:
-                until("three brokers", 240, lambda: host.run("broker-api-versions", ["--bootstrap-server", servers])[1].count(b"-> (") == 3)
+                until("three brokers", 240,
+                      lambda: hosts[JAVA].run("broker-api-versions", ["--bootstrap-server", servers])[1].count(b"-> (") == 3)
             (world.dir / "1.properties").write_text(f"zookeeper.connect=z:1\nlog.dirs={world.dir}/kafka-1\n")
             (world.dir / "none.properties").write_text(f"zookeeper.connect=z:1\nlog.dirs={world.dir}/nothing\n")
+            run.closed_port = ports[6]
             kafka_tools.csv_files(run)
-            for p in run.commands:
-                (run.cwd / f"{p}one.csv").write_text(f"{p}g,0,1\n{p}g,1,2\n")
             for part in parts:
-                say(part.__name__)
+                begin = time.monotonic()
                 part(run)
+                say(f"{part.__name__}: {time.monotonic() - begin:.0f} s")
+            say(f"{run.cases} cases")
+            run.report()
             if documents_too and not run.only:
                 say("documents")
                 documents(world.tool, at[1], BACK)
@@ -335,32 +371,5 @@ def both_ways(name, parts, documents_too):
                 say("zookeeper-shell")
                 zookeeper_shell(world, kafka, ensemble)
         finally:
-            host.close()
-        say(f"{run.cases} cases")
-        run.report()
-
-
-def jars(kafka):
-    """Where the peer has fetched its jars to."""
-    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(cache) / "peers" / "kafka" / "libs"
-
-
-if __name__ == "__main__":
-    # On brokers that run already: both_ways.py KAFKA OURS BIN-OF-OURS [PART,...]; CASES limits the cases by a regex.
-    import sys
-    import tempfile
-    kafka_at, ours_at, bin_of_ours, *some = sys.argv[1:]
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="tools-both-"))
-    the_host = ToolHost(jars(None), folder)
-    a_run = BothWays(kafka_at, ours_at, the_host, lambda name: pathlib.Path(bin_of_ours) / name, folder, os.environ.get("CASES"), KNOWN)
-    (folder / "1.properties").write_text(f"zookeeper.connect=z:1\nlog.dirs={folder}\n")
-    (folder / "none.properties").write_text(f"zookeeper.connect=z:1\nlog.dirs={folder}/nothing\n")
-    kafka_tools.csv_files(a_run)
-    for one in BRIEF + WHOLE:
-        if not some or one.__name__ in some[0].split(","):
-            begin = time.monotonic()
-            one(a_run)
-            say(f"{one.__name__}: {time.monotonic() - begin:.0f} s")
-    the_host.close()
-    a_run.report()
+            for host in hosts.values():
+                host.close()

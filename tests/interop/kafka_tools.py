@@ -1,12 +1,20 @@
-"""Kafka's command-line tools, Java's and ours side by side: same words, same output, same exit code."""
+"""The cases of Kafka's command-line tools; see both_ways for who runs them where."""
 
 import json
-import sys
-import time
+import re
+import signal
 
-from harness import World, free_ports, mode, need_peer, say, until
-from reassign_cases import reassign, reassign_options
-from side_by_side import SideBySide
+from harness import until
+
+
+def spread(lines):
+    """Where replicas go by themselves is another in every cluster."""
+    return sorted(re.sub(r"\b(Leader|Replicas|Isr): [\d,]+", r"\1: N", line) for line in lines)
+
+
+def once(lines):
+    """Kafka has two sides' things and our brokers one's: equal lines count once."""
+    return sorted(set(lines))
 
 
 def topics_options(run):
@@ -70,12 +78,12 @@ def topics(run):
     run("topics", "--describe --topic '(jj|oo)-assigned'", same=True)
     run("topics", "--describe --topic-id AAAAAAAAAAAAAAAAAAAAAQ")
     run("topics", "--describe --topic-id AAAAAAAAAAAAAAAAAAAAAQ --if-exists")
-    run("topics", "--describe --topic-id AAAAAAAAAAAAAAAAAAAAAA", unordered=True, same=True)
+    run("topics", "--describe --topic-id AAAAAAAAAAAAAAAAAAAAAA", unordered=True, same=True, back=spread)
     for wrong in ("wrong", "a!", "abcd", "AAAAAAAAAAAAAAAAAAAAAQAAAAA"):
         run("topics", f"--describe --topic-id {wrong}")
     for words in ("", "--topics-with-overrides", "--under-replicated-partitions", "--unavailable-partitions",
                   "--under-min-isr-partitions", "--at-min-isr-partitions", "--exclude-internal"):
-        run("topics", f"--describe {words}", unordered=True, same=True)
+        run("topics", f"--describe {words}", unordered=True, same=True, back=spread)
     for words in ("{p}a --partitions 5", "{p}a --partitions 4", "{p}a --partitions 5", "nope --partitions 5",
                   "nope --partitions 5 --if-exists", "{p}a --partitions 7 --replica-assignment 1:2,1:2,1:2,1:2,1:2,2:3,3:1",
                   "{p}a --partitions 8 --replica-assignment 1:2", "{p}a --partitions 8 --replica-assignment 1:2,1:2,1:2,1:2,1:2,1:2,1:2,9:8"):
@@ -86,8 +94,9 @@ def topics(run):
     run("topics", "--delete --topic {p}a")
 
 
-def unreachable(run, port):
+def unreachable(run):
     """Nobody listens there; times are shorter than the defaults."""
+    port = run.closed_port
     (run.cwd / "short").write_text("default.api.timeout.ms=3000\nrequest.timeout.ms=2000\n")
     for words in ("--list", "--create --topic x", "--describe", "--delete --topic x"):
         run("topics", f"--bootstrap-server 127.0.0.1:{port} --command-config {{d}}/short {words}", at=False)
@@ -167,7 +176,7 @@ def producer(run):
     run("console-producer", "--topic {p}small", input="x" * 2_000_000 + "\nshort\n")
     run("console-producer", "--topic {p}strict --message-send-max-retries 1", input="x\n")
     # What ours wrote reads as what the real one wrote.
-    run("console-consumer", f"--topic {{p}}p --from-beginning --timeout-ms 6000 {SHOW_ALL}")
+    run("console-consumer", f"--topic {{p}}p --partition 0 --offset earliest --timeout-ms 6000 {SHOW_ALL}")
 
 
 def consumer_options(run):
@@ -207,13 +216,14 @@ def consumer(run):
     run("console-consumer", f"{begin} --max-messages 3")
     run("console-consumer", f"{begin} --max-messages 0")
     run("console-consumer", f"{begin} --timeout-ms 5000")
-    run("console-consumer", f"{begin} --timeout-ms 5000 --max-messages 4 --enable-systest-events")
+    run("console-consumer", f"{begin} --timeout-ms 5000 --max-messages 4 --enable-systest-events", alone=True)
     run("console-consumer", f"{begin} --timeout-ms 5000 --isolation-level read_committed")
     run("console-consumer", "--topic {p}c --timeout-ms 4000")
     run("console-consumer", "--include '{p}(c|nothing)' --from-beginning --max-messages 10")
     run("console-consumer", "--whitelist '{p}(c|nothing)' --from-beginning --max-messages 10")
-    run("console-consumer", begin, interrupt=8, check=lambda said: "Processed a total of 10 messages" in said)
-    run("console-consumer", begin + " --enable-systest-events", interrupt=8)
+    read = r"(.*\n){10}"
+    run("console-consumer", begin, interrupt=read, how=signal.SIGINT, check=lambda said: "Processed a total of 10 messages" in said)
+    run("console-consumer", begin + " --enable-systest-events", interrupt=read)
     for words in (
         "print.key=true", "print.key=true --property key.separator=' = '", "print.timestamp=true", "print.headers=true",
         "print.partition=true --property print.offset=true", "print.value=false", "print.value=false --property print.key=true",
@@ -262,7 +272,8 @@ def groups_options(run):
         "--describe --group g --offsets --verbose --group", "--zookeeper x", "--describe --group g --members --verbose --state",
         "--delete --all-groups --group x", "--execute --list", "--reset-offsets --group g --members",
     ):
-        run("consumer-groups", words)
+        # The last but one lists what groups there are.
+        run("consumer-groups", words, drop=r"^out\| [\w.-]+$" if words == "--execute --list" else None)
 
 
 def groups(run):
@@ -323,15 +334,16 @@ def groups(run):
 def active_groups(run):
     """One consumer of each side; what is asked of a group is asked by both tools."""
     run.both("topics", "--create --topic {p}live --replica-assignment 1:2,2:3")
-    run.both("console-producer", "--topic {p}live", input="a\nb\nc\n")
+    run.both("console-producer", "--topic {p}live --property parse.key=true", input="a\ta\nb\tb\nc\tc\n")
     (run.cwd / "static").write_text("group.instance.id=fixed-1\n")
-    consumers = [run.start(prefix, "console-consumer", f"--bootstrap-server {{b}} --topic {{p}}live --group {{p}}live --from-beginning {more}")
-                 for prefix in run.commands for more in ("", "--consumer.config {d}/static")]
+    consumers = [run.start(prefix, "console-consumer", f"--bootstrap-server {{b}} --topic {{p}}live --group {{p}}live --from-beginning {more}",
+                           alone=True) for prefix in run.commands for more in ("", "--consumer.config {d}/static")]
     try:
-        settled = lambda group: f"{group} " in (said := said_by(run, "consumer-groups", f"--describe --group {group} --state")) \
+        settled = lambda side: f"{side}live " in (said := said_by(run, side, "consumer-groups", f"--describe --group {side}live --state")) \
             and "Stable" in said and said.split()[-1] == "2"
+        for side in run.commands:
+            until(f"{side}live to be stable", 60, lambda: settled(side))
         for group in ("jj-live", "oo-live"):
-            until(f"{group} to be stable", 60, lambda: settled(group))
             for words in ("", "--members", "--members --verbose", "--state"):
                 run("consumer-groups", f"--describe --group {group} {words}", unordered=True, same=True)
         for words in ("--reset-offsets --group jj-live --all-topics --to-earliest --execute", "--delete --group jj-live",
@@ -340,17 +352,17 @@ def active_groups(run):
             run("consumer-groups", words, unordered=True, same=True)
     finally:
         for consumer in consumers:
-            consumer.kill()
-            consumer.communicate()
+            consumer.process.kill()
+            consumer.result(10)
 
 
-def said_by(run, tool, words):
-    process = run.start("jj-", tool, "--bootstrap-server {b} " + words)
-    return process.communicate()[0].decode()
+def said_by(run, side, tool, words):
+    """What Java's tool says, or ours on our side."""
+    return run.start(side, tool, "--bootstrap-server {b} " + words).result(60)[1].decode()
 
 
 def csv_files(run):
-    for p in ("jj-", "oo-"):
+    for p in run.commands:
         (run.cwd / f"{p}one.csv").write_text(f"{p}g,0,1\n{p}g,1,2\n")
         (run.cwd / f"{p}groups.csv").write_text(f'{p}gone,{p}g,0,1\n"{p}two",{p}g,1,0\n')
     (run.cwd / "wrong.csv").write_text("a,b\n")
@@ -387,11 +399,13 @@ def configs(run):
                   "--alter --topic nope --add-config retention.ms=1", f"--alter {topic} --add-config-file {{d}}/topic.properties",
                   f"--alter {topic} --add-config message.format.version=2.8", f"--describe {topic}"):
         run("configs", words)
-    run("configs", "--describe --entity-type topics", unordered=True, same=True)
+    run("configs", "--describe --entity-type topics", unordered=True, same=True, back=once)
+    # Which loggers there are besides the root is each broker's own.
+    loggers = lambda lines: [line for line in lines if "=" not in line or "|   root=" in line]
     for words in ("--broker 1", "--broker 1 --all", "--broker-defaults", "--entity-type brokers", "--entity-type brokers --all",
                   "--broker-defaults --all", "--broker-logger 1", "--entity-type users", "--entity-type clients", "--entity-type ips",
                   "--user nobody", "--client nobody", "--entity-type users --entity-default"):
-        run("configs", f"--describe {words}", unordered=True)
+        run("configs", f"--describe {words}", unordered=True, back=loggers if "logger" in words else None)
     for words in ("--alter --broker {n} --add-config log.cleaner.threads=2", "--alter --broker {n} --add-config log.cleaner.threads=x",
                   "--alter --broker {n} --add-config log.dirs=/x", "--alter --broker {n} --add-config unknown.key=1", "--describe --broker {n}",
                   "--alter --broker {n} --delete-config log.cleaner.threads,nothing", "--alter --broker {n} --delete-config log.cleaner.threads",
@@ -401,7 +415,7 @@ def configs(run):
     for words in ("--alter --broker-defaults --add-config log.retention.ms=100000000", "--describe --broker-defaults",
                   "--alter --broker-logger 1 --add-config no.such.Logger=INFO", "--alter --broker-logger 1 --add-config kafka=SOMETIMES"):
         run("configs", words, apart=True)
-    said_by(run, "configs", "--alter --broker-defaults --delete-config log.retention.ms")
+    run.prepare(run.clusters, "configs", "--alter --broker-defaults --delete-config log.retention.ms")
     run("configs", "--alter --broker-defaults --delete-config log.retention.ms")
     run("configs", "--describe --broker-defaults")
     for words in ("--alter --user {p}u --add-config producer_byte_rate=1024,consumer_byte_rate=2048", "--describe --user {p}u",
@@ -448,9 +462,7 @@ def perf(run):
 def dump_log(run):
     """Both read the files of one directory: segments, indexes and snapshots that real brokers wrote."""
     files = run.log_files
-    if not files:
-        say("dump_log: the brokers' directories are not here")
-        return
+    assert files, "no files of brokers"
     for words in ("", "--help", "--version", "--print-data-log", "--files /nonexistent/00000000000000000000.log", "--files x.foo", "-x",
                   "--files"):
         run("dump-log", words, at=False)
@@ -482,7 +494,9 @@ def small_tools(run):
                   "--topic {p}o --partitions 0,2", "--topic-partitions '{p}o:1-'",
                   "--topic-partitions '{p}o:0-2,{p}o:2'", "--topic '{p}o|nothing' --exclude-internal-topics", "--topic {p}o --partitions 9"):
         run("get-offsets", words)
-    run("get-offsets", "--topic-partitions ':-1'", same=True)
+    # How many commits there were, and which records went to a partition, is another in every cluster.
+    counted = lambda lines: [re.sub(r"((__consumer_offsets|X-perf):\d+:)\d+", r"\1N", line) for line in lines]
+    run("get-offsets", "--topic-partitions ':-1'", same=True, back=counted)
     # Which record of a batch is the latest is another at every run.
     run("get-offsets", "--topic {p}o --time max-timestamp", loose=[(r"(o:\d:)\d+", r"\1N")])
     for words in ("", "--help", "--version", "-x", "--command-config /nonexistent"):
@@ -511,74 +525,22 @@ def small_tools(run):
     for words in ("", "--version", "--describe --broker-list 9", "--describe --broker-list x", "--describe --broker-list 3,1,9,8",
                   "--describe --topic-list nothing", "--describe --broker-list 2 --topic-list nothing", "--describe extra",
                   "--describe --command-config /nonexistent", "--broker-list 1"):
-        run("log-dirs", words)
+        run("log-dirs", words, back=directories)
     for words in ("--describe", "--describe --broker-list 3,1", "--describe --topic-list X-o,Y-o", "--describe --topic-list '' --broker-list ''"):
-        run("log-dirs", words, same=True)
+        run("log-dirs", words, same=True, back=directories)
 
 
-PARTS = (configs, perf, dump_log, small_tools, topics_options, topics, producer_options, producer, consumer_options, consumer, groups_options, groups, active_groups, reassign_options, reassign)
+def directories(lines):
+    """Of the partitions in log-dirs' document those that were put where they are; the order is by hash of names that differ."""
+    def shown(line):
+        if not line.startswith('out| {"version"'):
+            return line
+        document = json.loads(line.removeprefix("out| "))
+        for broker in document["brokers"]:
+            for folder in broker["logDirs"]:
+                own = [(one["partition"].split("-", 1)[1], one["offsetLag"], one["isFuture"], min(one["size"], 1))
+                       for one in folder["partitions"] if re.match(r"(jj|kk|X)-o-\d", one["partition"])]
+                folder["partitions"] = sorted(own)
+        return "out| " + json.dumps(document)
 
-
-def compare(run, closed_port, parts=PARTS):
-    csv_files(run)
-    for part in parts:
-        say(part.__name__)
-        part(run)
-    if parts == PARTS:
-        unreachable(run, closed_port)
-
-
-def kafka_tools():
-    """Every case with Java's tool and ours on three real brokers: stdout, stderr and exit code are the same."""
-    on_real_brokers("kafka-tools", PARTS)
-
-
-def kafka_tools_brief():
-    """The cases of kafka-topics, kafka-consumer-groups and kafka-reassign-partitions out of kafka_tools."""
-    on_real_brokers("kafka-tools-brief", (topics, groups, reassign))
-
-
-def on_real_brokers(name, parts):
-    kafka, zookeeper = need_peer("kafka"), need_peer("zookeeper")
-    with World(name) as world:
-        ensemble = world.ensemble(["java"], zookeeper)
-        # A single member is no ensemble: it serves alone.
-        ensemble.start(1)
-        until("ZooKeeper", 60, lambda: mode(ensemble.client[1]))
-        ports = free_ports(8)[4:]
-        for number, port in enumerate(ports[:3], 1):
-            world.broker(number, port, ensemble.connect, kafka)
-        bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports[:3])
-        tool = world.tool
-        run = SideBySide(bootstrap, lambda name: [kafka, name], lambda name: [tool(f"kafka-{name}.sh")], world.dir)
-        until("three brokers", 90, lambda: len([line for line in said_by(run, "broker-api-versions", "").splitlines() if "->" in line]) == 3)
-        run.log_dir = world.dir / "kafka-1"
-        compare(run, ports[3], parts)
-        say(f"{run.cases} cases")
-        run.report()
-
-
-if __name__ == "__main__":
-    # On brokers that run already: kafka_tools.py BOOTSTRAP BIN-OF-OURS CLOSED-PORT [PART,... [CASES]]
-    import os
-    import pathlib
-    import tempfile
-    bootstrap, ours, port, *rest = sys.argv[1:]
-    kafka = need_peer("kafka")
-    here = pathlib.Path(tempfile.mkdtemp(prefix="tools-"))
-    run = SideBySide(bootstrap, lambda name: [kafka, name], lambda name: [f"{ours}/kafka-{name}.sh"], here,
-                     rest[1] if len(rest) > 1 else None)
-    run.log_dir = pathlib.Path(os.environ["LOG_DIR"]) if "LOG_DIR" in os.environ else None
-    named = {part.__name__: part for part in PARTS}
-    for prefix in run.commands:
-        # What an earlier run left.
-        run.start("oo-", "topics", f"--bootstrap-server {{b}} --delete --if-exists --topic '{prefix}.*'").communicate()
-        for group in said_by(run, "consumer-groups", "--list").split():
-            if group.startswith(prefix):
-                said_by(run, "consumer-groups", f"--delete --group {group}")
-    time.sleep(5)  # topics go by and by
-    if rest and rest[0] == "unreachable":
-        unreachable(run, port)
-    else:
-        compare(run, port, tuple(named[name] for name in rest[0].split(",")) if rest and rest[0] else PARTS)
-    run.report()
+    return [shown(line) for line in lines]

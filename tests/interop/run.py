@@ -4,10 +4,11 @@
 """
 
 import harness
+from assignors import assignors
 from authorizer import authorizer
 from differ import differ, differ_brief
 from bad_handshakes import bad_handshakes
-from both_ways import tools_both_ways, tools_both_ways_whole
+from both_ways import kafka_tools_brief, kafka_tools_whole
 from bad_input import bad_frames, wrong_configurations
 from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker, transactions_compacted
 from broker_faults import broker_faults, broker_kills, broker_kills_mixed, lost_machine
@@ -22,7 +23,6 @@ from kafka_clients import java_tools, kafka_python, killed_leader, librdkafka
 from client_quotas import client_quotas
 from old_clients import old_clients
 from listeners import listeners
-from kafka_tools import kafka_tools, kafka_tools_brief
 from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
 from moves import moves
@@ -47,13 +47,13 @@ from zookeeper_tools import zookeeper_tools, zookeeper_tools_brief
 from zookeeper_torn import torn_logs, torn_logs_brief
 
 # These run by name only: minutes each.
-BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kills, broker_kills_mixed, faults, reconfig_mixed, kafka_on_ours, kafka_tools, tools_both_ways, tools_both_ways_whole, swap, swap_kafka, broker_swap,
+BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kills, broker_kills_mixed, faults, reconfig_mixed, kafka_on_ours, kafka_tools_whole, swap, swap_kafka, broker_swap,
            moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java, streams, differ, record)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble, secure_brokers, listeners, oauth_and_tokens, zookeeper_auth, secure_tutorial, bad_handshakes,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
-          librdkafka, kafka_python, killed_leader, old_clients, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
+          librdkafka, kafka_python, killed_leader, assignors, old_clients, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief, differ_brief)
 

@@ -4,9 +4,7 @@ import difflib
 import os
 import re
 import shlex
-import signal
 import subprocess
-import time
 
 # What is another at every run: in what both print, it becomes the name on the right.
 VOLATILE = [
@@ -53,19 +51,10 @@ class SideBySide:
 
     def __init__(self, bootstrap, java, ours, cwd, only=None):
         self.bootstrap, self.commands, self.cwd, self.only = bootstrap, {"jj-": java, "oo-": ours}, cwd, only
-        self.cases, self.differences, self.began = 0, [], {}
-        self.log_dir = None
-
-    @property
-    def log_files(self):
-        """The files of a broker's partitions, if its directory is here."""
-        kinds = (".log", ".index", ".timeindex", ".snapshot", ".txnindex")
-        return sorted(file for file in self.log_dir.glob("*-*/*") if file.suffix in kinds) if self.log_dir else []
+        self.cases, self.differences = 0, []
 
     def words(self, words, prefix):
         words = words.replace("{p}", prefix).replace("{b}", self.bootstrap).replace("{d}", str(self.cwd))
-        # A broker for each side.
-        words = words.replace("{n}", "2" if prefix == "jj-" else "3")
         return shlex.split(words)
 
     def start(self, prefix, tool, words):
@@ -74,26 +63,18 @@ class SideBySide:
         return subprocess.Popen([str(part) for part in self.commands[prefix](tool)] + self.words(words, prefix),
                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=self.cwd)
 
-    def __call__(self, tool, words, at=True, input="", seconds=90, interrupt=None, unordered=False, drop=None,
-                 loose=(), check=None, same=False, apart=False):
-        """One case. `interrupt`: seconds after which Ctrl-C comes; `drop`: lines that may differ (a regex);
-        `loose`: (regex, name) pairs for what is another at every run of this tool; `same`: both see the same things,
-        so that prefixes tell more; `unordered`: lines (or those of "out" or "err") may come in any order; `apart`: one after the other, since both change the same thing."""
+    def __call__(self, tool, words, at=True, input="", seconds=90, unordered=False, drop=None, loose=(), check=None, same=False):
+        """One case. `drop`: lines that may differ (a regex); `loose`: (regex, name) pairs for what is another at every run of this
+        tool; `same`: both see the same things, so that prefixes tell more; `unordered`: lines (or those of "out" or "err") may come in any order."""
         if at:
             words = f"--bootstrap-server {{b}} {words}"
         title = f"{tool} {words}"[:300]
         self.cases += 1
         if self.only and not re.search(self.only, title):
             return None
-        results, running = {}, {}
-        if not apart:
-            running = {prefix: self.start(prefix, tool, words) for prefix in self.commands}
-        if interrupt:
-            time.sleep(interrupt)
-            for process in running.values():
-                process.send_signal(signal.SIGINT)
-        for prefix in self.commands:
-            process = running.get(prefix) or self.start(prefix, tool, words)
+        results = {}
+        running = {prefix: self.start(prefix, tool, words) for prefix in self.commands}
+        for prefix, process in running.items():
             try:
                 out, err = process.communicate(input.encode(), seconds)
             except subprocess.TimeoutExpired:
@@ -120,14 +101,6 @@ class SideBySide:
             lines = [line for line in text.split("\n") if not (drop and re.search(drop, line))]
             shown += [f"{name}| {line}" for line in (sorted(lines) if unordered in (True, name) else lines)]
         return shown
-
-    def both(self, tool, words, input=""):
-        """Prepares: the real tool does it for both sides, and it has to work."""
-        for prefix in self.commands:
-            said = subprocess.run([str(part) for part in self.commands["jj-"](tool)]
-                                  + self.words(f"--bootstrap-server {{b}} {words}", prefix),
-                                  input=input.encode(), capture_output=True, timeout=120, cwd=self.cwd)
-            assert said.returncode == 0, said.stdout + said.stderr
 
     def report(self):
         for difference in self.differences:
