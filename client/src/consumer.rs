@@ -155,8 +155,7 @@ fn assignors(classes: &str) -> Result<Vec<Assignor>, ClientError> {
         ));
     }
     let known = |class: &&str| {
-        let unknown =
-            || ClientError::State(format!("{class} ClassNotFoundException exception occurred"));
+        let unknown = || ClientError::State(format!("{class} ClassNotFoundException exception occurred"));
         Assignor::of_class(class).ok_or_else(unknown)
     };
     classes.iter().map(known).collect()

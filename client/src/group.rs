@@ -200,7 +200,11 @@ impl Member {
         let generation = self.identity().generation;
         let (before, _) = self.owned.replace((assigned.clone(), generation)).unwrap_or_default();
         if !self.is_cooperative() {
-            return self.events.send(GroupEvent::Assigned(assigned)).map(|()| None).map_err(|_| NobodyListens);
+            return self
+                .events
+                .send(GroupEvent::Assigned(assigned))
+                .map(|()| None)
+                .map_err(|_| NobodyListens);
         }
         let gone: Vec<TopicPartition> =
             before.iter().filter(|partition| !assigned.contains(partition)).cloned().collect();
@@ -266,7 +270,8 @@ impl Member {
 
     /// What each assignor is to know of this member.
     fn protocols(&self, topics: Vec<Str>) -> Vec<JoinGroupRequestProtocol> {
-        let (owned, generation) = self.owned.clone().map_or((None, -1), |(owned, since)| (Some(owned), since));
+        let (owned, generation) =
+            self.owned.clone().map_or((None, -1), |(owned, since)| (Some(owned), since));
         let kept = owned.clone().filter(|_| self.is_cooperative()).unwrap_or_default();
         let subscription = ConsumerProtocolSubscription {
             topics,
@@ -326,7 +331,8 @@ impl Member {
         protocol: &str,
         members: &[JoinGroupResponseMember],
     ) -> Result<Vec<SyncGroupRequestAssignment>, ClientError> {
-        let unknown = || ClientError::State(format!("Coordinator selected invalid assignment protocol: {protocol}"));
+        let unknown =
+            || ClientError::State(format!("Coordinator selected invalid assignment protocol: {protocol}"));
         let assignor = Assignor::of_name(protocol).ok_or_else(unknown)?;
         let mut subscribers = Vec::new();
         for member in members {

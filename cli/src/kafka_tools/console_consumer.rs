@@ -1,10 +1,10 @@
 //! `kafka-console-consumer`: prints the records of a topic.
 
 use super::formatter::{Formatter, WriteError};
+use super::verifiable_producer::{INTERRUPTED, TERMINATED};
 use super::{
     Stop, end, help_or_version, log_to_stderr, properties_of, require, run, set_pairs, throwable, value,
 };
-use super::verifiable_producer::{INTERRUPTED, TERMINATED};
 use crate::Call;
 use base::{Given, Properties, ToolOption, ToolOptions};
 use client::{ClientError, Consumer, ConsumerOptions, ConsumerRecord, OffsetReset, TopicPartition};

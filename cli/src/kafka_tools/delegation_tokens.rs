@@ -265,7 +265,8 @@ fn minute(ms: i64) -> String {
 /// The tokens with their times in milliseconds; an HMAC is base64, as `--hmac` takes it.
 fn document(tokens: &[DescribedDelegationToken]) -> Value {
     let token = |token: &DescribedDelegationToken| {
-        let renewers = token.renewers.iter().map(|one| format!("{}:{}", one.principal_type, one.principal_name));
+        let renewers =
+            token.renewers.iter().map(|one| format!("{}:{}", one.principal_type, one.principal_name));
         json!({
             "token_id": &*token.token_id,
             "hmac": BASE64.encode(&token.hmac),
@@ -353,11 +354,10 @@ mod tests {
         };
         let document = document(&[token]);
         let token = &document["tokens"][0];
-        assert_eq!((&token["owner"], &token["hmac"], &token["max_timestamp_ms"]), (
-            &"User:a".into(),
-            &"AAE=".into(),
-            &3.into()
-        ));
+        assert_eq!(
+            (&token["owner"], &token["hmac"], &token["max_timestamp_ms"]),
+            (&"User:a".into(), &"AAE=".into(), &3.into())
+        );
         assert_eq!(token["renewers"], json!([]));
     }
 }

@@ -206,7 +206,8 @@ fn title(path: &Path) -> Result<String, Stop> {
     if name == "bootstrap" {
         return Ok("KRaft bootstrap snapshot".to_owned());
     }
-    let end = name.split_once('-').and_then(|(offset, epoch)| Some((offset.parse().ok()?, epoch.parse().ok()?)));
+    let end =
+        name.split_once('-').and_then(|(offset, epoch)| Some((offset.parse().ok()?, epoch.parse().ok()?)));
     let (offset, epoch): (i64, i32) =
         end.ok_or_else(|| Stop::Uncaught("java.util.NoSuchElementException", "No value present".to_owned()))?;
     Ok(format!("Snapshot end offset: {offset}, epoch: {epoch}"))

@@ -62,85 +62,122 @@ const fn form(kind: u32, name: &'static str, fields: &'static [Field]) -> Form {
 }
 
 const FORMS: &[Form] = &[
-    form(0, "REGISTER_BROKER_RECORD", &[
-        BROKER,
-        since(2, field("isMigratingZkBroker", Bool)),
-        field("incarnationId", Uuid),
-        BROKER_EPOCH,
-        field("endPoints", List(&[NAME, field("host", Text), field("port", U16), field("securityProtocol", I16)])),
-        field("features", List(&[NAME, field("minSupportedVersion", I16), field("maxSupportedVersion", I16)])),
-        field("rack", Text),
-        field("fenced", Bool),
-        since(1, field("inControlledShutdown", Bool)),
-    ]),
+    form(
+        0,
+        "REGISTER_BROKER_RECORD",
+        &[
+            BROKER,
+            since(2, field("isMigratingZkBroker", Bool)),
+            field("incarnationId", Uuid),
+            BROKER_EPOCH,
+            field(
+                "endPoints",
+                List(&[NAME, field("host", Text), field("port", U16), field("securityProtocol", I16)]),
+            ),
+            field(
+                "features",
+                List(&[NAME, field("minSupportedVersion", I16), field("maxSupportedVersion", I16)]),
+            ),
+            field("rack", Text),
+            field("fenced", Bool),
+            since(1, field("inControlledShutdown", Bool)),
+        ],
+    ),
     form(1, "UNREGISTER_BROKER_RECORD", &[BROKER, BROKER_EPOCH]),
     form(2, "TOPIC_RECORD", &[NAME, TOPIC_ID]),
-    form(3, "PARTITION_RECORD", &[
-        field("partitionId", I32),
-        TOPIC_ID,
-        field("replicas", Ids),
-        field("isr", Ids),
-        field("removingReplicas", Ids),
-        field("addingReplicas", Ids),
-        field("leader", I32),
-        tagged(0, "leaderRecoveryState", I8),
-        field("leaderEpoch", I32),
-        field("partitionEpoch", I32),
-    ]),
-    form(4, "CONFIG_RECORD", &[field("resourceType", I8), field("resourceName", Text), NAME, field("value", Text)]),
-    form(5, "PARTITION_CHANGE_RECORD", &[
-        field("partitionId", I32),
-        TOPIC_ID,
-        tagged(0, "isr", Ids),
-        tagged(1, "leader", I32),
-        tagged(2, "replicas", Ids),
-        tagged(3, "removingReplicas", Ids),
-        tagged(4, "addingReplicas", Ids),
-        tagged(5, "leaderRecoveryState", I8),
-    ]),
+    form(
+        3,
+        "PARTITION_RECORD",
+        &[
+            field("partitionId", I32),
+            TOPIC_ID,
+            field("replicas", Ids),
+            field("isr", Ids),
+            field("removingReplicas", Ids),
+            field("addingReplicas", Ids),
+            field("leader", I32),
+            tagged(0, "leaderRecoveryState", I8),
+            field("leaderEpoch", I32),
+            field("partitionEpoch", I32),
+        ],
+    ),
+    form(
+        4,
+        "CONFIG_RECORD",
+        &[field("resourceType", I8), field("resourceName", Text), NAME, field("value", Text)],
+    ),
+    form(
+        5,
+        "PARTITION_CHANGE_RECORD",
+        &[
+            field("partitionId", I32),
+            TOPIC_ID,
+            tagged(0, "isr", Ids),
+            tagged(1, "leader", I32),
+            tagged(2, "replicas", Ids),
+            tagged(3, "removingReplicas", Ids),
+            tagged(4, "addingReplicas", Ids),
+            tagged(5, "leaderRecoveryState", I8),
+        ],
+    ),
     form(7, "FENCE_BROKER_RECORD", &[field("id", I32), field("epoch", I64)]),
     form(8, "UNFENCE_BROKER_RECORD", &[field("id", I32), field("epoch", I64)]),
     form(9, "REMOVE_TOPIC_RECORD", &[TOPIC_ID]),
-    form(10, "DELEGATION_TOKEN_RECORD", &[
-        field("owner", Text),
-        field("renewers", Texts),
-        field("issueTimestamp", I64),
-        field("maxTimestamp", I64),
-        field("expirationTimestamp", I64),
-        field("tokenId", Text),
-    ]),
-    form(11, "USER_SCRAM_CREDENTIAL_RECORD", &[
-        NAME,
-        field("mechanism", I8),
-        field("salt", Kind::Bytes),
-        field("storedKey", Kind::Bytes),
-        field("serverKey", Kind::Bytes),
-        field("iterations", I32),
-    ]),
+    form(
+        10,
+        "DELEGATION_TOKEN_RECORD",
+        &[
+            field("owner", Text),
+            field("renewers", Texts),
+            field("issueTimestamp", I64),
+            field("maxTimestamp", I64),
+            field("expirationTimestamp", I64),
+            field("tokenId", Text),
+        ],
+    ),
+    form(
+        11,
+        "USER_SCRAM_CREDENTIAL_RECORD",
+        &[
+            NAME,
+            field("mechanism", I8),
+            field("salt", Kind::Bytes),
+            field("storedKey", Kind::Bytes),
+            field("serverKey", Kind::Bytes),
+            field("iterations", I32),
+        ],
+    ),
     form(12, "FEATURE_LEVEL_RECORD", &[NAME, field("featureLevel", I16)]),
-    form(14, "CLIENT_QUOTA_RECORD", &[
-        field("entity", List(&[field("entityType", Text), field("entityName", Text)])),
-        field("key", Text),
-        field("value", F64),
-        field("remove", Bool),
-    ]),
+    form(
+        14,
+        "CLIENT_QUOTA_RECORD",
+        &[
+            field("entity", List(&[field("entityType", Text), field("entityName", Text)])),
+            field("key", Text),
+            field("value", F64),
+            field("remove", Bool),
+        ],
+    ),
     form(15, "PRODUCER_IDS_RECORD", &[BROKER, BROKER_EPOCH, field("nextProducerId", I64)]),
-    form(17, "BROKER_REGISTRATION_CHANGE_RECORD", &[
-        BROKER,
-        BROKER_EPOCH,
-        tagged(0, "fenced", I8),
-        since(1, tagged(1, "inControlledShutdown", I8)),
-    ]),
-    form(18, "ACCESS_CONTROL_ENTRY_RECORD", &[
-        field("id", Uuid),
-        field("resourceType", I8),
-        field("resourceName", Text),
-        field("patternType", I8),
-        field("principal", Text),
-        field("host", Text),
-        field("operation", I8),
-        field("permissionType", I8),
-    ]),
+    form(
+        17,
+        "BROKER_REGISTRATION_CHANGE_RECORD",
+        &[BROKER, BROKER_EPOCH, tagged(0, "fenced", I8), since(1, tagged(1, "inControlledShutdown", I8))],
+    ),
+    form(
+        18,
+        "ACCESS_CONTROL_ENTRY_RECORD",
+        &[
+            field("id", Uuid),
+            field("resourceType", I8),
+            field("resourceName", Text),
+            field("patternType", I8),
+            field("principal", Text),
+            field("host", Text),
+            field("operation", I8),
+            field("permissionType", I8),
+        ],
+    ),
     form(19, "REMOVE_ACCESS_CONTROL_ENTRY_RECORD", &[field("id", Uuid)]),
     form(20, "NO_OP_RECORD", &[]),
     form(21, "ZK_MIGRATION_STATE_RECORD", &[field("zkMigrationState", I8)]),
@@ -186,7 +223,9 @@ pub fn shown(record: &Option<Bytes>) -> Result<String, String> {
 /// What a control record of such a log says, as Java shows it.
 pub fn control(kind: i16, value: &Bytes) -> String {
     const HEADER: &[Field] = &[field("version", I16), field("lastContainedLogTimestamp", I64)];
-    let of = |known: &[Field]| fields(&mut value.clone(), known, 0).map_or_else(String::new, |data| data.to_string());
+    let of = |known: &[Field]| {
+        fields(&mut value.clone(), known, 0).map_or_else(String::new, |data| data.to_string())
+    };
     match kind {
         2 => "controlType: LEADER_CHANGE(2)".to_owned(),
         3 => format!("SnapshotHeader {}", of(HEADER)),
@@ -308,7 +347,11 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_told_in_javas_words() {
         assert_eq!(told("").unwrap_err(), "Error while reading frame version");
-        assert!(told("00").unwrap_err().starts_with("Could not deserialize metadata record with frame version 0."));
+        assert!(
+            told("00")
+                .unwrap_err()
+                .starts_with("Could not deserialize metadata record with frame version 0.")
+        );
         assert!(told("016300").unwrap_err().ends_with("Unknown metadata id 99"));
         assert_eq!(told("010c00ff").unwrap_err(), "Failed to deserialize record with type 12");
         assert_eq!(told("011400000102").unwrap_err(), "Found 2 byte(s) of garbage after 20");

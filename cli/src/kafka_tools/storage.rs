@@ -85,7 +85,8 @@ fn storage(words: &Words) -> Result<(), Terse> {
 
 /// A KRaft node's log directories, and the one of its metadata: of Kafka's own, since there is none here.
 fn directories_of(properties: &Properties) -> BTreeSet<String> {
-    let logs = value(properties, "log.dirs").or_else(|| value(properties, "log.dir")).unwrap_or("/tmp/kafka-logs");
+    let logs =
+        value(properties, "log.dirs").or_else(|| value(properties, "log.dir")).unwrap_or("/tmp/kafka-logs");
     let metadata = value(properties, "metadata.log.dir").unwrap_or_default();
     let all = logs.split(',').chain([metadata]).map(str::trim).filter(|dir| !dir.is_empty());
     all.map(str::to_owned).collect()
@@ -145,7 +146,8 @@ impl Info {
     fn of(directories: &BTreeSet<String>, is_kraft: bool) -> Info {
         let mut info = Info::default();
         directories.iter().for_each(|dir| info.look_at(dir));
-        let version = info.metadata.as_ref().map(|metadata| metadata.get("version").map_or("0", String::as_str));
+        let version =
+            info.metadata.as_ref().map(|metadata| metadata.get("version").map_or("0", String::as_str));
         let (other, file, formatted) = match is_kraft {
             true => ("0", "a cluster in KRaft mode", "legacy mode"),
             false => ("1", "a legacy cluster", "a cluster in KRaft mode"),
@@ -238,8 +240,10 @@ mod tests {
         );
         assert_eq!(
             Info::of(&[a.clone()].into(), true).problems,
-            ["The kafka configuration file appears to be for a cluster in KRaft mode, but the directories are formatted \
-              for legacy mode."]
+            [
+                "The kafka configuration file appears to be for a cluster in KRaft mode, but the directories are formatted \
+              for legacy mode."
+            ]
         );
         let info = Info::of(&[a, b.clone(), c.clone()].into(), false);
         assert_eq!(info.problems.len(), 2);

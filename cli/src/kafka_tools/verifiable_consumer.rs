@@ -300,7 +300,8 @@ mod tests {
     #[test]
     fn assignors_are_given_by_class_and_others_are_refused_by_name() {
         let given = |strategy: &str| {
-            let line = format!("--topic t --group-id g --broker-list 127.0.0.1:1 --assignment-strategy {strategy}");
+            let line =
+                format!("--topic t --group-id g --broker-list 127.0.0.1:1 --assignment-strategy {strategy}");
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
             options(&PARSER.parse(&words).unwrap())
         };

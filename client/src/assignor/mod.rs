@@ -125,7 +125,8 @@ pub(crate) fn by_topic(partitions: &[TopicPartition]) -> Vec<AssignmentTopicPart
     for partition in partitions {
         topics.entry(&partition.topic).or_default().push(partition.partition);
     }
-    let topic = |(topic, partitions): (&Str, _)| AssignmentTopicPartition { topic: topic.clone(), partitions };
+    let topic =
+        |(topic, partitions): (&Str, _)| AssignmentTopicPartition { topic: topic.clone(), partitions };
     topics.into_iter().map(topic).collect()
 }
 
@@ -249,8 +250,10 @@ mod tests {
         let (read, generation) = Assignor::Sticky.owned(&subscription);
         assert_eq!(read.iter().map(ToString::to_string).collect::<Vec<_>>(), ["t-0", "u-1", "u-0"]);
         assert_eq!(generation, 7);
-        let garbage =
-            ConsumerProtocolSubscription { user_data: Some(Bytes::from_static(b"\x7f")), ..Default::default() };
+        let garbage = ConsumerProtocolSubscription {
+            user_data: Some(Bytes::from_static(b"\x7f")),
+            ..Default::default()
+        };
         assert_eq!(Assignor::Sticky.owned(&garbage), (Vec::new(), -1));
     }
 

@@ -38,10 +38,11 @@ fn kept(members: &[Subscriber], partitions: &BTreeMap<Str, i32>) -> Assignment {
     for member in members {
         let topics: BTreeSet<&Str> = member.topics.iter().collect();
         let mine = member.owned.iter().filter(|partition| {
-            let exists = partitions.get(&partition.topic).is_some_and(|count| {
-                (0..*count).contains(&partition.partition)
-            });
-            let own = matches!(owners.get(partition), Some(Owner::One(owner, _)) if *owner == member.member_id);
+            let exists = partitions
+                .get(&partition.topic)
+                .is_some_and(|count| (0..*count).contains(&partition.partition));
+            let own =
+                matches!(owners.get(partition), Some(Owner::One(owner, _)) if *owner == member.member_id);
             exists && own && topics.contains(&partition.topic)
         });
         kept.get_mut(&member.member_id).expect("every member has an entry").extend(mine.cloned());
@@ -124,7 +125,9 @@ impl<'a> Balance<'a> {
         takers.values_mut().for_each(|all| all.sort());
         let sizes = members.iter().map(|member| (&member.member_id, kept[&member.member_id].len())).collect();
         let owner: BTreeMap<TopicPartition, (&Str, bool)> = (members.iter())
-            .flat_map(|member| kept[&member.member_id].iter().map(|own| (own.clone(), (&member.member_id, true))))
+            .flat_map(|member| {
+                kept[&member.member_id].iter().map(|own| (own.clone(), (&member.member_id, true)))
+            })
             .collect();
         all.retain(|partition| !owner.contains_key(partition));
         // Those with few takers first: the others have more choice afterwards.
@@ -166,7 +169,8 @@ impl<'a> Balance<'a> {
         }
         // Every move makes the sum of the squares smaller, so this ends.
         while self.level(false) || self.level(true) {}
-        let mut assignment: Assignment = self.sizes.keys().map(|member| ((*member).clone(), Vec::new())).collect();
+        let mut assignment: Assignment =
+            self.sizes.keys().map(|member| ((*member).clone(), Vec::new())).collect();
         for (partition, (owner, _)) in self.owner {
             assignment.get_mut(owner).expect("every member has an entry").push(partition);
         }
@@ -248,7 +252,8 @@ pub(super) mod tests {
 
     #[test]
     fn different_subscriptions_are_levelled_and_what_is_owned_stays() {
-        let members = [member("a", "t u", "t-0 t-1 u-0 u-1", 3), member("b", "u", "", -1), member("c", "t", "", -1)];
+        let members =
+            [member("a", "t u", "t-0 t-1 u-0 u-1", 3), member("b", "u", "", -1), member("c", "t", "", -1)];
         assert_eq!(
             dealt(Assignor::Sticky, &members, &[("t", 3), ("u", 2)]),
             "a: t-1 u-1; b: u-0; c: t-0 t-2",
