@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use wire::kafka::ErrorCode;
 
 use crate::zk::acls::watch_acls;
-use crate::zk::{Zk, ZkError, may_follow_again};
+use crate::zk::{Zk, ZkError, catch_up, may_follow_again};
 
 /// The value of `authorizer.class.name` that is known.
 pub const ACL_AUTHORIZER: &str = "kafka.security.authorizer.AclAuthorizer";
@@ -230,21 +230,10 @@ impl Authorizer {
         };
         let (armed_literal, literal_is_armed) = oneshot::channel();
         let (armed_extended, extended_is_armed) = oneshot::channel();
-        // Whatever changed before the watches were set is in what is read after.
-        let catch_up = async {
-            if literal_is_armed.await.is_ok() && extended_is_armed.await.is_ok() {
-                match self.load(zk).await {
-                    Ok(()) => std::future::pending().await,
-                    Err(error) => error,
-                }
-            } else {
-                std::future::pending().await
-            }
-        };
         tokio::select! {
             error = watch_acls(zk.clone(), false, armed_literal, changed) => error,
             error = watch_acls(zk.clone(), true, armed_extended, changed) => error,
-            error = catch_up => error,
+            error = catch_up([literal_is_armed, extended_is_armed], self.load(zk)) => error,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::config::BrokerConfig;
 use crate::security::{TokenCache, TokenInfo, TokenKey, Users};
 use crate::shard::wall_clock;
 use crate::zk::tokens::watch_tokens;
-use crate::zk::{Zk, ZkError, may_follow_again};
+use crate::zk::{Zk, ZkError, catch_up, may_follow_again};
 
 /// What the settings `delegation.token.*` make of a broker; only with a key there are tokens.
 pub struct Tokens {
@@ -220,19 +220,9 @@ impl Tokens {
             }
         };
         let (armed, is_armed) = oneshot::channel();
-        // Whatever changed before the watch was set is in what is read after.
-        let catch_up = async {
-            match is_armed.await {
-                Ok(()) => match self.load(zk).await {
-                    Ok(()) => std::future::pending().await,
-                    Err(error) => error,
-                },
-                Err(_) => std::future::pending().await,
-            }
-        };
         tokio::select! {
             error = watch_tokens(zk.clone(), armed, changed) => error,
-            error = catch_up => error,
+            error = catch_up([is_armed], self.load(zk)) => error,
         }
     }
 }

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import ssl
 import subprocess
 import threading
 import time
@@ -23,8 +24,22 @@ def encoded(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+def certificates(folder):
+    """An authority and a server's certificate by it, as PEM: the authority's alone, and the server's with its key."""
+    openssl = lambda *words: subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+    ca, key, asked, own = (folder / f"id-{name}.pem" for name in ("ca", "key", "asked", "own"))
+    extensions = folder / "id-extensions.cnf"
+    extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", 2, "-subj", "/CN=id-authority", "-keyout",
+            folder / "id-ca-key.pem", "-out", ca)
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=id-provider", "-keyout", key, "-out", asked)
+    openssl("x509", "-req", "-days", 2, "-in", asked, "-CA", ca, "-CAkey", folder / "id-ca-key.pem", "-CAcreateserial",
+            "-extfile", extensions, "-out", own)
+    return ca, own, key
+
+
 class Provider:
-    """Gives `svc` tokens that an RSA key has signed, and shows the key."""
+    """Gives `svc` tokens that an RSA key has signed, and shows the key; by HTTPS alone."""
 
     def __init__(self, folder):
         self.key = folder / "provider.pem"
@@ -34,6 +49,9 @@ class Provider:
         modulus = encoded(bytes.fromhex(shown.strip().split("=")[1]))
         self.keys = {"keys": [{"kty": "RSA", "kid": "one", "use": "sig", "n": modulus, "e": "AQAB"}]}
         self.given = []
+        self.ca, certificate, own_key = certificates(folder)
+        # Whom the login modules believe: Java's take the same words.
+        self.trust = f'ssl.truststore.type="PEM" ssl.truststore.location="{self.ca}"'
         provider = self
 
         class Answers(http.server.BaseHTTPRequestHandler):
@@ -59,8 +77,11 @@ class Provider:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", free_ports(1)[0]), Answers)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, own_key)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = f"https://localhost:{self.server.server_port}"
 
     def token(self, name, lifetime=LIFETIME_S, **claims):
         now = int(time.time())
@@ -108,7 +129,7 @@ def oauth_and_tokens():
                     'unsecuredValidatorAllowableClockSkewMs="10000";',
                 "listener.name.in.scram-sha-256.sasl.jaas.config": f"{SCRAM};",
                 "listener.name.in.scram-sha-512.sasl.jaas.config": f"{SCRAM};",
-                "listener.name.out.oauthbearer.sasl.jaas.config": f"{OAUTH};",
+                "listener.name.out.oauthbearer.sasl.jaas.config": f"{OAUTH} {provider.trust};",
                 "listener.name.out.oauthbearer.sasl.server.callback.handler.class": f"{HANDLERS}ValidatorCallbackHandler",
                 "sasl.oauthbearer.jwks.endpoint.url": f"{provider.url}/keys",
                 "sasl.oauthbearer.expected.audience": "kafka", "connections.max.reauth.ms": 4000,
@@ -126,8 +147,8 @@ def oauth_and_tokens():
         from_provider = {
             "sasl.login.callback.handler.class": f"{HANDLERS}LoginCallbackHandler",
             "sasl.oauthbearer.token.endpoint.url": f"{provider.url}/token"}
-        client = lambda name, secret="client-secret": \
-            f'{OAUTH} clientId="{name}" clientSecret="{secret}" scope="kafka";'
+        client = lambda name, secret="client-secret", trust=provider.trust: \
+            f'{OAUTH} clientId="{name}" clientSecret="{secret}" scope="kafka" {trust};'
         ours = settings(world, "svc-ours", client("svc-ours"), **from_provider)
         java = settings(world, "svc-java", client("svc-java"), **from_provider)
         out = ["--bootstrap-server", f"localhost:{outside[1]}"]
@@ -150,6 +171,14 @@ def oauth_and_tokens():
             assert "Exception" not in text and "failed authentication" not in text, (name, text[-2000:])
         isr = world.run(topics, *at[1], "--command-config", ann, "--describe", "--topic", "t")
         assert sum(len(line.split("Isr: ")[1].split(",")) for line in isr.splitlines() if "Isr: " in line) == 4, isr
+
+        say("a provider that the system's certificates speak for, and one that nobody's do")
+        plain = settings(world, "svc-system", client("svc-system", trust=""), **from_provider)
+        said = world.run(topics, *out, "--command-config", plain, "--list", check=False)
+        assert "svc-system" not in provider.given and "UnknownIssuer" in said, said
+        by_system = subprocess.run([topics, *out, "--command-config", plain, "--list"], capture_output=True, text=True,
+                                   timeout=90, env={**os.environ, "SSL_CERT_FILE": str(provider.ca)})
+        assert "t" in by_system.stdout.split() and "svc-system" in provider.given, by_system
 
         say("tokens that nobody believes")
         from_file = lambda name, token: ((world.dir / f"{name}.jwt").write_text(token), settings(

@@ -106,8 +106,9 @@ impl Tls {
         Ok(tls)
     }
 
-    /// As [`Tls::new`], for who dials: a trust store has to be there.
-    pub fn for_client(settings: TlsSettings, reloads: bool) -> Result<Tls, TlsError> {
+    /// As [`Tls::new`], for who dials: without a trust store whoever this machine trusts is believed, as by a JVM.
+    pub fn for_client(mut settings: TlsSettings, reloads: bool) -> Result<Tls, TlsError> {
+        settings.trust_store.get_or_insert_with(Store::system);
         let tls = Tls::new(settings, reloads)?;
         tls.client()?;
         Ok(tls)
@@ -357,7 +358,10 @@ mod tests {
         assert!(other.to_string().starts_with("Keystore DistinguishedName does not match"), "{other}");
         let none = Tls::for_server(settings(store(kept("server.p12"), Kind::Java), None), false).unwrap();
         assert_eq!(none.check_successor(&old, false), Err(SuccessionError::TrustAdded));
-        assert_eq!(none.check_successor(&none, true), Ok(()));
+        assert_eq!(none.check_successor(&none, false), Ok(()));
+        // Without a trust store, whom this machine trusts is believed: the issuer is not among them.
+        assert!(matches!(none.check_self(), Err(SuccessionError::Distrusted(_))));
+        assert!(matches!(none.check_successor(&none, true), Err(SuccessionError::Distrusted(_))));
         let distrusted = tls("stranger.p12", "trust.p12").check_self();
         assert!(matches!(distrusted, Err(SuccessionError::Distrusted(_))), "{distrusted:?}");
     }

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use pkcs8::EncryptedPrivateKeyInfoRef;
+use rustls::RootCertStore;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fmt;
@@ -17,6 +18,9 @@ pub enum Kind {
     /// JKS or PKCS12, as the file's first bytes say: Java, too, opens either under either name.
     Java,
     Pem,
+    /// What this machine trusts by itself, where a JVM has its `cacerts`: the files of the operating system, or those that
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+    System,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +94,12 @@ fn pem(label: &str, der: &[u8]) -> String {
 type KeyEntry = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 impl Store {
+    /// Whom this machine trusts by itself.
+    pub fn system() -> Store {
+        let path = "the certificates of this system".into();
+        Store { path, kind: Kind::System, password: String::new(), key_password: None, inline: None }
+    }
+
     /// The first private key by its alias, with its chain.
     pub(super) fn key(&self) -> Result<KeyEntry, StoreError> {
         let (mut keys, _) = self.load(true)?;
@@ -129,6 +139,9 @@ impl Store {
 
     /// `keys`: whether private keys are opened; for a trust store they are passed over.
     fn load(&self, keys: bool) -> Result<(Vec<KeyEntry>, Vec<CertificateDer<'static>>), StoreError> {
+        if self.kind == Kind::System {
+            return Ok((vec![], self.system_certificates()));
+        }
         let bytes = match &self.inline {
             Some(text) => text.clone().into_bytes(),
             None => std::fs::read(&self.path)
@@ -137,8 +150,19 @@ impl Store {
         match self.kind {
             Kind::Pem => self.pem(&bytes, keys),
             Kind::Java if bytes.starts_with(&JKS_MAGIC) => self.jks(&bytes, keys),
-            Kind::Java => self.pkcs12(&bytes),
+            _ => self.pkcs12(&bytes),
         }
+    }
+
+    /// One that cannot be used is passed over: nobody here has chosen it.
+    fn system_certificates(&self) -> Vec<CertificateDer<'static>> {
+        let loaded = rustls_native_certs::load_native_certs();
+        for error in &loaded.errors {
+            warn!("{}: {error}", self.path.display());
+        }
+        let is_anchor =
+            |certificate: &CertificateDer<'static>| RootCertStore::empty().add(certificate.clone()).is_ok();
+        loaded.certs.into_iter().filter(is_anchor).collect()
     }
 
     fn key_password(&self) -> &str {

@@ -91,16 +91,22 @@ impl Tls {
         if self.settings.trust_store.is_none() && new.settings.trust_store.is_some() {
             return Err(SuccessionError::TrustAdded);
         }
-        if among_peers && self.settings.trust_store.is_some() {
-            try_hands(self, new)?;
-            try_hands(new, self)?;
+        if among_peers {
+            try_hands(&self.dialling()?, new)?;
+            try_hands(&new.dialling()?, self)?;
         }
         Ok(())
     }
 
+    /// The same stores for who dials.
+    fn dialling(&self) -> Result<Tls, SuccessionError> {
+        let failed = |error: super::TlsError| SuccessionError::Distrusted(error.to_string());
+        Tls::for_client(self.settings.clone(), false).map_err(failed)
+    }
+
     /// Whether somebody with these stores gets through to somebody with the same; a broker's own listener has to be so.
     pub fn check_self(&self) -> Result<(), SuccessionError> {
-        try_hands(self, self)
+        try_hands(&self.dialling()?, self)
     }
 }
 

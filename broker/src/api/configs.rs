@@ -270,7 +270,7 @@ async fn store_broker(
         (ErrorCode::INVALID_CONFIG, Some(problem))
     };
     if let Some(doors) = broker.doors.get().filter(|_| !cluster_wide) {
-        doors.reload(broker).map_err(invalid)?;
+        doors.reload(broker).await.map_err(invalid)?;
     }
     let node = dynamic::persistent(config, broker.passwords.as_ref()).map_err(invalid)?;
     broker.zk().change_config(entity, &node).await.map_err(zookeeper)

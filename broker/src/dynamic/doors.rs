@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use client::Protocol;
+use client::security::SecurityError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::check::{other_stores, successor};
@@ -60,7 +61,7 @@ impl Doors {
     pub async fn follow(&self, broker: &Broker, before: &BrokerConfig, now: &BrokerConfig) {
         for endpoint in &before.listeners.bound {
             if other_stores(before, now, &endpoint.listener)
-                && let Err(problem) = self.renew(broker, now, &endpoint.listener)
+                && let Err(problem) = self.renew(broker, now, &endpoint.listener).await
             {
                 tracing::error!("Listener {}: {problem}", endpoint.listener);
             }
@@ -121,24 +122,27 @@ impl Doors {
 
     /// Has a listener use the stores that `config` names, where they may take the place of those of now; and this broker, where
     /// it goes to others by that listener.
-    fn renew(&self, broker: &Broker, config: &BrokerConfig, listener: &str) -> Result<(), String> {
+    async fn renew(&self, broker: &Broker, config: &BrokerConfig, listener: &str) -> Result<(), String> {
         let Some(security) = self.security(listener) else { return Ok(()) };
         security.set_tls(successor(&security, config, listener)?);
         tracing::info!("Listener {listener} has other stores from now on");
         let logins = Logins::of_environment().map_err(|error| error.to_string())?;
-        let renewed =
-            |of: &str| security::among_brokers(config, &logins, of).map_err(|error| error.to_string());
-        if config.listeners.inter_broker == listener {
-            broker.among_brokers.store(renewed(listener)?.into());
-        }
-        if config.listeners.of_controller() == listener {
-            broker.of_controller.store(renewed(listener)?.into());
+        let listeners = &config.listeners;
+        let ways = [
+            (listeners.inter_broker == listener, &broker.among_brokers),
+            (listeners.of_controller() == listener, &broker.of_controller),
+        ];
+        for (_, way) in ways.into_iter().filter(|(leads_there, _)| *leads_there) {
+            let told = |error: SecurityError| error.to_string();
+            let renewed = security::among_brokers(config, &logins, listener).map_err(told)?;
+            renewed.prepare().await.map_err(told)?;
+            way.store(renewed.into());
         }
         Ok(())
     }
 
     /// Reads the files of all stores again, which a change of settings asks for even where it leaves their names alone.
-    pub fn reload(&self, broker: &Broker) -> Result<(), String> {
+    pub async fn reload(&self, broker: &Broker) -> Result<(), String> {
         let config = broker.current();
         let with_stores: Vec<String> = {
             let open = self.open();
@@ -146,7 +150,10 @@ impl Doors {
                 open.iter().filter(|(_, one)| one.security.as_ref().is_some_and(|it| it.tls().is_some()));
             tls.map(|(name, _)| name.clone()).collect()
         };
-        with_stores.iter().try_for_each(|listener| self.renew(broker, &config, listener))
+        for listener in &with_stores {
+            self.renew(broker, &config, listener).await?;
+        }
+        Ok(())
     }
 
     /// What goes into `/brokers/ids`; a port of 0 has become a real one.

@@ -235,6 +235,35 @@ fn a_mechanism_that_is_not_there_stops_the_start() {
 }
 
 #[test]
+fn a_listener_among_brokers_that_does_not_trust_itself_stops_the_start() {
+    let kept = |name: &str| format!("{}/../tls/tests/stores/{name}", env!("CARGO_MANIFEST_DIR"));
+    let start = |key: &str, among_brokers: &str| {
+        let text = format!(
+            "broker.id=1\nzookeeper.connect=h\nlisteners=IN://:1,OUT://:2\ninter.broker.listener.name={among_brokers}\n\
+             listener.security.protocol.map=IN:SSL,OUT:PLAINTEXT\nssl.client.auth=required\n\
+             ssl.keystore.location={}\nssl.keystore.password=secret\n\
+             ssl.truststore.location={}\nssl.truststore.password=secret\n",
+            kept(key),
+            kept("trust.p12")
+        );
+        let config = BrokerConfig::read(&Properties::parse("t", text.as_bytes()).unwrap()).unwrap();
+        let endpoint = &config.listeners.bound[0];
+        ListenerSecurity::read(&config, endpoint, &Logins::default(), Arc::new(Users::default()))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(start("server.p12", "IN"), Ok(()));
+    assert_eq!(start("stranger.p12", "OUT"), Ok(()));
+    let refused = start("stranger.p12", "IN").unwrap_err();
+    assert!(
+        refused.starts_with(
+            "listener.name.in.ssl.: A client SSLEngine created with the provided settings can't"
+        ),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_listeners_own_login_comes_before_everybodys() {
     let section = |name: &str, password: &str| {
         format!("{name} {{ {PLAIN_MODULE} required username=b password=p user_ann=\"{password}\"; }};\n")

@@ -45,6 +45,17 @@ fn of_mechanism(config: &BrokerConfig, listener: &str, mechanism: &str, key: &st
     value(config, listener, &own).or_else(|| value(config, listener, key))
 }
 
+/// The listener by which brokers come to each other lets them in by the stores with which they come.
+fn check_among_brokers(tls: &Tls) -> Result<(), SecurityError> {
+    tls.check_self().map_err(|error| SecurityError::Key {
+        key: tls.settings.prefix.clone(),
+        why: format!(
+            "A client SSLEngine created with the provided settings can't connect to a server SSLEngine created with \
+             those settings: {error}"
+        ),
+    })
+}
+
 /// A listener's TLS by its keys; the files are read.
 pub fn listener_tls(config: &BrokerConfig, listener: &str) -> Result<Tls, SecurityError> {
     let lookup = |key: &str| value(config, listener, key);
@@ -123,7 +134,13 @@ impl ListenerSecurity {
         let lookup = |key: &str| value(config, listener, key);
         let protocol = Protocol::named(&endpoint.protocol).unwrap_or_default();
         let tls = match protocol.is_tls() {
-            true => Some(ArcSwap::from_pointee(listener_tls(config, listener)?)),
+            true => {
+                let tls = listener_tls(config, listener)?;
+                if listener == config.listeners.inter_broker {
+                    check_among_brokers(&tls)?;
+                }
+                Some(ArcSwap::from_pointee(tls))
+            }
             false => None,
         };
         let rules = lookup("ssl.principal.mapping.rules").unwrap_or_else(|| "DEFAULT".to_owned());

@@ -21,7 +21,7 @@ use std::time::Duration;
 use zookeeper_client::{Client, CreateMode, CreateOptions, Error, Stat};
 
 pub use configs::{ConfigEntity, watch_changes};
-pub use notes::may_follow_again;
+pub use notes::{catch_up, may_follow_again};
 pub use producer_ids::BLOCK as PRODUCER_ID_BLOCK;
 pub use registration::{Registration, random_uuid};
 pub use security::{JvmFlags, KEYS as ZK_SECURITY_KEYS, SECURE_ROOTS, ZkSecurity, ZkSecurityError};

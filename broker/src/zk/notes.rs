@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{Zk, ZkError, retry};
 
@@ -23,6 +23,22 @@ pub async fn may_follow_again(session: &mut watch::Receiver<Zk>, ended: ZkError)
     true
 }
 
+/// Reads everything once all watches are set: whatever changed before that is in it. Ends only where that fails.
+pub async fn catch_up<const N: usize>(
+    armed: [oneshot::Receiver<()>; N],
+    load: impl Future<Output = Result<(), ZkError>>,
+) -> ZkError {
+    for watch in armed {
+        if watch.await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+    match load.await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => error,
+    }
+}
+
 /// Where notes of one kind are left: `ROOT/PREFIX0000000007`.
 #[derive(Clone, Copy, Debug)]
 pub struct Notes {
@@ -38,7 +54,7 @@ impl Notes {
 
     /// Calls `noted` with path and bytes of each note left from now on; `armed` once nothing can be missed any more.
     /// Ends with the session.
-    pub async fn watch<F, Fut>(self, zk: Zk, armed: tokio::sync::oneshot::Sender<()>, mut noted: F) -> ZkError
+    pub async fn watch<F, Fut>(self, zk: Zk, armed: oneshot::Sender<()>, mut noted: F) -> ZkError
     where
         F: FnMut(String, Vec<u8>) -> Fut,
         Fut: Future<Output = ()>,

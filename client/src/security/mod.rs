@@ -359,7 +359,10 @@ mod tests {
         for (pairs, expected) in [
             (&[("security.protocol", "TLS")][..], "security.protocol: Invalid value TLS for configuration"),
             (&[("security.protocol", "SASL_SSL")], "sasl.mechanism: GSSAPI (Kerberos) is not supported"),
-            (&[("security.protocol", "SSL")], "ssl.truststore.location is not set"),
+            (
+                &[("security.protocol", "SSL"), ("ssl.truststore.location", "/no/where")],
+                "ssl.truststore.location: cannot read /no/where",
+            ),
             (
                 &[
                     ("security.protocol", "SASL_PLAINTEXT"),

@@ -116,9 +116,7 @@ fn trust_store(prefix: &str, get: &Get<'_>) -> Result<Option<Store>, SecurityErr
 fn inline_only(prefix: &str, key: &str, kind: Kind) -> Result<(), SecurityError> {
     match kind {
         Kind::Pem => Ok(()),
-        Kind::Java => {
-            Err(wrong(format!("{prefix}{key}"), "keys and certificates in the configuration are PEM"))
-        }
+        _ => Err(wrong(format!("{prefix}{key}"), "keys and certificates in the configuration are PEM")),
     }
 }
 
