@@ -68,6 +68,8 @@ pub struct Broker {
     default_config: ArcSwapOption<TopicConfig>,
     pub throttles: crate::throttles::Throttles,
     pub quotas: crate::quotas::Quotas,
+    /// What connections count, for who measures.
+    pub traffic: crate::metrics::Traffic,
     /// Who is let in.
     pub gate: Arc<Gate>,
     /// Credentials for logins.
@@ -133,6 +135,7 @@ impl Broker {
             default_config: ArcSwapOption::default(),
             throttles,
             quotas,
+            traffic: crate::metrics::Traffic::default(),
             gate,
             users,
             tokens,

@@ -14,6 +14,7 @@ pub mod log;
 mod loggers;
 mod markers;
 pub mod metadata;
+pub mod metrics;
 mod mover;
 pub mod net;
 pub mod passwords;

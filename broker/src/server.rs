@@ -27,6 +27,7 @@ use crate::dynamic::{self, Doors, Opened};
 use crate::fetcher::Fetchers;
 use crate::log::LogError;
 use crate::markers::MarkerSender;
+use crate::metrics;
 use crate::mover::Movers;
 use crate::net::{self, Door, Limits, RequestMemory};
 use crate::passwords::{self, PasswordEncoder, PasswordError};
@@ -119,6 +120,14 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     for endpoint in &current.listeners.bound {
         bound.push((endpoint.listener.clone(), bind(&current, endpoint).await?));
     }
+    let measured = match current.given().get(metrics::ADDRESS) {
+        None => None,
+        Some(address) => Some(
+            metrics::endpoint::bind(address)
+                .await
+                .map_err(|source| StartError::Bind { address: address.clone(), source })?,
+        ),
+    };
     let addresses: Vec<(String, SocketAddr)> = bound
         .iter()
         .filter_map(|(name, listener)| Some((name.clone(), listener.local_addr().ok()?)))
@@ -212,6 +221,9 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
         tasks.push(tokio::spawn(sweep_while_governing(broker.clone(), tokens)));
     }
     tasks.push(tokio::spawn(keep_session(broker.clone(), sessions)));
+    if let Some(listener) = measured {
+        tasks.push(tokio::spawn(metrics::endpoint::serve(listener, broker.clone())));
+    }
     tracing::info!("[KafkaServer id={id}] started (kafka.server.KafkaServer)");
     Ok(Running { broker, addresses, stop_serving, serving, tasks, shard, halted })
 }

@@ -12,6 +12,7 @@ from both_ways import kafka_tools_brief, kafka_tools_whole
 from bad_input import bad_frames, wrong_configurations
 from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker, transactions_compacted
 from broker_faults import broker_faults, broker_kills, broker_kills_mixed, lost_machine
+from broker_metrics import broker_metrics
 from broker_security import secure_brokers
 from broker_swap import broker_swap, broker_swap_brief
 from dir_failures import dir_failures, dir_full
@@ -51,7 +52,7 @@ BY_NAME = (zookeeper_cli, zookeeper_tools, old_zookeepers, torn_logs, broker_kil
            moves, dir_moves_mixed, dir_failures, exactly_once_mixed, exactly_once_java, streams, differ, record)
 LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators, zookeeper_tools_brief,
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
-          tls_clients, sasl_clients, secure_ensemble, secure_brokers, listeners, oauth_and_tokens, zookeeper_auth, secure_tutorial, bad_handshakes,
+          tls_clients, sasl_clients, secure_ensemble, secure_brokers, listeners, broker_metrics, oauth_and_tokens, zookeeper_auth, secure_tutorial, bad_handshakes,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, killed_leader, assignors, old_clients, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,

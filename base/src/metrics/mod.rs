@@ -3,7 +3,12 @@
 //!
 //! Nothing is counted here: the owners of the figures keep them in plain fields, and a row of the table reads them.
 
+mod histogram;
+pub mod page;
+pub mod process;
 pub mod prometheus;
+
+pub use histogram::Histogram;
 
 use std::fmt::{Display, Formatter};
 
@@ -51,7 +56,12 @@ pub enum Reading {
     One(Value),
     /// By key; shown even when empty.
     Keyed(Vec<(String, Value)>),
+    /// By labels of their own; only in Prometheus' form.
+    Labelled(Vec<(Labels, Value)>),
 }
+
+/// Names and values.
+pub type Labels = Vec<(&'static str, String)>;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value {
@@ -83,6 +93,12 @@ impl Summary {
     /// Rounded to four decimals; 0 before the first value.
     pub fn mean(&self) -> f64 {
         if self.count == 0 { 0.0 } else { (self.sum as f64 / self.count as f64 * 1e4).round() / 1e4 }
+    }
+}
+
+impl From<u64> for Value {
+    fn from(value: u64) -> Value {
+        Value::Number(Number::Int(i64::try_from(value).unwrap_or(i64::MAX)))
     }
 }
 
@@ -158,7 +174,7 @@ pub fn entries(samples: impl IntoIterator<Item = Sample>) -> Vec<(String, Number
     let mut to = vec![];
     for Sample { name, kind, reading } in samples {
         match reading {
-            Reading::Absent => {}
+            Reading::Absent | Reading::Labelled(_) => {}
             Reading::One(value) => spread(name, kind, value, &mut to),
             Reading::Keyed(values) => {
                 for (key, value) in values {

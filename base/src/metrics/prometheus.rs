@@ -1,7 +1,7 @@
 //! Prometheus' text format 0.0.4, as the Java client library 0.9 writes it: every number a double, a comma behind
 //! each label, the name as its own help.
 
-use super::{Kind, Number, Reading, Sample, Summary, Value};
+use super::{Kind, Labels, Number, Reading, Sample, Summary, Value};
 use std::fmt::Write;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -45,8 +45,6 @@ pub fn entries(samples: impl IntoIterator<Item = Sample>) -> Vec<(String, Number
     to
 }
 
-type Labels = Vec<(&'static str, String)>;
-
 /// Every line of a family: what is put behind its name, the labels, the number.
 fn series(kind: Kind, reading: &Reading) -> Vec<(&'static str, Labels, f64)> {
     let mut to = vec![];
@@ -69,6 +67,11 @@ fn series(kind: Kind, reading: &Reading) -> Vec<(&'static str, Labels, f64)> {
         Reading::One(value) => put(vec![], value),
         Reading::Keyed(values) => {
             values.iter().for_each(|(key, value)| put(vec![(KEY, escaped(key))], value))
+        }
+        Reading::Labelled(values) => {
+            for (labels, value) in values {
+                put(labels.iter().map(|(name, value)| (*name, escaped(value))).collect(), value);
+            }
         }
     }
     to
@@ -112,6 +115,14 @@ mod tests {
             sample("fsynctime", Kind::Summary, three()),
             sample("idle", Kind::Detailed, Summary::default()),
             sample("read", Kind::SummarySet, Reading::Keyed(vec![("a\"b".into(), Value::Summary(three()))])),
+            sample(
+                "labelled",
+                Kind::Counter,
+                Reading::Labelled(vec![
+                    (vec![], 3u64.into()),
+                    (vec![("topic", "a\\".into()), ("partition", "0".into())], 1u64.into()),
+                ]),
+            ),
         ];
         assert_eq!(
             text(samples),
@@ -122,7 +133,9 @@ mod tests {
              # HELP idle idle\n# TYPE idle summary\nidle{quantile=\"0.5\",} NaN\nidle{quantile=\"0.9\",} NaN\n\
              idle{quantile=\"0.99\",} NaN\nidle_count 0.0\nidle_sum 0.0\n\
              # HELP read read\n# TYPE read summary\nread{key=\"a\\\"b\",quantile=\"0.5\",} 4.0\n\
-             read_count{key=\"a\\\"b\",} 3.0\nread_sum{key=\"a\\\"b\",} 14.0\n"
+             read_count{key=\"a\\\"b\",} 3.0\nread_sum{key=\"a\\\"b\",} 14.0\n\
+             # HELP labelled labelled\n# TYPE labelled counter\nlabelled 3.0\n\
+             labelled{topic=\"a\\\\\",partition=\"0\",} 1.0\n"
         );
     }
 

@@ -1,6 +1,7 @@
 //! Fetch: sessions, names and limits here; the loop says which bytes; they are read here, on the connection's task.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use broker_core::acl::{Operation, ResourceType};
 use broker_core::fetch_session::{Answered, Asked, Context};
@@ -34,6 +35,7 @@ struct Entry {
 pub async fn answer(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
     let uses_ids = call.version() >= 13;
     let follower = if call.version() >= 15 { request.replica_state.replica_id } else { request.replica_id };
+    call.by_follower.store(follower >= 0, Ordering::Relaxed);
     let (context, asked) = open(call, &request, uses_ids);
     if let Context::Error(error_code) = context {
         return FetchResponse { error_code, ..Default::default() };
@@ -49,10 +51,33 @@ pub async fn answer(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
         return response;
     }
     let response = close(call, context, follower >= 0, uses_ids, &mut entries);
+    count(call, &response, follower >= 0);
     if follower >= 0 && call.broker.throttles.leader.is_bounded() {
         call.broker.throttles.leader.record(throttled_size(call, &response));
     }
     response
+}
+
+/// Bytes of records that are sent.
+fn count(call: &Call<'_>, response: &FetchResponse, by_follower: bool) {
+    let traffic = &call.broker.traffic;
+    let mut names = None;
+    for topic in &response.responses {
+        let bytes = |data: &PartitionData| data.records.as_ref().map_or(0, Bytes::len) as u64;
+        let bytes: u64 = topic.partitions.iter().map(bytes).sum();
+        if bytes == 0 {
+            continue;
+        }
+        if by_follower {
+            traffic.replication_out.fetch_add(bytes, Ordering::Relaxed);
+        } else if !topic.topic.is_empty() {
+            traffic.out.add(&topic.topic, bytes);
+        } else if let Some(name) =
+            names.get_or_insert_with(|| call.broker.metadata.snapshot()).names.get(&topic.topic_id)
+        {
+            traffic.out.add(name, bytes);
+        }
+    }
 }
 
 /// Consumers that took too much, or asked for too long, get nothing now and come again when they may; what is not sent

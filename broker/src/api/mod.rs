@@ -30,6 +30,7 @@ mod transactions;
 mod txn_markers;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::{Flood, and_more};
 use broker_core::quota::QuotaKind;
@@ -119,12 +120,23 @@ pub struct Call<'a> {
     pub size: usize,
     /// Set where the time that requests take is limited.
     watch: Option<&'a throttle::Stopwatch>,
+    /// Of a Fetch: another broker asks.
+    by_follower: AtomicBool,
 }
 
 impl Call<'_> {
     /// The request's version; for the few answers that differ by more than fields.
     pub fn version(&self) -> i16 {
         self.header.request_api_version
+    }
+
+    /// The request has its answer.
+    fn count(&self, api: &Api, took: std::time::Duration) {
+        let traffic = &self.broker.traffic;
+        traffic.answered(self.header.request_api_key, api.name, self.version(), took);
+        if api.key == ApiKey::Fetch {
+            traffic.fetched(self.by_follower.load(Ordering::Relaxed), took);
+        }
     }
 
     /// What the client calls itself, or nothing.
@@ -267,11 +279,14 @@ impl Answerer {
         if !in_range {
             return unreadable(peer, &format_args!("{} version {version} is not supported", api.name));
         }
-        let call = Call { broker: &self.0, peer, header: &header, size, watch };
-        let begun = tracing::enabled!(target: REQUESTS, tracing::Level::DEBUG).then(std::time::Instant::now);
+        let by_follower = AtomicBool::new(false);
+        let call = Call { broker: &self.0, peer, header: &header, size, watch, by_follower };
+        let begun = std::time::Instant::now();
         let answer = answer_call(&call, api, reader).await;
-        if let Some(begun) = begun {
-            tell(&call, api, begun.elapsed());
+        let took = begun.elapsed();
+        call.count(api, took);
+        if tracing::enabled!(target: REQUESTS, tracing::Level::DEBUG) {
+            tell(&call, api, took);
         }
         call.charge_rest();
         answer

@@ -86,14 +86,25 @@ async fn produce(call: &Call<'_>, request: ProduceRequest) -> ProduceResponse {
     refuse_for_the_partitions_sake(call, &mut slots, request.acks).await;
     let results = append(call, parts, request.acks, request.timeout_ms).await;
     let responses = slots.into_iter().map(|(name, partitions)| {
-        let partition_responses = partitions.into_iter().map(|(index, slot)| match slot {
-            Slot::Done(response) | Slot::Refused(response) => response,
-            Slot::Sent(at) => match results.get(at) {
-                Some(result) => appended(index, result),
-                None => failed(index, ErrorCode::NOT_LEADER_OR_FOLLOWER),
-            },
+        let partition_responses = partitions.into_iter().map(|(index, slot)| {
+            let response = match slot {
+                Slot::Done(response) => response,
+                Slot::Refused(response) => {
+                    call.broker.traffic.refused.add(&name, 1);
+                    response
+                }
+                Slot::Sent(at) => match results.get(at) {
+                    Some(result) => appended(index, result),
+                    None => failed(index, ErrorCode::NOT_LEADER_OR_FOLLOWER),
+                },
+            };
+            if !response.error_code.is_ok() {
+                call.broker.traffic.produce_failed(&name, response.error_code);
+            }
+            response
         });
-        TopicProduceResponse { name, partition_responses: partition_responses.collect() }
+        let partition_responses = partition_responses.collect();
+        TopicProduceResponse { name, partition_responses }
     });
     ProduceResponse { responses: responses.collect(), ..Default::default() }
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use base::{ConfigError, Properties};
 
 use crate::authorizer::{ACL_AUTHORIZER, Settings};
+use crate::metrics;
 
 pub use authorizer::is_authorizers;
 pub use broker_keys::BROKER_KEYS;
@@ -82,6 +83,8 @@ impl BrokerConfig {
                     key.check(&entry.value).map_err(|problem| at(properties, &entry.key, problem))?
                 }
                 None if is_prefixed(&entry.key) => {}
+                None if entry.key == metrics::ADDRESS => check_address(&entry.value)
+                    .map_err(|problem| at(properties, metrics::ADDRESS, problem))?,
                 None => unknown.push(entry.key.clone()),
             }
             given.insert(entry.key.clone(), entry.value.trim().to_owned());
@@ -239,6 +242,17 @@ fn check_queue(given: &BTreeMap<String, String>) -> Result<(), String> {
 }
 
 /// Prefixed keys belong to a listener, and are judged with it.
+/// `host:port`; a port of 0 is given by the system.
+fn check_address(value: &str) -> Result<(), String> {
+    let parts = value.trim().rsplit_once(':');
+    match parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        true => Ok(()),
+        false => {
+            Err(format!("Invalid value {value} for configuration {}: write host:port", metrics::ADDRESS))
+        }
+    }
+}
+
 fn is_prefixed(key: &str) -> bool {
     let of_mechanism = |mechanism: &&str| {
         let prefix = format!("{}.", mechanism.to_lowercase());

@@ -418,6 +418,10 @@ impl Active {
                 let _ = reply.send(Ok(self.core.reassignments(of.as_ref())));
                 return Ok(());
             }
+            Command::Count { reply } => {
+                let _ = reply.send(self.core.counts());
+                return Ok(());
+            }
             Command::AllocateProducerIds { broker, broker_epoch, reply } => {
                 let response = self.allocate_producer_ids(broker, broker_epoch).await?;
                 let _ = reply.send(response);

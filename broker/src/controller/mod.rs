@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use broker_core::controller::Counts;
 pub use broker_core::controller::{Assignment, Elected, ElectionType, Reassigned, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -115,6 +116,9 @@ pub(crate) enum Command {
         topic: Str,
     },
     TopicDefaultsChanged,
+    Count {
+        reply: oneshot::Sender<Counts>,
+    },
 }
 
 /// The way to this broker's controller, active or not.
@@ -194,6 +198,11 @@ impl ControllerHandle {
     ) -> Result<Vec<Reassigned>, ErrorCode> {
         let answer = self.ask(|reply| Command::AlterReassignments { partitions, reply }).await;
         answer.unwrap_or(Err(ErrorCode::NOT_CONTROLLER))
+    }
+
+    /// Numbers for metrics; `None`: it does not govern any more.
+    pub async fn counts(&self) -> Option<Counts> {
+        self.ask(|reply| Command::Count { reply }).await
     }
 
     /// Reassignments under way, of these partitions or of all.

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use broker_core::connections::{ConnectionLimits, Connections, TurnedAway};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+
+use crate::metrics::ListenerFigures;
 
 /// The limits, and who is in.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct Gate {
     inside: Mutex<Inside>,
     /// There may be room again.
     room: Notify,
+    /// What goes through each listener.
+    listeners: Mutex<BTreeMap<Arc<str>, Arc<ListenerFigures>>>,
 }
 
 #[derive(Debug)]
@@ -42,10 +46,12 @@ pub struct Seat {
     ip: IpAddr,
     number: u64,
     last_used_ms: Arc<AtomicI64>,
+    figures: Arc<ListenerFigures>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.figures.ended();
         let mut inside = self.gate.lock();
         inside.connections.leave(&self.listener, self.ip);
         inside.seated.remove(&self.number);
@@ -59,12 +65,32 @@ impl Seat {
     pub fn touch(&self) {
         self.last_used_ms.store(self.gate.now(), Ordering::Relaxed);
     }
+
+    /// What goes through its listener.
+    pub fn figures(&self) -> &ListenerFigures {
+        &self.figures
+    }
 }
 
 impl Gate {
     pub fn new(limits: ConnectionLimits) -> Arc<Gate> {
         let inside = Inside { connections: Connections::new(limits), next_seat: 0, seated: BTreeMap::new() };
-        Arc::new(Gate { started: Instant::now(), inside: Mutex::new(inside), room: Notify::new() })
+        Arc::new(Gate {
+            started: Instant::now(),
+            inside: Mutex::new(inside),
+            room: Notify::new(),
+            listeners: Mutex::default(),
+        })
+    }
+
+    /// What went through each listener since the start, by name.
+    pub fn listeners(&self) -> BTreeMap<Arc<str>, Arc<ListenerFigures>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn figures(&self, listener: &Arc<str>) -> Arc<ListenerFigures> {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.entry(listener.clone()).or_default().clone()
     }
 
     fn now(&self) -> i64 {
@@ -120,7 +146,9 @@ impl Gate {
         let number = inside.next_seat;
         inside.next_seat += 1;
         let last_used_ms = Arc::new(AtomicI64::new(now_ms));
-        Some(Ok(Seat { gate: self.clone(), listener: listener.clone(), ip, number, last_used_ms }))
+        let figures = self.figures(listener);
+        figures.opened();
+        Some(Ok(Seat { gate: self.clone(), listener: listener.clone(), ip, number, last_used_ms, figures }))
     }
 
     /// The task of who sits there, which ends should it have to make room.

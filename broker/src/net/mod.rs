@@ -289,7 +289,7 @@ async fn welcome<S: Service>(
     let stream = match shaken {
         Ok(stream) => stream,
         Err(error) => {
-            failed_authentication(peer, &format!("SSL handshake failed): {error}"), "");
+            failed_authentication(peer, seat, &format!("SSL handshake failed): {error}"), "");
             tokio::time::sleep(security.failure_delay).await;
             return Ok(());
         }
@@ -297,16 +297,20 @@ async fn welcome<S: Service>(
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     if let Some(certificate) = shown.filter(|_| login.is_none()) {
         let Some(principal) = security.principal_of(certificate) else {
-            failed_authentication(peer, "no rule maps its certificate's name", ")");
+            failed_authentication(peer, seat, "no rule maps its certificate's name", ")");
             return Ok(());
         };
         peer.authenticate(principal);
+    }
+    if login.is_none() {
+        seat.figures().authenticated.fetch_add(1, Ordering::Relaxed);
     }
     converse(tokio::io::split(stream), (login, security.failure_delay), peer, seat, limits, service, stop)
         .await
 }
 
-fn failed_authentication(peer: &Peer, why: &str, end: &str) {
+fn failed_authentication(peer: &Peer, seat: &Seat, why: &str, end: &str) {
+    seat.figures().refused.fetch_add(1, Ordering::Relaxed);
     if let Some(more) = REFUSED.admits() {
         tracing::info!("Failed authentication with {} ({why}{end}{}", peer.address, and_more(more));
     }
@@ -343,6 +347,7 @@ where
         };
         let Some(frame) = frame else { return Ok(()) };
         seat.touch();
+        seat.figures().received(frame.len());
         let verdict = match &mut login {
             Some(login) => login.take(frame, std::time::Instant::now()),
             None => Verdict::Pass(frame),
@@ -353,17 +358,20 @@ where
                 if let Some(login) = &login
                     && let Some(principal) = login.principal()
                 {
+                    if peer.authenticated.get().is_none() {
+                        seat.figures().authenticated.fetch_add(1, Ordering::Relaxed);
+                    }
                     peer.authenticate(principal.clone());
                     peer.by_token.store(login.came_by_token(), Ordering::Relaxed);
                 }
-                send(&mut write, vec![answer]).await?;
+                send(&mut write, seat, vec![answer]).await?;
                 continue;
             }
             Verdict::Refuse { answer, why } => {
-                failed_authentication(peer, &why, ")");
+                failed_authentication(peer, seat, &why, ")");
                 tokio::time::sleep(failure_delay).await;
                 if let Some(answer) = answer {
-                    send(&mut write, vec![answer]).await?;
+                    send(&mut write, seat, vec![answer]).await?;
                     write.shutdown().await?;
                 }
                 return Ok(());
@@ -379,7 +387,7 @@ where
         };
         frames.answered();
         match answer {
-            Answer::Send(pieces) => send(&mut write, pieces).await?,
+            Answer::Send(pieces) => send(&mut write, seat, pieces).await?,
             Answer::Silence | Answer::Muted(..) => {}
             Answer::Close => return Ok(()),
         }
@@ -393,8 +401,13 @@ where
 }
 
 /// Writes the frame length and the pieces, gathered into as few system calls as the socket takes.
-async fn send(write: &mut (impl AsyncWrite + Unpin), mut pieces: Vec<Bytes>) -> std::io::Result<()> {
+async fn send(
+    write: &mut (impl AsyncWrite + Unpin),
+    seat: &Seat,
+    mut pieces: Vec<Bytes>,
+) -> std::io::Result<()> {
     let length: usize = pieces.iter().map(Bytes::len).sum();
+    seat.figures().sent(length);
     pieces.insert(0, Bytes::copy_from_slice(&(length as i32).to_be_bytes()));
     let mut first = 0;
     while first < pieces.len() {

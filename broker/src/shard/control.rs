@@ -256,6 +256,7 @@ impl Shard {
             && let Some(partitions) = self.replicas.get_mut(topic)
             && let Some(replica) = partitions.remove(&partition)
         {
+            self.tally.replica_gone(topic, replica.traffic, partitions.is_empty());
             if partitions.is_empty() {
                 self.replicas.remove(topic);
             }

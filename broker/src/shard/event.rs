@@ -319,6 +319,11 @@ pub enum Event {
     DescribeLogs {
         reply: oneshot::Sender<BTreeMap<std::path::PathBuf, Option<Vec<LogDescription>>>>,
     },
+    /// What there is to be measured; `partitions`: of each of them, too.
+    Measure {
+        partitions: bool,
+        reply: oneshot::Sender<super::ShardFigures>,
+    },
     /// About replicas on their way from one log directory to another.
     Move(super::MoveEvent),
     /// From a thread that compacts.

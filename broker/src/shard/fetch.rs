@@ -36,6 +36,7 @@ impl Shard {
             }
         }
         let look = self.look(&ask, false);
+        self.count(&ask);
         let enough = look.bytes >= ask.min_bytes.min(ask.max_bytes);
         if enough || look.urgent || ask.at_once || ask.max_wait_ms <= 0 || ask.parts.is_empty() {
             let _ = reply.send(look.parts);
@@ -58,8 +59,10 @@ impl Shard {
         }
         let look = self.look(&parked.ask, true);
         self.unwatch(token, &parked);
+        // What a fetch that waited is answered with counts once more, as by Kafka.
         if look.urgent || look.bytes >= parked.ask.min_bytes.min(parked.ask.max_bytes) {
             self.fetch_deadlines.remove(&(parked.deadline, token.0));
+            self.count(&parked.ask);
             let _ = parked.reply.send(look.parts);
             return;
         }
@@ -72,6 +75,7 @@ impl Shard {
         let Some(parked) = self.fetches.remove(&token) else { return };
         self.unwatch(token, &parked);
         let look = self.look(&parked.ask, true);
+        self.count(&parked.ask);
         let _ = parked.reply.send(look.parts);
     }
 
@@ -95,6 +99,15 @@ impl Shard {
             replica.step(&mut self.turn, Records::None, |core, now, out| {
                 core.alive_are(now, |id| self.alive.contains(&id), out);
             });
+        }
+    }
+
+    /// Its partitions were looked at for an answer.
+    fn count(&mut self, ask: &FetchAsk) {
+        for part in &ask.parts {
+            if let Some(replica) = find(&mut self.replicas, &part.topic, part.partition) {
+                replica.traffic.fetches += 1;
+            }
         }
     }
 

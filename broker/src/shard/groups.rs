@@ -56,6 +56,11 @@ impl Groups {
             expiry: (every, every),
         }
     }
+
+    /// Numbers for metrics.
+    pub(super) fn figures(&self) -> broker_core::group::GroupFigures {
+        self.coordinator.figures()
+    }
 }
 
 impl Shard {

@@ -5,6 +5,7 @@ mod cleaner;
 mod control;
 mod event;
 mod fetch;
+mod figures;
 mod following;
 mod groups;
 mod handles;
@@ -29,6 +30,7 @@ use crate::store::Store;
 pub use cleaner::CleanerEvent;
 pub use event::*;
 use fetch::ParkedFetch;
+pub use figures::{PartitionFigures, ShardFigures, TopicTraffic};
 use following::Following;
 use groups::Groups;
 pub use moves::{Copied, Copy, MoveEvent, Work};
@@ -136,6 +138,7 @@ struct Shard {
     groups: Groups,
     transactions: Transactions,
     moves: Moves,
+    tally: figures::Tally,
 }
 
 impl Shard {
@@ -185,6 +188,7 @@ impl Shard {
             groups,
             transactions,
             moves,
+            tally: figures::Tally::default(),
         }
     }
 
@@ -270,9 +274,11 @@ impl Shard {
             Event::Altered { topic, id, partition, request, result } => {
                 let replica = find(&mut self.replicas, &topic, partition);
                 if let Some(replica) = replica.filter(|replica| replica.id == id) {
+                    let (before, altered) = (replica.core.isr().len(), result.is_ok());
                     replica.step(&mut self.turn, replica::Records::None, |core, now, out| {
                         core.altered(now, request, result, out);
                     });
+                    self.tally.isr_altered(before, altered.then(|| replica.core.isr().len()));
                     self.replicas_due = self.replicas_due.min(replica.core.deadline().unwrap_or(i64::MAX));
                 }
             }
@@ -295,6 +301,9 @@ impl Shard {
             Event::Alive { brokers } => self.set_alive(brokers.into_iter().collect()),
             Event::DescribeLogs { reply } => {
                 let _ = reply.send(self.describe_logs());
+            }
+            Event::Measure { partitions, reply } => {
+                let _ = reply.send(self.measure(partitions));
             }
             Event::Move(event) => self.move_event(event),
             Event::Cleaner(event) => self.cleaner_event(event),

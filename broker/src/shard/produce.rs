@@ -60,6 +60,7 @@ impl Shard {
                 pending.left -= 1;
                 continue;
             };
+            replica.traffic.produces += 1;
             let batch = meta(&part.accepted.batch);
             if let Some(marker) = batch.marker.filter(|_| part.topic == GROUP_TOPIC) {
                 let (producer_id, partition) = (batch.producer_id, part.partition);

@@ -107,6 +107,9 @@ impl Shard {
         let replica = find(&mut self.replicas, &part.topic, part.partition);
         // The topic may have been deleted and made anew while the answer was under way.
         let Some(replica) = replica.filter(|replica| replica.id == part.id) else { return };
+        if part.high_watermark >= 0 {
+            replica.leader_watermark = part.high_watermark;
+        }
         let from = |body| FromLeader {
             leader_epoch: part.leader_epoch,
             offset: part.offset,
@@ -153,6 +156,7 @@ impl Shard {
                     replica.step(&mut self.turn, Records::Fetched(bytes, &batches), |core, _, out| {
                         core.fetched(from(LeaderBody::Batches(&metas)), out)
                     });
+                self.tally.replication_bytes_in += at as u64;
                 if let broker_core::partition::FollowerOutcome::Rejected { expected, got } = outcome {
                     tracing::error!(
                         "The leader of {}-{} sent offset {got} where {expected} was expected",

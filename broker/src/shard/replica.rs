@@ -13,6 +13,7 @@ use wire::batch::{Batch, Header};
 use wire::kafka::{ErrorCode, Uuid};
 
 use super::event::ProducePart;
+use super::figures::TopicTraffic;
 use super::moves::Future;
 use crate::config::TopicConfig;
 use crate::log::{Log, LogError, ProducerBatch, ProducerEntry, open_handles};
@@ -28,6 +29,9 @@ pub struct Replica {
     pub dir: usize,
     /// The copy that takes the log's place, if it is moved to another directory.
     pub future: Option<Box<Future>>,
+    pub traffic: TopicTraffic,
+    /// The leader's high watermark, as it was told last.
+    pub leader_watermark: i64,
 }
 
 /// What one turn of the loop has to do besides the logs.
@@ -168,6 +172,8 @@ impl Replica {
             log,
             dir,
             future: None,
+            traffic: TopicTraffic::default(),
+            leader_watermark: -1,
         }
     }
 
@@ -229,6 +235,9 @@ impl Replica {
                 part.accepted.batch.assign(base_offset, leader_epoch, max_timestamp, part.log_append_time);
                 let of_max = part.accepted.max_timestamp_at.map(|at| base_offset + i64::from(at));
                 self.log.append_hinted(part.accepted.batch.bytes(), of_max, turn.wall)?;
+                let last_offset_delta = part.accepted.batch.header().last_offset_delta;
+                self.traffic.messages_in += u64::try_from(last_offset_delta).unwrap_or(0) + 1;
+                self.traffic.bytes_in += part.accepted.batch.bytes().len() as u64;
             }
             Effect::AppendFetched { from } => {
                 let Records::Fetched(bytes, batches) = records else { return Ok(()) };

@@ -1,6 +1,7 @@
 //! Every metric of ZooKeeper 3.9.3 is shown, or `docs/compatibility.md` says why it is not.
 
-use super::{process, table};
+use super::table;
+use base::metrics::process;
 
 /// All that a leader of 3.9.3 shows at `/metrics`.
 const METRICS: &str = "
@@ -62,7 +63,7 @@ fn all() -> impl Iterator<Item = &'static str> {
 }
 
 fn shown() -> impl Iterator<Item = &'static str> {
-    table::TABLE.iter().chain(process::TABLE).map(|row| row.name)
+    table::TABLE.iter().map(|row| row.name).chain(process::TABLE.iter().map(|row| row.name))
 }
 
 /// The names in backticks of the rows whose second column begins with `state`, of the chapter on metrics.

@@ -4,14 +4,13 @@
 pub(crate) mod endpoint;
 #[cfg(test)]
 mod every_metric;
-mod process;
 mod table;
 
 use crate::config::Provider;
 use crate::disk::LoadStats;
 use crate::server::journal::JournalStats;
 use crate::words::View;
-use base::metrics::{Family, Number, Reading, Sample, Summary, entries, prometheus};
+use base::metrics::{Family, Number, Reading, Sample, Summary, entries, process, prometheus};
 use zk_core::measure::{self, Measures};
 use zk_core::peer::Status;
 
@@ -36,12 +35,11 @@ fn samples(view: &View) -> Vec<Sample> {
         journal: view.journal.get(),
         loads: view.disk.loads(),
     };
-    let process: &[Row] = match &view.config.metrics {
-        Provider::Prometheus(endpoint) if endpoint.process => process::TABLE,
-        _ => &[],
-    };
-    let rows = table::TABLE.iter().chain(process);
-    rows.map(|row| Sample { name: row.name, kind: row.kind, reading: (row.read)(&figures) }).collect()
+    let rows = table::TABLE.iter();
+    let own = rows.map(|row| Sample { name: row.name, kind: row.kind, reading: (row.read)(&figures) });
+    // With the Prometheus provider, unless `metricsProvider.exportJvmInfo` is off.
+    let shows_process = matches!(&view.config.metrics, Provider::Prometheus(endpoint) if endpoint.process);
+    own.chain(process::samples().filter(|_| shows_process)).collect()
 }
 
 /// Every figure by its name, in the form that the chosen provider has.
@@ -94,7 +92,8 @@ mod tests {
 
     #[test]
     fn every_family_has_one_row() {
-        let mut names: Vec<&str> = table::TABLE.iter().chain(process::TABLE).map(|row| row.name).collect();
+        let mut names: Vec<&str> = table::TABLE.iter().map(|row| row.name).collect();
+        names.extend(process::TABLE.iter().map(|row| row.name));
         let count = names.len();
         names.sort_unstable();
         names.dedup();

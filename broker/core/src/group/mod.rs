@@ -105,7 +105,36 @@ impl Cx<'_> {
     }
 }
 
+/// Numbers for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupFigures {
+    pub all: usize,
+    pub preparing: usize,
+    pub completing: usize,
+    pub stable: usize,
+    pub dead: usize,
+    pub empty: usize,
+    /// Committed offsets of all groups.
+    pub offsets: usize,
+}
+
 impl Coordinator {
+    /// The groups that are coordinated here, by state.
+    pub fn figures(&self) -> GroupFigures {
+        let mut figures = GroupFigures { all: self.groups.len(), ..GroupFigures::default() };
+        for group in self.groups.values() {
+            figures.offsets += group.offsets.partitions().count();
+            *match group.state {
+                State::Empty => &mut figures.empty,
+                State::PreparingRebalance => &mut figures.preparing,
+                State::CompletingRebalance => &mut figures.completing,
+                State::Stable => &mut figures.stable,
+                State::Dead => &mut figures.dead,
+            } += 1;
+        }
+        figures
+    }
+
     pub fn new(config: Config) -> Coordinator {
         Coordinator {
             config,

@@ -102,6 +102,11 @@ impl Partition {
         matches!(self.role, Role::Leader(_))
     }
 
+    /// Its log directory failed.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.role, Role::Failed)
+    }
+
     pub fn is_follower(&self) -> bool {
         matches!(self.role, Role::Follower)
     }

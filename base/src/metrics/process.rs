@@ -1,25 +1,32 @@
 //! The process, as Prometheus' client libraries describe every process.
 
-use super::Row;
-use base::metrics::Kind;
+use super::{Family, Kind, Reading, Sample};
 use std::fs;
 
-/// With the Prometheus provider, unless `metricsProvider.exportJvmInfo` is off.
-pub(super) static TABLE: &[Row] = &[
-    Row::new("process_cpu_seconds_total", Kind::Counter, |_| stat().map(|stat| stat.cpu_seconds).into()),
-    Row::new("process_start_time_seconds", Kind::Gauge, |_| start_seconds().into()),
-    Row::new("process_open_fds", Kind::Gauge, |_| open_files().into()),
-    Row::new("process_max_fds", Kind::Gauge, |_| open_files_max().into()),
-    Row::new("process_virtual_memory_bytes", Kind::Gauge, |_| stat().map(|stat| stat.virtual_bytes).into()),
-    Row::new("process_resident_memory_bytes", Kind::Gauge, |_| stat().map(|stat| stat.resident_bytes).into()),
+/// Of Linux' `/proc`; what cannot be read there is absent.
+pub static TABLE: &[Family<fn() -> Reading>] = &[
+    Family::new("process_cpu_seconds_total", Kind::Counter, || stat().map(|stat| stat.cpu_seconds).into()),
+    Family::new("process_start_time_seconds", Kind::Gauge, || start_seconds().into()),
+    Family::new("process_open_fds", Kind::Gauge, || open_files().into()),
+    Family::new("process_max_fds", Kind::Gauge, || open_files_max().into()),
+    Family::new("process_virtual_memory_bytes", Kind::Gauge, || stat().map(|stat| stat.virtual_bytes).into()),
+    Family::new("process_resident_memory_bytes", Kind::Gauge, || {
+        stat().map(|stat| stat.resident_bytes).into()
+    }),
 ];
 
-pub(super) fn open_files() -> usize {
+/// Readings of the whole table.
+pub fn samples() -> impl Iterator<Item = Sample> {
+    TABLE.iter().map(|row| Sample { name: row.name, kind: row.kind, reading: (row.read)() })
+}
+
+/// How many files this process has open.
+pub fn open_files() -> usize {
     fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or(0)
 }
 
 /// -1: no limit.
-pub(super) fn open_files_max() -> i64 {
+pub fn open_files_max() -> i64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.current.map_or(-1, |max| max.min(i64::MAX as u64) as i64)
 }

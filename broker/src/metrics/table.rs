@@ -1,0 +1,264 @@
+//! The tables. What Kafka has beside them stands in `docs/metrics.md`, with why it is not here.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use base::metrics::{Histogram, Kind, Labels, Number, Reading, Value};
+
+use super::{Figures, ListenerFigures, Row};
+use crate::shard::{PartitionFigures, TopicTraffic};
+
+type Read = fn(&Figures<'_>) -> Reading;
+
+const fn gauge(name: &'static str, read: Read) -> Row {
+    Row::new(name, Kind::Gauge, read)
+}
+
+const fn counter(name: &'static str, read: Read) -> Row {
+    Row::new(name, Kind::Counter, read)
+}
+
+/// The broker and its topics.
+pub(super) static TABLE: &[Row] = &[
+    // Topics.
+    counter("kafka_server_brokertopicmetrics_messagesin_total", |f| topics(f, |of| of.messages_in)),
+    counter("kafka_server_brokertopicmetrics_bytesin_total", |f| topics(f, |of| of.bytes_in)),
+    counter("kafka_server_brokertopicmetrics_bytesout_total", |f| {
+        let out = &f.broker.traffic.out;
+        by_topic(f, out.all(), |topic, _| out.of(topic))
+    }),
+    counter("kafka_server_brokertopicmetrics_totalproducerequests_total", |f| {
+        let refused = &f.broker.traffic.refused;
+        by_topic(f, f.shard.all.produces + refused.all(), |topic, of| of.produces + refused.of(topic))
+    }),
+    counter("kafka_server_brokertopicmetrics_failedproducerequests_total", |f| {
+        let failed = &f.broker.traffic.failed;
+        by_topic(f, failed.all(), |topic, _| failed.of(topic))
+    }),
+    counter("kafka_server_brokertopicmetrics_totalfetchrequests_total", |f| topics(f, |of| of.fetches)),
+    counter("kafka_server_brokertopicmetrics_replicationbytesin_total", |f| {
+        f.shard.replication_bytes_in.into()
+    }),
+    counter("kafka_server_brokertopicmetrics_replicationbytesout_total", |f| {
+        f.broker.traffic.replication_out.load(Relaxed).into()
+    }),
+    // Replicas.
+    gauge("kafka_server_replicamanager_leadercount", |f| f.shard.leaders.into()),
+    gauge("kafka_server_replicamanager_partitioncount", |f| f.shard.replicas.into()),
+    gauge("kafka_server_replicamanager_offlinereplicacount", |f| f.shard.offline.into()),
+    gauge("kafka_server_replicamanager_underreplicatedpartitions", |f| f.shard.under_replicated.into()),
+    gauge("kafka_server_replicamanager_underminisrpartitioncount", |f| f.shard.under_min_isr.into()),
+    gauge("kafka_server_replicamanager_atminisrpartitioncount", |f| f.shard.at_min_isr.into()),
+    gauge("kafka_server_replicamanager_reassigningpartitions", |f| f.shard.reassigning.into()),
+    gauge("kafka_server_replicamanager_produceridcount", |f| f.shard.producer_ids.into()),
+    counter("kafka_server_replicamanager_isrshrinks_total", |f| f.shard.isr_shrinks.into()),
+    counter("kafka_server_replicamanager_isrexpands_total", |f| f.shard.isr_expands.into()),
+    counter("kafka_server_replicamanager_failedisrupdates_total", |f| f.shard.isr_failures.into()),
+    gauge("kafka_server_replicafetchermanager_maxlag", |f| {
+        labelled([(vec![("clientId", "Replica".into())], number(f.shard.lag_max))])
+    }),
+    // Log directories.
+    gauge("kafka_log_logmanager_offlinelogdirectorycount", |f| {
+        f.shard.log_dirs.iter().filter(|(_, live)| !live).count().into()
+    }),
+    gauge("kafka_log_logmanager_logdirectoryoffline", |f| {
+        let dir = |(path, live): &(std::path::PathBuf, bool)| {
+            (vec![("logDirectory", path.display().to_string())], Value::from(u64::from(!live)))
+        };
+        labelled(f.shard.log_dirs.iter().map(dir))
+    }),
+    // What waits.
+    gauge("kafka_server_delayedoperationpurgatory_purgatorysize", |f| {
+        let waits =
+            [("Produce", f.shard.produces), ("Fetch", f.shard.fetches), ("DeleteRecords", f.shard.deletes)];
+        labelled(
+            waits.map(|(name, count)| (vec![("delayedOperation", name.into())], Value::from(count as u64))),
+        )
+    }),
+    gauge("kafka_server_fetchsessioncache_numincrementalfetchsessions", |f| {
+        f.broker.fetch_sessions().len().into()
+    }),
+    gauge("kafka_server_fetchsessioncache_numincrementalfetchpartitionscached", |f| {
+        f.broker.fetch_sessions().partitions().into()
+    }),
+    counter("kafka_server_fetchsessioncache_incrementalfetchsessionevictions_total", |f| {
+        f.broker.fetch_sessions().evictions().into()
+    }),
+    // Requests.
+    counter("kafka_network_requestmetrics_requests_total", |f| {
+        let of_api = |api: &super::traffic::ApiTimes| {
+            let name = api.name;
+            let rows = api.versions().map(move |(version, count)| {
+                (vec![("request", name.to_owned()), ("version", version.to_string())], Value::from(count))
+            });
+            rows.collect::<Vec<_>>()
+        };
+        labelled(f.broker.traffic.apis().flat_map(of_api))
+    }),
+    gauge("kafka_network_requestmetrics_totaltimems", |f| {
+        labelled(times(f).into_iter().flat_map(|(name, times)| quantiles(name, times)))
+    }),
+    counter("kafka_network_requestmetrics_totaltimems_count", |f| {
+        let count =
+            |(name, times): (&'static str, &Histogram)| (request(name), Value::from(times.look().count));
+        labelled(times(f).into_iter().map(count))
+    }),
+    counter("kafka_network_requestmetrics_totaltimems_sum", |f| {
+        let sum = |(name, times): (&'static str, &Histogram)| {
+            (request(name), Value::Number(Number::Float(times.look().sum as f64 / 1e3)))
+        };
+        labelled(times(f).into_iter().map(sum))
+    }),
+    // Connections.
+    gauge("kafka_server_socketservermetrics_connection_count", |f| listeners(f, |of| &of.open)),
+    counter("kafka_server_socketservermetrics_connection_creation_total", |f| {
+        listeners(f, |of| &of.accepted)
+    }),
+    counter("kafka_server_socketservermetrics_connection_close_total", |f| listeners(f, |of| &of.closed)),
+    counter("kafka_server_socketservermetrics_request_total", |f| listeners(f, |of| &of.requests)),
+    counter("kafka_server_socketservermetrics_response_total", |f| listeners(f, |of| &of.responses)),
+    counter("kafka_server_socketservermetrics_incoming_byte_total", |f| listeners(f, |of| &of.bytes_in)),
+    counter("kafka_server_socketservermetrics_outgoing_byte_total", |f| listeners(f, |of| &of.bytes_out)),
+    counter("kafka_server_socketservermetrics_successful_authentication_total", |f| {
+        listeners(f, |of| &of.authenticated)
+    }),
+    counter("kafka_server_socketservermetrics_failed_authentication_total", |f| {
+        listeners(f, |of| &of.refused)
+    }),
+    // Groups that are coordinated here.
+    gauge("kafka_coordinator_group_groupmetadatamanager_numgroups", |f| f.shard.groups.all.into()),
+    gauge("kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance", |f| {
+        f.shard.groups.preparing.into()
+    }),
+    gauge("kafka_coordinator_group_groupmetadatamanager_numgroupscompletingrebalance", |f| {
+        f.shard.groups.completing.into()
+    }),
+    gauge("kafka_coordinator_group_groupmetadatamanager_numgroupsstable", |f| f.shard.groups.stable.into()),
+    gauge("kafka_coordinator_group_groupmetadatamanager_numgroupsdead", |f| f.shard.groups.dead.into()),
+    gauge("kafka_coordinator_group_groupmetadatamanager_numgroupsempty", |f| f.shard.groups.empty.into()),
+    gauge("kafka_coordinator_group_groupmetadatamanager_numoffsets", |f| f.shard.groups.offsets.into()),
+    // The cluster, as its controller sees it.
+    gauge("kafka_controller_kafkacontroller_activecontrollercount", |f| u64::from(f.governs).into()),
+    gauge("kafka_controller_kafkacontroller_activebrokercount", |f| f.controller.brokers.into()),
+    gauge("kafka_controller_kafkacontroller_globaltopiccount", |f| f.controller.topics.into()),
+    gauge("kafka_controller_kafkacontroller_globalpartitioncount", |f| f.controller.partitions.into()),
+    gauge("kafka_controller_kafkacontroller_offlinepartitionscount", |f| {
+        f.controller.offline_partitions.into()
+    }),
+    gauge("kafka_controller_kafkacontroller_preferredreplicaimbalancecount", |f| {
+        f.controller.preferred_imbalance.into()
+    }),
+    gauge("kafka_controller_kafkacontroller_topicstodeletecount", |f| f.controller.topics_to_delete.into()),
+    // 3: it serves; 6: it hands its partitions over.
+    gauge("kafka_server_kafkaserver_brokerstate", |f| if f.shard.retired { 6u64 } else { 3 }.into()),
+];
+
+/// Each partition.
+pub(super) static PARTITIONS: &[Row] = &[
+    gauge("kafka_log_log_size", |f| partitions(f, |of| of.size as i64)),
+    gauge("kafka_log_log_numlogsegments", |f| partitions(f, |of| of.segments as i64)),
+    gauge("kafka_log_log_logstartoffset", |f| partitions(f, |of| of.log_start)),
+    gauge("kafka_log_log_logendoffset", |f| partitions(f, |of| of.log_end)),
+    gauge("kafka_cluster_partition_underreplicated", |f| partitions(f, |of| i64::from(of.under_replicated))),
+    gauge("kafka_cluster_partition_underminisr", |f| partitions(f, |of| i64::from(of.under_min_isr))),
+    gauge("kafka_cluster_partition_atminisr", |f| partitions(f, |of| i64::from(of.at_min_isr))),
+    gauge("kafka_cluster_partition_insyncreplicascount", |f| partitions(f, |of| of.in_sync as i64)),
+    gauge("kafka_cluster_partition_replicascount", |f| partitions(f, |of| of.assigned as i64)),
+    gauge("kafka_cluster_partition_laststableoffsetlag", |f| partitions(f, |of| of.stable_lag)),
+    gauge("kafka_server_fetcherlagmetrics_consumerlag", |f| {
+        let followed = f.shard.partitions.iter().filter_map(|of| {
+            let (topic, partition) = (of.topic.to_string(), of.partition.to_string());
+            Some((vec![("topic", topic), ("partition", partition)], number(of.lag?)))
+        });
+        labelled(followed)
+    }),
+];
+
+fn number(value: i64) -> Value {
+    Value::Number(Number::Int(value))
+}
+
+fn labelled(rows: impl IntoIterator<Item = (Labels, Value)>) -> Reading {
+    Reading::Labelled(rows.into_iter().collect())
+}
+
+/// The broker's figure, and that of each topic that it has replicas of.
+fn by_topic(f: &Figures<'_>, all: u64, of: impl Fn(&str, &TopicTraffic) -> u64) -> Reading {
+    let each = f
+        .shard
+        .topics
+        .iter()
+        .map(|(topic, traffic)| (vec![("topic", topic.to_string())], Value::from(of(topic, traffic))));
+    labelled(std::iter::once((vec![], Value::from(all))).chain(each))
+}
+
+fn topics(f: &Figures<'_>, of: fn(&TopicTraffic) -> u64) -> Reading {
+    by_topic(f, of(&f.shard.all), |_, traffic| of(traffic))
+}
+
+fn listeners(f: &Figures<'_>, of: fn(&ListenerFigures) -> &AtomicU64) -> Reading {
+    let all = f.broker.gate.listeners();
+    labelled(all.iter().map(|(name, figures)| {
+        (vec![("listener", name.to_string())], Value::from(of(figures).load(Relaxed)))
+    }))
+}
+
+fn partitions(f: &Figures<'_>, of: fn(&PartitionFigures) -> i64) -> Reading {
+    labelled(f.shard.partitions.iter().map(|one| {
+        (vec![("topic", one.topic.to_string()), ("partition", one.partition.to_string())], number(of(one)))
+    }))
+}
+
+/// Of every API, of Fetch twice.
+fn times<'a>(f: &'a Figures<'_>) -> Vec<(&'static str, &'a Histogram)> {
+    let traffic = &f.broker.traffic;
+    let mut all: Vec<(&'static str, &Histogram)> = traffic.apis().map(|api| (api.name, &api.time)).collect();
+    if all.iter().any(|(name, _)| *name == "Fetch") {
+        all.extend([("FetchConsumer", &traffic.consumers), ("FetchFollower", &traffic.followers)]);
+    }
+    all
+}
+
+fn request(name: &str) -> Labels {
+    vec![("request", name.to_owned())]
+}
+
+/// In ms, as jmx_exporter names the percentiles of a JMX histogram.
+fn quantiles(name: &'static str, times: &Histogram) -> Vec<(Labels, Value)> {
+    let spread = times.look();
+    let parts =
+        [("0.50", 0.5), ("0.75", 0.75), ("0.95", 0.95), ("0.98", 0.98), ("0.99", 0.99), ("0.999", 0.999)];
+    let row = |(shown, part): (&str, f64)| {
+        let labels = vec![("request", name.to_owned()), ("quantile", shown.to_owned())];
+        (labels, Value::Number(Number::Float(spread.quantile(part) / 1e3)))
+    };
+    parts.map(row).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// The rows of `docs/metrics.md` name every family, and no other.
+    #[test]
+    fn the_documents_name_every_family() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().filter(|line| line.starts_with("| `kafka_"));
+        let told: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+        let told_once: BTreeSet<&str> = told.iter().copied().collect();
+        assert_eq!(told.len(), told_once.len());
+        let shown: BTreeSet<&str> = TABLE.iter().chain(PARTITIONS).map(|row| row.name).collect();
+        assert_eq!(told_once, shown);
+        assert_eq!(shown.len(), TABLE.len() + PARTITIONS.len(), "a family has one row");
+    }
+
+    #[test]
+    fn counters_end_as_counters_do() {
+        for row in TABLE.iter().chain(PARTITIONS) {
+            let counts = ["_total", "_count", "_sum"].iter().any(|end| row.name.ends_with(end));
+            let is_gauge = row.kind == Kind::Gauge;
+            assert!(counts != is_gauge || row.name.ends_with("connection_count"), "{}", row.name);
+        }
+    }
+}
