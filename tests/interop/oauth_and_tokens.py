@@ -129,7 +129,9 @@ def oauth_and_tokens():
                     'unsecuredValidatorAllowableClockSkewMs="10000";',
                 "listener.name.in.scram-sha-256.sasl.jaas.config": f"{SCRAM};",
                 "listener.name.in.scram-sha-512.sasl.jaas.config": f"{SCRAM};",
-                "listener.name.out.oauthbearer.sasl.jaas.config": f"{OAUTH} {provider.trust};",
+                # With any option at all Java's listener wants a token of its own, too.
+                "listener.name.out.oauthbearer.sasl.jaas.config":
+                    f'{OAUTH} unsecuredLoginStringClaim_sub="listener" {provider.trust};',
                 "listener.name.out.oauthbearer.sasl.server.callback.handler.class": f"{HANDLERS}ValidatorCallbackHandler",
                 "sasl.oauthbearer.jwks.endpoint.url": f"{provider.url}/keys",
                 "sasl.oauthbearer.expected.audience": "kafka", "connections.max.reauth.ms": 4000,
