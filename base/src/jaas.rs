@@ -94,8 +94,9 @@ impl Jaas {
         Ok(Jaas { path: path.into(), sections })
     }
 
+    /// Whether there is such a section with a module in it. One without any is as good as none, as Java has it.
     pub fn has(&self, section: &str) -> bool {
-        self.sections.contains_key(section)
+        self.sections.get(section).is_some_and(|modules| !modules.is_empty())
     }
 
     /// A section's modules, at least one.
@@ -220,6 +221,14 @@ mod tests {
         assert!(!format!("{jaas:?}{modules:?}").contains("x;y"));
         let missing = jaas.modules("None").unwrap_err().to_string();
         assert_eq!(missing, "jaas.conf: the specified JAAS configuration section 'None' could not be found");
+    }
+
+    #[test]
+    fn a_section_without_modules_is_as_good_as_none() {
+        let jaas =
+            Jaas::parse(Path::new("jaas.conf"), "KafkaServer { a.Plain required; };\nClient {};").unwrap();
+        assert!(jaas.has("KafkaServer") && !jaas.has("Client"));
+        assert!(jaas.modules("Client").is_err());
     }
 
     #[test]

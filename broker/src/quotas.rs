@@ -110,12 +110,24 @@ impl Quotas {
         let Some(entity) = Entity::parse(path) else { return };
         for (kind, shared) in RATES.into_iter().zip(&self.rates) {
             let mut quota = shared.lock();
-            quota.set(&entity, bound(kind, config));
+            let bound = bound(kind, config);
+            tell(kind, &entity, bound);
+            quota.set(&entity, bound);
             shared.in_use.store(!quota.is_empty(), Ordering::Relaxed);
         }
         let mut quota = self.mutations.lock();
-        quota.set(&entity, bound(QuotaKind::ControllerMutation, config));
+        let bound = bound(QuotaKind::ControllerMutation, config);
+        tell(QuotaKind::ControllerMutation, &entity, bound);
+        quota.set(&entity, bound);
         self.mutations.in_use.store(!quota.is_empty(), Ordering::Relaxed);
+    }
+}
+
+/// In Kafka's words: scripts wait for these lines to know that a user's credentials have come, too.
+fn tell(kind: QuotaKind, entity: &Entity, bound: Option<f64>) {
+    match bound {
+        Some(bound) => tracing::info!("Changing {} quota for {entity} to {bound:?}", kind.name()),
+        None => tracing::info!("Removing {} quota for {entity}", kind.name()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whom a quota is for, and which of many quotas counts for a client.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A name, or whoever has no quota under its own name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +81,23 @@ impl Entity {
             _ => return None,
         };
         Some(Entity { user, client_id })
+    }
+}
+
+/// As Kafka's log has it.
+impl fmt::Display for Entity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.user {
+            Some(Name::Default) => f.write_str("default user")?,
+            Some(user) => write!(f, "user {}", user.node())?,
+            None => {}
+        }
+        let between = if self.user.is_some() { " " } else { "" };
+        match &self.client_id {
+            Some(Name::Default) => write!(f, "{between}default client-id"),
+            Some(Name::Named(client_id)) => write!(f, "{between}client-id {client_id}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -194,6 +212,18 @@ mod tests {
         let all = bounds(&[("users/u/clients/<default>", 1.0), ("clients/<default>", 2.0)]);
         assert!(all.find("u", "").is_none());
         assert_eq!(bounds(&[("users/u", 3.0)]).find("u", "").unwrap().0, 3.0);
+    }
+
+    #[test]
+    fn entities_are_called_as_in_kafkas_log() {
+        for (path, said) in [
+            ("users/a%20b", "user a%20b"),
+            ("users/<default>/clients/c", "default user client-id c"),
+            ("users/u/clients/<default>", "user u default client-id"),
+            ("clients/a%20b", "client-id a b"),
+        ] {
+            assert_eq!(Entity::parse(path).unwrap().to_string(), said);
+        }
     }
 
     #[test]

@@ -39,6 +39,16 @@ impl QuotaKind {
             QuotaKind::ControllerMutation => "controller_mutation_rate",
         }
     }
+
+    /// As Kafka's log has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            QuotaKind::Produce => "PRODUCE",
+            QuotaKind::Fetch => "FETCH",
+            QuotaKind::Request => "REQUEST",
+            QuotaKind::ControllerMutation => "CONTROLLER_MUTATION",
+        }
+    }
 }
 
 /// Idle counters are looked for this often.
