@@ -129,7 +129,9 @@ fn configure(args: &[String]) -> Result<BrokerConfig, ConfigError> {
             .ok_or_else(|| ConfigError::new(format!("--override {pair}: write --override property=value")))?;
         properties.set("--override", key, value);
     }
-    BrokerConfig::read(&properties)
+    let config = BrokerConfig::read(&properties)?;
+    config.check_requirements(&properties)?;
+    Ok(config)
 }
 
 /// Signals every broker of this installation (`SIGNAL`, else TERM), and does not wait.

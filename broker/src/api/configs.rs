@@ -37,7 +37,19 @@ pub fn check_topic_configs(config: &BTreeMap<String, String>) -> Result<(), Stri
     if let Some(unknown) = config.keys().find(|name| find(TOPIC_KEYS, name).is_none()) {
         return Err(format!("Unknown topic config name: {unknown}"));
     }
-    config.iter().try_for_each(|(name, value)| check_topic_config(name, value))
+    config.iter().try_for_each(|(name, value)| check_topic_config(name, value))?;
+    lags_conflict(config).map_or(Ok(()), Err)
+}
+
+/// What no topic can obey: to be compacted sooner and later. As in Java, the broker's own defaults do not count.
+fn lags_conflict(config: &BTreeMap<String, String>) -> Option<String> {
+    let lag = |name: &str, default: i64| {
+        config.get(name).and_then(|value| value.trim().parse().ok()).unwrap_or(default)
+    };
+    let (min, max) = (lag("min.compaction.lag.ms", 0), lag("max.compaction.lag.ms", i64::MAX));
+    (min > max).then(|| {
+        format!("conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})")
+    })
 }
 
 pub fn own_id(call: &Call<'_>, name: &str, or: &str) -> Result<(), Refusal> {
@@ -302,6 +314,9 @@ async fn store(
             format!("Invalid config value for resource ConfigResource(type=TOPIC, name='{name}'): {problem}");
         return refusal(ErrorCode::INVALID_CONFIG, problem);
     }
+    if let Some(conflict) = lags_conflict(&config) {
+        return refusal(ErrorCode::INVALID_CONFIG, conflict);
+    }
     if validate_only {
         return Ok(());
     }
@@ -331,6 +346,22 @@ mod tests {
             apply(&mut config, TOPIC_KEYS, &change("retention.ms", APPEND, "1")).unwrap_err();
         assert_eq!(code, ErrorCode::INVALID_CONFIG);
         assert_eq!(message.unwrap(), "Config value append is not allowed for config key: retention.ms");
+    }
+
+    #[test]
+    fn a_topic_cannot_be_compacted_sooner_and_later() {
+        let config = |min: &str, max: &str| {
+            let pairs = [("min.compaction.lag.ms", min), ("max.compaction.lag.ms", max)];
+            let pairs = pairs.iter().filter(|(_, value)| !value.is_empty());
+            pairs.map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>()
+        };
+        assert_eq!(
+            check_topic_configs(&config("10", "5")).unwrap_err(),
+            "conflict topic config setting min.compaction.lag.ms (10) > max.compaction.lag.ms (5)"
+        );
+        for (min, max) in [("5", "5"), ("10", ""), ("", "5"), ("", "")] {
+            assert_eq!(check_topic_configs(&config(min, max)), Ok(()), "{min} {max}");
+        }
     }
 
     #[test]

@@ -214,9 +214,13 @@ async fn refuse_for_the_partitions_sake(call: &Call<'_>, slots: &mut [(Str, Vec<
         slots.iter_mut().flat_map(|(_, all)| all.iter_mut()).filter(|(_, s)| matches!(s, Slot::Refused(_)));
     for ((index, slot), result) in waiting.zip(checked) {
         match (result, &mut *slot) {
-            (Err(error), _) => *slot = Slot::Done(failed(*index, error)),
+            ((Err(error @ ErrorCode::NOT_ENOUGH_REPLICAS), log_start_offset), _) => {
+                *slot =
+                    Slot::Done(PartitionProduceResponse { log_start_offset, ..failed(*index, error) });
+            }
+            ((Err(error), _), _) => *slot = Slot::Done(failed(*index, error)),
             // Java has it where the records themselves are wrong, and not where they are too many or damaged.
-            (Ok(start), Slot::Refused(refused)) if !OUTSIDE_RECORDS.contains(&refused.error_code) => {
+            ((Ok(()), start), Slot::Refused(refused)) if !OUTSIDE_RECORDS.contains(&refused.error_code) => {
                 refused.log_start_offset = start;
             }
             _ => {}

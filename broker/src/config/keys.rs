@@ -62,7 +62,19 @@ impl Key {
     /// Checks a value; the error is Kafka's `Invalid value V for configuration K: …`.
     pub fn check(&self, value: &str) -> Result<(), String> {
         let trimmed = value.trim();
-        self.problem(trimmed).map_or(Ok(()), |problem| {
+        if self.valid == Valid::Throttled && !are_throttled(trimmed) {
+            let (name, list) = (self.name, trimmed.split(',').map(str::trim).collect::<Vec<_>>().join(", "));
+            return Err(format!(
+                "Invalid value [{list}] for configuration {name}: {name} must be the literal '*' or a list of replicas in \
+                 the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],..."
+            ));
+        }
+        // Of a list, Kafka names the word that is wrong.
+        let wrong = match self.kind {
+            Kind::List => split_list(trimmed).find_map(|word| Some((word, self.bad_word(word)?))),
+            _ => self.problem(trimmed).map(|problem| (value, problem)),
+        };
+        wrong.map_or(Ok(()), |(value, problem)| {
             Err(format!("Invalid value {value} for configuration {}: {problem}", self.name))
         })
     }
@@ -89,7 +101,6 @@ impl Key {
                 Ok(number) => self.out_of_range(number),
                 Err(_) => not_a_number("DOUBLE"),
             },
-            Kind::List => split_list(value).find_map(|item| self.bad_word(item)),
             _ => self.bad_word(value),
         }
     }
@@ -112,18 +123,18 @@ impl Key {
                 Some(format!("Version {word} is not a valid version"))
             }
             Valid::NonEmpty if word.is_empty() => Some("String must be non-empty".into()),
-            Valid::Throttled if word != "*" && !is_replica(word) => {
-                Some(format!("{word} is not the literal '*' or a list of [partitionId]:[brokerId] pairs"))
-            }
             _ => None,
         }
     }
 }
 
-fn is_replica(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(partition, broker)| {
-        partition.trim().parse::<i32>().is_ok() && broker.trim().parse::<i32>().is_ok()
-    })
+/// `*` alone, or pairs of digits; what is empty between commas does not count.
+fn are_throttled(list: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_replica =
+        |word: &str| word.split_once(':').is_some_and(|(partition, broker)| digits(partition) && digits(broker));
+    let words: Vec<&str> = split_list(list).collect();
+    words == ["*"] || words.iter().all(|word| is_replica(word))
 }
 
 /// The entries of a list value.
@@ -164,11 +175,28 @@ mod tests {
         );
         assert_eq!(
             wrong("log.cleanup.policy", "compact,keep"),
-            "Invalid value compact,keep for configuration log.cleanup.policy: String must be one of: compact, delete"
+            "Invalid value keep for configuration log.cleanup.policy: String must be one of: compact, delete"
         );
         assert_eq!(
             wrong("delete.topic.enable", "yes"),
             "Invalid value yes for configuration delete.topic.enable: Expected value to be either true or false"
+        );
+    }
+
+    #[test]
+    fn throttled_replicas_are_a_star_or_pairs() {
+        let key = find(TOPIC_KEYS, "leader.replication.throttled.replicas").unwrap();
+        for right in ["", "*", "0:1", "0:1, 2:3,", ",,"] {
+            assert_eq!(key.check(right), Ok(()), "{right}");
+        }
+        for wrong in ["none", "0:1,*", "0:1,1", "0:-1", "*,*", "a:b"] {
+            assert!(key.check(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(
+            key.check("0:1,x").unwrap_err(),
+            "Invalid value [0:1, x] for configuration leader.replication.throttled.replicas: \
+             leader.replication.throttled.replicas must be the literal '*' or a list of replicas in the following format: \
+             [partitionId]:[brokerId],[partitionId]:[brokerId],..."
         );
     }
 

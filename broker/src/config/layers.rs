@@ -40,37 +40,6 @@ impl BrokerConfig {
         }
         BrokerConfig::read(&properties)
     }
-
-    /// What Kafka requires of several settings together, as far as they may change while a broker runs; its words.
-    pub fn unmet_requirement(&self) -> Option<String> {
-        let threads = self.int("log.cleaner.threads").max(1);
-        let retention = self.int_opt("log.retention.ms");
-        let checks: [(bool, &str); 5] = [
-            (
-                self.int_opt("log.roll.ms").is_none_or(|ms| ms >= 1),
-                "log.roll.ms must be greater than or equal to 1",
-            ),
-            (
-                self.int_opt("log.roll.jitter.ms").is_none_or(|ms| ms >= 0),
-                "log.roll.jitter.ms must be greater than or equal to 0",
-            ),
-            (
-                // Every negative number stands for no limit.
-                retention.is_none_or(|ms| ms != 0),
-                "log.retention.ms must be unlimited (-1) or, greater than or equal to 1",
-            ),
-            (
-                self.int("log.cleaner.dedupe.buffer.size") / threads > 1024 * 1024,
-                "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
-            ),
-            (
-                self.int("max.connections.per.ip") != 0
-                    || self.text("max.connections.per.ip.overrides").is_some_and(|text| !text.is_empty()),
-                "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.",
-            ),
-        ];
-        checks.iter().find(|(met, _)| !met).map(|(_, problem)| format!("requirement failed: {problem}"))
-    }
 }
 
 #[cfg(test)]
@@ -106,18 +75,5 @@ mod tests {
         };
         assert_eq!(with("PLAINTEXT://h:1,SSL://h:2").unwrap().listeners.bound.len(), 2);
         assert!(with("SSL://h:2").unwrap_err().message.contains("inter.broker.listener.name must be"));
-    }
-
-    #[test]
-    fn what_does_not_go_together_is_told() {
-        assert_eq!(config("").unmet_requirement(), None);
-        for (text, problem) in [
-            ("log.retention.ms=0", "log.retention.ms must be unlimited"),
-            ("log.cleaner.dedupe.buffer.size=2000000\nlog.cleaner.threads=2", "1MB per cleaner thread"),
-            ("max.connections.per.ip=0", "can be set to zero only if"),
-        ] {
-            let unmet = config(text).unmet_requirement().unwrap();
-            assert!(unmet.starts_with("requirement failed: ") && unmet.contains(problem), "{unmet}");
-        }
     }
 }

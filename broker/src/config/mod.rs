@@ -8,6 +8,7 @@ mod every_key;
 mod keys;
 mod layers;
 mod listeners;
+mod requirements;
 mod throttle_keys;
 mod topic;
 mod topic_keys;
@@ -27,6 +28,7 @@ pub use authorizer::is_authorizers;
 pub use broker_keys::BROKER_KEYS;
 pub use keys::{Key, Kind, Update, Valid, find, split_list};
 pub use listeners::{Endpoint, Listeners};
+pub use requirements::check_local_retention;
 pub use throttle_keys::{THROTTLE_KEYS, find_dynamic};
 pub use topic::{Dynamic, Source, TopicConfig, effective, synonyms};
 pub use topic_keys::TOPIC_KEYS;
@@ -104,7 +106,6 @@ impl BrokerConfig {
             let problem = format!("inter.broker.protocol.version={version}: this broker speaks only 3.5-IV2");
             return Err(at(properties, "inter.broker.protocol.version", problem));
         }
-        check_queue(&given).map_err(|problem| at(properties, "queued.max.request.bytes", problem))?;
         let text = |key: &str| given.get(key).map(String::as_str).filter(|value| !value.is_empty());
         let listeners = Listeners::read(&listeners::Given {
             listeners: text("listeners").unwrap_or("PLAINTEXT://:9092"),
@@ -230,17 +231,6 @@ impl BrokerConfig {
     }
 }
 
-/// All requests together have to have room for one.
-fn check_queue(given: &BTreeMap<String, String>) -> Result<(), String> {
-    let number =
-        |key: &str, default: i64| given.get(key).and_then(|value| value.parse().ok()).unwrap_or(default);
-    let queued = number("queued.max.request.bytes", -1);
-    if queued <= 0 || queued >= number("socket.request.max.bytes", 104_857_600) {
-        return Ok(());
-    }
-    Err("queued.max.request.bytes must be larger or equal to socket.request.max.bytes".into())
-}
-
 /// Prefixed keys belong to a listener, and are judged with it.
 /// `host:port`; a port of 0 is given by the system.
 fn check_address(value: &str) -> Result<(), String> {
@@ -331,8 +321,6 @@ mod tests {
         assert!(read(&format!("zookeeper.connect=h\nreplica.selector.class={RACK_AWARE}\n")).is_ok());
         assert!(read("zookeeper.connect=h\ndelegation.token.secret.key=x\n").is_ok());
         assert!(read("zookeeper.connect=h\nmetric.reporters=\nsecurity.providers=\n").is_ok());
-        assert!(read("zookeeper.connect=h\nqueued.max.request.bytes=1000\n").is_err());
-        assert!(read("zookeeper.connect=h\nqueued.max.request.bytes=200000000\n").is_ok());
         assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=2.8\n").is_err());
         assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=3.5\n").is_ok());
     }

@@ -3,12 +3,6 @@
 
 use crate::connections::of_listener;
 
-/// Whoever sets one of these counts on what is not there: (key, what is missing).
-const PROMISES: &[(&str, &str)] = &[
-    ("offsets.commit.required.acks", "commits wait for all in-sync replicas"),
-    ("offsets.topic.compression.codec", "offsets are written without compression"),
-];
-
 /// What only tunes machinery that is of another kind here.
 const TUNING: &[&str] = &[
     "auto.include.jmx.reporter",
@@ -49,9 +43,6 @@ pub fn remarks<'a>(given: impl Iterator<Item = &'a String>) -> Vec<Remark> {
 }
 
 fn remark(key: &str) -> Option<Remark> {
-    if let Some((_, missing)) = PROMISES.iter().find(|(known, _)| *known == key) {
-        return Some(Remark::Warning(format!("{key} has no effect on this broker: {missing}")));
-    }
     let own = key.strip_prefix("listener.name.").and_then(|rest| rest.split_once('.'));
     if let Some((_, own)) = own
         && of_listener(key).is_none()
@@ -82,25 +73,21 @@ mod tests {
 
     #[test]
     fn every_listed_key_is_one_of_kafkas() {
-        for key in PROMISES.iter().map(|(key, _)| *key).chain(TUNING.iter().copied()) {
+        for key in TUNING {
             assert!(find(BROKER_KEYS, key).is_some(), "{key}");
         }
     }
 
     #[test]
-    fn what_was_promised_gets_a_warning_and_tuning_a_note() {
+    fn what_a_listener_has_for_itself_gets_a_warning_and_tuning_a_note() {
         let given = [
             "num.io.threads",
             "listener.name.out.socket.send.buffer.bytes",
             "broker.id",
-            "offsets.commit.required.acks",
         ];
         let remarks = remarks(given.map(String::from).iter());
         assert_eq!(remarks[0], Remark::Note("num.io.threads has no effect on this broker".into()));
         assert!(matches!(&remarks[1], Remark::Warning(text) if text.starts_with("listener.name.out.")));
-        assert!(
-            matches!(&remarks[2], Remark::Warning(text) if text.ends_with("wait for all in-sync replicas"))
-        );
-        assert_eq!(remarks.len(), 3);
+        assert_eq!(remarks.len(), 2);
     }
 }

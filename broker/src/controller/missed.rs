@@ -23,12 +23,22 @@ pub async fn wait(zk: &Zk, id: i32, patience: Duration) -> Result<(), ZkError> {
     let give_up = Instant::now() + patience;
     let own = format!("{}/{id}", nodes::BROKERS);
     let mut counted: Option<Vec<TopicPartition>> = None;
+    let mut told = false;
     loop {
         retry("sync", nodes::BROKERS, || zk.client().sync(nodes::BROKERS)).await?;
         if zk.children(nodes::BROKERS).await?.is_empty() {
             return Ok(());
         }
-        if zk.stat(&own).await?.is_none() {
+        let registered = zk.stat(&own).await?.is_some();
+        if registered && !told {
+            told = true;
+            tracing::warn!(
+                "{own} is there: this broker's former registration, or another broker with broker.id={id}. Waiting up to {} \
+                 ms for it to go",
+                patience.as_millis()
+            );
+        }
+        if !registered {
             // Nobody takes who is away into an ISR, so that only what is left has to be read again.
             let partitions = match &counted {
                 Some(left) => left.clone(),
@@ -45,6 +55,10 @@ pub async fn wait(zk: &Zk, id: i32, patience: Duration) -> Result<(), ZkError> {
             counted = Some(left);
         }
         if Instant::now() >= give_up {
+            if registered {
+                // The registration, which comes next, says whose it is.
+                return Ok(());
+            }
             let (count, waited) = (counted.map_or(0, |left| left.len()), patience.as_millis());
             tracing::warn!(
                 "Registering, although nobody took this broker out of {count} ISRs within {waited} ms: records that it alone \

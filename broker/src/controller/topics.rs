@@ -9,6 +9,7 @@ use wire::kafka::create_topics::CreatableTopic;
 use wire::kafka::{ErrorCode, Uuid};
 
 use crate::broker::Broker;
+use crate::config::{check_local_retention, effective};
 use crate::quotas::Mutations;
 use crate::topics::{CreateError, candidates, check_name, colliding, create, place};
 use crate::zk::{Assignment, ZkError};
@@ -72,7 +73,11 @@ pub async fn create_topic(
         .collect();
     let assignment = assignment_for(broker, topic)?;
     check_new(broker, topic, &assignment).await?;
-    check(&overrides).map_err(|problem| Refusal::new(ErrorCode::INVALID_CONFIG, problem))?;
+    let of_topic =
+        |key: &str| effective(key, &broker.config, &broker.dynamic.load(), Some(&overrides)).0;
+    check(&overrides)
+        .and_then(|()| check_local_retention(of_topic))
+        .map_err(|problem| Refusal::new(ErrorCode::INVALID_CONFIG, problem))?;
     let id = if validate_only {
         Uuid::ZERO
     } else {

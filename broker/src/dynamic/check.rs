@@ -32,7 +32,7 @@ pub fn layer(broker: &Broker, config: &BTreeMap<String, String>, cluster_wide: b
     if let Some(unmet) = next.unmet_requirement()
         && before.unmet_requirement().as_ref() != Some(&unmet)
     {
-        return Err(unmet);
+        return Err(unmet.in_javas_words());
     }
     change(broker, &before, &next)
 }
@@ -43,7 +43,6 @@ const REQUIREMENTS: &[&str] = &[
     "advertised.listeners",
     "control.plane.listener.name",
     "inter.broker.listener.name must",
-    "queued.max.request.bytes must",
 ];
 
 fn in_javas_words(error: &base::ConfigError, dynamic: &Dynamic) -> String {

@@ -182,6 +182,7 @@ fn a_time_finds_its_record_also_inside_of_a_compressed_batch() {
     log.append(&builder.finish().unwrap(), NOW).unwrap();
     let at = |offset| Some(TimestampOffset { timestamp: NOW + offset, offset });
     assert_eq!(log.offset_for_timestamp(0).unwrap(), at(0));
+    assert_eq!(log.offset_for_timestamp(-5).unwrap(), at(0), "no special time");
     assert_eq!(log.offset_for_timestamp(NOW + 37).unwrap(), at(37));
     let inside = Some(TimestampOffset { timestamp: NOW + 1004, offset: 104 });
     assert_eq!(log.offset_for_timestamp(NOW + 1004).unwrap(), inside);

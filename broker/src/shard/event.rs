@@ -212,8 +212,8 @@ pub enum Event {
     CheckProduce {
         parts: Vec<(Str, i32)>,
         acks: i16,
-        /// Where the logs start that could take a produce.
-        reply: oneshot::Sender<Vec<Result<i64, ErrorCode>>>,
+        /// And where the logs start, -1 without a log.
+        reply: oneshot::Sender<Vec<(Result<(), ErrorCode>, i64)>>,
     },
     Fetch {
         ask: FetchAsk,

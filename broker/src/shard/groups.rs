@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use wire::Str;
 use wire::batch::message_set::Entry;
 use wire::batch::produce::Accepted;
-use wire::batch::{Batch, BatchBuilder};
+use wire::batch::{Batch, BatchBuilder, Compression};
 use wire::kafka::ErrorCode;
 
 use super::produce::refused;
@@ -27,12 +27,29 @@ pub struct Groups {
     waiting: HashMap<Token, oneshot::Sender<Response>>,
     appends: BTreeMap<Token, AppendId>,
     timeout_ms: i64,
+    /// `offsets.commit.required.acks`: -1 all in-sync replicas, 1 the leader alone, 0 nobody.
+    acks: i16,
+    /// `offsets.topic.compression.codec`
+    codec: Compression,
     /// `offsets.retention.check.interval.ms`: (next in the loop's ms, every).
     expiry: (i64, i64),
 }
 
 /// Bytes that one step of loading reads.
 const LOAD_BYTES: u32 = 1 << 20;
+
+/// Java fails every commit where a number of replicas is asked for; here all in sync have it then.
+fn acks(given: i64) -> i16 {
+    match given {
+        0 | 1 => given as i16,
+        _ => -1,
+    }
+}
+
+/// The codec of an id; those that do not exist are refused at the start.
+fn codec(id: i64) -> Compression {
+    u8::try_from(id).ok().and_then(Compression::from_id).unwrap_or_default()
+}
 
 impl Groups {
     pub fn new(broker: &Broker) -> Groups {
@@ -53,6 +70,8 @@ impl Groups {
             waiting: HashMap::new(),
             appends: BTreeMap::new(),
             timeout_ms: broker.config.int("offsets.commit.timeout.ms"),
+            acks: acks(broker.config.int("offsets.commit.required.acks")),
+            codec: codec(broker.config.int("offsets.topic.compression.codec")),
             expiry: (every, every),
         }
     }
@@ -165,7 +184,7 @@ impl Shard {
         if let Some(append) = append {
             self.groups.appends.insert(token, append);
         }
-        let mut builder = BatchBuilder::new();
+        let mut builder = BatchBuilder::new().compression(self.groups.codec);
         if let Some((id, epoch)) = producer {
             // Java's base sequence; nobody checks those of a coordinator.
             builder = builder.producer(id, epoch, 0).transactional(true);
@@ -173,7 +192,7 @@ impl Shard {
         for record in records {
             builder.push(self.turn.wall, Some(&record.key), record.value.as_deref(), &[]);
         }
-        let acks = if append.is_some() { -1 } else { 0 };
+        let acks = if append.is_some() { self.groups.acks } else { 0 };
         self.append_own(GROUP_TOPIC, partition, token, acks, self.groups.timeout_ms, builder);
     }
 
@@ -231,5 +250,16 @@ impl Shard {
         let result = if result.error.is_ok() { Ok(result.base_offset) } else { Err(result.error) };
         self.group_step(Event::Appended { append, result });
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_groups_topic_has_the_codec_and_the_acks_that_are_asked_for() {
+        assert_eq!([0, 1, 2, 3, 4].map(codec), Compression::ALL);
+        assert_eq!([-1, 0, 1, 2].map(acks), [-1, 0, 1, -1]);
     }
 }

@@ -105,12 +105,14 @@ impl Shard {
         }
     }
 
-    pub(super) fn check_produce(&mut self, parts: &[(Str, i32)], acks: i16) -> Vec<Result<i64, ErrorCode>> {
-        let check = |(topic, partition): &(Str, i32)| {
-            let replica = find(&mut self.replicas, topic, *partition);
-            let replica = replica.ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
-            replica.core.check_produce(acks)?;
-            Ok(replica.log.log_start_offset())
+    pub(super) fn check_produce(
+        &mut self,
+        parts: &[(Str, i32)],
+        acks: i16,
+    ) -> Vec<(Result<(), ErrorCode>, i64)> {
+        let check = |(topic, partition): &(Str, i32)| match find(&mut self.replicas, topic, *partition) {
+            Some(replica) => (replica.core.check_produce(acks), replica.log.log_start_offset()),
+            None => (Err(ErrorCode::NOT_LEADER_OR_FOLLOWER), -1),
         };
         parts.iter().map(check).collect()
     }

@@ -36,7 +36,6 @@ impl Shard {
                     (found.timestamp, found.offset)
                 }
             }
-            None if ask.timestamp < 0 => return Err(ErrorCode::INVALID_REQUEST),
             None => match replica.log.offset_for_timestamp(ask.timestamp).map_err(storage)? {
                 Some(found) if found.offset < bounds.latest => (found.timestamp, found.offset),
                 _ if bounds.not_available => return Err(ErrorCode::OFFSET_NOT_AVAILABLE),

@@ -34,6 +34,13 @@ pub enum ZkError {
     /// No session could be had in time.
     #[error("ZooKeeper at {connect}: {source}")]
     Connect { connect: String, source: Error },
+    /// Nobody answered.
+    #[error(
+        "ZooKeeper at {connect}: no connection within {waited_ms} ms{}: zookeeper.connect has to name servers that run, and \
+         zookeeper.connection.timeout.ms says how long to try",
+        unresolved(.unknown_hosts)
+    )]
+    NoAnswer { connect: String, waited_ms: u128, unknown_hosts: Vec<String> },
     /// The session's stores or login cannot be used.
     #[error(transparent)]
     Security(#[from] ZkSecurityError),
@@ -78,6 +85,29 @@ impl ZkError {
     pub fn node_exists(&self) -> bool {
         matches!(self, ZkError::Operation { source: Error::NodeExists, .. })
     }
+}
+
+fn unresolved(hosts: &[String]) -> String {
+    match hosts.is_empty() {
+        true => String::new(),
+        false => format!(" (cannot resolve {})", hosts.join(", ")),
+    }
+}
+
+/// Those hosts of a connect string that have no address.
+async fn unknown_hosts(connect: &str) -> Vec<String> {
+    let servers = connect.split('/').next().unwrap_or_default();
+    let mut unknown = Vec::new();
+    for server in servers.split(',').map(str::trim).filter(|server| !server.is_empty()) {
+        let (host, port) = match server.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() => (host, port),
+            _ => (server, "2181"),
+        };
+        if tokio::net::lookup_host(format!("{host}:{port}")).await.is_err() {
+            unknown.push(host.to_owned());
+        }
+    }
+    unknown
 }
 
 /// A session; clones share it.
@@ -126,7 +156,10 @@ impl Zk {
             };
             let client = match tokio::time::timeout(connection_timeout, connecting).await {
                 Ok(result) => result,
-                Err(_) => Err(Error::Timeout),
+                Err(_) => {
+                    let (unknown_hosts, waited_ms) = (unknown_hosts(&target).await, connection_timeout.as_millis());
+                    return Err(ZkError::NoAnswer { connect: connect.to_owned(), waited_ms, unknown_hosts });
+                }
             };
             let client = client.map_err(|source| ZkError::Connect { connect: connect.to_owned(), source })?;
             Ok::<Zk, ZkError>(Zk { client, sets_acls })

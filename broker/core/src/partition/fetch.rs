@@ -83,7 +83,8 @@ impl Partition {
         if matches!(self.role, Role::Failed) {
             return Err(ErrorCode::KAFKA_STORAGE_ERROR);
         }
-        if current_leader_epoch >= 0 && current_leader_epoch < self.leader_epoch {
+        // -1 alone says that the client does not know it.
+        if current_leader_epoch != -1 && current_leader_epoch < self.leader_epoch {
             return Err(ErrorCode::FENCED_LEADER_EPOCH);
         }
         if current_leader_epoch > self.leader_epoch {

@@ -202,9 +202,10 @@ impl Partition {
     pub fn produce(&mut self, now_ms: i64, produce: Produce, out: &mut Vec<Effect>) {
         match self.append(now_ms, &produce, out) {
             Err(error) => {
-                // What the log itself refuses for its content carries the log's start; the rest does not.
+                // As in Java, some carry the log's start and others do not.
                 let log_start = match error {
-                    ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+                    ErrorCode::NOT_ENOUGH_REPLICAS
+                    | ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
                     | ErrorCode::INVALID_PRODUCER_EPOCH
                     | ErrorCode::INVALID_TXN_STATE
                     | ErrorCode::TRANSACTION_COORDINATOR_FENCED => self.log_start,

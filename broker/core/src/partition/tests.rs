@@ -110,8 +110,18 @@ fn too_small_an_isr_is_refused_before_the_append() {
     let mut p = leader(2, &[1]);
     let out = produce(&mut p, 0, 7, -1, 1);
     assert_eq!(replies(&out), [(7, ErrorCode::NOT_ENOUGH_REPLICAS)]);
+    let start = |effect: &Effect| matches!(effect, Effect::Reply { result, .. } if result.log_start == 0);
+    assert!(out.iter().any(start), "Java tells where the log starts: {out:?}");
     assert_eq!(p.log_end(), 0);
     assert_eq!(replies(&produce(&mut p, 0, 8, 1, 1)), [(8, ErrorCode::NONE)], "acks=1 does not care");
+}
+
+#[test]
+fn minus_one_alone_stands_for_a_leader_epoch_that_is_not_known() {
+    let p = leader(1, &[1]);
+    assert_eq!(p.check_epoch(-1, true), Ok(()));
+    assert_eq!(p.check_epoch(-2, true), Err(ErrorCode::FENCED_LEADER_EPOCH));
+    assert_eq!(p.check_epoch(i32::MAX, true), Err(ErrorCode::UNKNOWN_LEADER_EPOCH));
 }
 
 #[test]
