@@ -159,7 +159,7 @@ impl Words<'_> {
         if first == '"' || first == '\'' {
             let Some(len) = rest[1..].find([first, '\n']).filter(|at| rest[1 + at..].starts_with(first))
             else {
-                return Err(self.wrong("a closing quote", rest.lines().next().unwrap_or_default()));
+                return Err(self.wrong("a closing quote", "the end of the line"));
             };
             let quoted = self.take(len + 2);
             return Ok(Some(quoted[1..=len].to_owned()));
@@ -197,10 +197,14 @@ impl Words<'_> {
             if key == ";" {
                 return Ok(options);
             }
-            self.expect("=")?;
+            // What stands here by mistake may be a password, and the error ends in a log.
+            let sign = self.need("=")?;
+            if sign != "=" {
+                return Err(self.wrong("=", if sign == ";" || sign == "}" { &*sign } else { "a word" }));
+            }
             let value = self.need("a value")?;
             if value.contains("${") {
-                return Err(self.wrong("a value without ${...}", value));
+                return Err(self.wrong("a value without ${...}", "one with it"));
             }
             options.insert(key, value);
         }
@@ -248,8 +252,10 @@ mod tests {
             ("A {\n B required\n x=1; }", "jaas.conf:3: expected ;, found `the end`"),
             ("A B", "jaas.conf:1: expected {, found `B`"),
             ("A { B required x; };", "jaas.conf:1: expected =, found `;`"),
-            ("A { B required x=\"1; };", "jaas.conf:1: expected a closing quote, found `\"1; };`"),
-            ("A { B required x=\"${p}\"; };", "jaas.conf:1: expected a value without ${...}, found `${p}`"),
+            ("A { B required x=\"1; };", "jaas.conf:1: expected a closing quote, found `the end of the line`"),
+            ("A { B required x=\"${p}\"; };", "jaas.conf:1: expected a value without ${...}, found `one with it`"),
+            ("A { B required password \"secret\"; };", "jaas.conf:1: expected =, found `a word`"),
+            ("A { B password=secret; };", "jaas.conf:1: expected =, found `a word`"),
         ] {
             let error = Jaas::parse(Path::new("jaas.conf"), text).unwrap_err();
             assert_eq!(error.to_string(), expected);

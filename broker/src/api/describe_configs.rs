@@ -91,7 +91,11 @@ async fn describe_topic(
         call.broker.zk().config(&ConfigEntity::Topic(name.to_owned())).await.map_err(zookeeper)?;
     let dynamic = call.broker.dynamic.load();
     let entry = |key: &'static Key| {
-        let (value, _) = effective(key.name, &call.broker.config, &dynamic, Some(&overrides));
+        let (mut value, _) = effective(key.name, &call.broker.config, &dynamic, Some(&overrides));
+        if key.name == "message.format.version" && !overrides.contains_key(key.name) {
+            // As in Java with this protocol, what the broker has for it stands in the file and does not count.
+            value = key.default.map(str::to_owned);
+        }
         let mut all =
             layers(call, key.server_key, &synonyms(key).iter().map(|(name, _)| *name).collect::<Vec<_>>());
         if overrides.contains_key(key.name) {

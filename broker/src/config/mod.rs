@@ -106,6 +106,12 @@ impl BrokerConfig {
             let problem = format!("inter.broker.protocol.version={version}: this broker speaks only 3.5-IV2");
             return Err(at(properties, "inter.broker.protocol.version", problem));
         }
+        for key in ["listeners", "advertised.listeners"] {
+            if given.get(key).is_some_and(|value| split_list(value).next().is_none()) {
+                let problem = "There must be at least one advertised listener. Write for example listeners=PLAINTEXT://:9092";
+                return Err(at(properties, key, problem.into()));
+            }
+        }
         let text = |key: &str| given.get(key).map(String::as_str).filter(|value| !value.is_empty());
         let listeners = Listeners::read(&listeners::Given {
             listeners: text("listeners").unwrap_or("PLAINTEXT://:9092"),
@@ -299,6 +305,14 @@ mod tests {
         for text in ["log.dirs=\n", "log.dir=\n", "log.dirs=,\nlog.dir=/a\n"] {
             let wrong = read(&format!("zookeeper.connect=h\n{text}")).unwrap_err();
             assert!(wrong.contains("At least one log directory must be defined"), "{text}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn empty_listeners_are_refused_and_do_not_become_the_default() {
+        for text in ["listeners=\n", "listeners=,\n", "advertised.listeners=\n"] {
+            let wrong = read(&format!("zookeeper.connect=h\n{text}")).unwrap_err();
+            assert!(wrong.contains("There must be at least one advertised listener"), "{text}: {wrong}");
         }
     }
 
