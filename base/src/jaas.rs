@@ -252,8 +252,14 @@ mod tests {
             ("A {\n B required\n x=1; }", "jaas.conf:3: expected ;, found `the end`"),
             ("A B", "jaas.conf:1: expected {, found `B`"),
             ("A { B required x; };", "jaas.conf:1: expected =, found `;`"),
-            ("A { B required x=\"1; };", "jaas.conf:1: expected a closing quote, found `the end of the line`"),
-            ("A { B required x=\"${p}\"; };", "jaas.conf:1: expected a value without ${...}, found `one with it`"),
+            (
+                "A { B required x=\"1; };",
+                "jaas.conf:1: expected a closing quote, found `the end of the line`",
+            ),
+            (
+                "A { B required x=\"${p}\"; };",
+                "jaas.conf:1: expected a value without ${...}, found `one with it`",
+            ),
             ("A { B required password \"secret\"; };", "jaas.conf:1: expected =, found `a word`"),
             ("A { B password=secret; };", "jaas.conf:1: expected =, found `a word`"),
         ] {

@@ -215,8 +215,7 @@ async fn refuse_for_the_partitions_sake(call: &Call<'_>, slots: &mut [(Str, Vec<
     for ((index, slot), result) in waiting.zip(checked) {
         match (result, &mut *slot) {
             ((Err(error @ ErrorCode::NOT_ENOUGH_REPLICAS), log_start_offset), _) => {
-                *slot =
-                    Slot::Done(PartitionProduceResponse { log_start_offset, ..failed(*index, error) });
+                *slot = Slot::Done(PartitionProduceResponse { log_start_offset, ..failed(*index, error) });
             }
             ((Err(error), _), _) => *slot = Slot::Done(failed(*index, error)),
             // Java has it where the records themselves are wrong, and not where they are too many or damaged.

@@ -131,8 +131,9 @@ impl Key {
 /// `*` alone, or pairs of digits; what is empty between commas does not count.
 fn are_throttled(list: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_replica =
-        |word: &str| word.split_once(':').is_some_and(|(partition, broker)| digits(partition) && digits(broker));
+    let is_replica = |word: &str| {
+        word.split_once(':').is_some_and(|(partition, broker)| digits(partition) && digits(broker))
+    };
     let words: Vec<&str> = split_list(list).collect();
     words == ["*"] || words.iter().all(|word| is_replica(word))
 }

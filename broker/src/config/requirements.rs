@@ -210,7 +210,11 @@ mod tests {
                 "1MB per cleaner thread",
             ),
             ("max.connections.per.ip=0", "max.connections.per.ip", "can be set to zero only if"),
-            ("queued.max.request.bytes=1000", "queued.max.request.bytes", "larger or equal to socket.request.max.bytes"),
+            (
+                "queued.max.request.bytes=1000",
+                "queued.max.request.bytes",
+                "larger or equal to socket.request.max.bytes",
+            ),
             ("replica.fetch.wait.max.ms=30001", "replica.socket.timeout.ms", "unnecessary socket timeouts"),
             ("replica.lag.time.max.ms=100", "replica.fetch.wait.max.ms", "frequent changes in ISR"),
             (
@@ -228,7 +232,11 @@ mod tests {
                 "offsets.topic.compression.codec",
                 "Unknown compression type id: 9",
             ),
-            ("controller.listener.names=A,B", "controller.listener.names", "not running in KRaft mode: [A, B]"),
+            (
+                "controller.listener.names=A,B",
+                "controller.listener.names",
+                "not running in KRaft mode: [A, B]",
+            ),
             (
                 "listeners=SASL_PLAINTEXT://:1\nsecurity.inter.broker.protocol=SASL_PLAINTEXT\nsasl.enabled.mechanisms=PLAIN",
                 "sasl.mechanism.inter.broker.protocol",
@@ -288,7 +296,8 @@ mod tests {
     #[test]
     fn the_local_part_of_a_new_topic_keeps_no_more_than_the_whole() {
         let check = |pairs: &[(&str, &str)]| {
-            let all = [("local.retention.ms", "-2"), ("retention.ms", "1000"), ("local.retention.bytes", "-2")];
+            let all =
+                [("local.retention.ms", "-2"), ("retention.ms", "1000"), ("local.retention.bytes", "-2")];
             let all: BTreeMap<&str, &str> =
                 all.iter().chain(&[("retention.bytes", "-1")]).chain(pairs).copied().collect();
             check_local_retention(|key| all.get(key).map(|value| value.to_string()))

@@ -80,11 +80,7 @@ mod tests {
 
     #[test]
     fn what_a_listener_has_for_itself_gets_a_warning_and_tuning_a_note() {
-        let given = [
-            "num.io.threads",
-            "listener.name.out.socket.send.buffer.bytes",
-            "broker.id",
-        ];
+        let given = ["num.io.threads", "listener.name.out.socket.send.buffer.bytes", "broker.id"];
         let remarks = remarks(given.map(String::from).iter());
         assert_eq!(remarks[0], Remark::Note("num.io.threads has no effect on this broker".into()));
         assert!(matches!(&remarks[1], Remark::Warning(text) if text.starts_with("listener.name.out.")));

@@ -73,8 +73,7 @@ pub async fn create_topic(
         .collect();
     let assignment = assignment_for(broker, topic)?;
     check_new(broker, topic, &assignment).await?;
-    let of_topic =
-        |key: &str| effective(key, &broker.config, &broker.dynamic.load(), Some(&overrides)).0;
+    let of_topic = |key: &str| effective(key, &broker.config, &broker.dynamic.load(), Some(&overrides)).0;
     check(&overrides)
         .and_then(|()| check_local_retention(of_topic))
         .map_err(|problem| Refusal::new(ErrorCode::INVALID_CONFIG, problem))?;

@@ -157,7 +157,8 @@ impl Zk {
             let client = match tokio::time::timeout(connection_timeout, connecting).await {
                 Ok(result) => result,
                 Err(_) => {
-                    let (unknown_hosts, waited_ms) = (unknown_hosts(&target).await, connection_timeout.as_millis());
+                    let (unknown_hosts, waited_ms) =
+                        (unknown_hosts(&target).await, connection_timeout.as_millis());
                     return Err(ZkError::NoAnswer { connect: connect.to_owned(), waited_ms, unknown_hosts });
                 }
             };
