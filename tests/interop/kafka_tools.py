@@ -12,6 +12,16 @@ def spread(lines):
     return sorted(re.sub(r"\b(Leader|Replicas|Isr): [\d,]+", r"\1: N", line) for line in lines)
 
 
+def assigned(lines):
+    """As `spread`, without the coordinators' topics, which come when somebody needs them."""
+    return [line for line in spread(lines) if not re.search("Topic: __", line)]
+
+
+def all_groups(lines):
+    """As `once`; who coordinates goes by a group's name, and so do the columns."""
+    return once(re.sub(r"\s+", " ", re.sub(r"BROKER-\d +\(\d\)", "COORDINATOR", line)) for line in lines)
+
+
 def once(lines):
     """Kafka has two sides' things and our brokers one's: equal lines count once."""
     return sorted(set(lines))
@@ -48,7 +58,7 @@ SPREAD = [(r"\b(Leader|Replicas|Isr): [\d,]+", r"\1: N")]
 
 def topics(run):
     run("topics", "--list", same=True)
-    run("topics", "--describe", same=True, unordered=True)
+    run("topics", "--describe", same=True, unordered=True, back=assigned)
     run("topics", "--list --topic nothing")
     made = "--create --topic {p}a --partitions 3 --replication-factor 2"
     run("topics", made, check=lambda said: "Created topic X-a." in said)
@@ -285,7 +295,7 @@ def groups(run):
     run.both("console-consumer", "--topic {p}g --group {p}gone --from-beginning --timeout-ms 6000")
     run.both("console-consumer", "--include '{p}(g|a-topic-with.*)' --group {p}two --from-beginning --timeout-ms 6000")
     everything = dict(unordered=True, drop=r"console-consumer-N")
-    everything["same"] = True
+    everything |= dict(same=True, back=all_groups)
     run("consumer-groups", "--list", **everything)
     for words in ("--state", "--state Empty", "--state stable", "--state 'Empty, Stable'", "--state empty,dead"):
         run("consumer-groups", f"--list {words}", **everything)
