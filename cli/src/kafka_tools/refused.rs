@@ -16,7 +16,7 @@ pub const REFUSED: [(&str, &str); 7] = [
     ),
     (
         "kafka-jmx",
-        "there is no JMX here: brokers show the same figures to Prometheus, over HTTP (see metrics in docs/compatibility.md)",
+        "there is no JMX here: brokers show the same figures to Prometheus, over HTTP (menagerie.metrics.address, docs/metrics.md)",
     ),
     (
         "kafka-metadata-shell",
