@@ -394,6 +394,7 @@ impl Controller {
             self.stop_unwanted(id);
         }
         if !come.is_empty() {
+            self.resume_reassignments(&come);
             self.look_at_all(|entry| come.iter().any(|id| entry.assignment.replicas.contains(id)), out);
         }
         if !come.is_empty() {
@@ -483,9 +484,6 @@ impl Controller {
     /// replicas move: the leaders may soon have to go anyway.
     fn balance_leaders(&mut self, out: &mut Vec<Effect>) {
         self.retry_endings();
-        if self.topics.keys().any(|topic| self.is_moving(topic)) {
-            return;
-        }
         let mut preferred: BTreeMap<i32, (usize, Vec<TopicPartition>)> = BTreeMap::new();
         for (name, topic) in self.topics.iter().filter(|(name, _)| !self.is_doomed(name)) {
             for (&partition, entry) in &topic.partitions {

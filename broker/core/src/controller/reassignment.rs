@@ -357,6 +357,15 @@ impl Controller {
         self.look_at(&tp, out);
     }
 
+    /// Brokers are there (again): what moves to them is announced once more, as it was when it began.
+    pub(super) fn resume_reassignments(&mut self, come: &[i32]) {
+        for topic in self.topics.values_mut().filter(|topic| topic.deletion.is_none()) {
+            for entry in topic.partitions.values_mut().filter(|entry| entry.assignment.is_being_reassigned()) {
+                entry.announce |= entry.assignment.target().iter().any(|id| come.contains(id));
+            }
+        }
+    }
+
     /// A state was written whose epoch all replicas will listen to: they know the assignment now, and who is no longer
     /// part of it is deleted.
     pub(super) fn announced(&mut self, tp: &TopicPartition) {

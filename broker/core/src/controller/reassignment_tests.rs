@@ -225,9 +225,12 @@ fn a_new_replicas_broker_fails_and_comes_back() {
     c.die(1);
     assert_eq!(c.state(0), (2, vec![2], 2), "an old replica leads meanwhile");
     c.live(4, 4);
-    assert_eq!(c.whom_told(), [(4, true)]);
+    assert_eq!(c.whom_told(), [(2, false), (4, true)]);
+    assert_eq!(c.state(0), (2, vec![2], 3), "it is announced again to the one that it waited for");
+    c.live(3, 30);
+    assert_eq!(c.state(0).2, 3, "and for nobody else");
     c.in_sync(&[2, 4]);
-    assert_eq!((c.lists[&0].clone(), c.state(0)), (at(&[4, 2]), (2, vec![2, 4], 3)));
+    assert_eq!((c.lists[&0].clone(), c.state(0)), (at(&[4, 2]), (2, vec![2, 4], 4)));
     assert_eq!(c.deleted_on(), [], "1 is away");
     c.live(1, 1);
     assert_eq!(c.deleted_on(), [1], "and deletes its replica when it is back");
@@ -250,7 +253,7 @@ fn a_replica_that_is_wanted_again_is_not_deleted() {
     c.begin(&[1, 2]);
     assert_eq!((c.deleted_on(), c.whom_told()), (vec![], vec![(1, true), (2, false), (4, false)]));
     c.live(1, 10);
-    assert_eq!((c.deleted_on(), c.whom_told()), (vec![], vec![(1, true)]));
+    assert_eq!((c.deleted_on(), c.whom_told()), (vec![], vec![(1, true), (2, false), (4, false)]));
 }
 
 #[test]
@@ -347,15 +350,16 @@ fn the_old_node_is_followed_and_emptied() {
 }
 
 #[test]
-fn leaders_are_not_balanced_while_replicas_move() {
+fn leaders_are_balanced_while_replicas_move() {
     let mut c = Cluster::new(&[&[1, 2], &[2]]);
     c.die(1);
     c.live(1, 1);
     c.in_sync(&[2, 1]);
     assert_eq!(c.reassign(1, Some(&[3])).0, ErrorCode::NONE);
     c.step(Event::BalanceLeaders);
-    assert_eq!(c.state(0).0, 2);
-    assert_eq!(c.reassign(1, None).0, ErrorCode::NONE);
+    assert_eq!(c.state(0).0, 1, "another partition's reassignment is no hindrance");
+    assert_eq!(c.reassign(0, Some(&[2, 1, 3])).0, ErrorCode::NONE);
     c.step(Event::BalanceLeaders);
-    assert_eq!(c.state(0).0, 1);
+    assert_eq!(c.state(0).0, 2, "nor its own: the first of the new list is in sync");
+    assert!(c.lists[&0].is_being_reassigned());
 }
