@@ -9,6 +9,7 @@ mod der;
 mod http_post;
 mod names;
 mod ocsp;
+mod pbe;
 mod settings;
 mod store;
 mod succession;
@@ -341,6 +342,13 @@ mod tests {
         let pem = |text: String| Some(Store { inline: Some(text), ..inline("trust.pem", None).unwrap() });
         let trusted = pem(store(kept("trust.p12"), Kind::Java).unwrap().trust_as_pem().unwrap());
         Tls::for_server(settings(pem(chain + &key), trusted), true).unwrap();
+        // By 3DES as in PKCS#12, which is what Java's libraries write.
+        let pkcs12 = || inline("server-encrypted-v1.pem", Some("secret"));
+        let same = pkcs12().unwrap().key_as_pem().unwrap();
+        assert_eq!(same, store(kept("server.p12"), Kind::Java).unwrap().key_as_pem().unwrap());
+        Tls::for_server(settings(pkcs12(), trust()), true).unwrap();
+        let wrong = inline("server-encrypted-v1.pem", None).unwrap().key_as_pem().unwrap_err().to_string();
+        assert!(wrong.contains("wrong password"), "{wrong}");
         let none = Tls::for_server(settings(None, trust()), true).unwrap_err().to_string();
         assert!(none.starts_with("ssl.keystore.location is not set"), "{none}");
     }

@@ -1,5 +1,6 @@
 //! Key and trust stores: JKS, PKCS12, PEM.
 
+use super::pbe;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use pkcs8::EncryptedPrivateKeyInfoRef;
@@ -242,7 +243,8 @@ impl Store {
 }
 
 impl Store {
-    /// The first key of a PEM file where it is encrypted, as PKCS#8 has it (PBES2).
+    /// The first key of a PEM file where it is encrypted, as PKCS#8 has it: by PBES2, or by
+    /// 3DES as in PKCS#12.
     fn encrypted_key(&self, bytes: &[u8]) -> Result<Option<PrivateKeyDer<'static>>, StoreError> {
         const LABEL: &str = "ENCRYPTED PRIVATE KEY";
         let text = String::from_utf8_lossy(bytes);
@@ -253,6 +255,10 @@ impl Store {
             .ok_or_else(|| self.open("the encrypted key has no end"))?;
         let base64: String = inner.split_whitespace().collect();
         let der = BASE64.decode(base64).map_err(|error| self.open(error))?;
+        if let Some(key) = pbe::decrypt(&der, self.key_password()) {
+            let key = key.map_err(|error| self.open(error))?;
+            return Ok(Some(PrivatePkcs8KeyDer::from(key).into()));
+        }
         let encrypted = EncryptedPrivateKeyInfoRef::try_from(&*der).map_err(|error| self.open(error))?;
         let key = encrypted.decrypt(self.key_password()).map_err(|error| self.open(error))?;
         Ok(Some(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into()))

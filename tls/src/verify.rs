@@ -183,8 +183,13 @@ impl Trust {
         }
     }
 
+    /// SHA-1 is named last, as Java does, for certificates alone: a Java key manager shows none that is signed in a way
+    /// that the peer does not name, also where the peer has that very certificate in its trust store. No handshake is
+    /// believed that is signed so, nor a chain.
     fn schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        let mut schemes = self.provider.signature_verification_algorithms.supported_schemes();
+        schemes.extend([SignatureScheme::ECDSA_SHA1_Legacy, SignatureScheme::RSA_PKCS1_SHA1]);
+        schemes
     }
 }
 
@@ -403,6 +408,18 @@ mod tests {
         assert!(fits("zk1.zoo.org", "*.zoo.org") && fits("zk1.zoo.org", "zk*.zoo.org"));
         assert!(!fits("a.zk1.zoo.org", "*.zoo.org") && !fits("zoo.org", "*.zoo.org"));
         assert!(fits("zk1", "zk1") && !fits("zk11", "zk1"));
+    }
+
+    #[test]
+    fn certificates_may_be_signed_with_sha1_and_handshakes_may_not() {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let trust = Trust::new(vec![], Revocation::default(), provider.clone()).unwrap();
+        let named = trust.for_clients(true).supported_verify_schemes();
+        let last = [SignatureScheme::ECDSA_SHA1_Legacy, SignatureScheme::RSA_PKCS1_SHA1];
+        assert!(named.ends_with(&last), "{named:?}");
+        assert_eq!(trust.for_servers().supported_verify_schemes(), named);
+        let believed = provider.signature_verification_algorithms.mapping;
+        assert!(believed.iter().all(|(scheme, _)| !last.contains(scheme)));
     }
 
     #[test]

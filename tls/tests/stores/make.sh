@@ -55,3 +55,7 @@ first_version() { # NAME KIND...
 }
 first_version one-rsa rsa:2048
 first_version one-ec ec -pkeyopt ec_paramgen_curve:prime256v1
+{
+    openssl pkcs8 -topk8 -in server.pem -passout pass:secret -v1 PBE-SHA1-3DES
+    sed -n '/BEGIN CERT/,/END CERT/p' server.pem
+} >server-encrypted-v1.pem
