@@ -171,7 +171,9 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
     if !memory_kept {
         controller::missed::wait(&zk, id, broker.config.millis("zookeeper.session.timeout.ms") * 2).await?;
     }
-    register(&broker, &zk, &registration).await?;
+    let advertised = &broker.current().listeners.advertised;
+    let own: Vec<String> = advertised.iter().map(|one| format!("{}:{}", one.host, one.port)).collect();
+    register(&broker, &zk, &registration, &own).await?;
     tracing::info!("Registered broker {id} at path /brokers/ids/{id} with broker epoch {}", broker.epoch());
     // Whoever connects is refused until here: without its new epoch the broker would take what a controller ordered an
     // earlier life to do, with what that life had in memory (found by simulation).
@@ -461,19 +463,31 @@ async fn end_former_life(config: &BrokerConfig, zk: &Zk, id: i32) -> Result<(), 
     Ok(())
 }
 
-/// Registers in this session, once a node that somebody else left has gone.
-async fn register(broker: &Broker, zk: &Zk, registration: &Registration) -> Result<(), ZkError> {
+/// Registers in this session, once a node that somebody else left has gone, or one with these addresses, which
+/// are to be this broker's own.
+async fn register(
+    broker: &Broker,
+    zk: &Zk,
+    registration: &Registration,
+    own: &[String],
+) -> Result<(), ZkError> {
     let patience = broker.config.millis("zookeeper.session.timeout.ms") + Duration::from_secs(2);
     let give_up = tokio::time::Instant::now() + patience;
     let mut waiting = false;
     loop {
-        match zk.register(registration).await {
+        let registered = match zk.check_addresses(broker.id, own).await {
+            Ok(()) => zk.register(registration).await,
+            Err(error) => Err(error),
+        };
+        match registered {
             Ok(epoch) => {
                 broker.set_epoch(epoch);
                 zk::former::remember(&broker.config.log_dirs[0], zk);
                 return Ok(());
             }
-            Err(error @ ZkError::AlreadyRegistered { .. }) if tokio::time::Instant::now() < give_up => {
+            Err(error @ (ZkError::AlreadyRegistered { .. } | ZkError::AddressTaken { .. }))
+                if tokio::time::Instant::now() < give_up =>
+            {
                 if !waiting {
                     tracing::warn!("{error}; waiting up to {} ms for it to go", patience.as_millis());
                 }
@@ -553,7 +567,7 @@ async fn renew(broker: &Broker) -> Result<Zk, ZkError> {
     zk.make_base_nodes().await?;
     if let Some(doors) = broker.doors.get() {
         let registration = Registration::clone(&doors.registration());
-        register(broker, &zk, &Registration { timestamp: wall_clock(), ..registration }).await?;
+        register(broker, &zk, &Registration { timestamp: wall_clock(), ..registration }, &[]).await?;
     }
     broker.set_zk(zk.clone());
     Ok(zk)

@@ -94,6 +94,24 @@ impl Zk {
         Ok(self.set("/brokers/seqid", b"", None).await?.version + reserved_max)
     }
 
+    /// Whether no other broker has these advertised listeners (`host:port`).
+    ///
+    /// # Errors
+    ///
+    /// [`ZkError::AddressTaken`] names the broker that has some of them.
+    pub async fn check_addresses(&self, id: i32, own: &[String]) -> Result<(), ZkError> {
+        for name in if own.is_empty() { vec![] } else { self.children("/brokers/ids").await? } {
+            let Some(other) = name.parse().ok().filter(|other| *other != id) else { continue };
+            let path = format!("/brokers/ids/{name}");
+            let Some((data, _)) = self.get(&path).await? else { continue };
+            let common = common_addresses(own, &Self::json(&path, &data)?);
+            if !common.is_empty() {
+                return Err(ZkError::AddressTaken { addresses: common.join(","), other });
+            }
+        }
+        Ok(())
+    }
+
     /// Registers the broker; its broker epoch (the node's czxid) is returned. The node is made by a
     /// transaction of create and set, so its version is 1, as Kafka's.
     pub async fn register(&self, broker: &Registration) -> Result<i64, ZkError> {
@@ -120,6 +138,14 @@ impl Zk {
             return Ok(stat.czxid);
         }
     }
+}
+
+/// Which of these addresses a registered broker has, too.
+fn common_addresses<'a>(own: &'a [String], registered: &serde_json::Value) -> Vec<&'a str> {
+    let endpoints = registered["endpoints"].as_array().into_iter().flatten();
+    let theirs: Vec<&str> =
+        endpoints.filter_map(|one| Some(one.as_str()?.split_once("://")?.1)).collect();
+    own.iter().map(String::as_str).filter(|address| theirs.contains(address)).collect()
 }
 
 /// A random uuid whose text form does not begin with `-` (Kafka avoids those: tools would read an
@@ -150,6 +176,21 @@ mod tests {
             r#""jmx_port":-1,"features":{},"host":"127.0.0.1","timestamp":"1795253398054","port":22101,"version":5}"#
         );
         assert_eq!(String::from_utf8(broker.json()).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_address_that_another_broker_has_is_found_under_any_name() {
+        let endpoint = |name: &str, port| (name.to_owned(), "SSL".into(), "h1".into(), port);
+        let other = Registration {
+            id: 1,
+            endpoints: vec![endpoint("IN", 9092), endpoint("OUT", 9093)],
+            rack: None,
+            timestamp: 0,
+        };
+        let node: serde_json::Value = serde_json::from_slice(&other.json()).unwrap();
+        let own = ["h1:9093", "h1:9094", "h2:9092", "h1:0"].map(str::to_owned);
+        assert_eq!(common_addresses(&own, &node), ["h1:9093"]);
+        assert!(common_addresses(&own, &json!({})).is_empty());
     }
 
     #[test]
