@@ -35,14 +35,16 @@ pub(super) fn decrypt(der: &[u8], password: &str) -> Option<Result<Vec<u8>, PbeE
 fn triple_des(mut parameters: Values<'_>, data: &[u8], password: &str) -> Result<Vec<u8>, PbeError> {
     let salt = parameters.take(OCTETS).ok_or(PbeError::Parameters)?.content;
     let rounds = parameters.take(INTEGER).map(|it| it.content).filter(|bytes| matches!(bytes.len(), 1..=4));
-    let rounds = rounds.ok_or(PbeError::Parameters)?.iter().fold(0u32, |sum, &byte| sum << 8 | u32::from(byte));
+    let rounds =
+        rounds.ok_or(PbeError::Parameters)?.iter().fold(0u32, |sum, &byte| sum << 8 | u32::from(byte));
     if !(1..=ROUNDS_MAX).contains(&rounds) {
         return Err(PbeError::Parameters);
     }
     let derive = |what, len| derive_key_utf8::<Sha1>(password, salt, what, rounds as i32, len);
     let key = derive(Pkcs12KeyType::EncryptionKey, 24).map_err(|_| PbeError::Password)?;
     let iv = derive(Pkcs12KeyType::Iv, 8).map_err(|_| PbeError::Password)?;
-    let cipher = cbc::Decryptor::<des::TdesEde3>::new_from_slices(&key, &iv).map_err(|_| PbeError::Parameters)?;
+    let cipher =
+        cbc::Decryptor::<des::TdesEde3>::new_from_slices(&key, &iv).map_err(|_| PbeError::Parameters)?;
     cipher.decrypt_padded_vec::<Pkcs7>(data).map_err(|_| PbeError::Password)
 }
 

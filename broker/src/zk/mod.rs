@@ -60,7 +60,9 @@ pub enum ZkError {
     )]
     AlreadyRegistered { id: i32, owner: i64 },
     /// Another broker is registered with an address of this one.
-    #[error("Configured end points {addresses} in advertised listeners are already registered by broker {other}")]
+    #[error(
+        "Configured end points {addresses} in advertised listeners are already registered by broker {other}"
+    )]
     AddressTaken { addresses: String, other: i32 },
 }
 

@@ -143,8 +143,7 @@ impl Zk {
 /// Which of these addresses a registered broker has, too.
 fn common_addresses<'a>(own: &'a [String], registered: &serde_json::Value) -> Vec<&'a str> {
     let endpoints = registered["endpoints"].as_array().into_iter().flatten();
-    let theirs: Vec<&str> =
-        endpoints.filter_map(|one| Some(one.as_str()?.split_once("://")?.1)).collect();
+    let theirs: Vec<&str> = endpoints.filter_map(|one| Some(one.as_str()?.split_once("://")?.1)).collect();
     own.iter().map(String::as_str).filter(|address| theirs.contains(address)).collect()
 }
 

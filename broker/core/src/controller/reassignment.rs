@@ -360,7 +360,8 @@ impl Controller {
     /// Brokers are there (again): what moves to them is announced once more, as it was when it began.
     pub(super) fn resume_reassignments(&mut self, come: &[i32]) {
         for topic in self.topics.values_mut().filter(|topic| topic.deletion.is_none()) {
-            for entry in topic.partitions.values_mut().filter(|entry| entry.assignment.is_being_reassigned()) {
+            for entry in topic.partitions.values_mut().filter(|entry| entry.assignment.is_being_reassigned())
+            {
                 entry.announce |= entry.assignment.target().iter().any(|id| come.contains(id));
             }
         }
