@@ -1,13 +1,21 @@
 //! The consumer: reads partitions that it was given, or that its group assigns to it.
+//!
+//! * `options`: what it is told. `offsets`: where it may begin, and what its group remembers.
+
+mod offsets;
+mod options;
+#[cfg(test)]
+mod tests;
+
+pub use offsets::{Committed, ListedOffset, list_offsets};
+pub(crate) use offsets::{commit_offsets, commit_request, fetch_offsets};
+pub use options::{ConsumerOptions, OffsetReset};
 
 use crate::TopicPartition;
-use crate::assignor::Assignor;
-use crate::cluster::{Cluster, Target};
+use crate::cluster::Cluster;
 use crate::error::ClientError;
 use crate::fetch::{Fetched, Position, fetch};
 use crate::group::{GroupEvent, Membership};
-use crate::options::{ClientKind, ClientOptions, set};
-use base::Properties;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -15,151 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use wire::Str;
 use wire::batch::RecordHeader;
-use wire::kafka::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
-use wire::kafka::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use wire::kafka::offset_fetch::{
-    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics, OffsetFetchResponsePartition,
-};
-use wire::kafka::{
-    ErrorCode, ListOffsetsRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetFetchResponse,
-};
-
-/// `auto.offset.reset`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OffsetReset {
-    Earliest,
-    Latest,
-    /// A partition without a position is an error.
-    None,
-}
-
-#[derive(Debug, Clone)]
-pub struct ConsumerOptions {
-    pub client: ClientOptions,
-    pub group_id: Option<Str>,
-    /// Makes a static member.
-    pub instance_id: Option<Str>,
-    pub reset: OffsetReset,
-    pub auto_commit: Option<Duration>,
-    pub read_committed: bool,
-    pub poll_records_max: usize,
-    pub bytes_min: i32,
-    pub bytes_max: i32,
-    pub partition_bytes_max: i32,
-    pub wait_max: Duration,
-    pub session_timeout: Duration,
-    pub heartbeat_interval: Duration,
-    pub poll_interval_max: Duration,
-    pub allow_auto_create_topics: bool,
-    /// Empty: none.
-    pub rack: Str,
-    /// How the group's partitions may be dealt out, the first choice first.
-    pub assignors: Vec<Assignor>,
-}
-
-impl ConsumerOptions {
-    /// Java's defaults.
-    pub fn new(bootstrap: &str, client_id: &str) -> Result<ConsumerOptions, ClientError> {
-        Ok(ConsumerOptions {
-            client: ClientOptions::new(ClientKind::Consumer, bootstrap, client_id)?,
-            group_id: None,
-            instance_id: None,
-            reset: OffsetReset::Latest,
-            auto_commit: Some(Duration::from_secs(5)),
-            read_committed: false,
-            poll_records_max: 500,
-            bytes_min: 1,
-            bytes_max: 50 << 20,
-            partition_bytes_max: 1 << 20,
-            wait_max: Duration::from_millis(500),
-            session_timeout: Duration::from_secs(45),
-            heartbeat_interval: Duration::from_secs(3),
-            poll_interval_max: Duration::from_secs(300),
-            allow_auto_create_topics: true,
-            rack: Str::new(),
-            assignors: vec![Assignor::Range, Assignor::CooperativeSticky],
-        })
-    }
-
-    pub fn group(mut self, group: impl Into<Str>) -> ConsumerOptions {
-        let group = group.into();
-        self.client.group_id = Some(group.clone());
-        self.group_id = Some(group);
-        self
-    }
-
-    /// Takes the settings that are given under Java's names.
-    pub fn with(mut self, properties: &Properties) -> Result<ConsumerOptions, ClientError> {
-        self.client = self.client.with(properties)?;
-        let text = |key: &str| properties.get(key).map(|entry| entry.value.clone());
-        if let Some(group) = text("group.id") {
-            self = self.group(group);
-        }
-        if let Some(instance) = text("group.instance.id") {
-            self.instance_id = Some(instance.into());
-        }
-        if let Some(rack) = text("client.rack") {
-            self.rack = rack.into();
-        }
-        if let Some(classes) = text("partition.assignment.strategy") {
-            self.assignors = assignors(&classes)?;
-        }
-        let choice = |key: &str, words: &[&str]| -> Result<Option<usize>, ClientError> {
-            let Some(value) = text(key) else { return Ok(None) };
-            let place = words.iter().position(|word| *word == value.to_lowercase());
-            place.map(Some).ok_or_else(|| {
-                let words = words.join(", ");
-                let why =
-                    format!("Invalid value {value} for configuration {key}: String must be one of: {words}");
-                ClientError::Config(why)
-            })
-        };
-        if let Some(place) = choice("auto.offset.reset", &["latest", "earliest", "none"])? {
-            self.reset = [OffsetReset::Latest, OffsetReset::Earliest, OffsetReset::None][place];
-        }
-        if let Some(place) = choice("isolation.level", &["read_committed", "read_uncommitted"])? {
-            self.read_committed = place == 0;
-        }
-        let millis = |to: &mut Duration, key| set(properties, key, |ms: u64| *to = Duration::from_millis(ms));
-        let mut interval = self.auto_commit.unwrap_or(Duration::from_secs(5));
-        millis(&mut interval, "auto.commit.interval.ms")?;
-        if self.auto_commit.is_some() {
-            self.auto_commit = Some(interval);
-        }
-        if let Some(place) = choice("enable.auto.commit", &["false", "true"])? {
-            self.auto_commit = (place == 1).then_some(interval);
-        }
-        if let Some(place) = choice("allow.auto.create.topics", &["false", "true"])? {
-            self.allow_auto_create_topics = place == 1;
-        }
-        millis(&mut self.wait_max, "fetch.max.wait.ms")?;
-        millis(&mut self.session_timeout, "session.timeout.ms")?;
-        millis(&mut self.heartbeat_interval, "heartbeat.interval.ms")?;
-        millis(&mut self.poll_interval_max, "max.poll.interval.ms")?;
-        set(properties, "max.poll.records", |max| self.poll_records_max = max)?;
-        set(properties, "fetch.min.bytes", |bytes| self.bytes_min = bytes)?;
-        set(properties, "fetch.max.bytes", |bytes| self.bytes_max = bytes)?;
-        set(properties, "max.partition.fetch.bytes", |bytes| self.partition_bytes_max = bytes)?;
-        Ok(self)
-    }
-}
-
-/// Java's class names, separated by commas.
-fn assignors(classes: &str) -> Result<Vec<Assignor>, ClientError> {
-    let classes: Vec<&str> = classes.split(',').map(str::trim).filter(|class| !class.is_empty()).collect();
-    if classes.is_empty() {
-        return Err(ClientError::State(
-            "Must configure at least one partition assigner class name to partition.assignment.strategy \
-             configuration property"
-                .to_owned(),
-        ));
-    }
-    let known = |class: &&str| {
-        let unknown = || ClientError::State(format!("{class} ClassNotFoundException exception occurred"));
-        Assignor::of_class(class).ok_or_else(unknown)
-    };
-    classes.iter().map(known).collect()
-}
+use wire::kafka::ErrorCode;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConsumerRecord {
@@ -173,14 +37,6 @@ pub struct ConsumerRecord {
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
     pub headers: Vec<RecordHeader>,
-}
-
-/// What a group remembers of a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed {
-    pub offset: i64,
-    pub leader_epoch: i32,
-    pub metadata: Str,
 }
 
 #[derive(Debug, Default)]
@@ -767,197 +623,4 @@ impl Consumer {
             membership.leave(&self.cluster, &self.options, group).await;
         }
     }
-}
-
-/// An offset that was looked up by time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListedOffset {
-    /// -1: no record is that late.
-    pub offset: i64,
-    pub timestamp: i64,
-    pub leader_epoch: i32,
-}
-
-/// Looks offsets up by timestamp: ms, or -1 latest, -2 earliest, -3 largest timestamp. Needs the topics' metadata. A
-/// partition whose leader is not known, or cannot be asked, gets an error of its own.
-pub async fn list_offsets(
-    cluster: &Cluster,
-    partitions: &BTreeMap<TopicPartition, i64>,
-    read_committed: bool,
-) -> Result<BTreeMap<TopicPartition, Result<ListedOffset, ErrorCode>>, ClientError> {
-    let metadata = cluster.metadata();
-    let mut found = BTreeMap::new();
-    let mut by_leader: BTreeMap<i32, BTreeMap<Str, Vec<ListOffsetsPartition>>> = BTreeMap::new();
-    for (partition, timestamp) in partitions {
-        let Some(known) = metadata.partition(&partition.topic, partition.partition) else {
-            found.insert(partition.clone(), Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
-            continue;
-        };
-        if known.leader < 0 {
-            found.insert(partition.clone(), Err(ErrorCode::LEADER_NOT_AVAILABLE));
-            continue;
-        }
-        by_leader.entry(known.leader).or_default().entry(partition.topic.clone()).or_default().push(
-            ListOffsetsPartition {
-                partition_index: partition.partition,
-                current_leader_epoch: known.leader_epoch,
-                timestamp: *timestamp,
-                max_num_offsets: 1,
-            },
-        );
-    }
-    for (leader, topics) in by_leader {
-        let asked: Vec<TopicPartition> = (topics.iter())
-            .flat_map(|(topic, all)| {
-                all.iter().map(|p| TopicPartition::new(topic.clone(), p.partition_index))
-            })
-            .collect();
-        let request = ListOffsetsRequest {
-            replica_id: -1,
-            isolation_level: read_committed as i8,
-            topics: topics
-                .into_iter()
-                .map(|(name, partitions)| ListOffsetsTopic { name, partitions })
-                .collect(),
-        };
-        let answer = async { Ok::<_, ClientError>(cluster.connect(leader).await?.call(&request).await?) };
-        match answer.await {
-            Ok(response) => {
-                for topic in response.topics {
-                    for answered in topic.partitions {
-                        let partition = TopicPartition::new(topic.name.clone(), answered.partition_index);
-                        // Version 0 answers with a list.
-                        let offset = answered.old_style_offsets.first().copied().unwrap_or(answered.offset);
-                        let listed = ListedOffset {
-                            offset,
-                            timestamp: answered.timestamp,
-                            leader_epoch: answered.leader_epoch,
-                        };
-                        found.insert(partition, answered.error_code.ok().map(|()| listed));
-                    }
-                }
-            }
-            Err(error) if error.is_retriable() => {
-                found.extend(
-                    asked.into_iter().map(|partition| (partition, Err(ErrorCode::NETWORK_EXCEPTION))),
-                );
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
-}
-
-pub(crate) fn commit_request(
-    group: &Str,
-    generation: i32,
-    member_id: Str,
-    instance_id: Option<Str>,
-    offsets: &BTreeMap<TopicPartition, i64>,
-) -> OffsetCommitRequest {
-    let mut topics: BTreeMap<Str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-    for (partition, offset) in offsets {
-        topics.entry(partition.topic.clone()).or_default().push(OffsetCommitRequestPartition {
-            partition_index: partition.partition,
-            committed_offset: *offset,
-            committed_metadata: Some(Str::new()),
-            ..Default::default()
-        });
-    }
-    OffsetCommitRequest {
-        group_id: group.clone(),
-        generation_id: generation,
-        member_id,
-        group_instance_id: instance_id,
-        topics: topics
-            .into_iter()
-            .map(|(name, partitions)| OffsetCommitRequestTopic { name, partitions })
-            .collect(),
-        ..Default::default()
-    }
-}
-
-/// Commits, and retries what may pass; the first partition's error counts for all.
-pub(crate) async fn commit_offsets(
-    cluster: &Cluster,
-    request: OffsetCommitRequest,
-) -> Result<(), ClientError> {
-    let first_error = |response: &wire::kafka::OffsetCommitResponse| {
-        let mut codes =
-            response.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
-        codes.find(|code| !code.is_ok()).unwrap_or_default()
-    };
-    let target = Target::Group(request.group_id.clone());
-    let response = cluster.call(&target, &request, first_error).await?;
-    Ok(first_error(&response).ok()?)
-}
-
-/// What a group has committed: of these partitions, or of all (`None`).
-pub(crate) async fn fetch_offsets(
-    cluster: &Cluster,
-    group: &Str,
-    partitions: Option<&[TopicPartition]>,
-) -> Result<BTreeMap<TopicPartition, Committed>, ClientError> {
-    let topics = partitions.map(|partitions| {
-        let mut topics: BTreeMap<Str, Vec<i32>> = BTreeMap::new();
-        for partition in partitions {
-            topics.entry(partition.topic.clone()).or_default().push(partition.partition);
-        }
-        topics
-    });
-    // Up to version 7 there is one group, later a list.
-    let request = OffsetFetchRequest {
-        group_id: group.clone(),
-        topics: topics.clone().map(|topics| {
-            let topic = |(name, partition_indexes)| OffsetFetchRequestTopic { name, partition_indexes };
-            topics.into_iter().map(topic).collect()
-        }),
-        groups: vec![OffsetFetchRequestGroup {
-            group_id: group.clone(),
-            topics: topics.map(|topics| {
-                let topic = |(name, partition_indexes)| OffsetFetchRequestTopics { name, partition_indexes };
-                topics.into_iter().map(topic).collect()
-            }),
-        }],
-        require_stable: false,
-    };
-    let first_error = |response: &OffsetFetchResponse| {
-        let group = response.groups.first().map_or(response.error_code, |group| group.error_code);
-        let old =
-            response.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
-        let new = response.groups.iter().flat_map(|group| &group.topics).flat_map(|topic| &topic.partitions);
-        let partition = old.chain(new.map(|partition| partition.error_code)).find(|code| !code.is_ok());
-        if group.is_ok() { partition.unwrap_or_default() } else { group }
-    };
-    let mut response = cluster.call(&Target::Group(group.clone()), &request, first_error).await?;
-    first_error(&response).ok()?;
-    let mut committed = BTreeMap::new();
-    let mut take = |topic: &Str, partition: OffsetFetchResponsePartition| {
-        if partition.committed_offset >= 0 {
-            committed.insert(
-                TopicPartition::new(topic.clone(), partition.partition_index),
-                Committed {
-                    offset: partition.committed_offset,
-                    leader_epoch: partition.committed_leader_epoch,
-                    metadata: partition.metadata.unwrap_or_default(),
-                },
-            );
-        }
-    };
-    for topic in response.topics {
-        topic.partitions.into_iter().for_each(|partition| take(&topic.name, partition));
-    }
-    for topic in response.groups.pop().map(|group| group.topics).unwrap_or_default() {
-        for partition in topic.partitions {
-            let partition = OffsetFetchResponsePartition {
-                partition_index: partition.partition_index,
-                committed_offset: partition.committed_offset,
-                committed_leader_epoch: partition.committed_leader_epoch,
-                metadata: partition.metadata,
-                error_code: partition.error_code,
-            };
-            take(&topic.name, partition);
-        }
-    }
-    Ok(committed)
 }
