@@ -14,6 +14,7 @@ use wire::kafka::txn_offset_commit::{TxnOffsetCommitRequestPartition, TxnOffsetC
 use wire::kafka::*;
 
 mod crowds;
+mod java_logs;
 mod old_formats;
 
 type Code = ErrorCode;

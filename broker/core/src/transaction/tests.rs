@@ -5,6 +5,8 @@ use bytes::Bytes;
 use wire::batch::message_set::Entry;
 use wire::batch::{Batch, BatchBuilder};
 
+mod java_log;
+
 type Code = ErrorCode;
 
 /// A coordinator of the one partition there is, its log, and the answers that have not been looked at.

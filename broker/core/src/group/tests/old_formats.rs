@@ -49,7 +49,7 @@ fn group_value(members: usize, version: i16) -> Bytes {
 }
 
 /// A coordinator that has read this.
-fn loaded(mut log: Bytes, config: Config) -> World {
+pub(super) fn loaded(mut log: Bytes, config: Config) -> World {
     let mut world = World::new(config);
     let mut out = Vec::new();
     world.coordinator.step(world.now, Event::Resigned { partition: 0 }, &mut out);
@@ -61,7 +61,7 @@ fn loaded(mut log: Bytes, config: Config) -> World {
     world
 }
 
-fn offset_of(world: &mut World, topic: &str) -> i64 {
+pub(super) fn offset_of(world: &mut World, topic: &str) -> i64 {
     world.offsets(false, Some(topic))[0].0
 }
 

@@ -1,0 +1,94 @@
+//! Logs that Kafka's own classes have written, byte for byte: `MemoryRecords.withRecords` of what `MessageUtil` makes of
+//! `OffsetCommitValue` and `GroupMetadataValue` (kafka-clients and kafka-group-coordinator 3.5.1), in hexadecimal. Log n, of
+//! message format n, has an offset of value version n, 40 + n, under key version 0 or 1, and group `g` in value version n with one
+//! member in generation 7.
+
+use super::old_formats::{loaded, offset_of};
+use super::*;
+
+const LOG_0_NONE: &str = "\
+    00000000000000000000002f182d805000000000000c00000001670001740000000000000015000000000000000000280001\
+    6d00000000000dbba000000000000000010000005730179ae400000000000500020001670000004400000008636f6e73756d\
+    657200000007000572616e676500026d300000000100026d3000016300022f68000027100000000d00000000000100017400\
+    0000000000000161";
+const LOG_0_GZIP: &str = "\
+    000000000000000100000083626caa0c0001ffffffff000000751f8b08000000000000ff636080037d09dd8600308b078819\
+    d319184ba032a270351a0c8cb96006efee05502146200e37109ff504cc636560026965607001628ee4fcbce2d2dcd422209b\
+    9d81b528312f3d958129d700ac0b4433263330e9673030a80b808c841a07b7963111008ef576479e000000";
+const LOG_1_NONE: &str = "\
+    00000000000000000000003f986bf175010000000000000000010000000c0001000167000174000000000000001d00010000\
+    00000000002900016d00000000000dbba000000000000f44340000000000000001000000630c0070ea010000000000000000\
+    020000000500020001670000004800010008636f6e73756d657200000007000572616e676500026d300000000100026d3000\
+    016300022f680000ea60000027100000000d000000000001000174000000000000000161";
+const LOG_1_GZIP: &str = "\
+    000000000000000100000099b965742001010000000000000002ffffffff000000831f8b08000000000000ff63608003fb19\
+    d91f4b19613c1083074832a633309640c5641960d29a0c8cb96006efee05609adfc5044963320f43c12bb8514c40cc0a2481\
+    4631307800157024e7e71597e6a61601f9ec0cac458979e9a90c4cb90660dd209a319981493f8381e155020383ba00c81aa8\
+    d170a730260200553bdea4ba000000";
+const LOG_2_NONE: &str = "\
+    0000000000000000000000b7ffffffff020133432800000000000100000000000000010000000000000002ffffffffffffff\
+    ffffffffffffff000000024e000000180001000167000174000000002a0002000000000000002a00016d00000000000dbba0\
+    00b8010002020a0002000167a00100020008636f6e73756d657200000007000572616e676500026d3000000000000e7ef000\
+    00000100026d3000016300022f680000ea60000027100000000d00000000000100017400000000000000016100";
+const LOG_2_GZIP: &str = "\
+    0000000000000000000000abffffffff024b56403400010000000100000000000000010000000000000002ffffffffffffff\
+    ffffffffffffff000000021f8b08000000000000fff363606090606064604c67602c01b219b418981820408b813117cce0dd\
+    bd8061072303131317508e317d0190c9c0919c9f575c9a9b5a04946767602d4acc4b4f6560ca35006be0abfb002419c17cc6\
+    640626fd0c068657090c0cea0220d3c04a18a1d68198890c003f24271086000000";
+const OFFSET_0: &str = "\
+    0000000000000000002800016d00000000000dbba0";
+const GROUP_0: &str = "\
+    00000008636f6e73756d657200000007000572616e676500026d300000000100026d3000016300022f68000027100000000d\
+    000000000001000174000000000000000161";
+const OFFSET_1: &str = "\
+    0001000000000000002900016d00000000000dbba000000000000f4434";
+const GROUP_1: &str = "\
+    00010008636f6e73756d657200000007000572616e676500026d300000000100026d3000016300022f680000ea6000002710\
+    0000000d000000000001000174000000000000000161";
+const OFFSET_2: &str = "\
+    0002000000000000002a00016d00000000000dbba0";
+const GROUP_2: &str = "\
+    00020008636f6e73756d657200000007000572616e676500026d3000000000000e7ef00000000100026d3000016300022f68\
+    0000ea60000027100000000d000000000001000174000000000000000161";
+const OFFSET_3: &str = "\
+    0003000000000000002b0000000500016d00000000000dbba0";
+const GROUP_3: &str = "\
+    00030008636f6e73756d657200000007000572616e676500026d3000000000000e7ef00000000100026d3000016900016300\
+    022f680000ea60000027100000000d000000000001000174000000000000000161";
+const OFFSET_KEY: &str = "000100016700017400000000";
+const GROUP_KEY: &str = "0002000167";
+
+fn bytes(hex: &str) -> Bytes {
+    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn logs_of_every_format_that_kafka_wrote_are_read() {
+    let logs = [LOG_0_NONE, LOG_0_GZIP, LOG_1_NONE, LOG_1_GZIP, LOG_2_NONE, LOG_2_GZIP];
+    for (at, log) in logs.into_iter().enumerate() {
+        let mut world = loaded(bytes(log), Config::default());
+        assert_eq!(offset_of(&mut world, "t"), 40 + at as i64 / 2, "log {at}");
+        assert_eq!(world.state(), ("Stable".into(), 1), "log {at}");
+        assert_eq!(world.heartbeat("m0", 7), Code::NONE, "log {at}");
+    }
+}
+
+#[test]
+fn values_of_every_version_that_kafka_wrote_are_read() {
+    for (version, (offset, group)) in
+        [(OFFSET_0, GROUP_0), (OFFSET_1, GROUP_1), (OFFSET_2, GROUP_2), (OFFSET_3, GROUP_3)]
+            .into_iter()
+            .enumerate()
+    {
+        let mut builder = BatchBuilder::new();
+        builder.push(1, Some(&bytes(OFFSET_KEY)), Some(&bytes(offset)), &[]);
+        builder.push(1, Some(&bytes(GROUP_KEY)), Some(&bytes(group)), &[]);
+        let mut world = loaded(builder.finish().unwrap(), Config::default());
+        let found = world.offsets(false, Some("t"))[0].clone();
+        assert_eq!(found.0, 40 + version as i64);
+        assert_eq!(world.state(), ("Stable".into(), 1), "version {version}");
+        assert_eq!(world.heartbeat("m0", 7), Code::NONE, "version {version}");
+        let token = world.sync("m0", 7, &[]);
+        assert_eq!(world.synced(token), (Code::NONE, Bytes::from_static(b"a")), "version {version}");
+    }
+}
