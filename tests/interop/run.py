@@ -35,6 +35,7 @@ from reconfig import reconfig_brief, reconfig_mixed
 from replication import nearest_replica, throttled_replicas
 from secure_tutorial import secure_tutorial
 from transactions import exactly_once_brief, exactly_once_java, exactly_once_mixed, transactions, transactions_mixed
+from transaction_ends import transaction_ends
 from streams import streams
 from transactions import exactly_once_brief_java_client, exactly_once_java_client, exactly_once_ours
 from swap import swap, swap_brief, swap_kafka
@@ -59,7 +60,7 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief, differ_brief)
 
 # Transactions that are killed at random, of librdkafka's and of Kafka's own clients.
-BY_NAME += (exactly_once_ours, exactly_once_java_client)
+BY_NAME += (exactly_once_ours, exactly_once_java_client, transaction_ends)
 LAYERS += (exactly_once_brief_java_client,)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})
