@@ -2,7 +2,8 @@
 //! `simulate --seeds FIRST..END`: runs many, and prints only what broke.
 //!
 //! It is an ensemble of ZooKeeper servers; with `--partition`, the replicas of a broker's partition; with `--brokers`, a
-//! cluster of brokers with their controllers and an ensemble. `--servers N` says
+//! cluster of brokers with their controllers and an ensemble; with `--transactions`,
+//! such a cluster with transactions; with `--unclean`, one whose topics allow unclean elections. `--servers N` says
 //! how many there are: without it the seed decides, as in the tests. `--lying-disks`: crashes also take what was synced,
 //! which is to be seen as broken promises. `--changing`: the members change on the way. `--full-disks`: disks come to their
 //! reserve, and to their end.
@@ -20,6 +21,7 @@ struct Args {
     servers: Option<usize>,
     partition: bool,
     brokers: bool,
+    cluster: cluster::Variety,
     variety: Variety,
 }
 
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
         Some(args @ Args { seed: None, seeds: Some(_), .. }) => run_many(&args),
         _ => {
             eprintln!(
-                "usage: simulate [--partition | --brokers | --lying-disks | --changing | --full-disks] --seed N | --seeds FIRST..END [--servers N]"
+                "usage: simulate [--partition | --brokers | --transactions | --unclean | --lying-disks | --changing | --full-disks] --seed N | --seeds FIRST..END [--servers N]"
             );
             ExitCode::from(2)
         }
@@ -58,6 +60,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Args> {
             "--servers" => args.servers = Some(value()?.parse().ok().filter(|servers| *servers > 0)?),
             "--partition" => args.partition = true,
             "--brokers" => args.brokers = true,
+            "--transactions" => (args.brokers, args.cluster) = (true, cluster::Variety::Transactions),
+            "--unclean" => (args.brokers, args.cluster) = (true, cluster::Variety::Unclean),
             "--lying-disks" => args.variety = Variety::LyingDisks,
             "--changing" => args.variety = Variety::Changing,
             "--full-disks" => args.variety = Variety::FullDisks,
@@ -76,7 +80,7 @@ fn run(args: &Args, seed: u64, trace: bool) -> Run {
     }
     if args.brokers {
         let brokers = args.servers.unwrap_or_else(|| cluster::brokers_of(seed));
-        let report = cluster::run(cluster::Setup { seed, brokers, trace });
+        let report = cluster::run(cluster::Setup { seed, brokers, variety: args.cluster, trace });
         let figures = format!("{:?}", report.figures);
         return Run { servers: brokers, trace: report.trace, figures, failure: report.failure };
     }
@@ -103,7 +107,7 @@ fn run_many(args: &Args) -> ExitCode {
     let (mut failed, count) = (0, seeds.end.saturating_sub(seeds.start));
     let partition = match args {
         Args { partition: true, .. } => "--partition ",
-        Args { brokers: true, .. } => "--brokers ",
+        Args { brokers: true, .. } => &format!("{} ", args.cluster.option()),
         _ => args.variety.option(),
     };
     let begin = Instant::now();

@@ -1,9 +1,10 @@
 //! One broker's process round the cores, as the broker crate's shard, alter, fetcher and controller channels are.
 
 mod orders;
+mod transactions;
 
 use super::checks::Checks;
-use super::disk::{DIRS, Disk, LogFile, Stored};
+use super::disk::{Aborted, DIRS, Disk, LogFile, Stored};
 use super::metadata::Metadata;
 use super::net::{Body, Happening, Message, Net, Party};
 use super::nodes;
@@ -13,6 +14,7 @@ use broker_core::ErrorCode;
 use broker_core::alter::{self, Ask};
 use broker_core::controller::{Event, ToBroker, TopicPartition};
 use broker_core::partition::*;
+use broker_core::transaction;
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -67,6 +69,14 @@ pub enum Request {
         id: Uuid,
         leader_epoch: i32,
         offset: i64,
+        isolation: Isolation,
+    },
+    /// For a transaction coordinator.
+    Transaction(transaction::Request),
+    /// The end of a transaction, for the log of a partition.
+    Mark {
+        tp: TopicPartition,
+        batch: Stored,
     },
 }
 
@@ -82,6 +92,8 @@ pub struct Consumed {
     /// What ListOffsets says of the end.
     pub bounds: Result<OffsetBounds, ErrorCode>,
     pub fetched: Answer,
+    /// Of those read, for who reads what is committed only.
+    pub aborted: Vec<Aborted>,
 }
 
 #[derive(Debug)]
@@ -94,6 +106,15 @@ pub enum Response {
     Bounds(Box<Part>, Result<OffsetBounds, ErrorCode>),
     Produce(Produced),
     Consume(Box<Consumed>),
+    Transaction(transaction::Response),
+}
+
+/// Who hears of an append.
+#[derive(Debug, Clone, Copy)]
+enum Waiter {
+    Caller(Party, u64),
+    /// The transaction coordinator here.
+    Append(transaction::AppendId),
 }
 
 pub struct Replica {
@@ -133,7 +154,8 @@ pub struct Life {
     wishes: BTreeMap<(Uuid, i32), Ask>,
     altering: Option<Altering>,
     alter_at: u64,
-    produces: BTreeMap<Token, (Party, u64)>,
+    produces: BTreeMap<Token, Waiter>,
+    transactions: transactions::Transactions,
     /// Who waits for the controller here.
     callers: BTreeMap<u64, Party>,
     pub desk: SharedDesk,
@@ -170,6 +192,15 @@ struct Outs {
 }
 
 impl Life {
+    /// Tells who waits what became of an append.
+    fn produced(&mut self, net: &mut Net, own: Party, token: Token, produced: Produced) {
+        match self.produces.remove(&token) {
+            Some(Waiter::Caller(caller, call)) => net.answer(own, caller, call, Response::Produce(produced)),
+            Some(Waiter::Append(append)) => self.transactions.appended(append, produced.result.error),
+            None => {}
+        }
+    }
+
     /// Nothing about an ISR is asked for or waited for, and nobody is leaving it.
     pub fn asks_nothing(&self) -> bool {
         self.wishes.is_empty() && self.altering.is_none() && self.leaving.is_none()
@@ -207,6 +238,7 @@ impl Broker {
         net.lives.insert(self.id, self.lives);
         self.stalled_until = 0;
         let desk = Desk::new(self.id, self.disk.session.clone(), self.disk.lost);
+        desk.borrow_mut().unclean = net.unclean;
         let mut replicas = BTreeMap::new();
         for (tp, log) in &mut self.disk.logs {
             let snapshot_at = net.rng.random_range(0..=log.batches.len());
@@ -225,6 +257,7 @@ impl Broker {
             altering: None,
             alter_at: 0,
             produces: BTreeMap::new(),
+            transactions: transactions::Transactions::new(net),
             callers: BTreeMap::new(),
             tasks: vec![Box::pin(live(desk.clone()))],
             desk,
@@ -286,8 +319,10 @@ impl Broker {
         }
         while let Some(message) = self.mailbox.pop_front() {
             self.take(net, checks, message);
+            self.coordinate(net, checks);
         }
         self.tick(net, checks);
+        self.coordinate(net, checks);
         self.poll(net, checks);
         self.fetch(net);
         self.alter(net, checks);
@@ -369,10 +404,16 @@ impl Broker {
                 return net.answer(self.party(), from, call, Response::Bounds(part, found));
             }
             Request::Produce { tp, acks, batch } => {
-                return self.produce(net, checks, (from, call), &tp, acks, batch);
+                let waiter = Waiter::Caller(from, call);
+                return self.produce(net, checks, waiter, &tp, acks, batch, Origin::Client);
             }
-            Request::Consume { tp, id, leader_epoch, offset } => {
-                let consumed = self.consume(net, checks, &tp, id, leader_epoch, offset);
+            Request::Mark { tp, batch } => {
+                let waiter = Waiter::Caller(from, call);
+                return self.produce(net, checks, waiter, &tp, -1, batch, Origin::Coordinator);
+            }
+            Request::Transaction(request) => return self.transaction_request(from, call, request),
+            Request::Consume { tp, id, leader_epoch, offset, isolation } => {
+                let consumed = self.consume(net, checks, &tp, id, (leader_epoch, isolation), offset);
                 return net.answer(self.party(), from, call, Response::Consume(Box::new(consumed)));
             }
             Request::Alter(request) => Command::Alter { version: ALTER_VERSION, request },
@@ -419,10 +460,8 @@ impl Broker {
             life.wishes.insert(key, Ask { topic: tp.topic, id, partition: tp.partition, ask });
         }
         for (token, result) in outs.replies {
-            if let Some((client, call)) = life.produces.remove(&token) {
-                let id = life.replicas.get(tp).map_or(Uuid::ZERO, |replica| replica.id);
-                net.answer(party, client, call, Response::Produce(Produced { result, id }));
-            }
+            let id = life.replicas.get(tp).map_or(Uuid::ZERO, |replica| replica.id);
+            life.produced(net, party, token, Produced { result, id });
         }
         if let Some(dir) = outs.failed_dir {
             self.fail_dir(net, checks, dir);
@@ -546,10 +585,9 @@ impl Broker {
         checks: &mut Checks,
         tp: &TopicPartition,
         id: Uuid,
-        leader_epoch: i32,
+        (leader_epoch, isolation): (i32, Isolation),
         offset: i64,
     ) -> Consumed {
-        let isolation = Isolation::ReadUncommitted;
         let fetch = Fetch {
             fetcher: Fetcher::Consumer { isolation, leader_only: true },
             offset,
@@ -563,36 +601,41 @@ impl Broker {
             .map_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER), |replica| {
                 replica.core.offset_bounds(leader_epoch, Some(isolation), true)
             });
-        Consumed { bounds, fetched }
+        let aborted = match (&fetched, self.disk.logs.get(tp)) {
+            (Ok((_, batches)), Some(log)) if isolation == Isolation::ReadCommitted => {
+                log.aborted_in(offset, batches.last().map_or(offset, |last| last.meta.next_offset()))
+            }
+            _ => vec![],
+        };
+        Consumed { bounds, fetched, aborted }
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn produce(
         &mut self,
         net: &mut Net,
         checks: &mut Checks,
-        (client, call): (Party, u64),
+        waiter: Waiter,
         tp: &TopicPartition,
         acks: i16,
         batch: Stored,
+        origin: Origin,
     ) {
+        let party = self.party();
         let Some(life) = &mut self.up else { return };
         life.tokens += 1;
         let token = Token(life.tokens);
         let before = self.disk.logs.get(tp).map(|log| log.batches.len());
         let few = |replica: &Replica| replica.core.isr().len() < self.config.min_insync_replicas;
         let too_few = acks == -1 && life.replicas.get(tp).is_some_and(few);
-        life.produces.insert(token, (client, call));
-        let produce = Produce {
-            token,
-            acks,
-            timeout_ms: 200,
-            batch: batch.meta,
-            origin: Origin::Client,
-            log_append_time_ms: -1,
-        };
+        life.produces.insert(token, waiter);
+        let produce =
+            Produce { token, acks, timeout_ms: 200, batch: batch.meta, origin, log_append_time_ms: -1 };
         let taken =
             self.step(net, checks, tp, Some(batch), &[], |core, now, out| core.produce(now, produce, out));
-        if taken.is_none() {
+        if taken.is_none()
+            && let Some(life) = &mut self.up
+        {
             let error = ErrorCode::NOT_LEADER_OR_FOLLOWER;
             let result = ProduceResult {
                 error,
@@ -601,8 +644,7 @@ impl Broker {
                 log_append_time_ms: -1,
                 log_start: -1,
             };
-            let produced = Produced { result, id: Uuid::ZERO };
-            net.answer(self.party(), client, call, Response::Produce(produced));
+            life.produced(net, party, token, Produced { result, id: Uuid::ZERO });
         }
         if too_few && self.disk.logs.get(tp).map(|log| log.batches.len()) != before {
             let own = self.id;
@@ -782,7 +824,8 @@ impl Broker {
                 }
                 _ => None,
             }),
-            Response::Produce(_) | Response::Consume(_) => {}
+            Response::Produce(produced) => self.marked(call, produced.result.error),
+            Response::Consume(_) | Response::Transaction(_) => {}
         }
     }
 
@@ -910,8 +953,9 @@ fn perform(
                 log.batches.push(stored);
             }
             Effect::AppendFetched { from } => log.batches.extend(&fetched[from..]),
+            Effect::TxnCompleted(ended) => log.aborted.extend(ended.aborted.then_some(ended)),
             Effect::Truncate { to, producers_lost } => {
-                log.batches.retain(|stored| stored.meta.last_offset() < to);
+                log.truncate_to(to);
                 log.flushed = log.flushed.min(log.batches.len());
                 log.high_watermark = log.high_watermark.min(to);
                 if producers_lost {
@@ -924,7 +968,7 @@ fn perform(
                         "broker {own} starts {tp:?} anew at {start_at}: nobody deletes records"
                     ));
                 }
-                log.batches.clear();
+                log.truncate_to(0);
                 log.flushed = 0;
             }
             Effect::SaveEpochs => log.epochs = replica.core.epochs().entries().to_vec(),

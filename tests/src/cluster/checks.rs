@@ -2,6 +2,7 @@
 
 use super::disk::{LogFile, Stored};
 use super::nodes;
+use super::transaction_checks::Transactions;
 use broker_core::controller::{PartitionState, Topic, TopicPartition};
 use broker_core::partition::Partition;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,11 @@ pub struct Checks {
     /// Batches whose producers never heard what became of them.
     pub given_up: u64,
     pub elections: u64,
+    /// Promises may be broken; what a leader of one epoch wrote is still the same everywhere.
+    pub unclean: bool,
+    pub unclean_elections: u64,
+    written: BTreeMap<Key, BTreeMap<(i32, i64), u64>>,
+    pub transactions: Transactions,
 }
 
 /// The topics that ZooKeeper has, with their partitions' states.
@@ -109,6 +115,10 @@ impl Checks {
             return;
         }
         let missing = self.acknowledged.get(&key).and_then(|promised| missing(promised, log));
+        if self.unclean {
+            self.unclean_elections += u64::from(missing.is_some());
+            return;
+        }
         if let Some((offset, value)) = missing {
             self.fail(format!(
                 "broker {id} leads {key:?} in epoch {epoch} without {value}, acknowledged at {offset}; its log ends at {}",
@@ -119,6 +129,9 @@ impl Checks {
 
     /// Logs are equal up to the high watermark: what one replica shows as committed stays what and where it is.
     pub fn watermark(&mut self, id: i32, key: Key, partition: &Partition, log: &LogFile) {
+        if self.unclean {
+            return self.one_log_of_each_epoch(id, key, log);
+        }
         let high_watermark = partition.high_watermark();
         let known = self.committed.entry(key).or_default();
         for stored in log.batches.iter().rev().filter(|stored| stored.meta.last_offset() < high_watermark) {
@@ -138,8 +151,29 @@ impl Checks {
         }
     }
 
+    /// Nobody has another batch than others where the leader of an epoch put one.
+    fn one_log_of_each_epoch(&mut self, id: i32, key: Key, log: &LogFile) {
+        let written = self.written.entry(key).or_default();
+        for stored in log.batches.iter().rev() {
+            let at = (stored.meta.leader_epoch, stored.meta.base_offset);
+            match written.insert(at, stored.value) {
+                None => {}
+                Some(value) if value == stored.value => return,
+                Some(other) => {
+                    let value = stored.value;
+                    return self.fail(format!(
+                        "broker {id} has {value} of {key:?} in epoch and at offset {at:?}, where {other} was"
+                    ));
+                }
+            }
+        }
+    }
+
     /// Consumers read what is committed, each the same.
     pub fn read(&mut self, key: Key, stored: &Stored) {
+        if self.unclean {
+            return;
+        }
         let (offset, value) = (stored.meta.base_offset, stored.value);
         let known = *self.read.entry(key).or_default().entry(offset).or_insert(value);
         self.require(known == value, || {
@@ -191,6 +225,9 @@ impl Checks {
             all.clone().filter(|stored| stored.meta.producer_id >= 0).map(|s| s.value).collect();
         let count = all.filter(|stored| stored.meta.producer_id >= 0).count();
         self.require(unique.len() == count, || format!("a batch is in {key:?} twice"));
+        if self.unclean {
+            return;
+        }
         let promised = [
             ("acknowledged", self.acknowledged.get(&key).cloned().unwrap_or_default()),
             ("committed", to_vec(self.committed.get(&key))),

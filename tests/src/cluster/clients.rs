@@ -2,16 +2,17 @@
 
 use super::broker::{Consumed, Produced, Request, Response};
 use super::checks::Checks;
-use super::disk::Stored;
+use super::disk::{Aborted, Stored};
 use super::net::{Net, Party};
+use super::transactional::Transactional;
 use broker_core::ErrorCode;
 use broker_core::controller::TopicPartition;
-use broker_core::partition::BatchMeta;
+use broker_core::partition::{BatchMeta, Isolation};
 use rand::RngExt;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use wire::kafka::Uuid;
 
-const PATIENCE_MS: u64 = 300;
+pub const PATIENCE_MS: u64 = 300;
 /// Leaders that refuse the first sequence under way as out of order, one after the other, until a producer believes it:
 /// of several batches under way, a log that was read anew knows the last one only.
 const REFUSALS: u32 = 8;
@@ -51,6 +52,7 @@ pub struct Producer {
 #[derive(Debug)]
 pub struct Consumer {
     pub tp: TopicPartition,
+    isolation: Isolation,
     place: Option<Place>,
     position: i64,
     /// The largest end that it was told.
@@ -62,6 +64,7 @@ pub struct Consumer {
 pub enum Client {
     Producer(Producer),
     Consumer(Consumer),
+    Transactional(Transactional),
 }
 
 impl Client {
@@ -79,26 +82,32 @@ impl Client {
         })
     }
 
-    pub fn consumer(tp: TopicPartition) -> Client {
-        Client::Consumer(Consumer { tp, place: None, position: 0, latest: 0, call: None })
+    pub fn consumer(tp: TopicPartition, isolation: Isolation) -> Client {
+        Client::Consumer(Consumer { tp, isolation, place: None, position: 0, latest: 0, call: None })
     }
 
     pub fn tp(&self) -> &TopicPartition {
         match self {
             Client::Producer(producer) => &producer.tp,
             Client::Consumer(consumer) => &consumer.tp,
+            Client::Transactional(producer) => producer.wants(),
         }
     }
 
     /// Nothing is under way that has to be written: topics of other names come and go.
     pub fn is_done(&self) -> bool {
-        !matches!(self, Client::Producer(producer) if producer.tp.topic.starts_with('t') && !producer.flights.is_empty())
+        match self {
+            Client::Producer(producer) => !producer.tp.topic.starts_with('t') || producer.flights.is_empty(),
+            Client::Consumer(_) => true,
+            Client::Transactional(producer) => producer.is_done(),
+        }
     }
 
     pub fn act(&mut self, at: usize, net: &mut Net, place: Option<Place>, closing: bool) {
         match self {
             Client::Producer(producer) => producer.act(at, net, place, closing),
             Client::Consumer(consumer) => consumer.act(at, net, place),
+            Client::Transactional(producer) => producer.act(at, net, place, closing),
         }
     }
 
@@ -109,6 +118,12 @@ impl Client {
             }
             (Client::Consumer(consumer), Response::Consume(consumed)) => {
                 consumer.take(checks, call, &consumed);
+            }
+            (Client::Transactional(producer), Response::Transaction(response)) => {
+                producer.answered(net, checks, call, &response);
+            }
+            (Client::Transactional(producer), Response::Produce(produced)) => {
+                producer.produced(net, checks, call, &produced);
             }
             _ => {}
         }
@@ -181,7 +196,9 @@ impl Producer {
                 }
                 checks.acknowledged((produced.id, self.tp.partition), result.base_offset, batch.value);
                 let last = self.last.filter(|(id, last, _)| *id == produced.id && *last < sequence);
-                if let Some((_, before, offset)) = last.filter(|(.., offset)| *offset >= result.base_offset) {
+                if let Some((_, before, offset)) =
+                    last.filter(|(.., at)| *at >= result.base_offset && !checks.unclean)
+                {
                     checks.fail(format!(
                         "sequence {sequence} of {tp:?} is at {}, and {before} at {offset}",
                         result.base_offset
@@ -230,6 +247,7 @@ impl Consumer {
             id: place.id,
             leader_epoch: place.leader_epoch,
             offset: self.position,
+            isolation: self.isolation,
         };
         let call = net.call(Party::Client(at), Party::Broker(place.leader), request);
         self.call = Some((call, net.now + PATIENCE_MS));
@@ -245,7 +263,7 @@ impl Consumer {
         if let Ok(bounds) = consumed.bounds
             && !bounds.not_available
         {
-            if bounds.latest < self.latest {
+            if bounds.latest < self.latest && !checks.unclean {
                 let (before, now) = (self.latest, bounds.latest);
                 checks.fail(format!("a consumer saw the end of {tp:?} at {before}, now at {now}"));
             }
@@ -253,11 +271,19 @@ impl Consumer {
         }
         match &consumed.fetched {
             Ok((_, batches)) => {
+                let mut decided = Decided::new(&consumed.aborted);
                 for stored in batches {
                     checks.read(key, stored);
+                    if self.isolation == Isolation::ReadCommitted && decided.lets_through(&stored.meta) {
+                        checks.transactions.seen(key, stored);
+                    }
                     self.position = stored.meta.next_offset();
                 }
+                if self.isolation == Isolation::ReadCommitted {
+                    checks.transactions.read_to(key, self.position);
+                }
             }
+            Err(ErrorCode::OFFSET_OUT_OF_RANGE) if checks.unclean => self.position = 0,
             Err(ErrorCode::OFFSET_OUT_OF_RANGE) => {
                 checks.fail(format!(
                     "a consumer of {tp:?} is at {}, which broker {} lacks",
@@ -266,5 +292,32 @@ impl Consumer {
             }
             Err(_) => {}
         }
+    }
+}
+
+/// Leaves out what belongs to aborted transactions, as those who read only what is committed do.
+struct Decided {
+    /// By first offset, the last one first.
+    ahead: Vec<Aborted>,
+    producers: BTreeSet<i64>,
+}
+
+impl Decided {
+    fn new(aborted: &[Aborted]) -> Decided {
+        let mut ahead = aborted.to_vec();
+        ahead.sort_by_key(|one| std::cmp::Reverse(one.first_offset));
+        Decided { ahead, producers: BTreeSet::new() }
+    }
+
+    fn lets_through(&mut self, batch: &BatchMeta) -> bool {
+        while let Some(next) = self.ahead.pop_if(|next| next.first_offset <= batch.last_offset()) {
+            self.producers.insert(next.producer_id);
+        }
+        match batch.marker {
+            Some(marker) if !marker.commit => drop(self.producers.remove(&batch.producer_id)),
+            Some(_) => {}
+            None => return !(batch.transactional && self.producers.contains(&batch.producer_id)),
+        }
+        false
     }
 }

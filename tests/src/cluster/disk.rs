@@ -2,13 +2,16 @@
 
 use broker_core::controller::TopicPartition;
 use broker_core::partition::{BatchMeta, EpochStart, LeaderEpochs, LogState, Partition, PartitionConfig};
-use broker_core::producer::Producers;
+use broker_core::producer::{CompletedTxn, Producers};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use wire::kafka::Uuid;
 
 /// Log directories of a broker.
 pub const DIRS: usize = 2;
+
+/// An entry of the transaction index.
+pub type Aborted = CompletedTxn;
 
 /// A batch on disk; the value stands for its bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,6 +25,8 @@ pub struct LogFile {
     pub id: Uuid,
     pub dir: usize,
     pub batches: Vec<Stored>,
+    /// Transactions that were aborted, in the order of their markers.
+    pub aborted: Vec<Aborted>,
     pub flushed: usize,
     pub epochs: Vec<EpochStart>,
     /// As checkpointed.
@@ -65,11 +70,23 @@ impl LogFile {
         Partition::new(broker, config, log)
     }
 
+    pub fn truncate_to(&mut self, end: i64) {
+        self.batches.retain(|stored| stored.meta.last_offset() < end);
+        self.aborted.retain(|one| one.last_offset < end);
+    }
+
+    /// Aborted transactions that records from `start` to `end` may belong to.
+    pub fn aborted_in(&self, start: i64, end: i64) -> Vec<Aborted> {
+        let touches = |one: &&Aborted| one.last_offset >= start && one.first_offset < end;
+        self.aborted.iter().filter(touches).copied().collect()
+    }
+
     /// The page cache is gone: of what was not flushed, this many batches stay, and what tears is cut.
     pub fn lose(&mut self, percent: usize) -> usize {
         let unflushed = self.batches.len() - self.flushed.min(self.batches.len());
         let lost = unflushed * percent / 100;
         self.batches.truncate(self.batches.len() - lost);
+        self.truncate_to(self.end());
         lost
     }
 }

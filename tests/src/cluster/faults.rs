@@ -1,5 +1,6 @@
 //! What goes wrong, as far as replication makes promises.
 
+use super::TRANSACTION_TOPIC;
 use super::broker::Request;
 use super::checks::Cluster;
 use super::disk::DIRS;
@@ -216,11 +217,19 @@ impl World {
     pub fn new_topic(&mut self, topic: String) {
         let id = Uuid(self.net.rng.random());
         let first = self.assignment();
-        let mut partitions = BTreeMap::from([(0, first.clone())]);
-        if self.net.chance(50) {
-            let count = first.len();
-            partitions.insert(1, first.iter().cycle().skip(1).take(count).copied().collect());
-        }
+        let count = if self.net.chance(50) { 2 } else { 1 };
+        self.make_topic(topic, id, first, count);
+    }
+
+    pub fn new_topic_of(&mut self, topic: String, count: usize) {
+        let id = Uuid(self.net.rng.random());
+        let first = self.assignment();
+        self.make_topic(topic, id, first, count);
+    }
+
+    fn make_topic(&mut self, topic: String, id: Uuid, first: Vec<i32>, count: usize) {
+        let turned = |by| first.iter().cycle().skip(by).take(first.len()).copied().collect();
+        let partitions: BTreeMap<i32, Vec<i32>> = (0..count).map(|n| (n as i32, turned(n))).collect();
         self.figures.topics_made += 1;
         self.errands.borrow_mut().push_back(Errand::Create { topic, id, partitions });
     }
@@ -311,7 +320,9 @@ impl World {
     }
 
     fn reassign(&mut self) {
-        let topic = ["t0", "t1", "d0", "d1"][self.net.rng.random_range(0..4)];
+        let topics = ["t0", "t1", "d0", "d1", TRANSACTION_TOPIC];
+        let count = if self.has_transactions() { 5 } else { 4 };
+        let topic = topics[self.net.rng.random_range(0..count)];
         let tp = TopicPartition { topic: topic.into(), partition: self.net.rng.random_range(0..2) };
         let target = self.net.chance(75).then(|| self.assignment());
         self.net.note(|| format!("{tp:?} is to have the replicas {target:?}"));

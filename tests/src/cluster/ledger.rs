@@ -37,3 +37,6 @@ pub const LEDGER: &[(u64, usize, &str)] = &[
     ),
     (9940, 2, "of the simulator: a broker that had left opened another session, and governed"),
 ];
+
+/// The same of clusters with transactions.
+pub const TRANSACTIONS: &[(u64, usize, &str)] = &[];

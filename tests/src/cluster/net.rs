@@ -1,6 +1,8 @@
 //! The world's clock, and the wires between brokers and clients.
 
 use super::broker::{Request, Response};
+use broker_core::transaction;
+use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -59,6 +61,14 @@ pub struct Net {
     pub loss: u32,
     pub delay_ms: u64,
     pub calm: bool,
+    /// A replica that is not in sync may lead where no other can.
+    pub unclean: bool,
+    /// What values stand for that are looked into: the records of coordinators.
+    pub contents: Vec<Bytes>,
+    /// Settings of all coordinators.
+    pub transactions: transaction::Config,
+    /// The last one that was claimed.
+    pub producer_ids: i64,
     tracing: bool,
     pub trace: Vec<String>,
 }
@@ -75,6 +85,10 @@ impl Net {
             loss,
             delay_ms,
             calm: false,
+            unclean: false,
+            contents: vec![],
+            transactions: transaction::Config::default(),
+            producer_ids: 100_000,
             tracing,
             trace: vec![],
         }

@@ -102,6 +102,8 @@ pub struct Desk {
     pub former: Option<(i64, Bytes)>,
     /// The machine was lost since the last registration, and what was not flushed may be gone.
     pub lost: bool,
+    /// Topics that are there when a controller begins may have leaders that are not in sync.
+    pub unclean: bool,
     pub commands: VecDeque<(u64, Command)>,
     pub answers: VecDeque<Event>,
     pub replies: Vec<(u64, Reply)>,
@@ -131,6 +133,7 @@ impl Desk {
             session: None,
             former,
             lost,
+            unclean: false,
             commands: VecDeque::new(),
             answers: VecDeque::new(),
             replies: vec![],

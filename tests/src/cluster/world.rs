@@ -8,11 +8,13 @@ use super::net::{Body, Happening, Message, Net, Party};
 use super::nodes;
 use super::office::{Desk, Errand, SharedDesk, Task, administer};
 use super::session::{Session, Wish};
-use super::{Figures, Report, Setup};
+use super::transactional::Transactional;
+use super::{Figures, Report, Setup, TRANSACTION_TOPIC, Variety};
 use crate::sim;
 use crate::sim::net::Payload;
 use broker_core::controller::TopicPartition;
-use broker_core::partition::PartitionConfig;
+use broker_core::partition::{Isolation, PartitionConfig};
+use broker_core::transaction;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use std::cell::RefCell;
@@ -54,6 +56,7 @@ pub struct World {
     pub checks: Checks,
     pub figures: Figures,
     closing: bool,
+    variety: Variety,
 }
 
 impl World {
@@ -82,7 +85,10 @@ impl World {
         let errands = Rc::new(RefCell::new(VecDeque::new()));
         let desk = Desk::new(ADMIN, None, false);
         let task: Task = Box::pin(administer(desk.clone(), errands.clone()));
-        let net = Net::new(rng, profile.loss, profile.delay_ms, setup.trace);
+        let mut net = Net::new(rng, profile.loss, profile.delay_ms, setup.trace);
+        net.unclean = setup.variety == Variety::Unclean;
+        let mut checks = Checks::default();
+        checks.unclean = net.unclean;
         let mut world = World {
             clients: clients(profile.flights),
             profile,
@@ -94,14 +100,46 @@ impl World {
             owners: BTreeMap::new(),
             mail: BTreeMap::new(),
             zookeeper_cuts: BTreeMap::new(),
-            checks: Checks::default(),
+            checks,
             figures: Figures::default(),
             closing: false,
+            variety: setup.variety,
         };
         for topic in ["t0", "t1"] {
             world.new_topic(topic.into());
         }
+        if setup.variety == Variety::Transactions {
+            world.add_transactions();
+        }
         world
+    }
+
+    /// Coordinators' settings and log, rivals for each of their ids, and consumers of what is committed.
+    fn add_transactions(&mut self) {
+        let short = self.net.chance(40);
+        self.net.transactions = transaction::Config {
+            partitions: 2,
+            abort_interval_ms: 100,
+            id_expiration_ms: if short { 1_500 } else { 604_800_000 },
+            expiry_interval_ms: 200,
+            ..transaction::Config::default()
+        };
+        self.new_topic_of(TRANSACTION_TOPIC.into(), 2);
+        let coordinator = transaction::Coordinator::new(self.net.transactions.clone());
+        let targets: Vec<TopicPartition> = ["t0", "t1"].map(|topic| tp(topic, 0)).into();
+        for id in ["a", "b", "c"] {
+            let home = tp(TRANSACTION_TOPIC, coordinator.partition_for(id));
+            for timeout_ms in [400, 3_000] {
+                let rival = Transactional::new(id, home.clone(), targets.clone(), timeout_ms);
+                self.clients.push(Client::Transactional(rival));
+            }
+        }
+        let reader = |target| Client::consumer(target, Isolation::ReadCommitted);
+        self.clients.extend(targets.into_iter().map(reader));
+    }
+
+    pub fn has_transactions(&self) -> bool {
+        self.variety == Variety::Transactions
     }
 
     pub fn run(&mut self) -> Result<(), String> {
@@ -133,6 +171,10 @@ impl World {
             leaderships: self.checks.elections,
             acknowledged: self.checks.acks,
             given_up: self.checks.given_up,
+            commits: self.checks.transactions.commits(),
+            aborts: self.checks.transactions.aborts(),
+            untold: self.checks.transactions.untold(),
+            unclean: self.checks.unclean_elections,
             ..self.figures
         };
         let mut trace: Vec<String> = self.ensemble.take_trace();
@@ -141,7 +183,10 @@ impl World {
         Report { failure: failure.map(|why| format!("at {} ms: {why}", self.net.now)), trace, figures }
     }
 
-    fn failure(&self) -> Result<(), String> {
+    fn failure(&mut self) -> Result<(), String> {
+        if let Some(problem) = self.checks.transactions.problem() {
+            self.checks.fail(problem);
+        }
         self.checks.failure.clone().map_or(Ok(()), Err)
     }
 
@@ -359,6 +404,8 @@ impl World {
 
     fn client_turn(&mut self, at: usize) {
         let think = self.net.rng.random_range(self.profile.think_ms.clone());
+        // A transaction takes many turns.
+        let think = if matches!(self.clients[at], Client::Transactional(_)) { think / 4 } else { think };
         self.net.schedule(think.max(1), Happening::Client { at });
         let place = self.locate(self.clients[at].tp().clone());
         let World { clients, net, .. } = self;
@@ -492,6 +539,12 @@ impl World {
                     "the watermark of {tp:?} on broker {id} is {mark}, the log's end {end}"
                 ));
             }
+            let stable = replica.core.last_stable_offset();
+            if stable != end {
+                return Some(format!(
+                    "what is stable of {tp:?} on broker {id} ends at {stable}, the log at {end}"
+                ));
+            }
             let leader = &self.brokers[&state.leader].disk.logs.get(tp).map(|log| &log.batches);
             if broker.disk.logs.get(tp).map(|log| &log.batches) != *leader {
                 return Some(format!("broker {id} has another log of {tp:?} than its leader"));
@@ -510,8 +563,10 @@ impl World {
             let key = (cluster.topics[&tp.topic].id, tp.partition);
             if let Some(log) = self.brokers[&state.leader].disk.logs.get(tp) {
                 self.checks.end(key, log);
+                self.checks.transactions.end(key, log);
             }
         }
+        self.checks.transactions.conclude();
         self.figures.controllers = self
             .brokers
             .values()
@@ -521,9 +576,12 @@ impl World {
     }
 }
 
+fn tp(topic: &str, partition: i32) -> TopicPartition {
+    TopicPartition { topic: topic.to_owned().into(), partition }
+}
+
 /// Who writes and reads what: promises are made on topics that stay.
 fn clients(flights: usize) -> Vec<Client> {
-    let tp = |topic: &'static str, partition| TopicPartition { topic: topic.into(), partition };
     let mut clients = vec![
         Client::producer(0, tp("t0", 0), true, flights),
         Client::producer(1, tp("t0", 0), true, 1),
@@ -533,7 +591,7 @@ fn clients(flights: usize) -> Vec<Client> {
         Client::producer(5, tp("d1", 0), true, 1),
     ];
     for (topic, partition) in [("t0", 0), ("t1", 0), ("t0", 0)] {
-        clients.push(Client::consumer(tp(topic, partition)));
+        clients.push(Client::consumer(tp(topic, partition), Isolation::ReadUncommitted));
     }
     clients
 }

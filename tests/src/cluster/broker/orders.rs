@@ -86,6 +86,11 @@ impl Broker {
             checks.fail(format!("broker {own} goes back from leader epoch {before} of {tp:?} to {after}"));
         }
         match role {
+            Some(Ok(RoleChange::Leader { .. })) => self.coordinates(tp, Some(state.leader_epoch)),
+            Some(Ok(RoleChange::Follower { .. })) => self.coordinates(tp, None),
+            _ => {}
+        }
+        match role {
             Some(Ok(RoleChange::Leader { .. })) => {
                 let log = &self.disk.logs[tp];
                 checks.leads(self.id, (id, tp.partition), state.leader_epoch, log);
@@ -121,6 +126,9 @@ impl Broker {
                 let stopped =
                     self.step(net, checks, &tp, None, &[], |core, _, out| core.stop_replica(epoch, out));
                 let error_code = stopped.and_then(Result::err).unwrap_or(ErrorCode::NONE);
+                if error_code.is_ok() {
+                    self.coordinates(&tp, None);
+                }
                 if error_code.is_ok() && state.delete_partition {
                     if let Some(life) = &mut self.up {
                         life.replicas.remove(&tp);

@@ -108,7 +108,8 @@ impl Active {
         let topics = active.read_topics(&names).await?;
         let states = active.states(&topics).await?;
         let deletions = active.list(nodes::DELETIONS, Place::Deletions).await?;
-        let snapshot = Snapshot { brokers, topics, states, unclean: BTreeSet::new() };
+        let unclean = if desk.borrow().unclean { names.into_iter().collect() } else { BTreeSet::new() };
+        let snapshot = Snapshot { brokers, topics, states, unclean };
         active.core = Controller::new(config, mandate.epoch, snapshot);
         let mut effects = Vec::new();
         active.core.start(deletions, &mut effects);
