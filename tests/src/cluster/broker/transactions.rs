@@ -4,7 +4,7 @@
 use super::*;
 use crate::cluster::TRANSACTION_TOPIC;
 use broker_core::transaction::{
-    AppendId, Config, Coordinator, Effect as TxnEffect, Event as TxnEvent, MarkerOutcome, Markers, Record,
+    AppendId, Coordinator, Effect as TxnEffect, Event as TxnEvent, MarkerOutcome, Markers, Record,
 };
 use bytes::Bytes;
 use wire::batch::message_set::Entry;
@@ -32,7 +32,7 @@ pub struct Transactions {
 impl Transactions {
     pub fn new(net: &Net) -> Transactions {
         Transactions {
-            coordinator: Coordinator::new(Config { ..net.transactions.clone() }),
+            coordinator: Coordinator::new(net.transactions.clone()),
             events: VecDeque::new(),
             waiting: BTreeMap::new(),
             tokens: 0,

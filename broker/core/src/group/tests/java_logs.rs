@@ -84,7 +84,7 @@ fn values_of_every_version_that_kafka_wrote_are_read() {
         builder.push(1, Some(&bytes(OFFSET_KEY)), Some(&bytes(offset)), &[]);
         builder.push(1, Some(&bytes(GROUP_KEY)), Some(&bytes(group)), &[]);
         let mut world = loaded(builder.finish().unwrap(), Config::default());
-        let found = world.offsets(false, Some("t"))[0].clone();
+        let found = world.offsets(false, Some("t"))[0];
         assert_eq!(found.0, 40 + version as i64);
         assert_eq!(world.state(), ("Stable".into(), 1), "version {version}");
         assert_eq!(world.heartbeat("m0", 7), Code::NONE, "version {version}");
