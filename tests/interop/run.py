@@ -20,6 +20,7 @@ from dir_moves import dir_moves, dir_moves_mixed
 from ensemble_shapes import hierarchical, observer_masters, several_addresses
 from faults import faults
 from kafka_on_ours import kafka_on_ours
+from client_fixtures import client_fixtures
 from kafka_clients import java_tools, kafka_python, killed_leader, librdkafka
 from client_quotas import client_quotas
 from old_clients import old_clients
@@ -62,5 +63,8 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
 # Transactions that are killed at random, of librdkafka's and of Kafka's own clients.
 BY_NAME += (exactly_once_ours, exactly_once_java_client, transaction_ends)
 LAYERS += (exactly_once_brief_java_client,)
+
+# Keys of RSA and seven runs of keytool: most of a minute where the machine is busy.
+BY_NAME += (client_fixtures,)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})
