@@ -102,11 +102,18 @@ class BothWays(SideBySide):
 
     @property
     def log_files(self):
-        """The files of the partitions of one of Kafka's brokers."""
+        """The files of the partitions of one of Kafka's brokers, as they are now: copies, since the broker works on."""
         kinds = (".log", ".index", ".timeindex", ".snapshot", ".txnindex")
         # Indexes of logs without a batch are 10 MiB of zeros.
         is_used = lambda file: "index" not in file.suffix or file.with_suffix(".log").stat().st_size
-        return sorted(file for file in (self.cwd / "kafka-1").glob("*-*/*") if file.suffix in kinds and is_used(file))
+        copies = []
+        for file in (self.cwd / "kafka-1").glob("*-*/*"):
+            if file.suffix in kinds and is_used(file):
+                folder = self.cwd / "dumped" / file.parent.name
+                folder.mkdir(parents=True, exist_ok=True)
+                subprocess.run(["cp", "--sparse=always", file, folder], check=True)
+                copies.append(folder / file.name)
+        return sorted(copies)
 
     @property
     def clusters(self):
