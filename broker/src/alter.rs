@@ -1,55 +1,57 @@
 //! ISR changes on their way to the controller: one AlterPartition at a time, with all that has gathered meanwhile.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use broker_core::alter::{Answers, Ask, answers, request};
+use broker_core::alter::{Answers, Ask, Asks, answers, highest_version, request};
+use broker_core::partition::Altered;
 use tokio::sync::mpsc;
-use wire::kafka::{ErrorCode, Uuid};
+use wire::kafka::ErrorCode;
 
 use crate::broker::Broker;
+use crate::isr_changes;
 use crate::peers::{ControllerLink, RETRY_PAUSE};
 use crate::shard::Event;
 
-/// Asks for as long as there is a broker.
-pub async fn run(broker: Arc<Broker>, mut asks: mpsc::UnboundedReceiver<Ask>) {
+/// Asks for as long as there is a broker, in the way of `inter.broker.protocol.version`.
+pub async fn run(broker: Arc<Broker>, asks: mpsc::UnboundedReceiver<Ask>) {
+    if broker.config.protocol.alters_by_request() {
+        ask_the_controller(broker, asks).await;
+    } else {
+        isr_changes::run(broker, asks).await;
+    }
+}
+
+async fn ask_the_controller(broker: Arc<Broker>, mut asks: mpsc::UnboundedReceiver<Ask>) {
     let link = ControllerLink::default();
     let mut gathered = Vec::new();
     while asks.recv_many(&mut gathered, 10_000).await > 0 {
         // A later wish of a partition takes the place of an earlier one.
-        let mut latest: BTreeMap<(Uuid, i32), Ask> = BTreeMap::new();
-        for ask in gathered.drain(..) {
-            latest.insert((ask.id, ask.partition), ask);
-        }
+        let latest: Asks = gathered.drain(..).map(|ask| (ask.place(), ask)).collect();
         let answers = send(&broker, &link, &latest).await;
-        for (key, ask) in latest {
+        for (place, ask) in latest {
             let result = match &answers {
-                Ok(found) => found.get(&key).cloned().unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR)),
+                Ok(found) => found.get(&place).cloned().unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR)),
                 Err(error) => Err(*error),
             };
-            if let Err(error) = &result {
-                tracing::warn!("ISR change of {}-{}: {}", ask.topic, ask.partition, error.name());
-            }
-            let event = Event::Altered {
-                topic: ask.topic,
-                id: ask.id,
-                partition: ask.partition,
-                request: ask.ask.request,
-                result,
-            };
-            if broker.shard.tell(event).await.is_err() {
+            if !tell(&broker, ask, result).await {
                 return;
             }
         }
     }
 }
 
+/// Tells the partition what came of its wish; `false`: the broker stops.
+pub(crate) async fn tell(broker: &Broker, ask: Ask, result: Result<Altered, ErrorCode>) -> bool {
+    if let Err(error) = &result {
+        tracing::warn!("ISR change of {}-{}: {}", ask.topic, ask.partition, error.name());
+    }
+    let (request, partition) = (ask.ask.request, ask.partition);
+    let event = Event::Altered { topic: ask.topic, id: ask.id, partition, request, result };
+    broker.shard.tell(event).await.is_ok()
+}
+
 /// An error is one that each partition tries again after.
-async fn send(
-    broker: &Broker,
-    link: &ControllerLink,
-    asks: &BTreeMap<(Uuid, i32), Ask>,
-) -> Result<Answers, ErrorCode> {
+async fn send(broker: &Broker, link: &ControllerLink, asks: &Asks) -> Result<Answers, ErrorCode> {
     let failed = async |why: String| {
         tracing::warn!("AlterPartition to the controller: {why}");
         link.forget().await;
@@ -60,8 +62,9 @@ async fn send(
         Ok(connection) => connection,
         Err(error) => return Err(failed(error.to_string()).await),
     };
-    match connection.call(&request(broker.id, broker.epoch(), asks)).await {
-        Ok(response) if response.error_code.is_ok() => Ok(answers(response)),
+    let version = highest_version(asks, broker.config.protocol);
+    match connection.call_up_to(&request(broker.id, broker.epoch(), asks), version).await {
+        Ok(response) if response.error_code.is_ok() => Ok(answers(asks, response)),
         Ok(response) => {
             failed(response.error_code.name().to_owned()).await;
             Err(response.error_code)

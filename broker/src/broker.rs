@@ -59,6 +59,7 @@ pub struct Broker {
     zk: ArcSwap<Zk>,
     /// czxid of the registration; -1 before it.
     epoch: AtomicI64,
+    features_epoch: AtomicI64,
     pub dynamic: ArcSwap<Dynamic>,
     /// Overrides of the topics whose settings were read.
     topic_overrides: ArcSwap<HashMap<Str, BTreeMap<String, String>>>,
@@ -116,7 +117,9 @@ impl Broker {
         let quotas = crate::quotas::Quotas::new(&config);
         let tokens = crate::tokens::Tokens::of(&config, &users).map(Arc::new);
         let gate = Gate::new(crate::connections::without_limits());
+        let features_epoch = if config.protocol.has_features() { 0 } else { crate::features::UNKNOWN };
         Broker {
+            features_epoch: AtomicI64::new(features_epoch),
             current: ArcSwap::from_pointee(config.clone()),
             reloading: tokio::sync::Mutex::default(),
             passwords,
@@ -183,9 +186,13 @@ impl Broker {
         }
     }
 
-    /// Version of `/feature`, for ApiVersions; features are not used, so it never leaves 0.
+    /// Version of `/feature`, for ApiVersions; -1 where the versions of features are not agreed on.
     pub fn features_epoch(&self) -> i64 {
-        0
+        self.features_epoch.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_features_epoch(&self, epoch: i64) {
+        self.features_epoch.store(epoch, Ordering::Relaxed);
     }
 
     /// Whether this broker is the cluster's controller.

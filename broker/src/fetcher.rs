@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use broker_core::MetadataVersion;
 use broker_core::partition::{EpochEnd, NextFetch};
 use client::Connection;
 use tokio::sync::Notify;
@@ -18,7 +19,9 @@ use wire::kafka::{ErrorCode, Uuid};
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
 use crate::peers::{self, PeerError};
-use crate::shard::{EARLIEST, Event, FollowerNews, FollowerPart, LATEST, LeaderPart, LeaderRecords};
+use crate::shard::{EARLIEST, Event, FollowerNews, FollowerPart, LATEST, LeaderPart, LeaderRecords, Stopped};
+
+mod parting;
 
 /// The first version with topic ids; before it partitions go by name.
 const TOPIC_IDS_FROM: i16 = 13;
@@ -58,6 +61,10 @@ struct Follower {
     leader: i32,
     connection: Option<Connection>,
     session: Session,
+    /// `inter.broker.protocol.version`: no request is newer.
+    protocol: MetadataVersion,
+    /// Before 2.7-IV1: in which leader epoch a partition's log was found to be a part of the leader's.
+    sound: BTreeMap<Name, i32>,
     /// Partitions whose last answer was an error.
     delayed: HashMap<(Str, i32), Delay>,
     /// The leader's high watermark, as last heard, of throttled partitions.
@@ -139,6 +146,8 @@ impl Follower {
         let backoff = broker.config.millis("replica.fetch.backoff.ms");
         let limits = Limits::of(&broker.config);
         Follower {
+            protocol: broker.config.protocol,
+            sound: BTreeMap::new(),
             broker,
             leader,
             connection: None,
@@ -171,6 +180,18 @@ impl Follower {
                 wake.notified().await;
                 continue;
             }
+            match self.compare(&roster).await {
+                Ok(parts) if parts.is_empty() => {}
+                compared => {
+                    // The roster is to show what has been cut before anything is fetched.
+                    let known = roster.newest;
+                    next = match self.hand_in(compared, leader, known, &wake).await {
+                        Ok(news) => news,
+                        Err(_) => return,
+                    };
+                    continue;
+                }
+            }
             let Asking { some, wait } = self.leave_out(&roster);
             if some.as_ref().is_some_and(Wanted::is_empty) {
                 let _ = tokio::time::timeout(wait.unwrap_or(self.backoff), wake.notified()).await;
@@ -184,19 +205,33 @@ impl Follower {
                     continue;
                 }
             };
-            match fetched {
-                Ok(parts) => {
-                    let known = roster.newest;
-                    let taken = broker.shard.ask(|reply| Event::FromLeader { leader, known, parts, reply });
-                    let Ok(news) = taken.await else { return };
-                    next = Some(news);
-                }
-                Err(error) => {
-                    tracing::warn!("Fetching from leader {leader}: {error}");
-                    self.connection = None;
-                    self.session = Session::default();
-                    let _ = tokio::time::timeout(self.backoff, wake.notified()).await;
-                }
+            next = match self.hand_in(fetched, leader, roster.newest, &wake).await {
+                Ok(news) => news,
+                Err(_) => return,
+            };
+        }
+    }
+
+    /// Gives the partitions what the leader said, and tells what has changed; or forgets the connection, and waits a little.
+    /// The error: the broker stops.
+    async fn hand_in(
+        &mut self,
+        said: Result<Vec<LeaderPart>, PeerError>,
+        leader: i32,
+        known: u64,
+        wake: &Notify,
+    ) -> Result<Option<FollowerNews>, Stopped> {
+        match said {
+            Ok(parts) => {
+                let taken = self.broker.shard.ask(|reply| Event::FromLeader { leader, known, parts, reply });
+                taken.await.map(Some)
+            }
+            Err(error) => {
+                tracing::warn!("Fetching from leader {leader}: {error}");
+                self.connection = None;
+                self.session = Session::default();
+                let _ = tokio::time::timeout(self.backoff, wake.notified()).await;
+                Ok(None)
             }
         }
     }
@@ -218,6 +253,7 @@ impl Follower {
         let mut parts: Vec<FollowerPart> = roster.parts.iter().map(part).collect();
         let wait = leave_delayed_out(&mut self.delayed, &mut parts, Instant::now());
         self.leave_throttled_out(&mut parts);
+        parts.retain(|part| self.is_sound(part));
         let some = (parts.len() < roster.parts.len()).then(|| {
             parts.into_iter().map(|part| ((part.topic, part.partition), (part.id, part.next))).collect()
         });
@@ -258,7 +294,8 @@ impl Follower {
     ) -> Result<Vec<LeaderPart>, PeerError> {
         let connection = self.connection().await?;
         // A topic from before there were ids can only be asked for by name.
-        let highest = if roster.without_id > 0 { TOPIC_IDS_FROM - 1 } else { i16::MAX };
+        let spoken = self.protocol.fetch();
+        let highest = if roster.without_id > 0 { spoken.min(TOPIC_IDS_FROM - 1) } else { spoken };
         let request = self.request(roster, some, wait);
         let response = connection.start_up_to(&request, highest)?.within(self.limits.patience).await?;
         if !self.session.answered(&response) {
@@ -372,7 +409,7 @@ impl Follower {
                 topics: vec![ListOffsetsTopic { name: part.topic.clone(), partitions: vec![partition] }],
                 ..Default::default()
             };
-            let response = connection.call(&request).await?;
+            let response = connection.call_up_to(&request, self.protocol.list_offsets()).await?;
             let answer = response.topics.into_iter().flat_map(|topic| topic.partitions).next();
             match answer {
                 Some(answer) if answer.error_code.is_ok() => *offset = answer.offset,

@@ -132,7 +132,8 @@ async fn serve(broker: Arc<Broker>, leader: i32, mut waiting: mpsc::UnboundedRec
         };
         let broker = broker.clone();
         tokio::spawn(async move {
-            match connection.call(&request(&taken)).await {
+            let version = broker.config.protocol.write_txn_markers();
+            match connection.call_up_to(&request(&taken), version).await {
                 Ok(response) => report_response(&broker, &taken, &response).await,
                 Err(error) => {
                     tracing::info!("Markers for broker {leader}: {error}");

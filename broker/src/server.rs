@@ -24,6 +24,7 @@ use crate::broker::{Broker, Secured};
 use crate::config::{BrokerConfig, Dynamic, Endpoint, Remark, is_authorizers, remarks};
 use crate::controller::{self, ControllerHandle};
 use crate::dynamic::{self, Doors, Opened};
+use crate::features;
 use crate::fetcher::Fetchers;
 use crate::log::LogError;
 use crate::markers::MarkerSender;
@@ -202,6 +203,9 @@ pub async fn start(config: BrokerConfig) -> Result<Running, StartError> {
         tokio::spawn(follow_configs(broker.clone(), session.clone(), seen_change)),
         tokio::spawn(take_notices(broker.clone(), noticed, halt)),
     ];
+    if broker.config.protocol.has_features() {
+        tasks.push(tokio::spawn(features::follow(broker.clone(), session.clone())));
+    }
     if let Some(authorizer) = broker.authorizer.clone() {
         let session = match elsewhere {
             None => session.clone(),
@@ -275,6 +279,7 @@ impl Running {
 /// Asks the controller to move leadership elsewhere, until nothing is left that could be moved.
 async fn hand_over(broker: &Broker) {
     let link = ControllerLink::default();
+    let version = broker.config.protocol.controlled_shutdown();
     let request = ControlledShutdownRequest { broker_id: broker.id, broker_epoch: broker.epoch() };
     let retries = broker.config.int("controlled.shutdown.max.retries").max(0);
     for attempt in 0..=retries {
@@ -289,7 +294,7 @@ async fn hand_over(broker: &Broker) {
                 continue;
             }
         };
-        match connection.call(&request).await {
+        match connection.call_up_to(&request, version).await {
             Ok(response) if response.error_code.is_ok() && response.remaining_partitions.is_empty() => {
                 tracing::info!("Controlled shutdown request returned successfully");
                 return;
@@ -606,7 +611,11 @@ async fn take_notices(
                     let _ = broker.shard.tell(Event::Flushed { topic, partition, dir, end_offset }).await;
                 });
             }
-            Notice::DirFailed { dir, last } => dir_failed(&broker, dir, last, &halt).await,
+            Notice::DirFailed { dir, last } => {
+                // A controller of before 1.0 would not tell whether a replica may be made in another directory.
+                let last = last || !broker.config.protocol.outlives_log_dirs();
+                dir_failed(&broker, dir, last, &halt).await
+            }
             Notice::Alter { topic, id, partition, ask } => {
                 let _ = alters.send(broker_core::alter::Ask { topic, id, partition, ask });
             }

@@ -117,7 +117,10 @@ pub async fn create(
     if zk.topic_is_being_deleted(name).await? {
         return Err(CreateError::BeingDeleted(name.clone()));
     }
-    let id = crate::zk::random_uuid();
+    let id = match broker.config.protocol.has_topic_ids() {
+        true => crate::zk::random_uuid(),
+        false => uuid::Uuid::nil(),
+    };
     let node = TopicNode { id, partitions, ..Default::default() };
     match zk.create_topic(name, &node, config).await {
         Err(error) if error.node_exists() => Err(CreateError::Exists(name.clone())),

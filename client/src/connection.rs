@@ -249,6 +249,11 @@ impl Connection {
         self.call_within(request, self.inner.options.request_timeout).await
     }
 
+    /// As [`Connection::call`], in the highest common version that is at most `highest`.
+    pub async fn call_up_to<R: Request>(&self, request: &R, highest: i16) -> Result<R::Response, CallError> {
+        self.start_up_to(request, highest)?.within(self.inner.options.request_timeout).await
+    }
+
     /// As [`Connection::call`], for a request that the broker may hold back for a while.
     pub async fn call_within<R: Request>(
         &self,

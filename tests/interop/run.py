@@ -29,6 +29,7 @@ from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
 from moves import moves
 from old_formats import old_formats
+from old_protocol import old_protocol, old_protocol_of_one_one, old_protocol_of_two_eight
 from oauth_and_tokens import oauth_and_tokens
 from operators import operators
 from record import record
@@ -59,6 +60,9 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           librdkafka, kafka_python, killed_leader, assignors, old_clients, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief, differ_brief)
+
+BY_NAME += (old_protocol_of_one_one, old_protocol_of_two_eight)
+LAYERS += (old_protocol,)
 
 # Transactions that are killed at random, of librdkafka's and of Kafka's own clients.
 BY_NAME += (exactly_once_ours, exactly_once_java_client, transaction_ends)

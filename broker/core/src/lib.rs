@@ -7,6 +7,7 @@
 //! * `transaction`: the transaction coordinator.
 //! * `acl`: who may do what. `quota`: how much each client may ask for. `connections`: who is let in.
 //! * `controller`: what the elected controller decides for the whole cluster.
+//! * `metadata_version`: what the brokers of a cluster have agreed to speak among themselves.
 
 pub mod acl;
 pub mod alter;
@@ -18,6 +19,7 @@ pub mod fence;
 pub mod fetch_session;
 pub mod group;
 mod loaded;
+mod metadata_version;
 pub mod partition;
 pub mod producer;
 pub mod quota;
@@ -25,3 +27,4 @@ pub mod throttle;
 pub mod transaction;
 
 pub use error::ErrorCode;
+pub use metadata_version::MetadataVersion;

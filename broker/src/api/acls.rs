@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use broker_core::MetadataVersion;
 use broker_core::acl::{
     Binding, CLUSTER_NAME, Entry, EntryFilter, Filter, Operation, PatternType, Permission, Resource,
     ResourceFilter, ResourceType,
@@ -152,7 +153,18 @@ fn binding(creation: AclCreation) -> Binding {
 }
 
 /// What is refused before the authorizer is asked.
-fn misnamed(resource: &Resource) -> Option<String> {
+fn misnamed(resource: &Resource, protocol: MetadataVersion) -> Option<(ErrorCode, String)> {
+    if resource.pattern == PatternType::Prefixed && !protocol.has_prefixed_acls() {
+        let least = MetadataVersion::V2_0Iv1;
+        let message = format!(
+            "Adding ACLs on prefixed resource patterns requires inter.broker.protocol.version of {least} or greater"
+        );
+        return Some((ErrorCode::UNSUPPORTED_VERSION, message));
+    }
+    misnamed_in_any(resource).map(|message| (ErrorCode::INVALID_REQUEST, message))
+}
+
+fn misnamed_in_any(resource: &Resource) -> Option<String> {
     if resource.kind == ResourceType::Cluster && resource.name != CLUSTER_NAME {
         return Some(format!("The only valid name for the CLUSTER resource is {CLUSTER_NAME}"));
     }
@@ -174,7 +186,9 @@ pub async fn create(call: &Call<'_>, request: CreateAclsRequest) -> CreateAclsRe
     if bindings.iter().any(is_filter) {
         return failed(ErrorCode::UNKNOWN_SERVER_ERROR, None);
     }
-    let problems: Vec<Option<String>> = bindings.iter().map(|binding| misnamed(&binding.resource)).collect();
+    let protocol = call.broker.config.protocol;
+    let problems: Vec<Option<(ErrorCode, String)>> =
+        bindings.iter().map(|binding| misnamed(&binding.resource, protocol)).collect();
     let valid: Vec<Binding> = bindings
         .into_iter()
         .zip(&problems)
@@ -183,9 +197,7 @@ pub async fn create(call: &Call<'_>, request: CreateAclsRequest) -> CreateAclsRe
         .collect();
     let mut stored = authorizer.create(&authorizer.session(call.broker.zk()), &valid).await.into_iter();
     let results = problems.into_iter().map(|problem| match problem {
-        Some(problem) => {
-            AclCreationResult { error_code: ErrorCode::INVALID_REQUEST, error_message: text(problem) }
-        }
+        Some((error_code, problem)) => AclCreationResult { error_code, error_message: text(problem) },
         None => match stored.next() {
             Some(Err(error)) => {
                 let (error_code, message) = error.answer();

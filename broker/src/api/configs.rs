@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use broker_core::MetadataVersion;
 use wire::Str;
 use wire::kafka::alter_configs::{AlterConfigsResource, AlterConfigsResourceResponse};
 use wire::kafka::{
@@ -11,7 +12,7 @@ use wire::kafka::{
 
 use super::Call;
 use super::loggers;
-use crate::config::{BROKER_KEYS, Key, Kind, TOPIC_KEYS, find, split_list};
+use crate::config::{BROKER_KEYS, Key, Kind, TOPIC_KEYS, asks_for_message_sets, find, split_list};
 use crate::dynamic;
 use crate::zk::ConfigEntity;
 
@@ -27,17 +28,26 @@ pub fn refusal<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refu
 }
 
 /// Checks one topic config; the error is Kafka's.
-pub fn check_topic_config(name: &str, value: &str) -> Result<(), String> {
-    find(TOPIC_KEYS, name)
-        .map_or_else(|| Err(format!("Unknown topic config name: {name}")), |key| key.check(value))
+pub fn check_topic_config(name: &str, value: &str, protocol: MetadataVersion) -> Result<(), String> {
+    let key = find(TOPIC_KEYS, name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    key.check(value)?;
+    if name == "message.format.version" && asks_for_message_sets(protocol, value) {
+        return Err(format!(
+            "Invalid value {value} for configuration {name}: this broker writes record batches only; write 0.11.0 or newer"
+        ));
+    }
+    Ok(())
 }
 
 /// Checks all settings of a topic: names first, then values.
-pub fn check_topic_configs(config: &BTreeMap<String, String>) -> Result<(), String> {
+pub fn check_topic_configs(
+    config: &BTreeMap<String, String>,
+    protocol: MetadataVersion,
+) -> Result<(), String> {
     if let Some(unknown) = config.keys().find(|name| find(TOPIC_KEYS, name).is_none()) {
         return Err(format!("Unknown topic config name: {unknown}"));
     }
-    config.iter().try_for_each(|(name, value)| check_topic_config(name, value))?;
+    config.iter().try_for_each(|(name, value)| check_topic_config(name, value, protocol))?;
     lags_conflict(config).map_or(Ok(()), Err)
 }
 
@@ -305,7 +315,7 @@ async fn store(
         if let Some(unknown) = config.keys().find(|name| find(TOPIC_KEYS, name).is_none()) {
             return refusal(ErrorCode::INVALID_CONFIG, format!("Unknown topic config name: {unknown}"));
         }
-        config.iter().try_for_each(|(key, value)| check_topic_config(key, value))
+        config.iter().try_for_each(|(key, value)| check_topic_config(key, value, call.broker.config.protocol))
     } else {
         return store_broker(call, &entity, config, validate_only).await;
     };
@@ -356,16 +366,19 @@ mod tests {
             pairs.map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>()
         };
         assert_eq!(
-            check_topic_configs(&config("10", "5")).unwrap_err(),
+            check_topic_configs(&config("10", "5"), MetadataVersion::LATEST).unwrap_err(),
             "conflict topic config setting min.compaction.lag.ms (10) > max.compaction.lag.ms (5)"
         );
         for (min, max) in [("5", "5"), ("10", ""), ("", "5"), ("", "")] {
-            assert_eq!(check_topic_configs(&config(min, max)), Ok(()), "{min} {max}");
+            assert_eq!(check_topic_configs(&config(min, max), MetadataVersion::LATEST), Ok(()), "{min} {max}");
         }
     }
 
     #[test]
     fn unknown_topic_settings_are_named() {
-        assert_eq!(check_topic_config("foo", "1").unwrap_err(), "Unknown topic config name: foo");
+        assert_eq!(
+            check_topic_config("foo", "1", MetadataVersion::LATEST).unwrap_err(),
+            "Unknown topic config name: foo"
+        );
     }
 }

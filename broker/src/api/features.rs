@@ -25,6 +25,14 @@ pub async fn update(call: &Call<'_>, request: UpdateFeaturesRequest) -> UpdateFe
         let error_message = Some(error_code.message().into());
         return UpdateFeaturesResponse { error_code, error_message, ..Default::default() };
     }
+    if !call.broker.config.protocol.has_features() {
+        let error_message = Some(Str::from_static("Feature versioning system is disabled."));
+        return UpdateFeaturesResponse {
+            error_code: ErrorCode::INVALID_REQUEST,
+            error_message,
+            ..Default::default()
+        };
+    }
     // A feature that is named twice is answered once.
     let refused: BTreeMap<&Str, String> = request
         .feature_updates

@@ -42,6 +42,7 @@ use wire::kafka::{Api, ApiKey, Message, Request, RequestHeader, ResponseHeader};
 use crate::broker::Broker;
 use crate::loggers::REQUESTS;
 use crate::net::{Answer, Peer, Service};
+use crate::security::Told;
 pub use api_versions::{downgrade as versions_downgrade, respond as versions};
 pub use dynamic_configs::{check_dynamic, check_threads};
 pub use txn_markers::write_markers;
@@ -255,6 +256,10 @@ impl Service for Answerer {
         }
         let watch = throttle::Stopwatch::default();
         watch.time(self.answer_timed(peer, frame, Some(&watch))).await
+    }
+
+    fn told(&self) -> Told {
+        Told { features_epoch: self.0.features_epoch(), unstable: self.0.serves_unstable() }
     }
 }
 

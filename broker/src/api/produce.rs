@@ -5,6 +5,7 @@ use std::sync::Arc;
 use broker_core::acl::{Operation, ResourceType};
 use broker_core::partition::{Origin, ProduceResult};
 use broker_core::quota::QuotaKind;
+use bytes::Bytes;
 use wire::Str;
 use wire::batch::produce::{Refused, Rules, check};
 use wire::batch::{Compression, Header};
@@ -159,6 +160,9 @@ fn one(
     if topics::is_internal(topic) && call.client_id() != ADMIN_CLIENT {
         return Slot::Done(failed(data.index, ErrorCode::INVALID_TOPIC_EXCEPTION));
     }
+    if !call.broker.config.protocol.has_zstd() && is_zstd(&data.records, rules.compression) {
+        return Slot::Refused(failed(data.index, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE));
+    }
     match checked {
         Ok(accepted) => {
             parts.push(ProducePart {
@@ -171,6 +175,13 @@ fn one(
         }
         Err(refused) => Slot::Refused(refusal(data.index, refused)),
     }
+}
+
+/// Whether records would be written that brokers of before 2.1 cannot read.
+fn is_zstd(records: &Option<Bytes>, of_topic: Option<Compression>) -> bool {
+    let header = records.as_ref().and_then(|records| Header::read(records).ok());
+    let came = header.and_then(|header| header.attributes.compression().ok());
+    of_topic.or(came) == Some(Compression::Zstd)
 }
 
 /// `compression.type`; `producer` keeps what came.

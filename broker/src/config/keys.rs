@@ -1,5 +1,7 @@
 //! What a configuration key may hold, and Kafka's words for what it may not.
 
+use broker_core::MetadataVersion;
+
 /// The type of a key's value, by the numbers of DescribeConfigs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -22,7 +24,7 @@ pub enum Valid {
     Between(f64, f64),
     /// One of these words; of a list, each entry.
     OneOf(&'static [&'static str]),
-    /// A version of Kafka's, as [`super::versions::full`] takes it.
+    /// A version of Kafka's, as [`MetadataVersion::parse`] takes it.
     Version,
     NonEmpty,
     /// `*`, or `partition:broker` pairs.
@@ -119,7 +121,7 @@ impl Key {
             Valid::OneOf(words) if !words.contains(&word) => {
                 Some(format!("String must be one of: {}", words.join(", ")))
             }
-            Valid::Version if super::versions::full(word).is_none() => {
+            Valid::Version if MetadataVersion::parse(word).is_none() => {
                 Some(format!("Version {word} is not a valid version"))
             }
             Valid::NonEmpty if word.is_empty() => Some("String must be non-empty".into()),

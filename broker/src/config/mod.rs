@@ -8,11 +8,11 @@ mod every_key;
 mod keys;
 mod layers;
 mod listeners;
+mod protocol;
 mod requirements;
 mod throttle_keys;
 mod topic;
 mod topic_keys;
-mod versions;
 mod without_effect;
 
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::{ConfigError, Properties};
+use broker_core::MetadataVersion;
 
 use crate::authorizer::{ACL_AUTHORIZER, Settings};
 use crate::metrics;
@@ -28,6 +29,8 @@ pub use authorizer::is_authorizers;
 pub use broker_keys::BROKER_KEYS;
 pub use keys::{Key, Kind, Update, Valid, find, split_list};
 pub use listeners::{Endpoint, Listeners};
+pub use protocol::asks_for_message_sets;
+use protocol::read_protocol;
 pub use requirements::check_local_retention;
 pub use throttle_keys::{THROTTLE_KEYS, find_dynamic};
 pub use topic::{Dynamic, Source, TopicConfig, effective, synonyms};
@@ -41,6 +44,8 @@ pub struct BrokerConfig {
     given: BTreeMap<String, String>,
     /// `broker.id`; `None`: ask ZooKeeper for one.
     pub broker_id: Option<i32>,
+    /// `inter.broker.protocol.version`
+    pub protocol: MetadataVersion,
     pub listeners: Listeners,
     pub log_dirs: Vec<PathBuf>,
     /// `host:port,…[/chroot]`
@@ -100,12 +105,7 @@ impl BrokerConfig {
                 return Err(at(properties, key, problem));
             }
         }
-        if let Some(version) = given.get("inter.broker.protocol.version")
-            && versions::full(version) != Some("3.5-IV2")
-        {
-            let problem = format!("inter.broker.protocol.version={version}: this broker speaks only 3.5-IV2");
-            return Err(at(properties, "inter.broker.protocol.version", problem));
-        }
+        let protocol = read_protocol(&given).map_err(|(key, problem)| at(properties, key, problem))?;
         for key in ["listeners", "advertised.listeners"] {
             if given.get(key).is_some_and(|value| split_list(value).next().is_none()) {
                 let problem = "There must be at least one advertised listener. Write for example listeners=PLAINTEXT://:9092";
@@ -147,6 +147,7 @@ impl BrokerConfig {
         let mut config = BrokerConfig {
             given,
             broker_id: None,
+            protocol,
             listeners,
             log_dirs,
             zookeeper_connect,
@@ -335,8 +336,6 @@ mod tests {
         assert!(read(&format!("zookeeper.connect=h\nreplica.selector.class={RACK_AWARE}\n")).is_ok());
         assert!(read("zookeeper.connect=h\ndelegation.token.secret.key=x\n").is_ok());
         assert!(read("zookeeper.connect=h\nmetric.reporters=\nsecurity.providers=\n").is_ok());
-        assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=2.8\n").is_err());
-        assert!(read("zookeeper.connect=h\ninter.broker.protocol.version=3.5\n").is_ok());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker_core::MetadataVersion;
 use broker_core::controller::{
     Broker, Controller, ControllerConfig, Effect, Elected, ElectionType, Event, Obstacle, PartitionState,
     Reassigned, Snapshot, ToBroker, Token, TopicPartition,
@@ -104,12 +105,13 @@ impl Active {
         mandate: Mandate,
         observed: mpsc::UnboundedSender<Observed>,
     ) -> Result<Active, Deposed> {
-        make_feature_node(&zk).await?;
+        make_feature_node(&zk, options.protocol).await?;
         let config = ControllerConfig {
             id: options.id,
             listener: options.listener.clone(),
             delete_topics: options.delete_topics,
             imbalance_percent_max: options.imbalance_percent_max,
+            protocol: options.protocol,
         };
         let mut active = Active {
             core: Controller::new(config.clone(), mandate.epoch, Snapshot::default()),
@@ -267,7 +269,8 @@ impl Active {
         &mut self,
         names: &[Str],
     ) -> Result<BTreeMap<Str, broker_core::controller::Topic>, Deposed> {
-        let (topics, watches) = load::topics(&self.pen.zk, names).await?;
+        let (topics, watches) =
+            load::topics(&self.pen.zk, names, self.options.protocol.has_topic_ids()).await?;
         for (name, watcher) in watches {
             self.await_change(watcher, Place::Topic(name));
         }
@@ -539,6 +542,7 @@ impl Active {
                 address: format!("{host}:{}", endpoint.port),
                 timeout: self.options.socket_timeout,
                 controller: self.options.id,
+                protocol: self.options.protocol,
                 security: client::Security::clone(&self.options.security.load()),
             };
             self.channels.insert(broker, (broker_epoch, Channel::open(target, self.observed.clone())));
@@ -588,17 +592,20 @@ fn order(request: ToBroker, last: &mut Option<Arc<News>>) -> Order {
     }
 }
 
-/// Brokers wait for this node when they start. One that a controller of an older protocol switched off is switched on.
-async fn make_feature_node(zk: &Zk) -> Result<(), ZkError> {
-    match zk.create(nodes::FEATURE, nodes::FEATURE_DATA.as_bytes()).await {
+/// Brokers wait for this node when they start. One that a controller of another protocol left is made what it is in this one.
+async fn make_feature_node(zk: &Zk, protocol: MetadataVersion) -> Result<(), ZkError> {
+    match zk.create(nodes::FEATURE, nodes::features(protocol).as_bytes()).await {
         Err(error) if !error.node_exists() => return Err(error),
         Ok(()) => return Ok(()),
         Err(_) => {}
     }
-    match zk.get(nodes::FEATURE).await? {
-        Some((data, stat)) if nodes::features_are_off(&data).unwrap_or(false) => {
-            zk.set(nodes::FEATURE, nodes::FEATURE_DATA.as_bytes(), Some(stat.version)).await.map(drop)
+    let Some((data, stat)) = zk.get(nodes::FEATURE).await? else { return Ok(()) };
+    match nodes::renewed_features(nodes::FEATURE, &data, protocol) {
+        Ok(Some(node)) => zk.set(nodes::FEATURE, node.as_bytes(), Some(stat.version)).await.map(drop),
+        Ok(None) => Ok(()),
+        Err(error) => {
+            tracing::warn!("{error}");
+            Ok(())
         }
-        _ => Ok(()),
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use broker_core::MetadataVersion;
 use broker_core::controller::Event;
 use client::{CallError, Connection, ConnectionOptions};
 use tokio::sync::mpsc;
@@ -12,7 +13,8 @@ use wire::Str;
 use wire::kafka::leader_and_isr::LeaderAndIsrTopicState;
 use wire::kafka::update_metadata::SharedUpdateMetadata;
 use wire::kafka::{
-    ApiKey, ErrorCode, LeaderAndIsrRequest, Message, StopReplicaRequest, UpdateMetadataRequest,
+    ApiKey, ErrorCode, LeaderAndIsrRequest, Message, StopReplicaRequest, StopReplicaResponse,
+    UpdateMetadataRequest,
 };
 
 use super::active::Observed;
@@ -73,6 +75,8 @@ pub struct Target {
     pub timeout: Duration,
     /// This broker's own id, by which the other end logs it.
     pub controller: i32,
+    /// `inter.broker.protocol.version`: no request is newer.
+    pub protocol: MetadataVersion,
 }
 
 impl Channel {
@@ -139,7 +143,7 @@ async fn exchange(
     let broker = target.broker;
     match order {
         Order::UpdateMetadata(news) => {
-            let version = open.versions_of(ApiKey::UpdateMetadata).map(|(_, highest)| highest);
+            let version = highest(open, ApiKey::UpdateMetadata, target.protocol.update_metadata());
             let encoded = version.and_then(|version| news.encoded(version).map(|body| (version, body)));
             let response = match encoded {
                 Some((version, body)) => {
@@ -155,9 +159,10 @@ async fn exchange(
         }
         Order::LeaderAndIsr(request) => {
             // Encoded here, at its size: that of a broker's first one can be megabytes.
-            let response = match open.versions_of(ApiKey::LeaderAndIsr) {
-                Some((_, version)) => {
-                    let body = request.encode_sized(version, leader_and_isr_bytes(request));
+            let response = match highest(open, ApiKey::LeaderAndIsr, target.protocol.leader_and_isr()) {
+                Some(version) => {
+                    let size = leader_and_isr_bytes(request);
+                    let body = request.in_version(version).encode_sized(version, size);
                     let reply = open.start_encoded::<LeaderAndIsrRequest>(version, &[], body)?;
                     reply.within(target.timeout).await?
                 }
@@ -167,11 +172,34 @@ async fn exchange(
             Ok(Some(Event::LeaderAndIsrAnswered { broker, response }))
         }
         Order::StopReplica(request) => {
-            let response = open.call(request).await?;
+            let response = stop_replicas(open, request, target.protocol.stop_replica()).await?;
             log_refusal(broker, "StopReplica", response.error_code);
             Ok(Some(Event::StopReplicaAnswered { broker, request: request.clone(), response }))
         }
     }
+}
+
+/// The highest version that both ends know, and that brokers speak among themselves.
+fn highest(connection: &Connection, api: ApiKey, spoken: i16) -> Option<i16> {
+    connection.versions_of(api).map(|(_, known)| known.min(spoken))
+}
+
+/// One answer, also where an old version takes two requests.
+async fn stop_replicas(
+    connection: &Connection,
+    request: &StopReplicaRequest,
+    spoken: i16,
+) -> Result<StopReplicaResponse, CallError> {
+    let version = highest(connection, ApiKey::StopReplica, spoken).unwrap_or(spoken);
+    let mut all = StopReplicaResponse::default();
+    for one in request.in_version(version) {
+        let response = connection.call_up_to(&one, version).await?;
+        if !response.error_code.is_ok() {
+            return Ok(response);
+        }
+        all.partition_errors.extend(response.partition_errors);
+    }
+    Ok(all)
 }
 
 /// About the bytes of the request.

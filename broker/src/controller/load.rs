@@ -155,13 +155,17 @@ pub async fn brokers(zk: &Zk, ids: &[String]) -> Result<(BTreeMap<i32, Broker>, 
 /// Watches for the next change of each node.
 pub type Watches<K> = Vec<(K, OneshotWatcher)>;
 
-/// These topics, as far as they exist. One without an id gets one.
-pub async fn topics(zk: &Zk, names: &[Str]) -> Result<(BTreeMap<Str, Topic>, Watches<Str>), ZkError> {
+/// These topics, as far as they exist. One without an id gets one, where topics have them.
+pub async fn topics(
+    zk: &Zk,
+    names: &[Str],
+    with_ids: bool,
+) -> Result<(BTreeMap<Str, Topic>, Watches<Str>), ZkError> {
     let paths: Vec<String> = names.iter().map(|name| nodes::topic_path(name)).collect();
     let (mut topics, mut watches) = (BTreeMap::new(), Vec::new());
     for (at, (data, stat, watcher)) in watch_all(zk, &paths).await? {
         let mut node = TopicNode::parse(&paths[at], &data)?;
-        if node.id.is_nil() {
+        if with_ids && node.id.is_nil() {
             node.id = crate::zk::random_uuid();
             zk.set(&paths[at], &node.json(), Some(stat.version)).await?;
         }

@@ -11,7 +11,7 @@ mod claim;
 mod lists;
 mod load;
 pub mod missed;
-mod nodes;
+pub(crate) mod nodes;
 pub mod topics;
 mod writes;
 
@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use broker_core::MetadataVersion;
 
 use broker_core::controller::Counts;
 pub use broker_core::controller::{Assignment, Elected, ElectionType, Reassigned, TopicPartition};
@@ -51,6 +52,8 @@ pub struct Options {
     /// By which brokers are told what to do, and how to come in by it.
     pub orders_listener: Str,
     pub security: Arc<ArcSwap<client::Security>>,
+    /// `inter.broker.protocol.version`
+    pub protocol: MetadataVersion,
     /// `delete.topic.enable`
     pub delete_topics: bool,
     /// `leader.imbalance.per.broker.percentage`
@@ -73,6 +76,7 @@ impl Options {
             listener: config.listeners.inter_broker.as_str().into(),
             orders_listener: config.listeners.of_controller().into(),
             security: broker.of_controller.clone(),
+            protocol: config.protocol,
             delete_topics: config.bool("delete.topic.enable"),
             imbalance_percent_max: u32::try_from(config.int("leader.imbalance.per.broker.percentage"))
                 .unwrap_or(10),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use broker_core::MetadataVersion;
 pub use broker_core::controller::paths::*;
 use broker_core::controller::{Broker, Endpoint, PartitionState, TopicPartition};
 use serde::Deserialize;
@@ -11,7 +12,11 @@ use wire::Str;
 
 use crate::zk::ZkError;
 
-pub const FEATURE_DATA: &str = r#"{"features":{},"status":1,"version":2}"#;
+/// What `/feature` is to hold: whether features are versioned, none of which this software has.
+pub fn features(protocol: MetadataVersion) -> String {
+    let (status, version) = (i32::from(protocol.has_features()), protocol.feature_node());
+    format!(r#"{{"features":{{}},"status":{status},"version":{version}}}"#)
+}
 
 fn bad(path: &str, problem: impl Into<String>) -> ZkError {
     ZkError::BadData { path: path.to_owned(), problem: problem.into() }
@@ -150,6 +155,32 @@ fn partitions(path: &str, data: &[u8]) -> Result<Vec<TopicPartition>, ZkError> {
     list.iter().map(partition).collect::<Option<_>>().ok_or_else(|| bad(path, "unreadable partitions"))
 }
 
+/// A note of these partitions under `/isr_change_notification`.
+pub fn encode_isr_change<'a>(partitions: impl Iterator<Item = &'a (Str, i32)>) -> Vec<u8> {
+    let list: Vec<Value> =
+        partitions.map(|(topic, partition)| json!({ "topic": &**topic, "partition": partition })).collect();
+    json!({ "version": 1, "partitions": list }).to_string().into_bytes()
+}
+
+/// What the controller makes of `/feature`; `None`: it may stay. The features themselves are kept, but where the versioning
+/// was off or goes off.
+pub fn renewed_features(
+    path: &str,
+    data: &[u8],
+    protocol: MetadataVersion,
+) -> Result<Option<String>, ZkError> {
+    let node = parse(path, data)?;
+    let kept = &node["features"];
+    let has_some = kept.as_object().is_some_and(|features| !features.is_empty());
+    if protocol.has_features() && has_some && !features_are_off(data)? {
+        // No broker of this version starts where a feature was agreed on that it does not know.
+        return Ok(None);
+    }
+    let wanted = features(protocol);
+    let same = serde_json::from_str::<Value>(&wanted).is_ok_and(|wanted| wanted == node);
+    Ok((!same).then_some(wanted))
+}
+
 /// Whether `/feature` says that features are not versioned, as a controller of Kafka before 2.7 leaves it.
 pub fn features_are_off(data: &[u8]) -> Result<bool, ZkError> {
     Ok(int(&parse(FEATURE, data)?, FEATURE, "status")? == 0)
@@ -198,12 +229,29 @@ mod tests {
             read.iter().map(|tp| (&*tp.topic, tp.partition)).collect::<Vec<_>>(),
             [("t", 3), ("u", 0)]
         );
+        let again = encode_isr_change([(Str::from("t"), 3), (Str::from("u"), 0)].iter());
+        assert_eq!(again, note);
         assert!(isr_change("/n", br#"{"version":1,"partitions":[{"topic":"t"}]}"#).is_err());
     }
 
     #[test]
     fn features_that_an_old_controller_switched_off_are_seen() {
-        assert!(!features_are_off(FEATURE_DATA.as_bytes()).unwrap());
+        let of = |text: &str| features(MetadataVersion::parse(text).unwrap());
+        assert_eq!(of("3.5"), r#"{"features":{},"status":1,"version":2}"#);
+        assert_eq!(of("2.8"), r#"{"features":{},"status":1,"version":1}"#);
+        assert_eq!(of("2.6"), r#"{"features":{},"status":0,"version":1}"#);
+        assert!(!features_are_off(of("3.5").as_bytes()).unwrap());
+        let latest = MetadataVersion::LATEST;
+        let renewed = |data: &str| renewed_features(FEATURE, data.as_bytes(), latest).unwrap();
+        assert_eq!(renewed(&of("3.5")), None);
+        assert_eq!(renewed(&of("2.6")), Some(of("3.5")));
+        assert_eq!(renewed(&of("2.8")), Some(of("3.5")));
+        let agreed = r#"{"features":{"x":{"max_version_level":1}},"status":1,"version":2}"#;
+        assert_eq!(renewed(agreed), None);
+        assert_eq!(
+            renewed_features(FEATURE, agreed.as_bytes(), MetadataVersion::V2_6Iv0).unwrap(),
+            Some(of("2.6"))
+        );
         assert!(features_are_off(br#"{"version":1,"status":0,"features":{}}"#).unwrap());
         assert!(features_are_off(b"{}").is_err());
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use broker_core::MetadataVersion;
 use broker_core::assignment::{AssignmentError, Candidate, assign, start_for_added};
 use wire::Str;
 use wire::kafka::create_partitions::CreatePartitionsTopic;
@@ -56,7 +57,7 @@ pub struct Created {
 pub async fn create_topic(
     broker: &Broker,
     topic: &CreatableTopic,
-    check: fn(&BTreeMap<String, String>) -> Result<(), String>,
+    check: fn(&BTreeMap<String, String>, MetadataVersion) -> Result<(), String>,
     mutations: &mut Mutations<'_>,
     validate_only: bool,
 ) -> Result<Created, Refusal> {
@@ -74,7 +75,7 @@ pub async fn create_topic(
     let assignment = assignment_for(broker, topic)?;
     check_new(broker, topic, &assignment).await?;
     let of_topic = |key: &str| effective(key, &broker.config, &broker.dynamic.load(), Some(&overrides)).0;
-    check(&overrides)
+    check(&overrides, broker.config.protocol)
         .and_then(|()| check_local_retention(of_topic))
         .map_err(|problem| Refusal::new(ErrorCode::INVALID_CONFIG, problem))?;
     let id = if validate_only {

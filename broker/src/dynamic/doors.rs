@@ -170,6 +170,7 @@ impl Doors {
             endpoints: config.listeners.advertised.iter().map(endpoint).collect(),
             rack: config.text("broker.rack").filter(|rack| !rack.is_empty()).map(str::to_owned),
             timestamp: wall_clock(),
+            version: config.protocol.registration(),
         }
     }
 

@@ -26,7 +26,7 @@ pub use gate::Gate;
 use gate::Seat;
 pub use memory::RequestMemory;
 
-use crate::security::{ListenerSecurity, LoginGate, Verdict};
+use crate::security::{ListenerSecurity, LoginGate, Told, Verdict};
 
 /// What becomes of a request.
 pub enum Answer {
@@ -84,6 +84,11 @@ static REFUSED: Flood = Flood::new(10);
 pub trait Service: Send + Sync + 'static {
     /// Answers one frame.
     fn answer(&self, peer: &Arc<Peer>, frame: Bytes) -> impl Future<Output = Answer> + Send;
+
+    /// What who asks for versions before logging in is told.
+    fn told(&self) -> Told {
+        Told::default()
+    }
 }
 
 /// Limits on requests that hold for all listeners together.
@@ -273,7 +278,7 @@ async fn welcome<S: Service>(
     service: &S,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), FrameError> {
-    let login = security.and_then(LoginGate::new);
+    let login = security.and_then(|security| LoginGate::new(security, service.told()));
     let Some((security, tls)) = security.and_then(|security| Some((security, security.tls()?))) else {
         let delay = security.map_or(Duration::ZERO, |security| security.failure_delay);
         let (read, write) = socket.into_split();

@@ -43,6 +43,14 @@ enum State {
     Complete,
 }
 
+/// What who asks for versions is told beside them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Told {
+    pub features_epoch: i64,
+    /// Versions of APIs that may still change are among them.
+    pub unstable: bool,
+}
+
 /// One connection's way.
 pub struct LoginGate {
     security: Arc<ListenerSecurity>,
@@ -58,11 +66,12 @@ pub struct LoginGate {
     expires: Option<Instant>,
     /// When the login was last begun again.
     again: Option<Instant>,
+    told: Told,
 }
 
 impl LoginGate {
     /// `None`: the listener asks for no login.
-    pub fn new(security: &Arc<ListenerSecurity>) -> Option<LoginGate> {
+    pub fn new(security: &Arc<ListenerSecurity>, told: Told) -> Option<LoginGate> {
         security.sasl.as_ref()?;
         Some(LoginGate {
             security: security.clone(),
@@ -74,6 +83,7 @@ impl LoginGate {
             by_token: false,
             expires: None,
             again: None,
+            told,
         })
     }
 
@@ -145,7 +155,7 @@ impl LoginGate {
             ApiKey::ApiVersions => {
                 let request =
                     ApiVersionsRequest::read(&mut reader, version).map_err(|error| error.to_string())?;
-                let response = api::versions(version, &request, 0, false);
+                let response = api::versions(version, &request, self.told.features_epoch, self.told.unstable);
                 if response.error_code.is_ok() {
                     self.state = State::Handshake;
                 }

@@ -55,7 +55,7 @@ fn token(gate: &mut LoginGate, token: &'static str, now: Instant) -> Verdict {
 
 #[test]
 fn versions_a_mechanism_and_a_password_open_the_gate() {
-    let (mut gate, now) = (LoginGate::new(&security("")).unwrap(), Instant::now());
+    let (mut gate, now) = (LoginGate::new(&security(""), Told::default()).unwrap(), Instant::now());
     let versions: ApiVersionsResponse =
         answer::<ApiVersionsRequest>(gate.take(frame(&ApiVersionsRequest::default(), 0), now), 0);
     assert!(versions.api_keys.iter().any(|api| api.api_key == ApiKey::SaslAuthenticate as i16));
@@ -70,12 +70,12 @@ fn versions_a_mechanism_and_a_password_open_the_gate() {
 
 #[test]
 fn clients_before_1_0_send_bare_tokens() {
-    let (mut gate, now) = (LoginGate::new(&security("")).unwrap(), Instant::now());
+    let (mut gate, now) = (LoginGate::new(&security(""), Told::default()).unwrap(), Instant::now());
     answer::<SaslHandshakeRequest>(named(&mut gate, "PLAIN", 0, now), 0);
     let done = gate.take(Bytes::from_static(b"\0ann\0secret"), now);
     assert!(matches!(done, Verdict::Answer(token) if token.is_empty()));
     assert!(gate.principal().is_some());
-    let mut gate = LoginGate::new(&security("")).unwrap();
+    let mut gate = LoginGate::new(&security(""), Told::default()).unwrap();
     named(&mut gate, "PLAIN", 0, now);
     let refused = gate.take(Bytes::from_static(b"\0ann\0wrong"), now);
     assert!(matches!(refused, Verdict::Refuse { answer: None, .. }));
@@ -84,19 +84,19 @@ fn clients_before_1_0_send_bare_tokens() {
 #[test]
 fn whoever_does_not_log_in_gets_no_further() {
     let now = Instant::now();
-    let mut gate = LoginGate::new(&security("")).unwrap();
+    let mut gate = LoginGate::new(&security(""), Told::default()).unwrap();
     let refused = gate.take(frame(&MetadataRequest::default(), 12), now);
     let Verdict::Refuse { answer: None, why } = refused else { panic!("{refused:?}") };
     assert_eq!(why, "Unexpected Kafka request of type Metadata during SASL handshake.");
-    let mut gate = LoginGate::new(&security("")).unwrap();
+    let mut gate = LoginGate::new(&security(""), Told::default()).unwrap();
     let refused = answer::<SaslHandshakeRequest>(named(&mut gate, "GSSAPI", 1, now), 1);
     assert_eq!(refused.error_code, ErrorCode::UNSUPPORTED_SASL_MECHANISM);
-    let mut gate = LoginGate::new(&security("")).unwrap();
+    let mut gate = LoginGate::new(&security(""), Told::default()).unwrap();
     named(&mut gate, "PLAIN", 1, now);
     let refused = answer::<SaslAuthenticateRequest>(token(&mut gate, "\0ann\0wrong", now), 2);
     assert_eq!(refused.error_code, ErrorCode::SASL_AUTHENTICATION_FAILED);
     assert_eq!(refused.error_message.as_deref(), Some("Authentication failed: Invalid username or password"));
-    let mut gate = LoginGate::new(&security("")).unwrap();
+    let mut gate = LoginGate::new(&security(""), Told::default()).unwrap();
     named(&mut gate, "SCRAM-SHA-256", 1, now);
     let refused = answer::<SaslAuthenticateRequest>(token(&mut gate, "n,,n=eve,r=abc", now), 2);
     assert_eq!(
@@ -111,7 +111,7 @@ fn whoever_does_not_log_in_gets_no_further() {
 fn whoever_asks_for_something_else_instead_of_a_token_is_told_before_the_connection_ends() {
     let asked = |frame: Bytes| {
         let now = Instant::now();
-        let mut gate = LoginGate::new(&security("")).unwrap();
+        let mut gate = LoginGate::new(&security(""), Told::default()).unwrap();
         named(&mut gate, "PLAIN", 1, now);
         gate.take(frame, now)
     };
@@ -127,7 +127,7 @@ fn whoever_asks_for_something_else_instead_of_a_token_is_told_before_the_connect
 #[test]
 fn a_login_that_has_grown_too_old_is_shown_again_or_the_connection_ends() {
     let security = security("plain.connections.max.reauth.ms=5000\n");
-    let (mut gate, start) = (LoginGate::new(&security).unwrap(), Instant::now());
+    let (mut gate, start) = (LoginGate::new(&security, Told::default()).unwrap(), Instant::now());
     let at = |ms: u64| start + Duration::from_millis(ms);
     let metadata = || frame(&MetadataRequest::default(), 12);
     named(&mut gate, "PLAIN", 1, start);
@@ -150,7 +150,7 @@ fn another_mechanism_or_another_user_is_no_login_again() {
     for (mechanism, text) in [("SCRAM-SHA-256", "n,,n=ann,r=a"), ("PLAIN", "\0bob\0secret")] {
         let more = "listener.name.in.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
                     required user_ann=\"secret\" user_bob=\"secret\";\n";
-        let mut gate = LoginGate::new(&security(more)).unwrap();
+        let mut gate = LoginGate::new(&security(more), Told::default()).unwrap();
         named(&mut gate, "PLAIN", 1, now);
         token(&mut gate, "\0ann\0secret", now);
         assert!(matches!(named(&mut gate, mechanism, 1, now), Verdict::Answer(_)));
@@ -166,7 +166,7 @@ fn no_bytes_of_strangers_open_the_gate_or_break_it() {
     let now = Instant::now();
     let mut random = rand::rngs::ChaCha8Rng::seed_from_u64(17);
     for round in 0..2_000 {
-        let mut gate = LoginGate::new(&security).unwrap();
+        let mut gate = LoginGate::new(&security, Told::default()).unwrap();
         for _ in 0..4 {
             let good = match random.random_range(0..4) {
                 0 => frame(&ApiVersionsRequest::default(), random.random_range(0..5)),
@@ -286,7 +286,7 @@ fn what_a_login_shows_bounds_the_session_as_the_settings_do() {
         let security = security(&format!(
             "sasl.enabled.mechanisms=PLAIN,OAUTHBEARER\nlistener.name.in.oauthbearer.sasl.jaas.config={module} required;\n{more}"
         ));
-        let mut gate = LoginGate::new(&security).unwrap();
+        let mut gate = LoginGate::new(&security, Told::default()).unwrap();
         let now = Instant::now();
         named(&mut gate, "OAUTHBEARER", 1, now);
         let claims = base64::Engine::encode(
@@ -315,7 +315,7 @@ fn a_delegation_token_opens_the_gate_and_is_remembered_as_one() {
     let security = security("");
     let key = TokenKey::new("secret").unwrap();
     security.users.tokens().set(&key, super::super::tokens::tests::token("id", "ann", wall_clock() + 30_000));
-    let mut gate = LoginGate::new(&security).unwrap();
+    let mut gate = LoginGate::new(&security, Told::default()).unwrap();
     let now = Instant::now();
     named(&mut gate, "SCRAM-SHA-256", 1, now);
     let password = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key.sign("id"));

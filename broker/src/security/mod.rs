@@ -22,7 +22,7 @@ use client::security::{
 
 use crate::config::{BrokerConfig, Endpoint, split_list};
 
-pub use gate::{LoginGate, Verdict};
+pub use gate::{LoginGate, Told, Verdict};
 use mapping::Rules;
 use oauth::Validator;
 pub use tokens::{TokenCache, TokenInfo, TokenKey};

@@ -173,6 +173,11 @@ impl Shard {
                     future.log.set_topic_id(id.0).map_err(|error| storage(&error))?;
                 }
                 replica.id = id;
+                if let Some(next) = replica.core.next_fetch() {
+                    // Its leader is asked under the id from now on, though nothing else has changed.
+                    self.following.changes(next.leader, topic.clone(), partition);
+                    let _ = self.notices.send(Notice::Fetch { leader: next.leader });
+                }
             }
             return if id.is_zero() || replica.id == id {
                 Ok(())

@@ -62,6 +62,7 @@ impl Groups {
             size_max: usize::try_from(number("group.max.size")).unwrap_or(usize::MAX),
             metadata_max: usize::try_from(number("offset.metadata.max.bytes")).unwrap_or(0),
             offsets_retention_ms: broker.config.int("offsets.retention.minutes").saturating_mul(60_000),
+            protocol: broker.config.protocol,
         };
         let every = broker.config.int("offsets.retention.check.interval.ms").max(1);
         Groups {

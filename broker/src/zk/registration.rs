@@ -33,10 +33,12 @@ pub struct Registration {
     pub rack: Option<String>,
     /// Milliseconds since the epoch.
     pub timestamp: i64,
+    /// Of the node's form: 5, or 4 before `inter.broker.protocol.version` 2.7, without features.
+    pub version: i32,
 }
 
 impl Registration {
-    /// The node's JSON, version 5.
+    /// The node's JSON.
     pub fn json(&self) -> Vec<u8> {
         let protocols: serde_json::Map<_, _> =
             self.endpoints.iter().map(|(name, protocol, ..)| (name.clone(), json!(protocol))).collect();
@@ -50,11 +52,13 @@ impl Registration {
             node.insert("rack".into(), json!(rack));
         }
         node.insert("jmx_port".into(), json!(-1));
-        node.insert("features".into(), json!({}));
+        if self.version >= 5 {
+            node.insert("features".into(), json!({}));
+        }
         node.insert("host".into(), json!(plain.map(|(_, _, host, _)| host)));
         node.insert("timestamp".into(), json!(self.timestamp.to_string()));
         node.insert("port".into(), json!(plain.map_or(-1, |(_, _, _, port)| i32::from(*port))));
-        node.insert("version".into(), json!(5));
+        node.insert("version".into(), json!(self.version));
         serde_json::Value::Object(node).to_string().into_bytes()
     }
 }
@@ -169,12 +173,18 @@ mod tests {
             endpoints: vec![("PLAINTEXT".into(), "PLAINTEXT".into(), "127.0.0.1".into(), 22101)],
             rack: None,
             timestamp: 1795253398054,
+            version: 5,
         };
         let expected = concat!(
             r#"{"listener_security_protocol_map":{"PLAINTEXT":"PLAINTEXT"},"endpoints":["PLAINTEXT://127.0.0.1:22101"],"#,
             r#""jmx_port":-1,"features":{},"host":"127.0.0.1","timestamp":"1795253398054","port":22101,"version":5}"#
         );
         assert_eq!(String::from_utf8(broker.json()).unwrap(), expected);
+        let before = String::from_utf8(Registration { version: 4, ..broker }.json()).unwrap();
+        assert_eq!(
+            before,
+            expected.replace(r#""features":{},"#, "").replace(r#""version":5"#, r#""version":4"#)
+        );
     }
 
     #[test]
@@ -199,6 +209,7 @@ mod tests {
             endpoints: vec![("IN".into(), "SSL".into(), "h".into(), 1)],
             rack: Some("r1".into()),
             timestamp: 0,
+            version: 5,
         };
         let node: serde_json::Value = serde_json::from_slice(&broker.json()).unwrap();
         assert_eq!(node["host"], serde_json::Value::Null);

@@ -15,6 +15,7 @@ pub type Assignment = BTreeMap<i32, Vec<i32>>;
 /// The contents of `/brokers/topics/T`, version 3.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct TopicNode {
+    /// Nil: the topic has none, as before `inter.broker.protocol.version` 2.8.
     pub id: uuid::Uuid,
     pub partitions: Assignment,
     pub adding: Assignment,
@@ -42,13 +43,16 @@ impl TopicNode {
                 .collect::<serde_json::Map<_, _>>()
                 .into()
         };
-        let node = json!({
+        let mut node = json!({
             "removing_replicas": lists(&self.removing),
             "partitions": lists(&self.partitions),
             "topic_id": URL_SAFE_NO_PAD.encode(self.id.as_bytes()),
             "adding_replicas": lists(&self.adding),
             "version": 3,
         });
+        if let Some(node) = node.as_object_mut().filter(|_| self.id.is_nil()) {
+            node.shift_remove("topic_id");
+        }
         node.to_string().into_bytes()
     }
 
@@ -142,6 +146,9 @@ mod tests {
         let node = TopicNode::parse("/brokers/topics/t", recorded.as_bytes()).unwrap();
         assert_eq!(node.partitions[&0], [3, 1, 2]);
         assert_eq!(String::from_utf8(node.json()).unwrap(), recorded);
+        let before = recorded.replace(r#""topic_id":"L4TXRCAySCGe7LmWsDch3w","#, "");
+        let node = TopicNode::parse("/brokers/topics/t", before.as_bytes()).unwrap();
+        assert!(node.id.is_nil() && String::from_utf8(node.json()).unwrap() == before);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::nodes;
 use super::office::{Channel, Command, Desk, Reply, SharedDesk, Task, live};
 use super::session::{Op, PERSISTENT, SEQUENTIAL, Session};
 use broker_core::ErrorCode;
-use broker_core::alter::{self, Ask};
+use broker_core::alter::{self, Ask, Asks};
 use broker_core::controller::{Event, ToBroker, TopicPartition};
 use broker_core::partition::*;
 use broker_core::transaction;
@@ -132,7 +132,7 @@ struct Follower {
 struct Altering {
     call: u64,
     until: u64,
-    asks: BTreeMap<(Uuid, i32), Ask>,
+    asks: Asks,
 }
 
 #[derive(Debug)]
@@ -151,7 +151,7 @@ pub struct Life {
     pub metadata: Metadata,
     alive: BTreeSet<i32>,
     followers: BTreeMap<i32, Follower>,
-    wishes: BTreeMap<(Uuid, i32), Ask>,
+    wishes: Asks,
     altering: Option<Altering>,
     alter_at: u64,
     produces: BTreeMap<Token, Waiter>,
@@ -253,7 +253,7 @@ impl Broker {
             metadata: Metadata::default(),
             alive: BTreeSet::new(),
             followers: BTreeMap::new(),
-            wishes: BTreeMap::new(),
+            wishes: Asks::new(),
             altering: None,
             alter_at: 0,
             produces: BTreeMap::new(),
@@ -456,8 +456,8 @@ impl Broker {
         }
         for (tp, id, ask) in outs.alters {
             net.note(|| format!("broker {own} wants {tp:?} {ask:?}"));
-            let key = (id, tp.partition);
-            life.wishes.insert(key, Ask { topic: tp.topic, id, partition: tp.partition, ask });
+            let ask = Ask { topic: tp.topic, id, partition: tp.partition, ask };
+            life.wishes.insert(ask.place(), ask);
         }
         for (token, result) in outs.replies {
             let id = life.replicas.get(tp).map_or(Uuid::ZERO, |replica| replica.id);
@@ -758,7 +758,9 @@ impl Broker {
     fn altered(&mut self, net: &mut Net, checks: &mut Checks, reply: Option<Reply>) {
         let Some(altering) = self.up.as_mut().and_then(|life| life.altering.take()) else { return };
         let answers = match reply {
-            Some(Reply::Altered(response)) if response.error_code.is_ok() => Ok(alter::answers(response)),
+            Some(Reply::Altered(response)) if response.error_code.is_ok() => {
+                Ok(alter::answers(&altering.asks, response))
+            }
             Some(Reply::Altered(response)) => Err(response.error_code),
             Some(_) => Err(ErrorCode::NOT_CONTROLLER),
             None => Err(ErrorCode::NETWORK_EXCEPTION),

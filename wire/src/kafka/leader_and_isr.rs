@@ -63,3 +63,49 @@ message! { flexible 4..;
         partition_errors: Vec<LeaderAndIsrPartitionError> [5..],
     }
 }
+
+impl LeaderAndIsrRequest {
+    /// This request, whose partitions stand in `topic_states`, as a version has to say it: up to 1 they are not grouped.
+    pub fn in_version(&self, version: i16) -> std::borrow::Cow<'_, LeaderAndIsrRequest> {
+        if version >= 2 {
+            return std::borrow::Cow::Borrowed(self);
+        }
+        let named = |topic: &LeaderAndIsrTopicState| {
+            let name = topic.topic_name.clone();
+            let states = topic.partition_states.clone().into_iter();
+            states.map(move |state| LeaderAndIsrPartitionState { topic_name: name.clone(), ..state })
+        };
+        let ungrouped_partition_states = self.topic_states.iter().flat_map(named).collect();
+        std::borrow::Cow::Owned(LeaderAndIsrRequest {
+            ungrouped_partition_states,
+            topic_states: Vec::new(),
+            ..self.clone()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::Message;
+
+    #[test]
+    fn old_versions_name_the_topic_with_each_partition() {
+        let state =
+            |partition_index| LeaderAndIsrPartitionState { partition_index, leader: 3, ..Default::default() };
+        let topic = LeaderAndIsrTopicState {
+            topic_name: "t".into(),
+            partition_states: vec![state(0), state(4)],
+            ..Default::default()
+        };
+        let request =
+            LeaderAndIsrRequest { controller_id: 1, topic_states: vec![topic], ..Default::default() };
+        let sent = LeaderAndIsrRequest::decode(&request.in_version(1).encode(1), 1).unwrap();
+        let named = sent
+            .ungrouped_partition_states
+            .iter()
+            .map(|one| (&*one.topic_name, one.partition_index, one.leader));
+        assert_eq!(named.collect::<Vec<_>>(), [("t", 0, 3), ("t", 4, 3)]);
+        assert_eq!(request.in_version(2).topic_states.len(), 1);
+    }
+}

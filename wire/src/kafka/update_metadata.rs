@@ -57,6 +57,19 @@ message! { flexible 6..;
     }
 }
 
+impl UpdateMetadataRequest {
+    /// As versions up to 4 have it: the topic is named with each partition.
+    fn ungrouped(&self) -> UpdateMetadataRequest {
+        let named = |topic: &UpdateMetadataTopicState| {
+            let name = topic.topic_name.clone();
+            let states = topic.partition_states.clone().into_iter();
+            states.map(move |state| UpdateMetadataPartitionState { topic_name: name.clone(), ..state })
+        };
+        let ungrouped_partition_states = self.topic_states.iter().flat_map(named).collect();
+        UpdateMetadataRequest { ungrouped_partition_states, topic_states: Vec::new(), ..self.clone() }
+    }
+}
+
 /// About the bytes of a partition with three replicas.
 const PARTITION_BYTES: usize = 56;
 
@@ -68,7 +81,11 @@ pub struct SharedUpdateMetadata {
 }
 
 impl SharedUpdateMetadata {
+    /// Partitions stand in `topic_states`, whatever the version.
     pub fn new(request: &UpdateMetadataRequest, version: i16) -> SharedUpdateMetadata {
+        if version <= 4 {
+            return SharedUpdateMetadata { version, body: request.ungrouped().encode(version) };
+        }
         let partitions: usize = request.topic_states.iter().map(|topic| topic.partition_states.len()).sum();
         let size = 1024 + request.topic_states.len() * 48 + partitions * PARTITION_BYTES;
         SharedUpdateMetadata { version, body: request.encode_sized(version, size) }
@@ -92,6 +109,25 @@ impl SharedUpdateMetadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn old_versions_name_the_topic_with_each_partition() {
+        let state = UpdateMetadataPartitionState { partition_index: 4, leader: 3, ..Default::default() };
+        let topic = UpdateMetadataTopicState {
+            topic_name: "t".into(),
+            partition_states: vec![state],
+            ..Default::default()
+        };
+        let request = UpdateMetadataRequest { topic_states: vec![topic], ..Default::default() };
+        let (mut whole, rest) = SharedUpdateMetadata::new(&request, 4).for_broker(7);
+        whole.extend_from_slice(&rest);
+        let sent = UpdateMetadataRequest::decode(&whole.into(), 4).unwrap();
+        let named = sent
+            .ungrouped_partition_states
+            .iter()
+            .map(|one| (&*one.topic_name, one.partition_index, one.leader));
+        assert_eq!(named.collect::<Vec<_>>(), [("t", 4, 3)]);
+    }
 
     #[test]
     fn a_shared_body_differs_in_the_broker_s_epoch_alone() {

@@ -31,14 +31,47 @@ pub fn first_state(
     })
 }
 
-/// The state as it should be after brokers came or went, or replicas were taken from the assignment; `None` if it may
-/// stay. The ISR never becomes empty: its last member has the data, dead or not. `unclean` lets a replica lead that may
-/// lack some.
-pub fn reassess(
+/// How leaders are chosen.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    pub controller_epoch: i32,
+    /// A replica may lead that may lack some.
+    pub unclean: bool,
+    /// That it may is written down.
+    pub recovery: bool,
+}
+
+/// What a new controller makes of a partition some of whose replicas are away, before it looks for a leader: as Java, it
+/// takes them out of the ISR one after the other, each under a leader epoch of its own, and the leader is none when its
+/// turn has come. The last one in sync stays. `None` when nobody of the ISR is away.
+pub fn without_the_lost(
     assignment: &Assignment,
     state: &PartitionState,
     controller_epoch: i32,
-    unclean: bool,
+    liveness: impl Fn(i32) -> Liveness,
+) -> Option<PartitionState> {
+    let mut lost: Vec<i32> = assignment.replicas.clone();
+    lost.retain(|&id| liveness(id) == Liveness::Offline && state.isr.contains(&id));
+    lost.sort_unstable();
+    let mut fallen = PartitionState { controller_epoch, ..state.clone() };
+    for id in lost {
+        fallen.leader_epoch += 1;
+        if fallen.leader == id {
+            fallen.leader = NO_LEADER;
+        }
+        if fallen.isr.len() > 1 {
+            fallen.isr.retain(|&member| member != id);
+        }
+    }
+    (fallen.leader_epoch != state.leader_epoch).then_some(fallen)
+}
+
+/// The state as it should be after brokers came or went, or replicas were taken from the assignment; `None` if it may
+/// stay. The ISR never becomes empty: its last member has the data, dead or not.
+pub fn reassess(
+    assignment: &Assignment,
+    state: &PartitionState,
+    rules: Rules,
     liveness: impl Fn(i32) -> Liveness,
 ) -> Option<PartitionState> {
     let assigned = |id: &i32| assignment.replicas.contains(id);
@@ -57,8 +90,8 @@ pub fn reassess(
         in_sync
     } else if assigned(&state.leader) && liveness(state.leader) == Liveness::ShuttingDown {
         state.leader
-    } else if let Some(first) = replicas.find(online).filter(|_| unclean) {
-        recovering = true;
+    } else if let Some(first) = replicas.find(online).filter(|_| rules.unclean) {
+        recovering = rules.recovery;
         isr = vec![first];
         first
     } else {
@@ -73,7 +106,7 @@ pub fn reassess(
         isr.extend(last.or(state.isr.last().copied()));
     }
     (leader != state.leader || isr != state.isr).then(|| PartitionState {
-        controller_epoch,
+        controller_epoch: rules.controller_epoch,
         leader,
         leader_epoch: state.leader_epoch + 1,
         isr,
@@ -117,6 +150,10 @@ mod tests {
         PartitionState { controller_epoch: 1, leader, leader_epoch: 4, isr, recovering: false, version: 9 }
     }
 
+    fn rules(unclean: bool) -> Rules {
+        Rules { controller_epoch: 2, unclean, recovery: true }
+    }
+
     fn live(online: &'static [i32], shutting_down: &'static [i32]) -> impl Fn(i32) -> Liveness {
         move |id| {
             if online.contains(&id) {
@@ -134,7 +171,7 @@ mod tests {
         unclean: bool,
         liveness: impl Fn(i32) -> Liveness,
     ) -> Option<(i32, Vec<i32>)> {
-        let new = reassess(&assigned(&[1, 2, 3]), &state(isr.0, isr.1), 2, unclean, liveness)?;
+        let new = reassess(&assigned(&[1, 2, 3]), &state(isr.0, isr.1), rules(unclean), liveness)?;
         assert_eq!((new.leader_epoch, new.version, new.controller_epoch), (5, 9, 2));
         Some((new.leader, new.isr))
     }
@@ -169,7 +206,7 @@ mod tests {
     #[test]
     fn an_unclean_election_takes_anyone_alive() {
         assert_eq!(check((1, &[1]), true, live(&[2, 3], &[])), Some((2, vec![2])));
-        let new = reassess(&assigned(&[1, 2]), &state(-1, &[1]), 2, true, live(&[2], &[])).unwrap();
+        let new = reassess(&assigned(&[1, 2]), &state(-1, &[1]), rules(true), live(&[2], &[])).unwrap();
         assert!(new.recovering);
     }
 
@@ -184,7 +221,7 @@ mod tests {
     #[test]
     fn who_is_no_longer_assigned_neither_leads_nor_stays_in_the_isr() {
         let check = |isr: (i32, &[i32]), online| {
-            reassess(&assigned(&[3, 2]), &state(isr.0, isr.1), 2, false, live(online, &[]))
+            reassess(&assigned(&[3, 2]), &state(isr.0, isr.1), rules(false), live(online, &[]))
                 .map(|new| (new.leader, new.isr))
         };
         assert_eq!(check((1, &[1, 2, 3]), &[1, 2, 3]), Some((3, vec![2, 3])));
@@ -197,5 +234,33 @@ mod tests {
         let elect = |isr: &[i32]| preferred(&assigned(&[1, 2]), &state(2, isr), 2, live(&[1, 2], &[]));
         assert_eq!(elect(&[2]), None);
         assert_eq!(elect(&[2, 1]).map(|new| (new.leader, new.isr)), Some((1, vec![2, 1])));
+    }
+
+    #[test]
+    fn a_new_controller_takes_the_lost_out_one_by_one_before_it_looks_for_a_leader() {
+        let check = |leader: i32, isr: &[i32], online: &'static [i32]| {
+            let before = state(leader, isr);
+            let fallen = without_the_lost(&assigned(&[1, 2, 3]), &before, 2, live(online, &[]))?;
+            let elected = reassess(&assigned(&[1, 2, 3]), &fallen, rules(false), live(online, &[]));
+            let after = elected.unwrap_or(fallen);
+            assert_eq!((after.controller_epoch, after.version), (2, 9));
+            Some((after.leader, after.leader_epoch, after.isr))
+        };
+        assert_eq!(check(1, &[1, 2, 3], &[1, 2, 3]), None);
+        assert_eq!(
+            check(1, &[1, 2, 3], &[2, 3]),
+            Some((2, 6, vec![2, 3])),
+            "once for the loss, once for the leader"
+        );
+        assert_eq!(check(1, &[1, 2, 3], &[1]), Some((1, 6, vec![1])), "once for each that is lost");
+        assert_eq!(check(1, &[1, 2], &[3]), Some((-1, 6, vec![2])), "the last one in sync stays");
+        assert_eq!(check(-1, &[1], &[2]), Some((-1, 5, vec![1])), "as Java, again and again");
+    }
+
+    #[test]
+    fn before_three_two_nobody_writes_that_a_leader_may_lack_some() {
+        let old = Rules { recovery: false, ..rules(true) };
+        let new = reassess(&assigned(&[1, 2]), &state(-1, &[1]), old, live(&[2], &[])).unwrap();
+        assert_eq!((new.leader, new.recovering), (2, false));
     }
 }

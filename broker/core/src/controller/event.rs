@@ -125,7 +125,7 @@ pub enum Write {
     DropLegacy { partitions: BTreeSet<TopicPartition> },
 }
 
-/// A request for a broker. Versions: LeaderAndIsr 7, UpdateMetadata 8, StopReplica 4.
+/// A request for a broker, in the form of the newest version, which has a place for everything.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ToBroker {
     LeaderAndIsr(LeaderAndIsrRequest),

@@ -140,6 +140,8 @@ pub struct Controller {
     reassignments: Reassignments,
     /// Topics that are deleted when their reassignments have ended.
     postponed: BTreeSet<Str>,
+    /// The work is being taken up: who is away was lost under another controller.
+    succeeds: bool,
 }
 
 impl Controller {
@@ -161,6 +163,7 @@ impl Controller {
             requests: Requests::default(),
             reassignments: Reassignments::default(),
             postponed: BTreeSet::new(),
+            succeeds: false,
         };
         // Both are in the order of names and numbers.
         let mut states = states.into_iter().peekable();
@@ -172,7 +175,7 @@ impl Controller {
                 (partition, PartitionEntry::new(assignment, state))
             };
             let partitions = topic.partitions.into_iter().map(entry).collect();
-            controller.names.insert(topic.id, name.clone());
+            controller.is_called(topic.id, &name);
             controller.topics.insert(name, TopicEntry { id: topic.id, partitions, deletion: None });
         }
         controller
@@ -184,8 +187,17 @@ impl Controller {
         let brokers: Vec<i32> = self.brokers.keys().copied().collect();
         brokers.iter().for_each(|&id| self.outbox.newcomer(id));
         self.delete_topics(deletions, out);
+        self.succeeds = true;
         self.look_at_all(|_| true, out);
+        self.succeeds = false;
         self.settle(out);
+    }
+
+    /// A topic of before there were ids is found by its name alone.
+    fn is_called(&mut self, id: Uuid, name: &Str) {
+        if !id.is_zero() {
+            self.names.insert(id, name.clone());
+        }
     }
 
     pub fn epoch(&self) -> i32 {
@@ -409,7 +421,7 @@ impl Controller {
             if !names.contains(&name) || self.topics.contains_key(&name) {
                 continue;
             }
-            self.names.insert(topic.id, name.clone());
+            self.is_called(topic.id, &name);
             let entry = TopicEntry { id: topic.id, partitions: BTreeMap::new(), deletion: None };
             self.topics.insert(name.clone(), entry);
             self.topic_changed(name, topic, out);
@@ -537,11 +549,19 @@ impl Controller {
         unclean: bool,
     ) -> Option<PartitionState> {
         let liveness = |id| self.liveness_of(id, topic, partition);
-        match &entry.state {
-            None => election::first_state(&entry.assignment, self.epoch, liveness),
-            Some(state) => election::reassess(&entry.assignment, state, self.epoch, unclean, liveness)
-                .or_else(|| entry.announce.then(|| election::renewed(state, self.epoch))),
-        }
+        let recovery = self.config.protocol.has_leader_recovery();
+        let rules = election::Rules { controller_epoch: self.epoch, unclean, recovery };
+        let Some(state) = &entry.state else {
+            return election::first_state(&entry.assignment, self.epoch, liveness);
+        };
+        let fallen = match self.succeeds {
+            true => election::without_the_lost(&entry.assignment, state, self.epoch, liveness),
+            false => None,
+        };
+        let before = fallen.as_ref().unwrap_or(state);
+        election::reassess(&entry.assignment, before, rules, liveness)
+            .or(fallen)
+            .or_else(|| entry.announce.then(|| election::renewed(state, self.epoch)))
     }
 
     /// Says whether a write was begun.
@@ -709,9 +729,16 @@ impl Controller {
             return;
         }
         let mut changed = Vec::new();
-        for topic in &response.topics {
-            let Some(name) = self.names.get(&topic.topic_id) else { continue };
-            for partition in &topic.partition_errors {
+        // By name up to version 4, by id from 5 on.
+        let named = (!response.partition_errors.is_empty()).then_some((None, &response.partition_errors));
+        let by_id = response.topics.iter().map(|topic| (Some(topic.topic_id), &topic.partition_errors));
+        for (id, errors) in named.into_iter().chain(by_id) {
+            for partition in errors {
+                let name = match id {
+                    Some(id) => self.names.get(&id),
+                    None => Some(&partition.topic_name),
+                };
+                let Some(name) = name.filter(|name| self.topics.contains_key(*name)) else { continue };
                 let tp = TopicPartition { topic: name.clone(), partition: partition.partition_index };
                 let offline = self.offline_dirs.entry(broker).or_default();
                 let moved = match partition.error_code {

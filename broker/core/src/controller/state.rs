@@ -1,5 +1,6 @@
 //! What the controller knows of the cluster, as ZooKeeper holds it.
 
+use crate::MetadataVersion;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::Str;
 use wire::kafka::Uuid;
@@ -96,6 +97,7 @@ impl Assignment {
 /// `/brokers/topics/T`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Topic {
+    /// Zero: none yet, as before 2.8.
     pub id: Uuid,
     pub partitions: BTreeMap<i32, Assignment>,
 }
@@ -119,6 +121,8 @@ pub struct ControllerConfig {
     pub delete_topics: bool,
     /// `leader.imbalance.per.broker.percentage`.
     pub imbalance_percent_max: u32,
+    /// `inter.broker.protocol.version`.
+    pub protocol: MetadataVersion,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The controller against a ZooKeeper that is a map.
 
 use super::*;
+use crate::MetadataVersion;
 use wire::kafka::alter_partition::{BrokerState, RequestPartitionData, RequestTopicData};
 use wire::kafka::leader_and_isr::{LeaderAndIsrPartitionError, LeaderAndIsrTopicError};
 use wire::kafka::stop_replica::StopReplicaPartitionError;
@@ -47,8 +48,13 @@ impl Cluster {
     /// Three brokers, and a topic whose partitions are assigned so.
     pub fn new(partitions: &[&[i32]]) -> Cluster {
         let brokers: BTreeMap<i32, Broker> = [(1, broker(1)), (2, broker(2)), (3, broker(3))].into();
-        let config =
-            ControllerConfig { id: 1, listener: "IN".into(), delete_topics: true, imbalance_percent_max: 10 };
+        let config = ControllerConfig {
+            id: 1,
+            listener: "IN".into(),
+            delete_topics: true,
+            imbalance_percent_max: 10,
+            protocol: MetadataVersion::LATEST,
+        };
         let snapshot = Snapshot { brokers: brokers.clone(), ..Snapshot::default() };
         let mut cluster = Cluster {
             controller: Controller::new(config, 5, snapshot),
@@ -595,8 +601,8 @@ fn a_new_controller_takes_the_cluster_as_it_finds_it() {
     let mut out = Vec::new();
     c.controller.start(BTreeSet::new(), &mut out);
     c.perform(out);
-    assert_eq!(c.state(0), (2, vec![2], 1));
-    assert_eq!(c.state(1), (2, vec![2], 1));
+    assert_eq!(c.state(0), (2, vec![2], 2));
+    assert_eq!(c.state(1), (2, vec![2], 2));
     assert_eq!(c.state(2), (3, vec![3], 0));
     assert_eq!(c.state(3), (2, vec![2, 3], 0), "a partition that the last one did not get to");
     assert_eq!(c.told(2), [(3, 3, false)], "everyone is told, changed or not");
@@ -647,8 +653,13 @@ fn a_new_default_of_unclean_elections_concerns_topics_that_had_the_old_one() {
 fn brokers_that_hear_the_same_share_it_and_those_that_hear_all_hear_it_once() {
     let mut cluster = Cluster::new(&[&[1, 2, 3], &[2, 3, 1], &[3, 1, 2]]);
     cluster.brokers.remove(&1);
-    let config =
-        ControllerConfig { id: 2, listener: "IN".into(), delete_topics: true, imbalance_percent_max: 10 };
+    let config = ControllerConfig {
+        id: 2,
+        listener: "IN".into(),
+        delete_topics: true,
+        imbalance_percent_max: 10,
+        protocol: MetadataVersion::LATEST,
+    };
     let snapshot = Snapshot {
         brokers: cluster.brokers.clone(),
         topics: BTreeMap::from([("t".into(), topic(&[&[1, 2, 3], &[2, 3, 1], &[3, 1, 2]]))]),

@@ -211,8 +211,10 @@ impl Group {
         if self.state == State::Empty && self.offsets.is_empty() {
             self.transition(State::Dead, cx.now);
         }
-        let mut records: Vec<Record> =
-            removed.iter().map(|partition| offset_record(&self.id, partition, None)).collect();
+        let mut records: Vec<Record> = removed
+            .iter()
+            .map(|partition| offset_record(&self.id, partition, None, cx.config.protocol))
+            .collect();
         // Generation 0 was never written.
         if self.state == State::Dead && self.generation > 0 {
             records.push(group_tombstone(&self.id));

@@ -385,7 +385,7 @@ impl Group {
         }
         let records = offsets
             .iter()
-            .map(|(partition, offset)| offset_record(&self.id, partition, Some(offset)))
+            .map(|(partition, offset)| offset_record(&self.id, partition, Some(offset), cx.config.protocol))
             .collect();
         let producer = commit.producer.filter(|(id, _)| *id != NO_PRODUCER);
         let committing = commit.answer(offsets, metadata_max);

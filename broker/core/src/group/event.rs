@@ -1,5 +1,6 @@
 //! What reaches the group coordinator, and what it asks for in return.
 
+use crate::MetadataVersion;
 use bytes::Bytes;
 use wire::Str;
 use wire::batch::message_set::Entry;
@@ -24,6 +25,8 @@ pub struct Config {
     pub metadata_max: usize,
     /// `offsets.retention.minutes`, in ms.
     pub offsets_retention_ms: i64,
+    /// `inter.broker.protocol.version`: how records are written.
+    pub protocol: MetadataVersion,
 }
 
 impl Default for Config {
@@ -36,6 +39,7 @@ impl Default for Config {
             size_max: i32::MAX as usize,
             metadata_max: 4_096,
             offsets_retention_ms: 10_080 * 60_000,
+            protocol: MetadataVersion::LATEST,
         }
     }
 }

@@ -247,7 +247,7 @@ impl Group {
                     .values()
                     .map(|member| (member.id.clone(), member.assignment.clone()))
                     .collect();
-                let record = group_record(self, &assignments);
+                let record = group_record(self, &assignments, cx.config.protocol);
                 let replaced =
                     Replaced { token, instance_id, old, new_id, leader_before, can_skip_assignment };
                 cx.append(self, vec![record], None, Then::Replaced(Box::new(replaced)));

@@ -127,7 +127,7 @@ impl Group {
             )
         });
         if self.state == State::Empty {
-            let record = group_record(self, &BTreeMap::new());
+            let record = group_record(self, &BTreeMap::new(), cx.config.protocol);
             cx.append(self, vec![record], None, Then::Emptied);
             return;
         }

@@ -1,9 +1,10 @@
 //! Keys and values of `__consumer_offsets`: offset keys of version 1, group keys of version 2; values as 3.5.1 writes
-//! them, of version 3, or 1 for an offset with its own expiry.
+//! them: versions go with `inter.broker.protocol.version`, 3 today, and 1 for an offset with its own expiry.
 
 use super::event::Record;
 use super::offsets::{Offset, TopicPartition};
 use super::state::{Group, Member, State};
+use crate::MetadataVersion;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use wire::Str;
@@ -18,13 +19,21 @@ const GROUP_KEY: i16 = 2;
 /// Version 4 of the values can be read, too.
 const VALUE_MAX: i16 = 4;
 
-pub(super) fn offset_record(group: &Str, partition: &TopicPartition, offset: Option<&Offset>) -> Record {
+pub(super) fn offset_record(
+    group: &Str,
+    partition: &TopicPartition,
+    offset: Option<&Offset>,
+    protocol: MetadataVersion,
+) -> Record {
     let (topic, number) = partition;
     let key = OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition: *number };
-    Record { key: encode_versioned(&key, OFFSET_KEY), value: offset.map(offset_value) }
+    Record {
+        key: encode_versioned(&key, OFFSET_KEY),
+        value: offset.map(|offset| offset_value(offset, protocol)),
+    }
 }
 
-fn offset_value(offset: &Offset) -> Bytes {
+fn offset_value(offset: &Offset, protocol: MetadataVersion) -> Bytes {
     let value = OffsetCommitValue {
         offset: offset.offset,
         leader_epoch: offset.leader_epoch,
@@ -32,7 +41,7 @@ fn offset_value(offset: &Offset) -> Bytes {
         commit_timestamp: offset.commit_timestamp,
         expire_timestamp: offset.expire_timestamp.unwrap_or(-1),
     };
-    encode_versioned(&value, if offset.expire_timestamp.is_some() { 1 } else { 3 })
+    encode_versioned(&value, if offset.expire_timestamp.is_some() { 1 } else { protocol.offset_value() })
 }
 
 pub(super) fn group_tombstone(group: &Str) -> Record {
@@ -40,7 +49,11 @@ pub(super) fn group_tombstone(group: &Str) -> Record {
 }
 
 /// The group with these assignments (members without one get none).
-pub(super) fn group_record(group: &Group, assignments: &BTreeMap<Str, Bytes>) -> Record {
+pub(super) fn group_record(
+    group: &Group,
+    assignments: &BTreeMap<Str, Bytes>,
+    protocol_version: MetadataVersion,
+) -> Record {
     let protocol = group.protocol.clone();
     let mut members: Vec<&Member> = group.members.values().collect();
     members.sort_by_key(|member| member.order);
@@ -63,7 +76,7 @@ pub(super) fn group_record(group: &Group, assignments: &BTreeMap<Str, Bytes>) ->
         protocol,
     };
     let tombstone = group_tombstone(&group.id);
-    Record { value: Some(encode_versioned(&value, 3)), ..tombstone }
+    Record { value: Some(encode_versioned(&value, protocol_version.group_value())), ..tombstone }
 }
 
 /// A record of the log, read.

@@ -144,7 +144,7 @@ impl Group {
         if self.is_leader(&request.member_id) {
             let given = request.assignments.into_iter().map(|given| (given.member_id, given.assignment));
             let assignments = given.collect();
-            let record = group_record(self, &assignments);
+            let record = group_record(self, &assignments, cx.config.protocol);
             let assigning = Assigning { generation: self.generation, assignments };
             cx.append(self, vec![record], None, Then::Assign(assigning));
         }

@@ -20,26 +20,39 @@ use crate::api::{Call, groups};
 
 use ResourceType::{Group, Topic};
 
+/// Static members need every broker to know of them: a coordinator of before 2.3 would make them dynamic.
+fn may_be_static(call: &Call<'_>, instance: &Option<Str>) -> bool {
+    instance.is_none() || call.broker.config.protocol.has_static_members()
+}
+
 pub async fn join_group(call: &Call<'_>, request: JoinGroupRequest) -> JoinGroupResponse {
-    if call.may(Operation::Read, Group, &request.group_id) {
-        return groups::join(call, request).await;
-    }
+    let error_code = match call.may(Operation::Read, Group, &request.group_id) {
+        true if may_be_static(call, &request.group_instance_id) => return groups::join(call, request).await,
+        true => ErrorCode::UNSUPPORTED_VERSION,
+        false => NO_GROUP,
+    };
     let protocol_name = (call.version() < 7).then(Str::default);
-    JoinGroupResponse { error_code: NO_GROUP, generation_id: -1, protocol_name, ..Default::default() }
+    JoinGroupResponse { error_code, generation_id: -1, protocol_name, ..Default::default() }
 }
 
 pub async fn sync_group(call: &Call<'_>, request: SyncGroupRequest) -> SyncGroupResponse {
-    if call.may(Operation::Read, Group, &request.group_id) {
-        return groups::sync(call, request).await;
-    }
-    SyncGroupResponse { error_code: NO_GROUP, ..Default::default() }
+    let error_code = match call.may(Operation::Read, Group, &request.group_id) {
+        true if may_be_static(call, &request.group_instance_id) => return groups::sync(call, request).await,
+        true => ErrorCode::UNSUPPORTED_VERSION,
+        false => NO_GROUP,
+    };
+    SyncGroupResponse { error_code, ..Default::default() }
 }
 
 pub async fn heartbeat(call: &Call<'_>, request: HeartbeatRequest) -> HeartbeatResponse {
-    if call.may(Operation::Read, Group, &request.group_id) {
-        return groups::heartbeat(call, request).await;
-    }
-    HeartbeatResponse { error_code: NO_GROUP, ..Default::default() }
+    let error_code = match call.may(Operation::Read, Group, &request.group_id) {
+        true if may_be_static(call, &request.group_instance_id) => {
+            return groups::heartbeat(call, request).await;
+        }
+        true => ErrorCode::UNSUPPORTED_VERSION,
+        false => NO_GROUP,
+    };
+    HeartbeatResponse { error_code, ..Default::default() }
 }
 
 pub async fn leave_group(call: &Call<'_>, request: LeaveGroupRequest) -> LeaveGroupResponse {
@@ -81,13 +94,15 @@ pub async fn delete_groups(call: &Call<'_>, mut request: DeleteGroupsRequest) ->
 
 pub async fn offset_commit(call: &Call<'_>, mut request: OffsetCommitRequest) -> OffsetCommitResponse {
     let may = call.may(Operation::Read, Group, &request.group_id);
+    let unsafely_static = !may_be_static(call, &request.group_instance_id);
     let (denied, error_code) = match may {
+        true if unsafely_static => (std::mem::take(&mut request.topics), ErrorCode::UNSUPPORTED_VERSION),
         true => (call.split(Operation::Read, Topic, &mut request.topics, |topic| &topic.name), NO_TOPIC),
         false => (std::mem::take(&mut request.topics), NO_GROUP),
     };
     let mut response = match request.topics.is_empty() && !denied.is_empty() {
         true => OffsetCommitResponse::default(),
-        false if may => groups::offset_commit(call, request).await,
+        false if may && !unsafely_static => groups::offset_commit(call, request).await,
         false => OffsetCommitResponse::default(),
     };
     let failed = denied.into_iter().map(|topic| {

@@ -92,6 +92,7 @@ impl Active {
             delete_topics: true,
             // So that in the end all are led by whom they should be.
             imbalance_percent_max: 0,
+            protocol: broker_core::MetadataVersion::LATEST,
         };
         let mut active = Active {
             desk: desk.clone(),
