@@ -29,8 +29,8 @@ from mixed_brokers import mixed_brokers
 from mixed_ensemble import one_of_ours, two_of_ours
 from moves import moves
 from old_formats import old_formats
-from old_protocol import old_protocol, old_protocol_of_one_one, old_protocol_of_two_eight
 from oauth_and_tokens import oauth_and_tokens
+from old_protocol import old_protocol, old_protocol_of_one_one, old_protocol_of_two_eight
 from operators import operators
 from record import record
 from reconfig import reconfig_brief, reconfig_mixed
