@@ -153,7 +153,7 @@ fn binding(creation: AclCreation) -> Binding {
 }
 
 /// What is refused before the authorizer is asked.
-fn misnamed(resource: &Resource, protocol: MetadataVersion) -> Option<(ErrorCode, String)> {
+fn not_to_be_stored(resource: &Resource, protocol: MetadataVersion) -> Option<(ErrorCode, String)> {
     if resource.pattern == PatternType::Prefixed && !protocol.has_prefixed_acls() {
         let least = MetadataVersion::V2_0Iv1;
         let message = format!(
@@ -161,10 +161,10 @@ fn misnamed(resource: &Resource, protocol: MetadataVersion) -> Option<(ErrorCode
         );
         return Some((ErrorCode::UNSUPPORTED_VERSION, message));
     }
-    misnamed_in_any(resource).map(|message| (ErrorCode::INVALID_REQUEST, message))
+    misnamed(resource).map(|message| (ErrorCode::INVALID_REQUEST, message))
 }
 
-fn misnamed_in_any(resource: &Resource) -> Option<String> {
+fn misnamed(resource: &Resource) -> Option<String> {
     if resource.kind == ResourceType::Cluster && resource.name != CLUSTER_NAME {
         return Some(format!("The only valid name for the CLUSTER resource is {CLUSTER_NAME}"));
     }
@@ -188,7 +188,7 @@ pub async fn create(call: &Call<'_>, request: CreateAclsRequest) -> CreateAclsRe
     }
     let protocol = call.broker.config.protocol;
     let problems: Vec<Option<(ErrorCode, String)>> =
-        bindings.iter().map(|binding| misnamed(&binding.resource, protocol)).collect();
+        bindings.iter().map(|binding| not_to_be_stored(&binding.resource, protocol)).collect();
     let valid: Vec<Binding> = bindings
         .into_iter()
         .zip(&problems)
@@ -300,5 +300,17 @@ mod tests {
             "The only valid name for the CLUSTER resource is kafka-cluster"
         );
         assert_eq!(named(ResourceType::Topic, "").unwrap(), "Invalid empty resource name");
+    }
+
+    #[test]
+    fn prefixes_are_for_clusters_whose_brokers_all_know_them() {
+        let (kind, name) = (ResourceType::Topic, "t".into());
+        let prefixed = Resource { kind, pattern: PatternType::Prefixed, name };
+        let refused = not_to_be_stored(&prefixed, MetadataVersion::V2_0Iv0).unwrap();
+        let message = "Adding ACLs on prefixed resource patterns requires inter.broker.protocol.version of 2.0-IV1 or greater";
+        assert_eq!(refused, (ErrorCode::UNSUPPORTED_VERSION, message.to_owned()));
+        assert_eq!(not_to_be_stored(&prefixed, MetadataVersion::V2_0Iv1), None);
+        let literal = Resource { pattern: PatternType::Literal, ..prefixed };
+        assert_eq!(not_to_be_stored(&literal, MetadataVersion::V2_0Iv0), None);
     }
 }
