@@ -61,8 +61,7 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           disk_upkeep, dir_moves, dir_full,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief, differ_brief)
 
-BY_NAME += (old_protocol_of_one_one, old_protocol_of_two_eight)
-LAYERS += (old_protocol,)
+BY_NAME += (old_protocol, old_protocol_of_one_one, old_protocol_of_two_eight)
 
 # Transactions that are killed at random, of librdkafka's and of Kafka's own clients.
 BY_NAME += (exactly_once_ours, exactly_once_java_client, transaction_ends)
