@@ -24,6 +24,7 @@ async fn session(ensemble: &Ensemble) -> Zk {
 
 fn candidate(id: i32, session: Zk) -> (ControllerHandle, watch::Sender<Zk>) {
     let options = Options {
+        protocol: broker_core::MetadataVersion::LATEST,
         id,
         listener: "PLAINTEXT".into(),
         orders_listener: "PLAINTEXT".into(),
