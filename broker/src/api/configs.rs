@@ -370,7 +370,11 @@ mod tests {
             "conflict topic config setting min.compaction.lag.ms (10) > max.compaction.lag.ms (5)"
         );
         for (min, max) in [("5", "5"), ("10", ""), ("", "5"), ("", "")] {
-            assert_eq!(check_topic_configs(&config(min, max), MetadataVersion::LATEST), Ok(()), "{min} {max}");
+            assert_eq!(
+                check_topic_configs(&config(min, max), MetadataVersion::LATEST),
+                Ok(()),
+                "{min} {max}"
+            );
         }
     }
 

@@ -195,6 +195,7 @@ mod tests {
             endpoints: vec![endpoint("IN", 9092), endpoint("OUT", 9093)],
             rack: None,
             timestamp: 0,
+            version: 5,
         };
         let node: serde_json::Value = serde_json::from_slice(&other.json()).unwrap();
         let own = ["h1:9093", "h1:9094", "h2:9092", "h1:0"].map(str::to_owned);
