@@ -52,7 +52,7 @@ impl Follower {
             self.sound.retain(|name, _| roster.parts.contains_key(name));
         }
         let mut cuts = Vec::new();
-        let asked = self.to_compare(roster, &mut cuts);
+        let asked = self.whom_to_compare(roster, &mut cuts);
         if asked.is_empty() {
             return Ok(cuts);
         }
@@ -91,7 +91,7 @@ impl Follower {
 
     /// Whose logs the leader is to be asked about. Those without epochs were cut to the high watermark when they began to
     /// follow; before 0.11.0-IV2 that is what is done with all.
-    fn to_compare(&mut self, roster: &Roster, cuts: &mut Vec<LeaderPart>) -> Wanted {
+    fn whom_to_compare(&mut self, roster: &Roster, cuts: &mut Vec<LeaderPart>) -> Wanted {
         let now = Instant::now();
         let mut asked = Wanted::new();
         for (name, (id, next)) in &roster.parts {
