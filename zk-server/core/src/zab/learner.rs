@@ -3,6 +3,9 @@
 //! What a learner promises is on stable storage before it says so: the accepted epoch before ACKEPOCH; the history
 //! and the current epoch before the ACK of NEWLEADER; each proposal before its ACK.
 
+mod active;
+mod joining;
+
 use super::history::History;
 use super::leader::read_request;
 use super::links::Links;
@@ -10,15 +13,13 @@ use super::observer_master::ObserverMaster;
 use super::{Over, Server, log};
 use crate::config::Ensemble;
 use crate::event::{Effect, LinkId, LogLevel, Now};
-use crate::front::{Request, Upcall};
-use crate::measure;
+use crate::front::Request;
 use crate::membership::observes;
-use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use wire::jute::Record;
-use wire::zk::quorum::{LearnerInfo, PROTOCOL, QuorumPacket, SessionTouch, SessionVerdict, packet};
+use wire::zk::quorum::{LearnerInfo, PROTOCOL, QuorumPacket, SessionTouch, packet};
 use wire::zk::txn::{Txn, TxnRecord};
-use wire::zk::{SessionId, Sid, Zxid, epoch_of, op, zxid};
+use wire::zk::{SessionId, Sid, Zxid, op, zxid};
 
 const DIAL_TRIES: u32 = 5;
 /// How often an observer asks every observer master before it turns to the leader: followers come into service a
@@ -346,101 +347,6 @@ impl Learner {
         }
     }
 
-    fn on_leader_info(
-        &mut self,
-        packet: QuorumPacket,
-        server: &mut Server,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Over> {
-        if packet.kind != packet::LEADER_INFO {
-            let why = format!(
-                "leader {} answered by a packet of type {}: it is older than 3.4",
-                self.leader, packet.kind
-            );
-            return Err(Over(why));
-        }
-        self.epoch = epoch_of(packet.zxid);
-        let accepted = server.accepted_epoch;
-        // What an observer has accepted, no leader counts: only a history of a later epoch keeps it from this one.
-        let least = if self.observer { server.current_epoch } else { accepted };
-        if self.epoch < least {
-            let why = format!("Leaders epoch, {} is less than accepted epoch, {accepted}", self.epoch);
-            return Err(Over(why));
-        }
-        // A promise is made once: -1 says that this epoch was promised before.
-        let mut current = -1;
-        if self.epoch > accepted {
-            current = server.current_epoch as i32;
-            server.store_accepted_epoch(self.epoch, out);
-        }
-        let last = server.history.last_logged();
-        self.send(QuorumPacket::new(packet::ACK_EPOCH, last, Some(current.encode())), out);
-        self.stage = Stage::Choosing;
-        Ok(())
-    }
-
-    fn on_choice(&mut self, packet: QuorumPacket, out: &mut Vec<Effect>) -> Result<(), Over> {
-        let zxid = packet.zxid;
-        match packet.kind {
-            packet::DIFF => {
-                log(out, LogLevel::Info, format!("Getting a diff from the leader 0x{zxid:x}"));
-                self.stage = Stage::Syncing;
-            }
-            packet::SNAP => {
-                log(out, LogLevel::Info, format!("Getting a snapshot from leader 0x{zxid:x}"));
-                self.stage = Stage::Streaming { zxid };
-            }
-            packet::TRUNC => {
-                let line = format!("Truncating log to get in sync with the leader 0x{zxid:x}");
-                log(out, LogLevel::Warn, line);
-                out.push(Effect::Truncate { zxid });
-                self.stage = Stage::Truncating { zxid };
-            }
-            kind => return Err(Over(format!("Got unexpected packet from leader: type {kind}"))),
-        }
-        Ok(())
-    }
-
-    pub fn on_snapshot(
-        &mut self,
-        link: LinkId,
-        database: crate::Database,
-        server: &mut Server,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Over> {
-        let Stage::Streaming { zxid } = self.stage else { return Ok(()) };
-        if self.link != Some(link) {
-            return Ok(());
-        }
-        self.heard_at = now.mono;
-        self.replaced = Some(server.history.install(server.adopt(database), zxid));
-        server.replacements += 1;
-        self.snapshot = true;
-        self.stage = Stage::Syncing;
-        self.release(server, now, out)
-    }
-
-    pub fn on_truncated(
-        &mut self,
-        database: crate::Database,
-        server: &mut Server,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Over> {
-        let Stage::Truncating { zxid } = self.stage else { return Ok(()) };
-        let end = database.last_zxid();
-        let before = server.history.truncated(server.adopt(database));
-        out.push(Effect::Discard { database: Box::new(before) });
-        server.replacements += 1;
-        self.stage = Stage::Syncing;
-        if end != zxid {
-            // A snapshot of a leader held what is cut off, and what the log lacks. The next leader is told the truth.
-            return Err(Over(format!("The log was to be cut behind 0x{zxid:x}, and ends with 0x{end:x}")));
-        }
-        self.release(server, now, out)
-    }
-
     /// Takes the packets that came before their time, as far as they can be taken now.
     fn release(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
         let Some(link) = self.link else { return Ok(()) };
@@ -448,220 +354,6 @@ impl Learner {
             self.on_packet(link, packet, server, now, out)?;
         }
         Ok(())
-    }
-
-    fn on_sync(
-        &mut self,
-        packet: QuorumPacket,
-        server: &mut Server,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Over> {
-        match packet.kind {
-            packet::PROPOSAL => {
-                let txn = decode(packet)?;
-                note_proposed_members(&txn, server, out);
-                self.unlogged.push_back(txn);
-            }
-            packet::COMMIT | packet::COMMIT_AND_ACTIVATE => {
-                let next = self.unlogged.pop_front_if(|txn| txn.zxid() == packet.zxid);
-                let txn = next.ok_or_else(|| {
-                    Over(format!("Committing 0x{:x}, which is not the next proposal", packet.zxid))
-                })?;
-                // What the leader has is applied before a quorum has it: a snapshot that was begun before would keep it
-                // under a name from before, when it is cut off again.
-                server.replacements += 1;
-                self.take_committed(&txn, server, out);
-                if packet.kind == packet::COMMIT_AND_ACTIVATE {
-                    self.activate(&txn, designated(&packet)?, server, now, out)?;
-                }
-            }
-            packet::INFORM => self.take_committed(&decode(packet)?, server, out),
-            packet::INFORM_AND_ACTIVATE => {
-                let leader = designated(&packet)?;
-                let txn = decode(without_leader(packet))?;
-                self.take_committed(&txn, server, out);
-                self.activate(&txn, leader, server, now, out)?;
-            }
-            packet::NEW_LEADER => {
-                self.note_members(packet.data, server, out);
-                self.on_new_leader(server, out);
-            }
-            // A ping is not answered here: the next packet has to be the ACK of NEWLEADER.
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn take_committed(&mut self, txn: &Txn, server: &mut Server, out: &mut Vec<Effect>) {
-        if !self.snapshot {
-            server.history.log(txn, out);
-        }
-        server.history.replay(txn);
-    }
-
-    fn on_new_leader(&mut self, server: &mut Server, out: &mut Vec<Effect>) {
-        log(out, LogLevel::Info, "Learner received NEWLEADER message");
-        if self.snapshot {
-            self.stage = Stage::Saving;
-            out.push(Effect::SaveSnapshot);
-        } else {
-            self.stage = Stage::Settling;
-            self.acknowledge_new_leader(server, out);
-        }
-    }
-
-    pub fn on_snapshot_saved(
-        &mut self,
-        server: &mut Server,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Over> {
-        if self.stage != Stage::Saving {
-            return Ok(());
-        }
-        server.history.snapshot_saved();
-        if let Some(history) = self.replaced.take() {
-            out.push(Effect::Discard { database: Box::new(history.db) });
-        }
-        self.stage = Stage::Settling;
-        self.acknowledge_new_leader(server, out);
-        self.release(server, now, out)
-    }
-
-    /// The ACK leaves when everything that it vouches for is on stable storage.
-    fn acknowledge_new_leader(&mut self, server: &mut Server, out: &mut Vec<Effect>) {
-        if self.stage != Stage::Settling || !server.history.is_durable() {
-            return;
-        }
-        if server.current_epoch != self.epoch {
-            server.store_current_epoch(self.epoch, out);
-        }
-        out.push(Effect::RollLog);
-        let start = zxid(self.epoch, 0);
-        self.send(QuorumPacket::new(packet::ACK, start, None), out);
-        log(out, LogLevel::Info, format!("Sent NEWLEADER ack to leader with zxid {start:x}"));
-        self.stage = Stage::Synced;
-    }
-
-    fn on_synced(
-        &mut self,
-        packet: QuorumPacket,
-        server: &mut Server,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Over> {
-        match packet.kind {
-            packet::UP_TO_DATE => self.on_up_to_date(server, now, out),
-            // As Java's: answers are counted from service on.
-            packet::PING => Ok(()),
-            _ => {
-                self.held.push_back(packet);
-                Ok(())
-            }
-        }
-    }
-
-    fn on_up_to_date(&mut self, server: &mut Server, now: Now, out: &mut Vec<Effect>) -> Result<(), Over> {
-        log(out, LogLevel::Info, "Learner received UPTODATE message");
-        // One of those is only proposed, whatever a Java leader says of it.
-        let proposed = |told: &Ensemble| self.unlogged.iter().any(|txn| txn.zxid() == told.version);
-        if let Some(told) = self.told.take().filter(|told| !proposed(told))
-            && server.activate_members(told, self.leader, None, now, out)
-        {
-            return Err(changed());
-        }
-        self.send(QuorumPacket::new(packet::ACK, zxid(self.epoch, 0), None), out);
-        self.stage = Stage::Active;
-        server.publish_config(now);
-        let measures = &mut server.front.measures;
-        measures.served(false, now);
-        let sync_time =
-            if self.observer { &mut measures.observer_sync_time } else { &mut measures.follower_sync_time };
-        sync_time.add(now.mono.saturating_sub(self.since));
-        server.front.serve(true, now, out);
-        if server.config.observer_masters && !self.observer {
-            log(out, LogLevel::Info, "Starting ObserverMaster");
-            self.observers = Some(ObserverMaster::new(server, now));
-        }
-        for txn in std::mem::take(&mut self.unlogged) {
-            self.accept(txn, server, out);
-        }
-        self.release(server, now, out)
-    }
-
-    fn on_active(
-        &mut self,
-        packet: QuorumPacket,
-        server: &mut Server,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Over> {
-        match packet.kind {
-            packet::PROPOSAL => {
-                let txn = decode(packet)?;
-                server.front.measures.learner_proposal_received_count += 1;
-                if let Some(age) = measure::age(&txn, now) {
-                    server.front.measures.proposal_latency.add(age);
-                }
-                self.accept(txn, server, out);
-            }
-            packet::COMMIT => self.on_commit(packet.zxid, None, server, now, out),
-            packet::COMMIT_AND_ACTIVATE => {
-                let leader = designated(&packet)?;
-                let next = server.history.pending().front();
-                let change = next.filter(|txn| txn.zxid() == packet.zxid).cloned();
-                let over = change.map(|txn| self.activate(&txn, leader, server, now, out));
-                // Whoever asked for the change is answered, also where it ends this server's role.
-                self.on_commit(packet.zxid, Some(leader), server, now, out);
-                over.transpose()?;
-            }
-            packet::INFORM => self.on_inform(decode(packet)?, server, now, out),
-            packet::INFORM_AND_ACTIVATE => {
-                let leader = designated(&packet)?;
-                let txn = decode(without_leader(packet))?;
-                let over = self.activate(&txn, leader, server, now, out);
-                self.on_inform(txn, server, now, out);
-                over?;
-            }
-            packet::PING => self.pong(packet, server, out),
-            packet::SYNC => {
-                if let Some(request) = self.syncs.pop_front() {
-                    self.on_synced_up(request, packet, server, now, out);
-                }
-            }
-            packet::REVALIDATE => {
-                let data = packet.data.clone().unwrap_or_default();
-                let verdict = SessionVerdict::decode(&data).map_err(|error| Over(error.to_string()))?;
-                let SessionVerdict { session, valid } = verdict;
-                let asked = self.revalidations.iter().position(|(asked, _)| *asked == session);
-                match asked.and_then(|at| self.revalidations.remove(at)).and_then(|(_, link)| link) {
-                    Some(link) => self.answer(link, packet, out),
-                    None => {
-                        let db = &server.history.db;
-                        server.front.revalidated(session, valid, now, db, out, &mut server.up);
-                    }
-                }
-            }
-            packet::UP_TO_DATE => {
-                log(out, LogLevel::Error, "Received an UPTODATE message after Follower started")
-            }
-            kind => log(out, LogLevel::Warn, format!("Unknown packet type: {kind}")),
-        }
-        self.serve_front(server, out);
-        Ok(())
-    }
-
-    /// The members that a NEWLEADER names are on their way at least: the leader completes what it finds begun.
-    fn note_members(&mut self, text: Option<Bytes>, server: &mut Server, out: &mut Vec<Effect>) {
-        let Some(text) = text.filter(|text| text.len() > 1) else { return };
-        match read_members(&text) {
-            Ok(members) => {
-                server.propose_members(members.clone(), out);
-                self.told = Some(members);
-            }
-            Err(why) => log(out, LogLevel::Error, format!("NEWLEADER's members cannot be read: {why}")),
-        }
     }
 
     /// A change of the members is committed.
@@ -681,128 +373,10 @@ impl Learner {
         }
     }
 
-    fn on_synced_up(
-        &self,
-        request: Request,
-        packet: QuorumPacket,
-        server: &mut Server,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) {
-        match request.origin {
-            Some(link) => self.answer(link, packet, out),
-            None => server.front.synced(&request, now, &server.history.db, out, &mut server.up),
-        }
-    }
-
-    /// Passes the leader's answer on to the observer that asked.
-    fn answer(&self, link: LinkId, packet: QuorumPacket, out: &mut Vec<Effect>) {
-        if let Some(observers) = &self.observers {
-            observers.answer(link, packet, out);
-        }
-    }
-
     fn accept(&mut self, txn: Txn, server: &mut Server, out: &mut Vec<Effect>) {
         note_proposed_members(&txn, server, out);
         self.unacked.push_back((txn.zxid(), txn.header.time));
         server.history.propose(txn, out);
-    }
-
-    /// `designated`: who leads under the members that this transaction activates.
-    fn on_commit(
-        &mut self,
-        zxid: Zxid,
-        designated: Option<Sid>,
-        server: &mut Server,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(next) = server.history.pending().front().map(Txn::zxid) else {
-            return log(out, LogLevel::Warn, format!("Committing 0x{zxid:x} without seeing txn"));
-        };
-        if next != zxid {
-            let why = format!("Committing zxid 0x{zxid:x} but next pending txn 0x{next:x}");
-            return out.push(Effect::Exit { code: EXIT_UNMATCHED_COMMIT, why });
-        }
-        server.front.measures.learner_commit_received_count += 1;
-        if let Some(txn) = server.history.commit() {
-            note_committed(&txn, server, now);
-            if let Some(observers) = &self.observers {
-                observers.committed(&txn, designated, out);
-            }
-            server.front.committed(&txn, now, &mut server.history.db, out, &mut server.up);
-        }
-    }
-
-    fn on_inform(&mut self, txn: Txn, server: &mut Server, now: Now, out: &mut Vec<Effect>) {
-        note_committed(&txn, server, now);
-        server.history.log(&txn, out);
-        server.history.remember(&txn);
-        server.front.committed(&txn, now, &mut server.history.db, out, &mut server.up);
-    }
-
-    fn pong(&mut self, ping: QuorumPacket, server: &mut Server, out: &mut Vec<Effect>) {
-        let mut touched = BytesMut::new();
-        let theirs = self.observers.as_mut().map(ObserverMaster::take_touched).unwrap_or_default();
-        for (session, timeout) in server.front.take_touched().into_iter().chain(theirs) {
-            SessionTouch { session, timeout }.write(&mut touched);
-        }
-        self.send(QuorumPacket { data: Some(touched.freeze()), ..ping }, out);
-    }
-
-    pub fn on_durable(
-        &mut self,
-        zxid: Zxid,
-        server: &mut Server,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Over> {
-        if let Some(history) = &mut self.replaced {
-            history.on_durable(zxid);
-        }
-        let durable = server.history.durable();
-        while let Some((zxid, made_at)) = self.unacked.pop_front_if(|(zxid, _)| *zxid <= durable) {
-            if let Ok(age) = u64::try_from(now.wall - made_at) {
-                server.front.measures.proposal_ack_creation_latency.add(age);
-            }
-            if !self.observer {
-                self.send(QuorumPacket::new(packet::ACK, zxid, None), out);
-            }
-        }
-        if self.stage == Stage::Settling {
-            self.acknowledge_new_leader(server, out);
-            if self.stage == Stage::Synced {
-                return self.release(server, now, out);
-            }
-        }
-        Ok(())
-    }
-
-    /// Passes on what this server's own clients want.
-    pub fn serve_front(&mut self, server: &mut Server, out: &mut Vec<Effect>) {
-        for upcall in std::mem::take(&mut server.up) {
-            if self.stage != Stage::Active {
-                continue;
-            }
-            match upcall {
-                Upcall::Write(request) => self.send(forward(&request), out),
-                Upcall::Sync(request) => {
-                    self.send(forward(&Request { op: op::SYNC, ..request.clone() }), out);
-                    self.syncs.push_back(request);
-                }
-                Upcall::Revalidate { session, timeout } => {
-                    let data = SessionTouch { session, timeout }.encode();
-                    self.revalidations.push_back((session, None));
-                    self.send(QuorumPacket::new(packet::REVALIDATE, -1, Some(data)), out);
-                }
-            }
-        }
-    }
-}
-
-fn note_committed(txn: &Txn, server: &mut Server, now: Now) {
-    if let Some(age) = measure::age(txn, now) {
-        server.front.measures.commit_propagation_latency.add(age);
     }
 }
 
@@ -817,16 +391,6 @@ fn masters(leader: Sid, server: &mut Server) -> VecDeque<Sid> {
     server.masters_tried = server.masters_tried.wrapping_add(1);
     let tries = followers.len() * MASTER_ROUNDS;
     (0..tries).map(|at| followers[first.wrapping_add(at) % followers.len()]).collect()
-}
-
-fn forward(request: &Request) -> QuorumPacket {
-    let mut data = BytesMut::with_capacity(16 + request.body.len());
-    request.session.write(&mut data);
-    request.cxid.write(&mut data);
-    request.op.write(&mut data);
-    data.extend_from_slice(&request.body);
-    let auth = (!request.auth.is_empty()).then(|| request.auth.clone());
-    QuorumPacket { kind: packet::REQUEST, zxid: -1, data: Some(data.freeze()), auth }
 }
 
 fn decode(packet: QuorumPacket) -> Result<Txn, Over> {
@@ -848,11 +412,6 @@ fn without_leader(packet: QuorumPacket) -> QuorumPacket {
     QuorumPacket { data, ..packet }
 }
 
-fn read_members(text: &[u8]) -> Result<Ensemble, String> {
-    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
-    Ensemble::parse(text).map_err(|wrong| wrong.why)
-}
-
 /// `None` for any other transaction.
 pub(super) fn proposed_members(txn: &Txn) -> Option<Result<Ensemble, String>> {
     let TxnRecord::Reconfig(change) = &txn.record else { return None };
@@ -872,6 +431,11 @@ fn note_proposed_members(txn: &Txn, server: &mut Server, out: &mut Vec<Effect>) 
         }
         None => {}
     }
+}
+
+fn read_members(text: &[u8]) -> Result<Ensemble, String> {
+    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
+    Ensemble::parse(text).map_err(|wrong| wrong.why)
 }
 
 fn changed() -> Over {
