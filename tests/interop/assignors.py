@@ -35,9 +35,11 @@ class Member:
 
 
 def settled(members):
-    """Each has something, and together they have everything once."""
+    """Together they have everything once, and nobody two more than another: between two rounds of cooperative members that is not so yet."""
     own = [member.owns() for member in members]
-    return own if all(own) and sorted(sum(map(sorted, own), [])) == list(range(PARTITIONS)) else None
+    sizes = [len(some) for some in own]
+    whole = sorted(sum(map(sorted, own), [])) == list(range(PARTITIONS))
+    return own if whole and max(sizes) - min(sizes) <= 1 else None
 
 
 def one_group(world, commands, bootstrap, strategy, kinds, name):
