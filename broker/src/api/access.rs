@@ -110,9 +110,10 @@ impl Call<'_> {
             false => format!("java.nio.HeapByteBuffer[pos={size} lim={size} cap={size}]", size = self.size),
         };
         let text = format!(
-            "Request Request(processor=0, connectionId={address}-0, session=Session({principal},/{host}), \
+            "Request Request(processor=0, connectionId={came_to}{address}-0, session=Session({principal},/{host}), \
              listenerName=ListenerName({listener}), securityProtocol={protocol}, buffer={buffer}, envelope=None) is not \
              authorized.",
+            came_to = peer.came_to.map(|address| format!("{address}-")).unwrap_or_default(),
             address = peer.address,
             principal = peer.principal(),
             host = host_text(peer.address.ip()),

@@ -203,7 +203,8 @@ pub async fn create(call: &Call<'_>, request: CreateAclsRequest) -> CreateAclsRe
                 let (error_code, message) = error.answer();
                 AclCreationResult { error_code, error_message: message.map(Str::from_static) }
             }
-            _ => AclCreationResult::default(),
+            // No error's message is not null, in Java's answers of this kind.
+            _ => AclCreationResult { error_message: Some(Str::default()), ..Default::default() },
         },
     });
     CreateAclsResponse { results: results.collect(), ..Default::default() }

@@ -122,7 +122,11 @@ pub async fn describe(call: &Call<'_>, request: DescribeClientQuotasRequest) -> 
         Err(refusal) => Err(refusal),
     };
     match found {
-        Ok(entries) => DescribeClientQuotasResponse { entries: Some(entries), ..Default::default() },
+        Ok(entries) => DescribeClientQuotasResponse {
+            entries: Some(entries),
+            error_message: Some(Str::default()),
+            ..Default::default()
+        },
         Err((error_code, error_message)) => {
             DescribeClientQuotasResponse { error_code, error_message, entries: None, ..Default::default() }
         }
@@ -184,10 +188,17 @@ pub async fn alter(call: &Call<'_>, request: AlterClientQuotasRequest) -> AlterC
             entity_type: entity.entity_type.clone(),
             entity_name: entity.entity_name.clone(),
         };
+        // The last name of a type counts.
+        let counts = |at: usize| {
+            entry.entity[at + 1..].iter().all(|other| other.entity_type != entry.entity[at].entity_type)
+        };
         entries.push(ResponseEntryData {
             error_code,
             error_message,
-            entity: entry.entity.iter().map(name).collect(),
+            entity: (0..entry.entity.len())
+                .filter(|&at| counts(at))
+                .map(|at| name(&entry.entity[at]))
+                .collect(),
         });
     }
     AlterClientQuotasResponse { entries, ..Default::default() }

@@ -270,8 +270,21 @@ fn refused_commit(request: &TxnOffsetCommitRequest) -> TxnOffsetCommitResponse {
 pub async fn offset_fetch(call: &Call<'_>, request: OffsetFetchRequest) -> OffsetFetchResponse {
     let errors_by_partition = call.version() < 2;
     match ask(call, Request::OffsetFetch { request, errors_by_partition }).await {
-        Some(Response::OffsetFetch(response)) => response,
+        Some(Response::OffsetFetch(mut response)) => {
+            if call.version() == 0 {
+                uncommitted_are_unknown(&mut response);
+            }
+            response
+        }
         _ => OffsetFetchResponse { error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE, ..Default::default() },
+    }
+}
+
+/// The first version, which read ZooKeeper, takes a partition without an offset for one that does not exist.
+fn uncommitted_are_unknown(response: &mut OffsetFetchResponse) {
+    let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+    for partition in partitions.filter(|one| one.committed_offset == -1 && one.error_code.is_ok()) {
+        partition.error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
     }
 }
 

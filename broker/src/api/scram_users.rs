@@ -29,7 +29,12 @@ pub async fn describe(
         false => Ok(describe_some(call, &asked).await),
     };
     match described {
-        Ok(results) => DescribeUserScramCredentialsResponse { results, ..Default::default() },
+        // No error's message is not null here, in Java.
+        Ok(results) => DescribeUserScramCredentialsResponse {
+            results,
+            error_message: Some(Str::default()),
+            ..Default::default()
+        },
         Err(error) => DescribeUserScramCredentialsResponse {
             error_code: ErrorCode::UNKNOWN_SERVER_ERROR,
             error_message: text(error.to_string()),
@@ -88,7 +93,11 @@ fn described(
     user: Str,
     config: Result<BTreeMap<String, String>, Refusal>,
 ) -> DescribeUserScramCredentialsResult {
-    let mut result = DescribeUserScramCredentialsResult { user, ..Default::default() };
+    let mut result = DescribeUserScramCredentialsResult {
+        user,
+        error_message: Some(Str::default()),
+        ..Default::default()
+    };
     match config {
         Ok(config) => {
             let info = |hash: Hash| {
@@ -109,25 +118,52 @@ fn described(
 /// What is to become of a user: a credential for a mechanism, or none any more.
 type Changes = Vec<(Hash, Option<Credential>)>;
 
+/// Of an empty password no credential can be made. Java learns of it while it prepares what is right with all users, and
+/// changes none of them.
+fn has_empty_password(request: &AlterUserScramCredentialsRequest, user: &str) -> bool {
+    request.upsertions.iter().any(|one| one.name == user && one.salted_password.is_empty())
+}
+
 pub async fn alter(
     call: &Call<'_>,
     request: AlterUserScramCredentialsRequest,
 ) -> AlterUserScramCredentialsResponse {
     let governs = call.broker.is_controller();
-    let mut results = Vec::new();
+    let (mut results, mut right) = (Vec::new(), Vec::new());
+    let mut told = |user: Str, (error_code, why): Refusal| {
+        let error_message = if error_code.is_ok() { None } else { text(why) };
+        results.push(AlterUserScramCredentialsResult { user, error_code, error_message });
+    };
     for (user, changes) in changes(&request) {
-        let outcome = match changes {
+        let changed = match changes {
             _ if !governs => Err((ErrorCode::NOT_CONTROLLER, ErrorCode::NOT_CONTROLLER.message().to_owned())),
-            Ok(changes) => alter_one(call, &user, changes).await,
+            Ok(changes) => changed(call, &user, changes).await,
             Err(refusal) => Err(refusal),
         };
-        let (error_code, error_message) = match outcome {
-            Ok(()) => (ErrorCode::NONE, None),
-            Err((code, why)) => (code, text(why)),
+        match changed {
+            Ok(config) => right.push((user, config)),
+            Err(refusal) => told(user, refusal),
+        }
+    }
+    let fails = right.iter().any(|(user, _)| has_empty_password(&request, user));
+    for (user, config) in right {
+        let outcome = match fails {
+            true => {
+                Err((ErrorCode::UNKNOWN_SERVER_ERROR, ErrorCode::UNKNOWN_SERVER_ERROR.message().to_owned()))
+            }
+            false => call.broker.zk().change_user(&user, &config).await.map_err(failed),
         };
-        results.push(AlterUserScramCredentialsResult { user, error_code, error_message });
+        if outcome.is_ok() {
+            // Here it counts at once; the others hear of it.
+            call.broker.users.read(&user, &config);
+        }
+        told(user, outcome.err().unwrap_or_default());
     }
     AlterUserScramCredentialsResponse { results, ..Default::default() }
+}
+
+fn failed(error: ZkError) -> Refusal {
+    (ErrorCode::UNKNOWN_SERVER_ERROR, error.to_string())
 }
 
 /// By user, what is asked for or what is wrong with it: one mistake, and nothing of the user changes.
@@ -176,10 +212,9 @@ fn mechanism(user: &str, number: i8) -> Result<Hash, Refusal> {
     Hash::of_number(number).ok_or_else(unknown)
 }
 
-async fn alter_one(call: &Call<'_>, user: &str, changes: Changes) -> Result<(), Refusal> {
-    let failed = |error: ZkError| (ErrorCode::UNKNOWN_SERVER_ERROR, error.to_string());
-    let zk = call.broker.zk();
-    let mut config = zk.user(user).await.map_err(failed)?;
+/// What a user's settings are with these changes.
+async fn changed(call: &Call<'_>, user: &str, changes: Changes) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut config = call.broker.zk().user(user).await.map_err(failed)?;
     for (hash, credential) in changes {
         match credential {
             Some(credential) => {
@@ -192,10 +227,7 @@ async fn alter_one(call: &Call<'_>, user: &str, changes: Changes) -> Result<(), 
             None => {}
         }
     }
-    zk.change_user(user, &config).await.map_err(failed)?;
-    // Here it counts at once; the others hear of it.
-    call.broker.users.read(user, &config);
-    Ok(())
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -236,5 +268,19 @@ mod tests {
         assert_eq!(of(""), "UNACCEPTABLE_CREDENTIAL Username must not be empty");
         assert_eq!(of("strange"), "UNSUPPORTED_SASL_MECHANISM Unknown SCRAM mechanism");
         assert!(of("twice").starts_with("DUPLICATE_RESOURCE"));
+    }
+
+    #[test]
+    fn of_an_empty_password_no_credential_is_made() {
+        let set = |name: &'static str, password: &'static [u8]| ScramCredentialUpsertion {
+            name: name.into(),
+            salted_password: password.into(),
+            ..Default::default()
+        };
+        let request = AlterUserScramCredentialsRequest {
+            upsertions: vec![set("ann", b"salted"), set("bob", b"")],
+            deletions: Vec::new(),
+        };
+        assert!(!has_empty_password(&request, "ann") && has_empty_password(&request, "bob"));
     }
 }

@@ -46,6 +46,8 @@ pub struct Peer {
     /// Name of the listener that it came in by.
     pub listener: Arc<str>,
     pub address: SocketAddr,
+    /// Where it came in, if that is known.
+    pub came_to: Option<SocketAddr>,
     /// Who authenticated, once somebody has.
     authenticated: OnceLock<Principal>,
     /// Its last login was by a delegation token.
@@ -55,7 +57,13 @@ pub struct Peer {
 impl Peer {
     /// A connection on which nobody has authenticated.
     pub fn new(listener: Arc<str>, address: SocketAddr) -> Peer {
-        Peer { listener, address, authenticated: OnceLock::new(), by_token: AtomicBool::new(false) }
+        Peer {
+            listener,
+            address,
+            came_to: None,
+            authenticated: OnceLock::new(),
+            by_token: AtomicBool::new(false),
+        }
     }
 
     /// Who asks: whoever authenticated, or [`Principal::anonymous`].
@@ -233,7 +241,8 @@ async fn accept<S: Service>(
             }
         };
         let _ = socket.set_nodelay(true);
-        let peer = Arc::new(Peer::new(name.clone(), address));
+        let came_to = socket.local_addr().ok();
+        let peer = Arc::new(Peer { came_to, ..Peer::new(name.clone(), address) });
         let (limits, service, stop) = (limits.clone(), service.clone(), stop.clone());
         let security = security.clone();
         let number = seat.number();

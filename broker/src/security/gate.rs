@@ -124,7 +124,8 @@ impl LoginGate {
     fn request(&mut self, frame: Bytes, now: Instant) -> Verdict {
         let key = frame.get(..2).map(|key| i16::from_be_bytes([key[0], key[1]]));
         let early = self.again.is_some_and(|again| now < again + AGAIN_AFTER);
-        if key == Some(ApiKey::SaslHandshake as i16) && !early {
+        // A login that does not grow old is not shown again.
+        if key == Some(ApiKey::SaslHandshake as i16) && self.expires.is_some() && !early {
             self.again = Some(now);
             self.state = State::Handshake;
             return self.take(frame, now);
@@ -212,6 +213,8 @@ impl LoginGate {
             Ok((token, lifetime)) => {
                 let response = SaslAuthenticateResponse {
                     auth_bytes: token.into(),
+                    // No error's message is not null, in Java.
+                    error_message: Some(Str::default()),
                     session_lifetime_ms: i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX),
                     ..Default::default()
                 };

@@ -330,3 +330,15 @@ fn a_delegation_token_opens_the_gate_and_is_remembered_as_one() {
     assert!((20_000..=30_000).contains(&last.session_lifetime_ms));
     assert!(gate.came_by_token() && gate.principal() == Some(&Principal::user("ann")));
 }
+
+#[test]
+fn a_login_that_does_not_grow_old_is_not_shown_again() {
+    let (mut gate, now) = (LoginGate::new(&security("")).unwrap(), Instant::now());
+    named(&mut gate, "PLAIN", 1, now);
+    let done = answer::<SaslAuthenticateRequest>(token(&mut gate, "\0ann\0secret", now), 2);
+    assert_eq!((done.error_code, done.error_message.as_deref()), (ErrorCode::NONE, Some("")));
+    // The broker answers it, as Java's does, with ILLEGAL_SASL_STATE, and the connection goes on.
+    let again = gate.take(frame(&SaslHandshakeRequest { mechanism: "PLAIN".into() }, 1), now);
+    assert!(matches!(again, Verdict::Pass(_)), "{again:?}");
+    assert!(gate.principal().is_some());
+}

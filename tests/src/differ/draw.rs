@@ -53,25 +53,25 @@ const BROKER_CONFIGS: &[(&str, &[&str])] = &[
 ];
 
 impl Drawer<'_> {
-    fn below(&mut self, count: usize) -> usize {
+    pub(super) fn below(&mut self, count: usize) -> usize {
         self.rng.random_range(0..count.max(1))
     }
 
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(super) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
     /// One of what was learned; the same place for both brokers. `None` while there is nothing.
-    fn learned<T: Clone>(&mut self, from: &[T]) -> Option<T> {
+    pub(super) fn learned<T: Clone>(&mut self, from: &[T]) -> Option<T> {
         let back = self.below(4);
         from.iter().rev().nth(back).or(from.last()).cloned()
     }
 
-    fn one_in(&mut self, count: usize) -> bool {
+    pub(super) fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 
-    fn field(&self) -> &'static str {
+    pub(super) fn field(&self) -> &'static str {
         self.path.last().copied().unwrap_or_default()
     }
 
@@ -79,7 +79,7 @@ impl Drawer<'_> {
         self.path.contains(&field)
     }
 
-    fn is(&self, keys: &[ApiKey]) -> bool {
+    pub(super) fn is(&self, keys: &[ApiKey]) -> bool {
         keys.contains(&self.key)
     }
 
@@ -94,7 +94,7 @@ impl Drawer<'_> {
         }
     }
 
-    fn topic(&mut self) -> Str {
+    pub(super) fn topic(&mut self) -> Str {
         let name = match self.below(10) {
             0..4 => "a",
             4..7 => "b",
@@ -115,7 +115,7 @@ impl Drawer<'_> {
         format!("{}{name}", self.prefix).into()
     }
 
-    fn group(&mut self) -> Str {
+    pub(super) fn group(&mut self) -> Str {
         let name = match self.below(16) {
             0..10 => "g",
             10..13 => "h",
@@ -125,7 +125,7 @@ impl Drawer<'_> {
         format!("{}{name}", self.prefix).into()
     }
 
-    fn transaction(&mut self) -> Str {
+    pub(super) fn transaction(&mut self) -> Str {
         let name = match self.below(12) {
             0..7 => "t",
             7..10 => "u",
@@ -204,6 +204,9 @@ impl Draw for Drawer<'_> {
     }
 
     fn null(&mut self) -> bool {
+        if let Some(drawn) = self.guarded_null() {
+            return drawn;
+        }
         match self.field() {
             "group_instance_id" => !self.one_in(4),
             "transactional_id" if self.key == ApiKey::Produce => !self.one_in(3),
@@ -222,6 +225,9 @@ impl Draw for Drawer<'_> {
     }
 
     fn count(&mut self) -> usize {
+        if let Some(drawn) = self.guarded_count() {
+            return drawn;
+        }
         match self.field() {
             "configuration_keys" => self.below(3),
             // Records of one partition are mostly for one topic; so are members.
@@ -229,7 +235,7 @@ impl Draw for Drawer<'_> {
                 self.below(3)
             }
             // Java keeps the last of those that are named twice, and never answers to a protocol or resource named twice.
-            "topic_data" | "partition_data" | "protocols" | "resources" => 1,
+            "markers" | "topic_data" | "partition_data" | "protocols" | "resources" => 1,
             // Java never answers to none.
             "groups" if self.is(&[ApiKey::OffsetFetch]) => 1,
             "forgotten_topics_data" => usize::from(self.one_in(5)),
@@ -254,6 +260,9 @@ impl Draw for Drawer<'_> {
     }
 
     fn int(&mut self, bits: u32) -> i64 {
+        if let Some(drawn) = self.guarded_int() {
+            return drawn;
+        }
         if self.field().ends_with("timeout_ms") || self.field() == "max_wait_ms" || self.field() == "timeout"
         {
             return self.wait();
@@ -317,10 +326,13 @@ impl Draw for Drawer<'_> {
     }
 
     fn float(&mut self) -> f64 {
-        self.of(&[0.0, 1.0, 1000.5, -1.0, f64::MAX])
+        self.of(&[1e6, 1e9, 0.0, 1.0, 1000.5, -1.0, f64::MAX])
     }
 
     fn text(&mut self) -> Str {
+        if let Some(drawn) = self.guarded_text() {
+            return drawn;
+        }
         match self.field() {
             "group_id" | "groups" | "groups_names" => self.group(),
             "key" | "coordinator_keys" => {
@@ -364,6 +376,9 @@ impl Draw for Drawer<'_> {
     }
 
     fn bytes(&mut self) -> Bytes {
+        if let Some(drawn) = self.guarded_bytes() {
+            return drawn;
+        }
         match self.field() {
             "records" => records::draw(&mut self.rng, self.version, &self.known.producers),
             "metadata" => self.subscription(),

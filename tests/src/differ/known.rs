@@ -16,6 +16,10 @@ pub struct Known {
     pub producers: Vec<(i64, i16)>,
     pub fetch_sessions: Vec<i32>,
     pub topic_ids: BTreeMap<Str, Uuid>,
+    /// Of delegation tokens.
+    pub token_ids: Vec<Str>,
+    pub hmacs: Vec<Bytes>,
+    pub log_dirs: Vec<Str>,
     /// What stands before the names of this session.
     pub prefix: String,
     /// Texts of this broker alone (its port, its folders), and what they stand as.
@@ -62,7 +66,30 @@ impl Known {
                     topics.iter().for_each(|topic| self.learn_topic(topic));
                 }
             }
+            ApiKey::CreateDelegationToken => {
+                if let (Some(Value::Text(id)), Some(Value::Bytes(hmac))) =
+                    (field(fields, "token_id"), field(fields, "hmac"))
+                    && !hmac.is_empty()
+                {
+                    self.token_ids.push(id.clone());
+                    self.hmacs.push(hmac.clone());
+                }
+            }
+            ApiKey::DescribeLogDirs => {
+                if let Some(Value::List(dirs)) = field(fields, "results") {
+                    dirs.iter().for_each(|dir| self.learn_log_dir(dir));
+                }
+            }
             _ => {}
+        }
+    }
+
+    fn learn_log_dir(&mut self, dir: &Value) {
+        if let Value::Struct(fields) = dir
+            && let Some(Value::Text(path)) = field(fields, "log_dir")
+            && !self.log_dirs.contains(path)
+        {
+            self.log_dirs.push(path.clone());
         }
     }
 
@@ -114,6 +141,20 @@ impl Known {
                     self.topic_ids.iter().find(|(_, known)| **known == id).map(|(name, _)| name.to_string());
                 Value::Text(format!("<id of {}>", name.unwrap_or_else(|| "an unknown topic".into())).into())
             }
+            (
+                "issue_timestamp_ms"
+                | "expiry_timestamp_ms"
+                | "max_timestamp_ms"
+                | "issue_timestamp"
+                | "expiry_timestamp"
+                | "max_timestamp",
+                Value::Int(time),
+            ) if time > 1_700_000_000_000 => Value::Text(from_now(time).into()),
+            ("hmac", Value::Bytes(hmac)) => {
+                let place = self.hmacs.iter().position(|known| *known == hmac);
+                place.map_or(Value::Bytes(hmac), |place| Value::Text(format!("<hmac {place}>").into()))
+            }
+            ("auth_bytes", Value::Bytes(bytes)) => Value::Bytes(common_challenge(bytes)),
             ("records", Value::Bytes(bytes)) => Value::Bytes(common_records(bytes)),
             (_, Value::Text(text)) => Value::Text(self.common_text(&text)),
             (_, value) => value,
@@ -133,6 +174,13 @@ impl Known {
         ) {
             items.retain(|item| item.to_string().contains(&self.prefix));
         }
+        if (key, name) == (ApiKey::DescribeDelegationToken, "tokens") {
+            items.retain(|item| item.to_string().contains("<token "));
+        }
+        // Out of a set, in Java.
+        if name == "mechanisms" {
+            items.sort_by_key(Value::to_string);
+        }
         if matches!(items.first(), Some(Value::Struct(_))) {
             merge(&mut items);
             items.sort_by_key(Value::to_string);
@@ -144,9 +192,19 @@ impl Known {
         if let Some(place) = self.members.iter().position(|member| member == text) {
             return format!("<member {place}>").into();
         }
+        if let Some(place) = self.token_ids.iter().position(|id| id == text) {
+            return format!("<token {place}>").into();
+        }
         let mut common = text.to_string();
         for (place, member) in self.members.iter().enumerate() {
             common = common.replace(&**member, &format!("<member {place}>"));
+        }
+        if let Some((before, rest)) = common.split_once("connectionId=")
+            && let Some((id, rest)) = rest.split_once(',')
+        {
+            // A request as Java prints it: which thread and connection it came by.
+            let before = before.split_once("processor=").map_or(before, |(before, _)| before);
+            common = format!("{before}connectionId={},{rest}", without_numbers(id));
         }
         for (word, name) in &self.own_words {
             common = common.replace(word, name);
@@ -184,6 +242,34 @@ fn merge(items: &mut Vec<Value>) {
     *items = merged;
 }
 
+/// A text with one mark for each number in it.
+fn without_numbers(text: &str) -> String {
+    let parts: Vec<&str> = text.split(|c: char| c.is_ascii_digit()).collect();
+    let mut shown = String::new();
+    for (at, part) in parts.iter().enumerate() {
+        if at > 0 && (at == 1 || !parts[at - 1].is_empty()) {
+            shown.push('#');
+        }
+        shown += part;
+    }
+    shown
+}
+
+/// A time in tens of minutes from now.
+fn from_now(time: i64) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let away = time.saturating_sub(now.as_millis() as i64);
+    format!("<now and {} minutes>", away.saturating_add(300_000).div_euclid(600_000) * 10)
+}
+
+/// What a server answers to SCRAM's first message, without what it drew.
+fn common_challenge(bytes: Bytes) -> Bytes {
+    match std::str::from_utf8(&bytes).ok().and_then(|text| text.split_once(",s=")) {
+        Some((nonce, rest)) if nonce.starts_with("r=differ") => format!("r=differ<nonce>,s={rest}").into(),
+        _ => bytes,
+    }
+}
+
 /// Record batches without what each broker gives its own: producer id and checksum; times too, in control batches.
 fn common_records(records: Bytes) -> Bytes {
     let mut records = records.to_vec();
@@ -206,6 +292,23 @@ fn common_records(records: Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_and_challenges_stand_without_what_each_broker_numbers_or_draws() {
+        let known =
+            |port: u16| Known { own_words: vec![(port.to_string(), "<port>".into())], ..Known::default() };
+        let text = |known: Known, processor: u16, id: &str| {
+            known.common_text(
+                &format!("Request(processor={processor}, connectionId={id}, session=x) is not").into(),
+            )
+        };
+        let kafka = text(known(9092), 3, "127.0.0.1:9092-127.0.0.1:39184-12");
+        assert_eq!(kafka, text(known(9093), 0, "127.0.0.1:9093-127.0.0.1:4711-0"));
+        assert_eq!(kafka, "Request(connectionId=#.#.#.#:#-#.#.#.#:#-#, session=x) is not");
+        let first = Bytes::from_static(b"r=differabc,s=salt,i=4096");
+        assert_eq!(common_challenge(first), &b"r=differ<nonce>,s=salt,i=4096"[..]);
+        assert_eq!(common_challenge(Bytes::from_static(b"v=abc,s=x")), &b"v=abc,s=x"[..]);
+    }
 
     fn joined(member: &'static str) -> Value {
         Value::Struct(vec![

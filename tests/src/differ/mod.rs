@@ -8,14 +8,19 @@
 //! Recorded sessions of real clients are replayed to both in the same way: see [`recording`].
 
 pub mod again;
+pub mod coverage;
+pub mod damage;
 pub mod draw;
+pub mod draw_security;
 pub mod known;
 pub mod listed;
 pub mod peer;
 pub mod recording;
 pub mod records;
 pub mod replay;
+pub mod rights;
 pub mod session;
+pub mod steps;
 pub mod stories;
 pub mod warm;
 

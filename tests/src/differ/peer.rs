@@ -9,7 +9,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use wire::Str;
 use wire::jute::Reader;
 use wire::kafka::shape::Value;
-use wire::kafka::{AnyRequest, AnyResponse, ApiKey, Message, ProduceRequest, RequestHeader, ResponseHeader};
+use wire::kafka::{
+    AnyRequest, AnyResponse, ApiKey, Message, ProduceRequest, RequestHeader, ResponseHeader,
+    SaslAuthenticateRequest, SaslHandshakeRequest,
+};
+
+use super::damage::Damage;
+use super::draw_security::PASSWORD;
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +33,8 @@ struct Asked {
     request: AnyRequest,
     version: i16,
     correlation_id: i32,
+    /// The answer is a token of the login without a header.
+    as_token: bool,
 }
 
 /// One connection; answers come in the order of the requests.
@@ -34,6 +42,8 @@ struct Asked {
 pub struct Lane {
     address: SocketAddr,
     pub client_id: Option<Str>,
+    /// Who logs in on each connection before anything else.
+    user: Option<&'static str>,
     stream: Option<TcpStream>,
     received: BytesMut,
     /// Oldest first.
@@ -46,6 +56,7 @@ impl Lane {
         Lane {
             address,
             client_id: Some(client_id.into()),
+            user: None,
             stream: None,
             received: BytesMut::new(),
             asked: VecDeque::new(),
@@ -53,8 +64,55 @@ impl Lane {
         }
     }
 
+    /// Every connection logs in as this user, by PLAIN.
+    pub fn logged_in(mut self, user: &'static str) -> Lane {
+        self.user = Some(user);
+        self
+    }
+
     /// Sends a request, whether or not the ones before have been answered.
     pub fn send(&mut self, request: AnyRequest, version: i16) -> std::io::Result<()> {
+        let (frame, _) = self.frame_of(&request, version);
+        self.put(frame, request, version, false)
+    }
+
+    /// Sends a request whose bytes are damaged.
+    pub fn send_damaged(&mut self, request: AnyRequest, version: i16, damage: Damage) -> std::io::Result<()> {
+        let (mut frame, header) = self.frame_of(&request, version);
+        damage.apply(&mut frame, header);
+        let version = match damage {
+            Damage::Version(version) => version,
+            _ => version,
+        };
+        self.put(frame, request, version, false)
+    }
+
+    /// Sends what a SaslAuthenticate holds without the request around it.
+    pub fn send_token(&mut self, request: SaslAuthenticateRequest, version: i16) -> std::io::Result<()> {
+        let mut frame = BytesMut::new();
+        frame.put_i32(request.auth_bytes.len() as i32);
+        frame.put_slice(&request.auth_bytes);
+        self.put(frame, request.into(), version, true)
+    }
+
+    /// A request that is no part of the session, and its answer.
+    pub fn ask(&mut self, request: AnyRequest, version: i16) -> std::io::Result<AnyResponse> {
+        let name = request.key().api().name;
+        let address = self.address;
+        let bad = |why: String| std::io::Error::other(format!("{name} v{version} at {address}: {why}"));
+        let (frame, _) = self.frame_of(&request, version);
+        let mut stream = self.stream.take().map_or_else(|| self.connect(), Ok)?;
+        stream.write_all(&frame)?;
+        let answer = read_frame(&mut stream)?;
+        self.stream = Some(stream);
+        let mut reader = Reader::new(answer);
+        ResponseHeader::read(&mut reader, request.key().api().response_header_version(version))
+            .map_err(|error| bad(error.to_string()))?;
+        AnyResponse::read(request.key(), &mut reader, version).map_err(|error| bad(error.to_string()))
+    }
+
+    /// A whole frame, and how long the header in it is.
+    fn frame_of(&mut self, request: &AnyRequest, version: i16) -> (BytesMut, usize) {
         self.correlation_id += 1;
         let mut to = BytesMut::new();
         to.put_i32(0);
@@ -65,17 +123,47 @@ impl Lane {
             client_id: self.client_id.clone(),
         };
         header.write(&mut to);
+        let header = to.len() - 4;
         request.write(&mut to, version);
         let len = to.len() as i32 - 4;
         to[..4].copy_from_slice(&len.to_be_bytes());
+        (to, header)
+    }
+
+    fn connect(&self) -> std::io::Result<TcpStream> {
+        let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(5))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        if let Some(user) = self.user {
+            let mechanism = SaslHandshakeRequest { mechanism: "PLAIN".into() };
+            let auth_bytes = format!("\0{user}\0{PASSWORD}").into();
+            let login: [(AnyRequest, i16); 2] =
+                [(mechanism.into(), 1), (SaslAuthenticateRequest { auth_bytes }.into(), 0)];
+            for (request, version) in login {
+                let mut lane = Lane::new(self.address, user);
+                stream.write_all(&lane.frame_of(&request, version).0)?;
+                let answer = read_frame(&mut stream)?;
+                if answer.get(4..6) != Some(&[0, 0]) {
+                    return Err(std::io::Error::other(format!("{user} may not log in: {answer:?}")));
+                }
+            }
+        }
+        Ok(stream)
+    }
+
+    fn put(
+        &mut self,
+        frame: BytesMut,
+        request: AnyRequest,
+        version: i16,
+        as_token: bool,
+    ) -> std::io::Result<()> {
         if self.stream.is_none() {
-            let stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(5))?;
-            stream.set_nodelay(true)?;
-            self.stream = Some(stream);
+            self.stream = Some(self.connect()?);
         }
         // A connection that was closed behind the last answer shows when the answer is read.
-        let _ = self.stream.as_mut().expect("connected").write_all(&to);
-        self.asked.push_back(Asked { request, version, correlation_id: self.correlation_id });
+        let _ = self.stream.as_mut().expect("connected").write_all(&frame);
+        self.asked.push_back(Asked { request, version, correlation_id: self.correlation_id, as_token });
         Ok(())
     }
 
@@ -133,8 +221,20 @@ impl Lane {
 
     fn read(&self, frame: Bytes) -> Outcome {
         let asked = self.asked.front().expect("an answer is awaited");
+        if asked.as_token {
+            return Outcome::Answer(Value::Struct(vec![("auth_bytes", Value::Bytes(frame))]));
+        }
         read_answer(asked.request.key(), asked.version, Some(asked.correlation_id), frame)
     }
+}
+
+fn read_frame(stream: &mut TcpStream) -> std::io::Result<Bytes> {
+    let mut len = [0; 4];
+    stream.read_exact(&mut len)?;
+    let len = usize::try_from(i32::from_be_bytes(len)).map_err(std::io::Error::other)?;
+    let mut frame = vec![0; len];
+    stream.read_exact(&mut frame)?;
+    Ok(frame.into())
 }
 
 /// What the bytes of an answer say.
@@ -144,7 +244,7 @@ pub fn read_answer(key: ApiKey, asked: i16, correlation_id: Option<i32>, frame: 
     let mut read = || -> Result<(ResponseHeader, AnyResponse), String> {
         let header = ResponseHeader::read(&mut reader, key.api().response_header_version(version))
             .map_err(|e| e.to_string())?;
-        if key == ApiKey::ApiVersions && version > key.api().versions.1 {
+        if key == ApiKey::ApiVersions && !(0..=key.api().versions.1).contains(&version) {
             version = 0; // how a version that the broker does not know is answered
         }
         let body = AnyResponse::read(key, &mut reader, version).map_err(|e| e.to_string())?;

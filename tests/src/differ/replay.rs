@@ -9,6 +9,7 @@ use wire::kafka::{AnyRequest, ApiKey, RequestHeader};
 
 use super::again::again;
 use super::compare;
+use super::coverage::Coverage;
 use super::known::Known;
 use super::listed::Listed;
 use super::peer::{Lane, Outcome, read_answer};
@@ -49,7 +50,7 @@ pub fn replay(
     let mut sides = [Side::new(kafka, token), Side::new(ours, token)];
     let mut then = Known::default();
     let mut asked: HashMap<usize, std::collections::VecDeque<(AnyRequest, i16)>> = HashMap::new();
-    let mut report = Report { compared: 0, found: Vec::new() };
+    let mut report = Report { compared: Coverage::default(), found: Vec::new() };
     for (step, event) in recording.events.iter().enumerate() {
         let open = asked.entry(event.connection).or_default();
         match &event.what {
@@ -87,7 +88,7 @@ pub fn replay(
                     told(&mut side.known, key, outcome.map(|(_, _, outcome)| outcome))
                 };
                 let (kafka, ours) = (outcome(kafka), outcome(ours));
-                report.compared += 1;
+                report.compared.count(key, version);
                 if is_shown {
                     println!("{step}   kafka {kafka}");
                 }

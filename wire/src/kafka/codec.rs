@@ -167,16 +167,19 @@ impl<T: Field> Field for Vec<T> {
 
 impl Nullable for Str {
     fn read_nullable(from: &mut Reader, _: i16, flexible: bool) -> Result<Option<Str>, DecodeError> {
-        let at = from.position();
         let len = match flexible {
             true => read_compact_len(from)?,
-            false => read_len(at, i32::from(i16::from_be_bytes(from.array()?)))?,
+            false => read_len(i32::from(i16::from_be_bytes(from.array()?))),
         };
         match len {
             None => Ok(None),
             Some(len) => {
-                let at = from.position();
-                Str::try_from(from.take(len)?).map(Some).map_err(|_| DecodeError::Utf8 { at })
+                let bytes = from.take(len)?;
+                // What is no UTF-8 is replaced, as Java does it: the request is answered all the same.
+                Ok(Some(
+                    Str::try_from(bytes.clone())
+                        .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).as_ref().into()),
+                ))
             }
         }
     }
@@ -234,25 +237,19 @@ impl<T: Field> Nullable for Vec<T> {
     }
 }
 
-fn read_len(at: usize, len: i32) -> Result<Option<usize>, DecodeError> {
-    match len {
-        -1 => Ok(None),
-        len if len < 0 => Err(DecodeError::Length { at, len }),
-        len => Ok(Some(len as usize)),
-    }
+/// Any length below zero is null's, as Java reads it.
+fn read_len(len: i32) -> Option<usize> {
+    usize::try_from(len).ok()
 }
 
 fn read_compact_len(from: &mut Reader) -> Result<Option<usize>, DecodeError> {
-    let at = from.position();
-    let len = read_uvarint(from)?.wrapping_sub(1) as i32;
-    read_len(at, len)
+    Ok(read_len(read_uvarint(from)?.wrapping_sub(1) as i32))
 }
 
 fn read_count(from: &mut Reader, flexible: bool) -> Result<Option<usize>, DecodeError> {
-    let at = from.position();
     match flexible {
         true => read_compact_len(from),
-        false => read_len(at, i32::from_be_bytes(from.array()?)),
+        false => from.array().map(|len| read_len(i32::from_be_bytes(len))),
     }
 }
 
