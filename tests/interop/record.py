@@ -2,14 +2,18 @@
 
 import collections
 import json
+import os
+import shutil
 import socket
 import struct
+import subprocess
 import threading
 import time
 
 from differ import FAST
-from harness import REPO, World, free_ports, mode, need_peer, need_python, say, until
+from harness import REPO, Skipped, World, free_ports, mode, need_peer, need_python, say, until
 from kafka_clients import known
+from streams import fetched, need_java
 
 FOLDER = REPO / "tests" / "recordings"
 # Stands in all names, for the replay to put one of its own there.
@@ -95,7 +99,7 @@ def frames(stream):
 
 
 def record():
-    """Records tests/recordings anew: Java's tools, librdkafka and kafka-python with Kafka's broker."""
+    """Records tests/recordings anew, or those that RECORD names: real clients' sessions with Kafka's broker."""
     kafka = need_peer("kafka")
     need_python("confluent_kafka", "kafka")
     with World("record") as world:
@@ -115,7 +119,10 @@ def record():
                   "--transactional-id", "warm", "--producer-props", f"bootstrap.servers=127.0.0.1:{own}")
         time.sleep(10)
         FOLDER.mkdir(exist_ok=True)
-        for session in (librdkafka, librdkafka_group, kafka_python, java_console, java_transactions, java_admin):
+        sessions = (librdkafka, librdkafka_group, kafka_python, java_console, java_transactions, java_admin, java_groups,
+                    java_reassign, java_0_10, java_0_11, kafkajs)
+        wanted = os.environ.get("RECORD", "").split()
+        for session in (session for session in sessions if not wanted or session.__name__ in wanted):
             recorder = Recorder(session.__name__, proxy, port)
             try:
                 session(world, kafka, f"127.0.0.1:{proxy}")
@@ -140,31 +147,51 @@ def java_console(world, kafka, at):
     world.run(kafka, "consumer-groups", *at, "--describe", "--members", "--state", "--group", group, check=False)
 
 
-def java_admin(world, kafka, server):
-    topic, group, at = f"{RUN}-admin", f"{RUN}-group", ["--bootstrap-server", server]
-
+def tools(world, kafka, server):
     def tool(name, *words, check=True):
-        world.run(kafka, name, *at, *words, check=check)
+        world.run(kafka, name, "--bootstrap-server", server, *words, check=check)
 
+    return tool
+
+
+def records(world, kafka, server, topic):
+    world.run(kafka, "producer-perf-test", "--topic", topic, "--num-records", 30, "--record-size", 10, "--throughput", -1,
+              "--producer-props", f"bootstrap.servers={server}")
+
+
+def java_admin(world, kafka, server):
+    topic, tool = f"{RUN}-admin", tools(world, kafka, server)
     tool("topics", "--create", "--topic", topic, "--partitions", 2, "--replication-factor", 1, "--config", "retention.ms=86400000")
-    tool("topics", "--describe", "--topic", topic)
     tool("topics", "--alter", "--topic", topic, "--partitions", 3)
+    tool("topics", "--describe", "--topic", topic)
     for kind, name, change in (("topics", topic, "max.message.bytes=2000000"), ("clients", f"{RUN}-client", "producer_byte_rate=1000000")):
         named = ["--entity-type", kind, "--entity-name", name]
         tool("configs", *named, "--alter", "--add-config", change)
         tool("configs", *named, "--describe")
-    world.run(kafka, "producer-perf-test", "--topic", topic, "--num-records", 30, "--record-size", 10, "--throughput", -1,
-              "--producer-props", f"bootstrap.servers={server}")
-    world.run(kafka, "get-offsets", *at, "--topic", topic)
+    records(world, kafka, server, topic)
+    tool("get-offsets", "--topic", topic)
     below = world.dir / "below.json"
     below.write_text(json.dumps({"version": 1, "partitions": [{"topic": topic, "partition": 0, "offset": 0}]}))
     tool("delete-records", "--offset-json-file", below)
     tool("log-dirs", "--describe", "--topic-list", topic)
+    tool("features", "describe")
+    tool("topics", "--delete", "--topic", topic)
+
+
+def java_groups(world, kafka, server):
+    topic, group, tool = f"{RUN}-of-groups", f"{RUN}-group", tools(world, kafka, server)
+    tool("topics", "--create", "--topic", topic, "--partitions", 2)
+    records(world, kafka, server, topic)
     tool("consumer-groups", "--group", group, "--topic", topic, "--reset-offsets", "--to-earliest", "--execute")
     tool("consumer-groups", "--describe", "--group", group)
     tool("consumer-groups", "--list", "--state")
     tool("consumer-groups", "--delete-offsets", "--group", group, "--topic", f"{topic}:0")
     tool("consumer-groups", "--delete", "--group", group)
+
+
+def java_reassign(world, kafka, server):
+    topic, tool = f"{RUN}-moved", tools(world, kafka, server)
+    tool("topics", "--create", "--topic", topic, "--partitions", 2)
     tool("leader-election", "--election-type", "preferred", "--topic", topic, "--partition", 0)
     plan = world.dir / "plan.json"
     plan.write_text(json.dumps({"version": 1, "partitions": [{"topic": topic, "partition": 0, "replicas": [1]}]}))
@@ -172,8 +199,64 @@ def java_admin(world, kafka, server):
     tool("reassign-partitions", "--reassignment-json-file", plan, "--verify")
     tool("transactions", "list")
     tool("transactions", "describe-producers", "--topic", topic, "--partition", 0)
-    tool("features", "describe")
-    tool("topics", "--delete", "--topic", topic)
+
+
+def old_java(world, server, version, codec):
+    """One of Kafka's old Java clients: topics, records, groups that go on where they committed."""
+    need_java()
+    jars = fetched("kafka-clients", version)
+    world.run("javac", "-nowarn", "-cp", f"{jars}/*", "-d", world.dir / version, REPO / "tests" / "interop" / "OldClient.java")
+    said = world.run("java", "-XX:TieredStopAtLevel=1", "-cp", f"{world.dir / version}:{jars}/*", "OldClient", server,
+                     f"{RUN}-" + version.replace(".", "-"), codec)
+    assert "ends 500" in said, said[-3000:]
+
+
+def java_0_10(world, _kafka, server):
+    old_java(world, server, "0.10.2.2", "snappy")
+
+
+def java_0_11(world, _kafka, server):
+    old_java(world, server, "0.11.0.3", "lz4")
+
+
+KAFKAJS = """
+const { Kafka, logLevel } = require('kafkajs');
+const [server, topic] = process.argv.slice(2);
+const kafka = new Kafka({ clientId: 'js', brokers: [server], logLevel: logLevel.ERROR });
+(async () => {
+  const admin = kafka.admin();
+  await admin.connect();
+  await admin.createTopics({ topics: [{ topic, numPartitions: 2 }], waitForLeaders: true });
+  const producer = kafka.producer({ transactionalId: topic + '-txn', idempotent: true, maxInFlightRequests: 1 });
+  await producer.connect();
+  const work = await producer.transaction();
+  await work.send({ topic, messages: [...Array(20).keys()].map((n) => ({ key: `${n}`, value: `v${n}` })) });
+  await work.commit();
+  const consumer = kafka.consumer({ groupId: topic + '-group' });
+  await consumer.connect();
+  await consumer.subscribe({ topics: [topic], fromBeginning: true });
+  await new Promise((done) => { let n = 0; consumer.run({ eachMessage: async () => { if (++n === 20) done(); } }); });
+  await consumer.stop();
+  await consumer.disconnect();
+  await admin.fetchOffsets({ groupId: topic + '-group', topics: [topic] });
+  await admin.fetchTopicOffsets(topic);
+  await admin.describeGroups([topic + '-group']);
+  await producer.disconnect();
+  await admin.disconnect();
+  console.log('done');
+})().catch((error) => { console.error(error); process.exit(1); });
+"""
+
+
+def kafkajs(world, _kafka, server):
+    if not shutil.which("npm"):
+        raise Skipped("npm is not installed")
+    folder = world.dir / "js"
+    folder.mkdir()
+    (folder / "session.js").write_text(KAFKAJS)
+    subprocess.run(["npm", "install", "--no-audit", "--no-fund", "kafkajs@2.2.4"], cwd=folder, check=True, capture_output=True, timeout=300)
+    said = world.run("node", folder / "session.js", server, f"{RUN}-js")
+    assert "done" in said, said
 
 
 def java_transactions(world, kafka, server):

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use broker_core::quota::Name;
 use client::security::scram::{Credential, Hash, ITERATIONS_MAX, ITERATIONS_MIN};
 use wire::Str;
 use wire::kafka::alter_user_scram_credentials::AlterUserScramCredentialsResult;
@@ -43,16 +44,17 @@ pub async fn describe(
     }
 }
 
-/// Everybody who has a credential, by name.
+/// Everybody who has a credential, by the name that the node in ZooKeeper has: Java does not decode it here.
 async fn describe_all(call: &Call<'_>) -> Result<Vec<DescribeUserScramCredentialsResult>, ZkError> {
     let mut results = Vec::new();
     let zk = call.broker.zk();
     for user in zk.users().await? {
         let config = zk.user(&user).await?;
         if has_credential(&config) {
-            results.push(described(user.into(), Ok(config)));
+            results.push(described(Name::Named(user).node().into(), Ok(config)));
         }
     }
+    results.sort_by(|one, other| one.user.cmp(&other.user));
     Ok(results)
 }
 
@@ -131,7 +133,7 @@ pub async fn alter(
     let governs = call.broker.is_controller();
     let (mut results, mut right) = (Vec::new(), Vec::new());
     let mut told = |user: Str, (error_code, why): Refusal| {
-        let error_message = if error_code.is_ok() { None } else { text(why) };
+        let error_message = if error_code.is_ok() { Some(Str::default()) } else { text(why) };
         results.push(AlterUserScramCredentialsResult { user, error_code, error_message });
     };
     for (user, changes) in changes(&request) {

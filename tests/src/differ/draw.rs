@@ -120,7 +120,10 @@ impl Drawer<'_> {
             0..10 => "g",
             10..13 => "h",
             13..15 => "none",
-            _ => return self.of(&["", "x y", "\u{2603}"]).into(),
+            _ => match self.of(&["", " x y", "\u{2603}"]) {
+                "" => return "".into(),
+                odd => odd,
+            },
         };
         format!("{}{name}", self.prefix).into()
     }

@@ -177,6 +177,9 @@ impl Known {
         if (key, name) == (ApiKey::DescribeDelegationToken, "tokens") {
             items.retain(|item| item.to_string().contains("<token "));
         }
+        if (key, name) == (ApiKey::DescribeConfigs, "configs") {
+            items.retain(|item| !is_loaded_logger(item));
+        }
         // Out of a set, in Java.
         if name == "mechanisms" {
             items.sort_by_key(Value::to_string);
@@ -240,6 +243,21 @@ fn merge(items: &mut Vec<Value>) {
     };
     merged.retain(|item| !is_hollow(item));
     *items = merged;
+}
+
+/// Loggers that the file of their settings names. Which other classes have one depends on what a JVM has loaded.
+const LOGGERS: [&str; 5] = [
+    "kafka.authorizer.logger",
+    "kafka.controller",
+    "kafka.log.LogCleaner",
+    "kafka.network.RequestChannel$",
+    "kafka.request.logger",
+];
+
+fn is_loaded_logger(config: &Value) -> bool {
+    let Value::Struct(fields) = config else { return false };
+    let Some(Value::Text(name)) = field(fields, "name") else { return false };
+    name.starts_with("kafka.") && !name.starts_with("kafka.metrics.") && !LOGGERS.contains(&&**name)
 }
 
 /// A text with one mark for each number in it.

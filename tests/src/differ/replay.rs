@@ -19,6 +19,9 @@ use super::session::{Address, Found, Report, shown, told};
 /// How long each broker has for an answer that the recorded one gave.
 const LATE: Duration = Duration::from_secs(10);
 
+/// How long what is done behind an answer takes.
+const BEHIND: Duration = Duration::from_millis(250);
+
 struct Side {
     at: Address,
     lanes: HashMap<usize, Lane>,
@@ -91,6 +94,19 @@ pub fn replay(
                 report.compared.count(key, version);
                 if is_shown {
                     println!("{step}   kafka {kafka}");
+                }
+                // The client was not so fast, and brokers do these behind their answers.
+                if matches!(
+                    key,
+                    ApiKey::CreateTopics
+                        | ApiKey::DeleteTopics
+                        | ApiKey::CreatePartitions
+                        | ApiKey::AlterPartitionReassignments
+                        | ApiKey::IncrementalAlterConfigs
+                        | ApiKey::AlterClientQuotas
+                        | ApiKey::EndTxn
+                ) {
+                    std::thread::sleep(BEHIND);
                 }
                 let mut parted = false;
                 for difference in compare(&kafka, &ours) {

@@ -174,12 +174,9 @@ impl Nullable for Str {
         match len {
             None => Ok(None),
             Some(len) => {
+                let at = from.position();
                 let bytes = from.take(len)?;
-                // What is no UTF-8 is replaced, as Java does it: the request is answered all the same.
-                Ok(Some(
-                    Str::try_from(bytes.clone())
-                        .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).as_ref().into()),
-                ))
+                Str::try_from(bytes.clone()).or_else(|_| replaced(&bytes, at)).map(Some)
             }
         }
     }
@@ -235,6 +232,17 @@ impl<T: Field> Nullable for Vec<T> {
     fn write_null(to: &mut BytesMut, flexible: bool) {
         write_null_count(to, flexible);
     }
+}
+
+/// What is no UTF-8 is replaced, as Java does it, so that the request is answered all the same; unless it grows beyond what a
+/// string can hold.
+#[cold]
+fn replaced(bytes: &[u8], at: usize) -> Result<Str, DecodeError> {
+    let text = String::from_utf8_lossy(bytes);
+    if text.len() > i16::MAX as usize {
+        return Err(DecodeError::Utf8 { at });
+    }
+    Ok(text.as_ref().into())
 }
 
 /// Any length below zero is null's, as Java reads it.
@@ -487,3 +495,21 @@ macro_rules! message {
     (@default_of $type:ty, $value:expr) => { $value };
 }
 pub(crate) use message;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_length_below_zero_is_null_and_what_is_no_utf_8_is_replaced() {
+        let read = |bytes: &'static [u8], flexible| {
+            Option::<Str>::read(&mut Reader::new(Bytes::from_static(bytes)), 0, flexible)
+        };
+        assert_eq!(read(b"\xff\xfe", false), Ok(None));
+        assert_eq!(read(b"\xff\xff\xff\xff\x0f", true), Ok(None));
+        assert_eq!(read(b"\0\x03a\xffb", false), Ok(Some("a\u{fffd}b".into())));
+        let items = || Reader::new(Bytes::from_static(&[0x80, 0, 0, 0]));
+        assert_eq!(Option::<Vec<i32>>::read(&mut items(), 0, false), Ok(None));
+        assert_eq!(Vec::<i32>::read(&mut items(), 0, false), Err(DecodeError::Null { at: 0 }));
+    }
+}
