@@ -108,28 +108,68 @@ fn check_resource(
     Ok(())
 }
 
+/// Which resources are refused for what they are, before anybody asks for rights to them.
+pub fn misshapen(call: &Call<'_>, request: &AlterConfigsRequest) -> Vec<bool> {
+    let refused = |resource: &AlterConfigsResource| {
+        check_whole(request, resource).is_err()
+            || is_of_another(call, resource.resource_type, &resource.resource_name)
+    };
+    request.resources.iter().map(refused).collect()
+}
+
+/// As [`misshapen`].
+pub fn misshapen_changes(call: &Call<'_>, request: &IncrementalAlterConfigsRequest) -> Vec<bool> {
+    let refused = |resource: &incremental_alter_configs::AlterConfigsResource| {
+        check_changes(request, resource).is_err()
+            || is_of_another(call, resource.resource_type, &resource.resource_name)
+    };
+    request.resources.iter().map(refused).collect()
+}
+
+fn is_of_another(call: &Call<'_>, resource_type: i8, name: &str) -> bool {
+    resource_type == BROKER && !name.is_empty() && own_id(call, name, "").is_err()
+}
+
+fn check_whole(request: &AlterConfigsRequest, resource: &AlterConfigsResource) -> Result<(), Refusal> {
+    let same = |other: &&AlterConfigsResource| {
+        other.resource_type == resource.resource_type && other.resource_name == resource.resource_name
+    };
+    let names: Vec<&Str> = resource.configs.iter().map(|entry| &entry.name).collect();
+    let nulls = resource.configs.iter().filter(|entry| entry.value.is_none());
+    let nulls: Vec<&str> = nulls.map(|entry| &*entry.name).collect();
+    let repeated = request.resources.iter().filter(same).count() > 1;
+    check_resource(resource.resource_type, repeated, &names, &nulls)?;
+    match resource.resource_type {
+        // The older request does not know loggers.
+        BROKER_LOGGER => refusal(ErrorCode::INVALID_REQUEST, "Unknown resource type 8"),
+        _ => Ok(()),
+    }
+}
+
+fn check_changes(
+    request: &IncrementalAlterConfigsRequest,
+    resource: &incremental_alter_configs::AlterConfigsResource,
+) -> Result<(), Refusal> {
+    let same = |other: &&incremental_alter_configs::AlterConfigsResource| {
+        other.resource_type == resource.resource_type && other.resource_name == resource.resource_name
+    };
+    let names: Vec<&Str> = resource.configs.iter().map(|config| &config.name).collect();
+    let nulls = resource.configs.iter();
+    let nulls = nulls.filter(|config| config.config_operation != DELETE && config.value.is_none());
+    let nulls: Vec<&str> = nulls.map(|config| &*config.name).collect();
+    let repeated = request.resources.iter().filter(same).count() > 1;
+    check_resource(resource.resource_type, repeated, &names, &nulls)
+}
+
 /// The whole set is replaced.
 pub async fn alter(call: &Call<'_>, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
-    let same = |one: &AlterConfigsResource, other: &AlterConfigsResource| {
-        one.resource_type == other.resource_type && one.resource_name == other.resource_name
-    };
     for resource in &request.resources {
         let entries = resource.configs.iter();
         let config =
             entries.filter_map(|entry| Some((entry.name.to_string(), entry.value.as_ref()?.to_string())));
         let config: BTreeMap<String, String> = config.collect();
-        let names: Vec<&Str> = resource.configs.iter().map(|entry| &entry.name).collect();
-        let nulls = resource.configs.iter().filter(|entry| entry.value.is_none());
-        let nulls: Vec<&str> = nulls.map(|entry| &*entry.name).collect();
-        let repeated = request.resources.iter().filter(|other| same(other, resource)).count() > 1;
-        let whole = check_resource(resource.resource_type, repeated, &names, &nulls);
-        let whole = match resource.resource_type {
-            // The older request does not know loggers.
-            BROKER_LOGGER if whole.is_ok() => refusal(ErrorCode::INVALID_REQUEST, "Unknown resource type 8"),
-            _ => whole,
-        };
-        let outcome = match whole {
+        let outcome = match check_whole(&request, resource) {
             Ok(()) => {
                 let name = &resource.resource_name;
                 store(call, resource.resource_type, name, config, request.validate_only).await
@@ -154,11 +194,10 @@ pub async fn alter_incrementally(
 ) -> IncrementalAlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
-        let same = |other: &&incremental_alter_configs::AlterConfigsResource| {
-            other.resource_type == resource.resource_type && other.resource_name == resource.resource_name
+        let outcome = match check_changes(&request, resource) {
+            Ok(()) => alter_one(call, resource, request.validate_only).await,
+            refused => refused,
         };
-        let repeated = request.resources.iter().filter(same).count() > 1;
-        let outcome = alter_one(call, resource, repeated, request.validate_only).await;
         let (error_code, message) = outcome.err().unwrap_or((ErrorCode::NONE, None));
         responses.push(incremental_alter_configs::AlterConfigsResourceResponse {
             error_code,
@@ -173,14 +212,8 @@ pub async fn alter_incrementally(
 async fn alter_one(
     call: &Call<'_>,
     resource: &incremental_alter_configs::AlterConfigsResource,
-    repeated: bool,
     validate_only: bool,
 ) -> Result<(), Refusal> {
-    let names: Vec<&Str> = resource.configs.iter().map(|config| &config.name).collect();
-    let nulls = resource.configs.iter();
-    let nulls = nulls.filter(|config| config.config_operation != DELETE && config.value.is_none());
-    let nulls: Vec<&str> = nulls.map(|config| &*config.name).collect();
-    check_resource(resource.resource_type, repeated, &names, &nulls)?;
     if resource.resource_type == BROKER_LOGGER {
         own_id(call, &resource.resource_name, "")?;
         return loggers::alter(&resource.configs, validate_only);

@@ -59,9 +59,12 @@ pub async fn describe_configs(
 }
 
 pub async fn alter_configs(call: &Call<'_>, mut request: AlterConfigsRequest) -> AlterConfigsResponse {
+    let mut misshapen = configs::misshapen(call, &request).into_iter();
+    let wrong: Vec<_> = request.resources.extract_if(.., |_| misshapen.next() == Some(true)).collect();
     let denied = split(call, Operation::AlterConfigs, &mut request.resources, |resource| {
         (resource.resource_type, &resource.resource_name)
     });
+    request.resources.extend(wrong);
     let mut response = configs::alter(call, request).await;
     response.responses.extend(denied.into_iter().map(|(resource, error_code)| {
         AlterConfigsResourceResponse {
@@ -78,9 +81,12 @@ pub async fn alter_configs_incrementally(
     call: &Call<'_>,
     mut request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
+    let mut misshapen = configs::misshapen_changes(call, &request).into_iter();
+    let wrong: Vec<_> = request.resources.extract_if(.., |_| misshapen.next() == Some(true)).collect();
     let denied = split(call, Operation::AlterConfigs, &mut request.resources, |resource| {
         (resource.resource_type, &resource.resource_name)
     });
+    request.resources.extend(wrong);
     let mut response = configs::alter_incrementally(call, request).await;
     response.responses.extend(denied.into_iter().map(|(resource, error_code)| {
         incremental_alter_configs::AlterConfigsResourceResponse {
