@@ -40,7 +40,7 @@ pub async fn answer(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
     if let Context::Error(error_code) = context {
         return FetchResponse { error_code, ..Default::default() };
     }
-    if !matches!(request.isolation_level, 0 | 1) && finds_any(call, &asked) {
+    if !matches!(request.isolation_level, 0 | 1) && finds_any(call, &asked, follower) {
         return stumbled(call, request);
     }
     let read_committed = request.isolation_level == 1;
@@ -129,12 +129,15 @@ fn answer_size(call: &Call<'_>, context: &Context, entries: &[Entry]) -> usize {
     bytes + encoded.len()
 }
 
-/// Whether there is any of the partitions.
-fn finds_any(call: &Call<'_>, asked: &[(FetchKey, Asked)]) -> bool {
+/// Whether there is any of the partitions, of those that the sender may read.
+fn finds_any(call: &Call<'_>, asked: &[(FetchKey, Asked)], follower: i32) -> bool {
     let now = call.broker.metadata.snapshot();
     asked.iter().any(|((id, topic, partition), _)| {
         let name = if call.version() >= 13 { now.names.get(id) } else { Some(topic) };
-        name.is_some_and(|name| now.partition(name, *partition).is_some())
+        name.is_some_and(|name| {
+            let may = follower >= 0 || call.may(Operation::Read, ResourceType::Topic, name);
+            may && now.partition(name, *partition).is_some()
+        })
     })
 }
 
