@@ -49,7 +49,7 @@ public class OldClient {
             return;
         }
         AutoCloseable admin = (AutoCloseable) admins.getMethod("create", Properties.class).invoke(null, with(bootstrap));
-        Object wanted = topics.getConstructor(String.class, int.class, short.class).newInstance(topic, 3, (short) 3);
+        Object wanted = topics.getConstructor(String.class, int.class, short.class).newInstance(topic, 3, Short.parseShort(System.getProperty("replicas", "3")));
         Object created = admins.getMethod("createTopics", Collection.class).invoke(admin, Collections.singleton(wanted));
         wait(created, "all");
         Object listed = admins.getMethod("listTopics").invoke(admin);

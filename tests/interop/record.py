@@ -206,7 +206,7 @@ def old_java(world, server, version, codec):
     need_java()
     jars = fetched("kafka-clients", version)
     world.run("javac", "-nowarn", "-cp", f"{jars}/*", "-d", world.dir / version, REPO / "tests" / "interop" / "OldClient.java")
-    said = world.run("java", "-XX:TieredStopAtLevel=1", "-cp", f"{world.dir / version}:{jars}/*", "OldClient", server,
+    said = world.run("java", "-XX:TieredStopAtLevel=1", "-Dreplicas=1", "-cp", f"{world.dir / version}:{jars}/*", "OldClient", server,
                      f"{RUN}-" + version.replace(".", "-"), codec)
     assert "ends 500" in said, said[-3000:]
 

@@ -149,7 +149,8 @@ fn another_mechanism_or_another_user_is_no_login_again() {
     let now = Instant::now();
     for (mechanism, text) in [("SCRAM-SHA-256", "n,,n=ann,r=a"), ("PLAIN", "\0bob\0secret")] {
         let more = "listener.name.in.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
-                    required user_ann=\"secret\" user_bob=\"secret\";\n";
+                    required user_ann=\"secret\" user_bob=\"secret\";\n\
+                    plain.connections.max.reauth.ms=5000\n";
         let mut gate = LoginGate::new(&security(more), Told::default()).unwrap();
         named(&mut gate, "PLAIN", 1, now);
         token(&mut gate, "\0ann\0secret", now);
