@@ -20,7 +20,7 @@ use super::session::{Address, Found, Report, shown, told};
 const LATE: Duration = Duration::from_secs(10);
 
 /// How long what is done behind an answer takes.
-const BEHIND: Duration = Duration::from_millis(250);
+const BEHIND: Duration = Duration::from_millis(500);
 
 struct Side {
     at: Address,
