@@ -96,16 +96,19 @@ pub fn replay(
                     println!("{step}   kafka {kafka}");
                 }
                 // The client was not so fast, and brokers do these behind their answers.
-                if matches!(
-                    key,
-                    ApiKey::CreateTopics
-                        | ApiKey::DeleteTopics
-                        | ApiKey::CreatePartitions
-                        | ApiKey::AlterPartitionReassignments
-                        | ApiKey::IncrementalAlterConfigs
-                        | ApiKey::AlterClientQuotas
-                        | ApiKey::EndTxn
-                ) {
+                let makes_topics = key == ApiKey::Metadata && version < 4;
+                if makes_topics
+                    || matches!(
+                        key,
+                        ApiKey::CreateTopics
+                            | ApiKey::DeleteTopics
+                            | ApiKey::CreatePartitions
+                            | ApiKey::AlterPartitionReassignments
+                            | ApiKey::IncrementalAlterConfigs
+                            | ApiKey::AlterClientQuotas
+                            | ApiKey::EndTxn
+                    )
+                {
                     std::thread::sleep(BEHIND);
                 }
                 let mut parted = false;
