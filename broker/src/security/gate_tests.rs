@@ -334,7 +334,7 @@ fn a_delegation_token_opens_the_gate_and_is_remembered_as_one() {
 
 #[test]
 fn a_login_that_does_not_grow_old_is_not_shown_again() {
-    let (mut gate, now) = (LoginGate::new(&security("")).unwrap(), Instant::now());
+    let (mut gate, now) = (LoginGate::new(&security(""), Told::default()).unwrap(), Instant::now());
     named(&mut gate, "PLAIN", 1, now);
     let done = answer::<SaslAuthenticateRequest>(token(&mut gate, "\0ann\0secret", now), 2);
     assert_eq!((done.error_code, done.error_message.as_deref()), (ErrorCode::NONE, Some("")));
