@@ -79,7 +79,9 @@ impl Drawer<'_> {
             "entity_name" => self.one_in(4),
             "match" | "r#match" => self.one_in(2),
             "users" | "owners" => self.one_in(3),
-            "owner_principal_type" | "owner_principal_name" => !self.one_in(4),
+            // Java stumbles over an owner without a type.
+            "owner_principal_type" => false,
+            "owner_principal_name" => !self.one_in(4),
             _ => return None,
         })
     }
