@@ -524,9 +524,9 @@ mod tests {
             ("a=b", &[endpoint, (TOKEN_URL, "file:///no/where")], "/no/where: No such file"),
             ("a=b", &[], "No principal name in JWT claim: sub"),
             (
-                "clientId=a clientSecret=b",
+                "clientId=a clientSecret=b ssl.truststore.location=\"/no/where\"",
                 &[endpoint, (TOKEN_URL, "https://x/")],
-                "ssl.truststore.location is not set",
+                "ssl.truststore.location: cannot read /no/where",
             ),
             (
                 "extension_auth=x",
