@@ -87,7 +87,10 @@ mod tests {
         assert!(!is_secure(&asked));
         asked.set("flags", "zookeeper.client.secure", "true");
         assert!(is_secure(&asked));
-        assert!(tls(&asked).unwrap_err().starts_with("ssl.trustStore.location is not set"));
+        // No store named: the system's certificates are believed, as a JVM believes its own.
+        tls(&asked).unwrap();
+        asked.set("flags", "zookeeper.ssl.trustStore.location", "/no/where");
+        assert!(tls(&asked).unwrap_err().contains("cannot read /no/where"));
         for (key, value) in [
             ("trustStore.location", format!("{folder}/trust.p12")),
             ("trustStore.password", "secret".into()),
