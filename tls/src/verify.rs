@@ -24,16 +24,27 @@ use std::sync::Arc;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::warn;
 use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 /// What a trust store makes of others' certificates.
 #[derive(Debug, Clone)]
 pub(super) struct Trust {
+    /// Those that may sign others.
     roots: Arc<RootCertStore>,
     certificates: Arc<Vec<CertificateDer<'static>>>,
     hints: Arc<Vec<DistinguishedName>>,
     revocation: Revocation,
     provider: Arc<CryptoProvider>,
+}
+
+/// Whether a certificate that the trust store holds counts for those that it has signed, too: as with Java 17, one of
+/// the third version has to say that it is an authority's and, where it says what its key is for, that it signs
+/// certificates. Otherwise the owner of a certificate that somebody trusts could make himself others' names.
+pub(super) fn may_sign_others(certificate: &CertificateDer<'_>) -> bool {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
+    parsed.version() != X509Version::V3
+        || parsed.is_ca()
+            && parsed.key_usage().is_ok_and(|usage| usage.is_none_or(|is| is.value.key_cert_sign()))
 }
 
 /// Certificates in a chain whose issuers are asked.
@@ -45,11 +56,14 @@ impl Trust {
         revocation: Revocation,
         provider: Arc<CryptoProvider>,
     ) -> Result<Trust, StoreError> {
-        let mut roots = RootCertStore::empty();
+        let (mut roots, mut all) = (RootCertStore::empty(), RootCertStore::empty());
         for certificate in &certificates {
-            roots.add(certificate.clone()).map_err(StoreError::Anchor)?;
+            all.add(certificate.clone()).map_err(StoreError::Anchor)?;
+            if may_sign_others(certificate) {
+                roots.add(certificate.clone()).map_err(StoreError::Anchor)?;
+            }
         }
-        let hints = Arc::new(roots.subjects());
+        let hints = Arc::new(all.subjects());
         Ok(Trust {
             roots: Arc::new(roots),
             certificates: Arc::new(certificates),
@@ -91,6 +105,9 @@ impl Trust {
                 // It names nobody who could be asked.
                 _ => Err(Error::InvalidCertificate(CertificateError::UnknownRevocationStatus)),
             };
+        }
+        if self.roots.is_empty() {
+            return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
         }
         verify(vec![])?;
         match self.revocation {

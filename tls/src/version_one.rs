@@ -6,6 +6,7 @@
 //! refused, as by Java: nothing in it says that it may sign.
 
 use super::ocsp;
+use super::verify::may_sign_others;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer, UnixTime};
@@ -38,7 +39,7 @@ pub(super) fn check(
     if now > parsed.validity().not_after {
         return refuse(CertificateError::Expired);
     }
-    let by_one = trusted.iter().any(|issuer| {
+    let by_one = trusted.iter().filter(|issuer| may_sign_others(issuer)).any(|issuer| {
         X509Certificate::from_der(issuer).is_ok_and(|(_, issuer)| {
             issuer.subject().as_raw() == parsed.issuer().as_raw()
                 && ocsp::is_strongly_issued_by(bytes, &issuer, algorithms)
@@ -152,6 +153,19 @@ mod tests {
             let strange = Tls::for_server(settings("one-rsa.pem", "trust.pem", version), false).unwrap();
             let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
             assert_eq!(shake(&strange), Err(unknown));
+        }
+    }
+
+    #[test]
+    fn who_is_trusted_himself_cannot_vouch_for_others() {
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let pinned = Tls::for_server(settings("owner.pem", "owner.pem", version), false).unwrap();
+            assert_eq!(shake(&pinned), Ok(()));
+            for key in ["by-owner-1.pem", "by-owner-3.pem"] {
+                let tls = Tls::for_server(settings(key, "owner.pem", version), false).unwrap();
+                let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+                assert_eq!(shake(&tls), Err(unknown), "{key} {version:?}");
+            }
         }
     }
 

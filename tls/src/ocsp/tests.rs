@@ -73,6 +73,11 @@ fn ask_at(url: &str) -> Vec<u8> {
     extension(&[0x2b, 6, 1, 5, 5, 7, 1, 1], &der::encode(SEQUENCE, &[&place]))
 }
 
+/// It may sign others.
+fn is_authority() -> Vec<u8> {
+    extension(&[0x55, 0x1d, 0x13], &der::encode(SEQUENCE, &[&[1, 1, 0xff]]))
+}
+
 /// Certified for signing answers.
 fn signs_answers() -> Vec<u8> {
     extension(&[0x55, 0x1d, 0x25], &der::encode(SEQUENCE, &[&[OID, 8, 0x2b, 6, 1, 5, 5, 7, 3, 9]]))
@@ -116,7 +121,7 @@ fn parsed(bytes: &[u8]) -> X509Certificate<'_> {
 #[test]
 fn an_answer_counts_when_its_issuer_or_whom_it_names_has_signed_it_and_in_its_time() {
     let (authority, owner, other) = (Owner::new("zoo"), Owner::new("server"), Owner::new("zoo"));
-    let root = authority.certifies(&authority, 1, &[]);
+    let root = authority.certifies(&authority, 1, &[&is_authority()]);
     let certificate = authority.certifies(&owner, 7, &[]);
     let (issuer, mine) = (parsed(&root), parsed(&certificate));
     let request = request(&mine, &issuer);
@@ -198,7 +203,7 @@ fn responder(
 /// What becomes of a client whose certificate's issuer says this when asked.
 fn admitted(status: Option<&'static [u8]>) -> Result<(), rustls::Error> {
     let (authority, owner) = (Arc::new(Owner::new("zoo")), Owner::new("client"));
-    let root = authority.certifies(&authority, 1, &[]);
+    let root = authority.certifies(&authority, 1, &[&is_authority()]);
     let (url, thread) = responder(1, authority.clone(), status);
     let certificate = authority.certifies(&owner, 7, &[&ask_at(&url)]);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -223,7 +228,7 @@ fn who_is_not_said_to_be_good_is_refused() {
 #[test]
 fn nobody_is_asked_about_a_certificate_of_a_stranger() {
     let (authority, stranger, owner) = (Owner::new("zoo"), Owner::new("zoo"), Owner::new("client"));
-    let root = authority.certifies(&authority, 1, &[]);
+    let root = authority.certifies(&authority, 1, &[&is_authority()]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());

@@ -53,6 +53,17 @@ first_version() { # NAME KIND...
     openssl x509 -noout -text -in "$work/$name.crt" | grep -q 'Version: 1 ' || { echo "$name is of another version"; exit 1; }
     cat "$work/$name.crt" "$work/$name.key" >"$name.pem"
 }
+# Somebody who is no authority, and what he signs all the same.
+openssl req -new -x509 -newkey rsa:2048 -nodes -keyout "$work/owner.key" -subj /CN=owner -days 36500 \
+    -addext basicConstraints=CA:FALSE -addext subjectAltName=DNS:localhost -out "$work/owner.crt" 2>/dev/null
+cat "$work/owner.crt" "$work/owner.key" >owner.pem
+openssl req -new -newkey rsa:2048 -nodes -keyout "$work/by.key" -subj /CN=by-owner -out "$work/by.csr" 2>/dev/null
+echo 'subjectAltName=DNS:localhost' >"$work/by.ext"
+for version in 1 3; do
+    openssl x509 -req -CA "$work/owner.crt" -CAkey "$work/owner.key" -CAcreateserial -CAserial "$work/by.srl" -days 36500 \
+        -sha256 -in "$work/by.csr" -out "$work/by.crt" $([ $version = 1 ] || echo "-extfile $work/by.ext") 2>/dev/null
+    cat "$work/by.crt" "$work/by.key" >"by-owner-$version.pem"
+done
 first_version one-rsa rsa:2048
 first_version one-ec ec -pkeyopt ec_paramgen_curve:prime256v1
 {
