@@ -55,7 +55,7 @@ class BothWays(SideBySide):
         if self.only and not re.search(self.only, title):
             return
         # What a change comes to is seen by and by, in Kafka as here: what only looks may look again.
-        looks = tool == "get-offsets" or re.search(r"--(describe|list)\b", words) and not re.search("--(alter|delete|execute)", words)
+        looks = tool == "get-offsets" or re.search(r"--(describe|list|dry-run)\b", words) and not re.search("--(alter|delete|execute)", words)
         for left in reversed(range(5 if looks and not how.get("interrupt") else 1)):
             java, found = self.once(title, tool, words, **how)
             if check and not check("\n".join(java)):
@@ -211,7 +211,7 @@ def reset_tool(run):
                   "--input-topics {p}in --to-datetime 2020-01-01T00:00:00.000", "--input-topics {p}in --to-datetime 2099-01-01T00:00:00.000",
                   "--input-topics {p}in --by-duration PT1H", "--input-topics {p}in --to-datetime soon", "--input-topics {p}in --by-duration soon",
                   "--internal-topics zz --dry-run", "--input-topics {p}in --from-file /nonexistent", "--intermediate-topics {p}in --dry-run"):
-        # Nothing is deleted before the end; hashes of names decide on orders.
+        # What resets deletes inferred topics, which go by and by; hashes of names decide on orders.
         run("streams-application-reset", f"{app} {words or '--dry-run'}", unordered=True,
             loose=[(r"topics \[(X-app-[\w-]+), (X-app-[\w-]+)\]", "topics [BOTH]"), (r"New offset \(\d+\)", "New offset (N)")])
     run("consumer-groups", "--describe --group {p}app", unordered=True)
