@@ -57,7 +57,7 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble, secure_brokers, listeners, broker_metrics, oauth_and_tokens, zookeeper_auth, secure_tutorial, bad_handshakes,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
-          librdkafka, kafka_python, killed_leader, assignors, old_clients, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
+          librdkafka, kafka_python, client_fixtures, killed_leader, assignors, old_clients, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief, differ_brief)
 
@@ -66,8 +66,5 @@ BY_NAME += (old_protocol, old_protocol_of_one_one, old_protocol_of_two_eight)
 # Transactions that are killed at random, of librdkafka's and of Kafka's own clients.
 BY_NAME += (exactly_once_ours, exactly_once_java_client, transaction_ends)
 LAYERS += (exactly_once_brief_java_client,)
-
-# Keys of RSA and seven runs of keytool: most of a minute where the machine is busy.
-BY_NAME += (client_fixtures,)
 
 harness.main({layer.__name__: layer for layer in LAYERS}, {layer.__name__: layer for layer in BY_NAME})
