@@ -18,6 +18,8 @@ pub mod error;
 pub mod fence;
 pub mod fetch_session;
 pub mod group;
+#[cfg(test)]
+mod hex;
 mod loaded;
 mod metadata_version;
 pub mod partition;

@@ -5,6 +5,7 @@
 
 use super::old_formats::{loaded, offset_of};
 use super::*;
+use crate::hex::bytes;
 
 const LOG_0_NONE: &str = "\
     00000000000000000000002f182d805000000000000c00000001670001740000000000000015000000000000000000280001\
@@ -57,10 +58,6 @@ const GROUP_3: &str = "\
     022f680000ea60000027100000000d000000000001000174000000000000000161";
 const OFFSET_KEY: &str = "000100016700017400000000";
 const GROUP_KEY: &str = "0002000167";
-
-fn bytes(hex: &str) -> Bytes {
-    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
-}
 
 #[test]
 fn logs_of_every_format_that_kafka_wrote_are_read() {

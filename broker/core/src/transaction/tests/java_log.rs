@@ -2,6 +2,7 @@
 //! commits on `t-0` and `t-2`; producer 4001 in epoch 0 has no transaction.
 
 use super::*;
+use crate::hex::bytes;
 use wire::batch::Compression;
 use wire::batch::message_set::MessageSetBuilder;
 
@@ -13,10 +14,6 @@ const COMMITTING_1: &str = "\
 const EMPTY: &str = "\
     00000000000000000fa100000000ea6000ffffffff00000000000f4a10ffffffffffffffff";
 const KEY: &str = "000000026964";
-
-fn bytes(hex: &str) -> Bytes {
-    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
-}
 
 /// A coordinator that has read this.
 fn loaded(mut log: Bytes) -> World {
