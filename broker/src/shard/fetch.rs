@@ -36,7 +36,6 @@ impl Shard {
             }
         }
         let look = self.look(&ask, false);
-        self.count(&ask);
         let enough = look.bytes >= ask.min_bytes.min(ask.max_bytes);
         if enough || look.urgent || ask.at_once || ask.max_wait_ms <= 0 || ask.parts.is_empty() {
             let _ = reply.send(look.parts);
@@ -62,7 +61,7 @@ impl Shard {
         // What a fetch that waited is answered with counts once more, as by Kafka.
         if look.urgent || look.bytes >= parked.ask.min_bytes.min(parked.ask.max_bytes) {
             self.fetch_deadlines.remove(&(parked.deadline, token.0));
-            self.count(&parked.ask);
+            self.count_again(&parked.ask);
             let _ = parked.reply.send(look.parts);
             return;
         }
@@ -75,7 +74,7 @@ impl Shard {
         let Some(parked) = self.fetches.remove(&token) else { return };
         self.unwatch(token, &parked);
         let look = self.look(&parked.ask, true);
-        self.count(&parked.ask);
+        self.count_again(&parked.ask);
         let _ = parked.reply.send(look.parts);
     }
 
@@ -102,8 +101,8 @@ impl Shard {
         }
     }
 
-    /// Its partitions were looked at for an answer.
-    fn count(&mut self, ask: &FetchAsk) {
+    /// Its partitions were looked at again, for its answer; the first look counts them itself.
+    fn count_again(&mut self, ask: &FetchAsk) {
         for part in &ask.parts {
             if let Some(replica) = find(&mut self.replicas, &part.topic, part.partition) {
                 replica.traffic.fetches += 1;
@@ -160,6 +159,7 @@ impl Shard {
         let Some(replica) = find(&mut self.replicas, &part.topic, part.partition) else {
             return (FetchedPart::failed(ErrorCode::NOT_LEADER_OR_FOLLOWER), -1);
         };
+        replica.traffic.fetches += u64::from(!repeat);
         if !part.id.is_zero() && !replica.id.is_zero() && replica.id != part.id {
             return (FetchedPart::failed(ErrorCode::INCONSISTENT_TOPIC_ID), -1);
         }
