@@ -3,7 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import World, free_ports, mode, need_peer, say, until
+from harness import World, cluster_is_up, free_ports, mode, need_peer, say, until
 from tool_host import Alone, ToolHost, jars
 
 PARTITIONS = 7
@@ -77,7 +77,8 @@ def assignors():
         world.broker(1, port, ensemble.connect, offsets_topic_replication_factor=1)
         bootstrap = f"127.0.0.1:{port}"
         create = (world.tool("kafka-topics.sh"), "--bootstrap-server", bootstrap, "--create", "--topic", "t", "--partitions", PARTITIONS)
-        until("a topic", 60, lambda: "Created" in world.run(*create))
+        cluster_is_up({1: port})
+        world.run(*create)
         host = ToolHost(jars(), world.dir, "")
         try:
             commands = {"java": host.alone("verifiable-consumer"), "ours": [world.tool("kafka-verifiable-consumer.sh")]}

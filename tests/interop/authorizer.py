@@ -8,7 +8,7 @@ import re
 import socket
 import time
 
-from harness import World, free_ports, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, need_peer, need_python, say, until
 from mixed_ensemble import with_client
 
 BROKERS, STRANGER = "127.0.0.1", "127.0.0.2"
@@ -38,9 +38,7 @@ def authorizer():
         settings = {key.replace(".", "_"): value for key, value in settings.items()}
         for number in ports:
             world.broker(number, ports[number], connect, kafka if number == 2 else None, **settings)
-        until("two brokers", 120, lambda: len(cluster.zk(lambda c: c.get_children("/test/brokers/ids"))) == 2)
-        until("both in the metadata", 60, lambda: all(len(cluster.ask(number, "Metadata", 1, {"topics": []}, BROKERS)["brokers"]) == 2
-                                                      for number in ports))
+        cluster_is_up(ports)
         world.run(world.tool("kafka-topics.sh"), "--bootstrap-server", cluster.at(1), "--create", "--topic", "t",
                   "--replica-assignment", "1:2,1:2")
         until("the topic at both", 30, lambda: all(cluster.metadata(number, "t", BROKERS) == 0 for number in ports))

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from harness import World, free_ports, need_python, say, until
+from harness import World, cluster_is_up, free_ports, need_python, say, until
 
 FRAMES = 2500  # on each of the four ports
 GROWTH_MAX = 16 << 20  # bytes that a process may have more after it
@@ -120,6 +120,7 @@ def bad_frames():
         client_port = ensemble.client[victim]
         honest = KazooClient(hosts=f"127.0.0.1:{client_port}", timeout=10.0)
         honest.start(timeout=20)
+        cluster_is_up({1: port})
         producer = until("a broker", 30, lambda: kafka.KafkaProducer(bootstrap_servers=f"127.0.0.1:{port}", acks="all"))
         producer.send("honest", b"0").get(30)
         before = {name: rss(process) for name, process in world.processes.items()}

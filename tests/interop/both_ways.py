@@ -11,7 +11,7 @@ import tempfile
 import time
 
 import kafka_tools
-from harness import World, free_ports, mode, need_peer, say, until
+from harness import World, cluster_is_up, free_ports, mode, need_peer, say, until
 from reassign_cases import reassign, reassign_options
 from side_by_side import SideBySide
 from tool_host import ALONE, Alone, Hosted, ToolHost, jars
@@ -358,9 +358,8 @@ def both_ways(name, parts, documents_too):
         hosts = {prefix: ToolHost(jars(), world.dir, prefix) for prefix in (JAVA, BACK)}
         try:
             run = BothWays(*at, hosts, world.tool, world.dir, os.environ.get("CASES"), KNOWN)
-            for servers in at:
-                until("three brokers", 240,
-                      lambda: hosts[JAVA].run("broker-api-versions", ["--bootstrap-server", servers])[1].count(b"-> (") == 3)
+            for some in (ports[:3], ports[3:6]):
+                cluster_is_up(dict(enumerate(some, 1)))
             (world.dir / "1.properties").write_text(f"zookeeper.connect=z:1\nlog.dirs={world.dir}/kafka-1\n")
             (world.dir / "none.properties").write_text(f"zookeeper.connect=z:1\nlog.dirs={world.dir}/nothing\n")
             run.closed_port = ports[6]

@@ -7,7 +7,7 @@ import subprocess
 import urllib.error
 import urllib.request
 
-from harness import World, free_ports, mode, need_peer, say, until
+from harness import World, cluster_is_up, free_ports, mode, need_peer, say, until
 
 JMX_TOOL = ["java", "-cp", "{cache}/peers/kafka/libs/*", "org.apache.kafka.tools.JmxTool"]
 SERVER = "kafka.server:type=BrokerTopicMetrics,name="
@@ -120,10 +120,9 @@ def broker_metrics():
                          **{"menagerie.metrics.address": "127.0.0.1:1"})
         finally:
             del os.environ["KAFKA_OPTS"]
-        for kind in ("ours", "java"):
+        for number, kind in ((1, "ours"), (2, "java")):
             at = f"127.0.0.1:{ports[kind]}"
-            until(f"a broker of {kind}", 90, lambda: "ERROR" not in world.run(
-                kafka, "broker-api-versions", "--bootstrap-server", at, check=False))
+            cluster_is_up({number: ports[kind]})
             say(f"traffic through {kind}")
             traffic(world, kafka, at, kind)
 

@@ -2,7 +2,7 @@
 
 import subprocess
 
-from harness import World, free_ports, need_peer, say, until
+from harness import World, free_ports, need_peer, say, secure_cluster_is_up, until
 from zookeeper_security import PASSWORD, Stores
 
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required"
@@ -68,9 +68,8 @@ def secure_brokers():
         admin = client_file(world, stores, "admin", "admin", "admin-secret")
         pat = client_file(world, stores, "pat", "pat", "pat-secret", "PLAIN")
         at = ["--bootstrap-server", bootstrap]
-        create = ["--create", "--topic", "t", "--partitions", 3, "--replication-factor", 3]
-        until("three brokers that trust each other", 120,
-              lambda: world.run(ours["topics"], *at, "--command-config", admin, *create) is not None)
+        secure_cluster_is_up(world, {number: f"localhost:{port}" for number, port in ports.items()}, admin)
+        world.run(ours["topics"], *at, "--command-config", admin, "--create", "--topic", "t", "--partitions", 3, "--replication-factor", 3)
         isr = lambda: world.run(ours["topics"], *at, "--command-config", admin, "--describe", "--topic", "t")
         until("all replicas in sync", 60,
               lambda: sum(len(line.split("Isr: ")[1].split(",")) for line in isr().splitlines() if "Isr: " in line) == 9)

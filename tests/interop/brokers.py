@@ -2,7 +2,7 @@
 
 import json
 
-from harness import free_ports, until
+from harness import cluster_is_up, free_ports, until
 from mixed_ensemble import with_client
 
 
@@ -15,7 +15,7 @@ class Brokers:
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in self.ports.values())
         for number in self.kinds:
             self.start(number)
-        until("three brokers", 120, lambda: len(self.zk(lambda c: c.get_children("/test/brokers/ids"))) == 3)
+        cluster_is_up(self.ports)
 
     def start(self, number):
         kafka = self.kafka if self.kinds[number] == "java" else None

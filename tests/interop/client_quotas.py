@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 
-from harness import World, free_ports, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, need_peer, need_python, say, until
 from mixed_ensemble import with_client
 
 RATE = 50_000
@@ -35,9 +35,8 @@ def client_quotas():
         def zk(act):
             return with_client(ensemble, 1, act)
 
-        until("two brokers", 90, lambda: len(zk(lambda c: c.get_children("/test/brokers/ids"))) == 2)
+        cluster_is_up(ports)
         admin = AdminClient({"bootstrap.servers": at[1], "log_level": 0})
-        until("both in the metadata", 60, lambda: len(admin.list_topics(timeout=10).brokers) == 2)
         for number in at:
             topic = NewTopic(f"t{number}", 1, replica_assignment=[[number]])
             until(f"t{number}", 60, lambda: f"t{number}" in admin.list_topics(timeout=10).topics

@@ -3,8 +3,7 @@
 import os
 import subprocess
 
-from harness import REPO, World, free_ports, mode, need_peer, say, until
-from kafka_clients import known
+from harness import REPO, World, cluster_is_up, free_ports, mode, need_peer, say, until
 
 FAST = {"offsets_topic_num_partitions": 5, "transaction_state_log_num_partitions": 5, "offsets_topic_replication_factor": 1,
         "transaction_state_log_replication_factor": 1, "transaction_state_log_min_isr": 1, "group_initial_rebalance_delay_ms": 0,
@@ -42,7 +41,7 @@ def two_brokers(world):
         world.broker(1, port, f"{ensemble.connect}/{kind}", kafka if kind == "java" else None,
                      log_dirs=world.dir / f"data-{kind}", **FAST, **rights(port, logins))
         world.processes[kind] = world.processes.pop("broker-1")
-        until(f"the broker at {port}", 120, lambda: known(port) == 1)
+        cluster_is_up({1: port})
         words += [f"--{side}", f"127.0.0.1:{port}", f"--{side}-logins", f"127.0.0.1:{logins}"]
     return [*words, "--word", "data-java=data-ours=DATA", "--word", f"{ensemble.connect}/java={ensemble.connect}/ours=ZK"]
 

@@ -2,9 +2,11 @@
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,10 @@ PEERS = REPO.parent / "shared" / "peers"
 BINARY = [os.environ["MENAGERIE_BINARY"]] if "MENAGERIE_BINARY" in os.environ else []
 PORTS = int(os.environ.get("MENAGERIE_PORTS", "20000"))
 PORTS_SPAN = int(os.environ.get("MENAGERIE_PORTS_SPAN", "10000"))
+
+
+# How many times a layer's deadlines a busy machine may take: waiting ends with what is waited for, so it costs nothing.
+PATIENCE = 4
 
 
 class Skipped(Exception):
@@ -45,8 +51,9 @@ def need_python(*modules):
             raise Skipped(f"python module {module}: {why}") from None
 
 
-def until(what, seconds, check):
-    """The first true value of `check()`, or a failure that says what did not come."""
+def until(what, seconds, check, patience=PATIENCE):
+    """The first true value of `check()`, or a failure that says what did not come. `patience` is 1 where the time is the point."""
+    seconds *= patience
     end, last = time.monotonic() + seconds, None
     while time.monotonic() < end:
         try:
@@ -80,23 +87,72 @@ def mode(port):
     return ""
 
 
+next_port = PORTS + os.getpid() % 200 * 50 % PORTS_SPAN
+
+
 def free_ports(count):
-    """A run of ports that nobody listens on."""
-    base = PORTS + os.getpid() % 200 * 50 % PORTS_SPAN
+    """A run of ports that nobody listens on, behind those that were given before: who has those may not listen yet."""
+    global next_port
     while True:
+        if next_port + count > PORTS + PORTS_SPAN:
+            next_port = PORTS
+        ports = range(next_port, next_port + count)
+        next_port += count
         sockets = []
         try:
-            for port in range(base, base + count):
+            for port in ports:
                 s = socket.socket()
                 sockets.append(s)
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 s.bind(("127.0.0.1", port))
-            return list(range(base, base + count))
+            return list(ports)
         except OSError:
-            base = PORTS + (base - PORTS + 53) % PORTS_SPAN
+            pass
         finally:
             for s in sockets:
                 s.close()
+
+
+def known(port):
+    """The brokers' ids, and the controller's, that the one on this port tells of (Metadata v1, no topics)."""
+    with socket.create_connection(("127.0.0.1", port), 5) as s:
+        s.settimeout(20)
+        request = struct.pack(">hhihi", 3, 1, 1, -1, 0)
+        s.sendall(struct.pack(">i", len(request)) + request)
+        stream = s.makefile("rb")
+
+        def take(form):
+            return struct.unpack(form, stream.read(struct.calcsize(form)))
+
+        def text():
+            return stream.read(max(take(">h")[0], 0))
+
+        _, _, count = take(">iii")
+        ids = set()
+        for _ in range(count):
+            ids.add(take(">i")[0])
+            text(), take(">i"), text()
+        return ids, take(">i")[0]
+
+
+def cluster_is_up(ports, seconds=240):
+    """Until each broker of these (id -> port of a listener without security), asked itself, names all of them, and all the
+    same controller. What ZooKeeper has of brokers their controller may not know yet, and the others hear of it from there."""
+    def check():
+        told = [known(port) for port in ports.values()]
+        return all(ids == set(ports) and controller in ids for ids, controller in told) and len({one for _, one in told}) == 1
+
+    until(f"each of the brokers {sorted(ports)} to know all, and their controller", seconds, check)
+
+
+def secure_cluster_is_up(world, addresses, client, seconds=240):
+    """As `cluster_is_up`, of brokers (id -> address) that want a login, by our tool with this file of a client's settings."""
+    def told(address):
+        said = world.run(world.tool("kafka-broker-api-versions.sh"), "--bootstrap-server", address, "--command-config", client, check=False)
+        return {int(id) for id in re.findall(r"\(id: (\d+) rack: [^)]*\) -> \(", said)}
+
+    until(f"each of the brokers {sorted(addresses)} to know all", seconds,
+          lambda: all(told(address) == set(addresses) for address in addresses.values()))
 
 
 class World:
@@ -136,16 +192,16 @@ class World:
         process = self.processes.pop(name)
         process.send_signal(how)
         try:
-            return process.wait(seconds)
+            return process.wait(seconds * PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise AssertionError(f"{name} did not stop within {seconds} s") from None
+            raise AssertionError(f"{name} did not stop within {seconds * PATIENCE} s") from None
 
     def run(self, *command, input=None, seconds=120, check=True):
         """What a command prints; its failure is the layer's."""
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, input=input,
-                              timeout=seconds, cwd=self.dir)
+                              timeout=seconds * PATIENCE, cwd=self.dir)
         if check and done.returncode:
             raise AssertionError(f"{command} exited {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
         return done.stdout + done.stderr

@@ -2,12 +2,10 @@
 
 import contextlib
 import signal
-import socket
-import struct
 import threading
 import time
 
-from harness import World, free_ports, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, need_peer, need_python, say, until
 
 
 @contextlib.contextmanager
@@ -20,25 +18,14 @@ def cluster(name):
         for number, port in ports.items():
             world.broker(number, port, ensemble.connect + "/test")
         bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports.values())
-        until("three brokers", 30, lambda: registered(world, ensemble) == {"1", "2", "3"})
         # A client that asks before the controller has told the brokers waits for its own next refresh, as with Java's.
-        until("each broker to know all", 30, lambda: all(known(port) == 3 for port in ports.values()))
+        cluster_is_up(ports)
         yield world, ensemble, bootstrap, ports
 
 
 def registered(world, ensemble):
     text = world.run(world.tool("zkCli.sh"), "-server", ensemble.connect, "ls", "/test/brokers/ids", check=False)
     return set(text.strip().splitlines()[-1].strip("[]").split(", "))
-
-
-def known(port):
-    """How many brokers the one on this port tells of (Metadata v1, no topics)."""
-    with socket.create_connection(("127.0.0.1", port), 5) as s:
-        request = struct.pack(">hhihi", 3, 1, 1, -1, 0)
-        s.sendall(struct.pack(">i", len(request)) + request)
-        stream = s.makefile("rb")
-        size, _, count = struct.unpack(">iii", stream.read(12))
-        return count
 
 
 def java_tools():

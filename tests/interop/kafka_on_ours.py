@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-from harness import World, free_ports, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, need_peer, need_python, say, until
 from mixed_ensemble import with_client
 
 
@@ -29,7 +29,7 @@ def kafka_on_ours(records=1_000_000, seconds=60):
             alive = next(i for i in ensemble.client if f"zk-{i}" in world.processes)
             return with_client(ensemble, alive, lambda c: set(c.get_children("/test/brokers/ids")))
 
-        until("three Java brokers", 90, lambda: brokers() == {"1", "2", "3"})
+        cluster_is_up(ports)
         at = ["--bootstrap-server", bootstrap]
         world.run(kafka, "topics", *at, "--create", "--topic", "t", "--partitions", 6, "--replication-factor", 3,
                   "--config", "min.insync.replicas=2")

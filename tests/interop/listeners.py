@@ -8,7 +8,7 @@ import subprocess
 
 from broker_security import PLAIN, login
 from config_wire import APPEND, BROKER, DELETE, LOGGER, SET, SUBTRACT, Wire
-from harness import World, free_ports, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, need_peer, need_python, say, until
 from mixed_ensemble import with_client
 from zookeeper_security import PASSWORD
 
@@ -329,6 +329,7 @@ def listeners():
         encrypted_before_the_start(pair, world.tool("kafka-configs.sh"))
         for number in (1, 2):
             pair.start(number)
+        cluster_is_up({number: pair.ports[number]["INTERNAL"] for number in (1, 2)})
         until("a certificate of each", 90, lambda: all(pair.certificate(number) for number in (1, 2)))
         say("logins, certificates, the controller's own listener")
         by_every_listener(pair, world.tool("kafka-topics.sh"))

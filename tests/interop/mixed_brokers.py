@@ -4,7 +4,7 @@ import json
 import signal
 
 from broker_load import Writer
-from harness import World, free_ports, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, need_peer, need_python, say, until
 from mixed_ensemble import with_client
 
 PARTITIONS = 6
@@ -31,9 +31,6 @@ def mixed_brokers():
         def zk(act):
             return with_client(ensemble, 1, lambda c: (c.sync("/"), act(c))[1])
 
-        def brokers():
-            return {int(name) for name in zk(lambda c: c.get_children("/test/brokers/ids"))}
-
         def controller():
             return zk(lambda c: json.loads(c.get("/test/controller")[0])["brokerid"])
 
@@ -55,9 +52,8 @@ def mixed_brokers():
         until("a Java controller", 90, lambda: controller() == 2)
         start(1)
         start(3)
-        until("three brokers", 90, lambda: brokers() == {1, 2, 3})
+        cluster_is_up(ports)
         admin = AdminClient(at)
-        until("each broker in the metadata", 60, lambda: len(admin.list_topics(timeout=10).brokers) == 3)
         topic = NewTopic("t", PARTITIONS, 3, config={"min.insync.replicas": "2"})
         next(iter(admin.create_topics([topic]).values())).result(60)
 

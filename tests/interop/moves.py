@@ -5,7 +5,7 @@ import signal
 import time
 
 from broker_load import Writer
-from harness import World, free_ports, mode, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, mode, need_peer, need_python, say, until
 from mixed_ensemble import with_client
 
 PARTITIONS = 4
@@ -18,8 +18,6 @@ def moves():
     """Replicas move from Java's brokers to ours and back under load: taken back, gone on with by another kind of controller."""
     kafka = need_peer("kafka")
     need_python("kazoo", "confluent_kafka")
-    from confluent_kafka.admin import AdminClient
-
     with World("moves") as world:
         ensemble = world.ensemble(["ours"])
         # A single member is no ensemble: it serves alone.
@@ -107,10 +105,9 @@ def moves():
 
         for number in OURS + JAVAS:
             start(number)
-        until("four brokers", 120, lambda: brokers() == {1, 2, 3, 4})
+        cluster_is_up(ports)
         make_controller(JAVAS)
-        admin = AdminClient(at)
-        until("each broker in the metadata", 60, lambda: len(admin.list_topics(timeout=10).brokers) == 4)
+        cluster_is_up(ports)
         topics("--create", "--topic", "t", "--replica-assignment", ",".join(["3:4"] * PARTITIONS))
 
         with Writer(at, PARTITIONS) as writer:

@@ -13,7 +13,7 @@ import threading
 import time
 
 from broker_security import SCRAM, login
-from harness import World, free_ports, mode, need_peer, say, until
+from harness import World, free_ports, mode, need_peer, say, secure_cluster_is_up, until
 
 OAUTH = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required"
 HANDLERS = "org.apache.kafka.common.security.oauthbearer.secured.OAuthBearer"
@@ -142,9 +142,7 @@ def oauth_and_tokens():
         at = {number: ["--bootstrap-server", f"localhost:{port}"] for number, port in inside.items()}
         ann = settings(world, "ann", f'{OAUTH} unsecuredLoginStringClaim_sub="ann";')
         topics = world.tool("kafka-topics.sh")
-        until("two brokers that trust each other", 90, lambda: "id: 2" in world.run(
-            world.tool("kafka-broker-api-versions.sh"), *at[1], "--command-config", ann, check=False))
-        until("Java's listeners", 60, lambda: world.run(topics, *at[2], "--command-config", ann, "--list", check=False) == "\n")
+        secure_cluster_is_up(world, {number: f"localhost:{port}" for number, port in inside.items()}, ann)
         world.run(topics, *at[1], "--command-config", ann, "--create", "--topic", "t", "--replica-assignment", "1:2,2:1")
 
         say("tokens of a provider, on connections that outlive them")

@@ -5,7 +5,7 @@ import signal
 import time
 
 from broker_load import Writer
-from harness import World, free_ports, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, need_peer, need_python, say, until
 from mixed_ensemble import with_client
 
 PARTITIONS = 3
@@ -95,9 +95,8 @@ def raised(old):
         until("Java's controller", 90, lambda: controller() == 2)
         start(1, old)
         start(3, old)
-        until("three brokers", 60, lambda: len(zk(lambda c: c.get_children("/test/brokers/ids"))) == 3)
+        cluster_is_up(ports)
         admin = AdminClient(at)
-        until("each broker in the metadata", 60, lambda: len(admin.list_topics(timeout=10).brokers) == 3)
         forms = [set(node(f"/brokers/ids/{number}")) for number in ports]
         assert forms[0] == forms[1] == forms[2], f"registrations differ: {forms}"
         assert ("features" in forms[0]) == (version >= WITH_FEATURES), forms[0]

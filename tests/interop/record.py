@@ -11,8 +11,7 @@ import threading
 import time
 
 from differ import FAST
-from harness import REPO, Skipped, World, free_ports, mode, need_peer, need_python, say, until
-from kafka_clients import known
+from harness import REPO, Skipped, World, cluster_is_up, free_ports, mode, need_peer, need_python, say, until
 from streams import fetched, need_java
 
 FOLDER = REPO / "tests" / "recordings"
@@ -111,7 +110,7 @@ def record():
             "listeners": f"OWN://127.0.0.1:{own},CLIENT://127.0.0.1:{port}",
             "advertised.listeners": f"OWN://127.0.0.1:{own},CLIENT://127.0.0.1:{proxy}",
             "listener.security.protocol.map": "OWN:PLAINTEXT,CLIENT:PLAINTEXT", "inter.broker.listener.name": "OWN"})
-        until("the broker", 90, lambda: known(port) == 1)
+        cluster_is_up({1: port})
         # The coordinators' topics are there before the first session, here as in the replay.
         world.run(kafka, "console-consumer", "--bootstrap-server", f"127.0.0.1:{own}", "--topic", "warm", "--group", "warm",
                   "--timeout-ms", 4000, check=False)

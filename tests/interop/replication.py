@@ -3,7 +3,7 @@
 import struct
 import time
 
-from harness import World, free_ports, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, need_peer, need_python, say, until
 from old_formats import Raw, text
 
 SELECTOR = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
@@ -50,7 +50,7 @@ def nearest_replica():
         for number in ports:
             start(number)
         admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-        until("three brokers", 90, lambda: len(admin.list_topics(timeout=10).brokers) == 3)
+        cluster_is_up(ports)
         # Topic led-by-N has its first replica on broker N.
         for leader in ports:
             others = [number for number in ports if number != leader]
@@ -112,7 +112,7 @@ def throttled_replicas(megabytes=6, rate=600_000):
         for number in ports:
             start(number)
         admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-        until("two brokers", 90, lambda: len(admin.list_topics(timeout=10).brokers) == 2)
+        cluster_is_up(ports)
         at = ["--bootstrap-server", bootstrap]
 
         def configs(kind, name, add):

@@ -5,7 +5,7 @@ import re
 import subprocess
 
 from broker_security import client_file, login
-from harness import World, free_ports, need_peer, say, until
+from harness import World, free_ports, need_peer, say, secure_cluster_is_up, until
 from zookeeper_auth import NETTY, SASL_PROVIDER, in_parallel
 from zookeeper_security import DIGEST, PASSWORD, Stores, append, cli
 
@@ -101,10 +101,9 @@ class Secured:
                     "authorizer.class.name": "kafka.security.authorizer.AclAuthorizer", "super.users": "User:admin",
                     "offsets.topic.num.partitions": 2, "auto.create.topics.enable": "false"}))
 
-        def created():
-            return self.world.run(*self.tools["topics"], "--bootstrap-server", self.at(), "--command-config", self.clients["admin"],
-                                  "--create", "--topic", "delta-topic", "--replica-assignment", "1:2:3,2:3:1,3:1:2")
-        until("three brokers and a topic", 150, created)
+        secure_cluster_is_up(self.world, {number: self.at(number) for number in self.ports}, self.clients["admin"])
+        self.world.run(*self.tools["topics"], "--bootstrap-server", self.at(), "--command-config", self.clients["admin"],
+                       "--create", "--topic", "delta-topic", "--replica-assignment", "1:2:3,2:3:1,3:1:2")
         # Java's is in the metadata before it answers.
         for number in self.ports:
             until(f"broker {number}", 150, lambda number=number: "delta-topic" in self.run("admin", "topics", "--list", numbers=(number,))[1])

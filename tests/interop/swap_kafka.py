@@ -4,7 +4,7 @@ import json
 import signal
 import time
 
-from harness import free_ports, mode, say, until
+from harness import cluster_is_up, free_ports, mode, say, until
 from mixed_ensemble import with_client
 
 TOPIC = "swapped"
@@ -24,9 +24,9 @@ class Kafka:
         for number, port in self.ports.items():
             self.world.broker(number, port, self.ensemble.connect + "/kafka", self.kafka)
         ids = [f"/brokers/ids/{number}" for number in self.ports]
-        born = until("three brokers", 120, lambda: self.znodes(*ids))
+        cluster_is_up(self.ports)
         # A broker that lost its session would come back by a new node.
-        self.born = [stat.czxid for _, stat in born]
+        self.born = [stat.czxid for _, stat in self.znodes(*ids)]
         at = ["--bootstrap-server", self.bootstrap]
         self.world.run(self.kafka, "topics", *at, "--create", "--topic", TOPIC, "--partitions", 6,
                        "--replication-factor", 3, "--config", "min.insync.replicas=2")

@@ -6,7 +6,7 @@ import socket
 import struct
 import time
 
-from harness import World, free_ports, mode, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, mode, need_peer, need_python, say, until
 
 # Short enough to be waited for.
 SETTINGS = {"offsets_topic_replication_factor": 1, "offsets_topic_num_partitions": 1,
@@ -29,7 +29,7 @@ class Story:
         world.broker(1, self.port, self.ensemble.connect, kafka if kind == "java" else None, **SETTINGS)
         from confluent_kafka.admin import AdminClient, NewTopic
         self.admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-        until("the broker", 120, lambda: self.admin.list_topics(timeout=5).brokers)
+        cluster_is_up({1: self.port})
         made = self.admin.create_topics([NewTopic("t", 1, 1)])
         next(iter(made.values())).result(60)
         self.told = []

@@ -12,8 +12,7 @@ import sys
 import threading
 import time
 
-from harness import World, free_ports, mode, need_peer, need_python, say, until
-from kafka_clients import known
+from harness import World, cluster_is_up, free_ports, known, mode, need_peer, need_python, say, until
 
 PARTITIONS = 3
 FAST = {"offsets_topic_num_partitions": 5, "transaction_state_log_num_partitions": 5,
@@ -36,7 +35,7 @@ class Cluster:
             self.start(number)
         from confluent_kafka.admin import AdminClient
         self.admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-        until("three brokers", 120, lambda: len(self.admin.list_topics(timeout=5).brokers) == 3)
+        cluster_is_up(self.ports)
 
     def start(self, number, seconds=60):
         """Until it is alive; the znode of one that was killed may be in a Java broker's way until its session ends."""
@@ -496,7 +495,7 @@ def exactly_once(kinds, seconds, name, kills, client="librdkafka"):
                 def back():
                     it.restart_if_dead(number)
                     # It knows all, so it is registered anew; before its session ends, its former life counts as in sync.
-                    assert known(it.ports[number]) == 3
+                    assert known(it.ports[number])[0] == {1, 2, 3}
                     now = it.admin.list_topics(timeout=5).topics
                     return all(len(p.isrs) == 3 for topic in ("in", "out", "__transaction_state", "__consumer_offsets")
                                for p in now[topic].partitions.values())

@@ -6,7 +6,7 @@ import subprocess
 import threading
 
 from broker_security import SCRAM, login
-from harness import World, free_ports, mode, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, mode, need_peer, need_python, say, until
 from zookeeper_security import DIGEST, PASSWORD, Stores, append, flags
 
 # echo -n super:pass | openssl dgst -binary -sha1 | base64
@@ -104,6 +104,10 @@ class Auth:
         return done.returncode, lines
 
 
+def port_of(address):
+    return int(address.rpartition(":")[2])
+
+
 def tree(port, root):
     """Every node below the chroot with its ACL, by the super user."""
     from kazoo.client import KazooClient
@@ -164,8 +168,8 @@ def by_certificate(auth):
         own = {f"authorizer.{key}": value for key, value in auth.tls().items()}
         server = auth.broker(number, java, connect[java], **auth.tls(), **own, **{"authorizer.zookeeper.url": acls})
         at = ["--bootstrap-server", server]
-        until(f"broker {number}", 60, lambda: auth.tool(java, "topics", *at, "--create", "--topic", "t", "--partitions", "2",
-                                                        "--config", "retention.ms=1000000"))
+        cluster_is_up({number: port_of(server)})
+        auth.tool(java, "topics", *at, "--create", "--topic", "t", "--partitions", "2", "--config", "retention.ms=1000000")
         auth.tool(java, "configs", *at, "--alter", "--entity-type", "brokers", "--entity-default", "--add-config", "log.cleaner.threads=1")
         auth.tool(java, "acls", *at, "--add", "--allow-principal", "User:ann", "--topic", "t", "--operation", "Read")
         properties = [f"zookeeper.connect={connect[java]}", f"authorizer.zookeeper.url={acls}", "zookeeper.set.acl=true"]
@@ -258,8 +262,8 @@ def by_sasl(auth):
     servers = [auth.broker(number, number == 22, connect, auth.login_flag("broker"), **{
         "offsets.topic.replication.factor": 2}) for number in (21, 22)]
     at = ["--bootstrap-server", servers[0]]
-    until("two brokers in one cluster", 60, lambda: auth.tool(False, "topics", *at, "--create", "--topic", "t",
-                                                              "--replica-assignment", "21:22,22:21"))
+    cluster_is_up({number: port_of(server) for number, server in zip((21, 22), servers)})
+    auth.tool(False, "topics", *at, "--create", "--topic", "t", "--replica-assignment", "21:22,22:21")
     lines = "".join(f"m{i}\n" for i in range(50))
     auth.world.run(auth.world.tool("kafka-console-producer.sh"), *at, "--topic", "t", "--producer-property", "acks=all", input=lines)
     read = auth.world.run(auth.world.tool("kafka-console-consumer.sh"), "--bootstrap-server", servers[1], "--topic", "t",
