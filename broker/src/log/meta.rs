@@ -2,6 +2,7 @@
 
 use super::checkpoint::{read_optional, replace_file};
 use super::error::{LogError, Result};
+use std::fmt;
 use std::path::Path;
 
 const FILE: &str = "meta.properties";
@@ -63,46 +64,53 @@ impl MetaProperties {
         replace_file(&dir.join(FILE), text.as_bytes())
     }
 
-    /// What the directories agree on, and with the configured id (`None`: to be generated) and the cluster's.
+    /// What the directories agree on, and with the configured id (`None`: to be generated) and the cluster's. Checked in
+    /// Java's order: the directories among each other, then the cluster, then the id.
     pub fn agree(found: &[(&Path, Self)], broker_id: Option<i32>, cluster_id: &str) -> Result<Self> {
         let mut agreed = Self { broker_id, cluster_id: Some(cluster_id.to_owned()) };
-        let mut stored: Option<(&Path, i32)> = None;
-        for (dir, meta) in found {
-            match &meta.cluster_id {
-                Some(id) if id != cluster_id => {
-                    return Err(LogError::Identity(format!(
-                        "The Cluster ID {cluster_id} doesn't match stored clusterId Some({id}) in {}. The broker is \
-                         trying to join the wrong cluster. Configured zookeeper.connect may be wrong.",
-                        dir.join(FILE).display()
-                    )));
-                }
-                _ => {}
-            }
-            let Some(id) = meta.broker_id else { continue };
-            if let Some((other, known)) = stored
-                && known != id
-            {
-                return Err(LogError::Identity(format!(
-                    "the log directories belong to different brokers: {} to {known}, {} to {id}",
-                    other.display(),
-                    dir.display()
-                )));
-            }
-            stored = Some((dir, id));
+        let Some((dir, stored)) = found.first() else { return Ok(agreed) };
+        if found.iter().any(|(_, meta)| meta != stored) {
+            let each: Vec<String> =
+                found.iter().map(|(dir, meta)| format!("{} -> {meta}", dir.display())).collect();
+            return Err(LogError::Identity(format!(
+                "BrokerMetadata is not consistent across log.dirs. Brokers may have shared a directory, or part of \
+                 another broker's data was copied here. Found: {}",
+                each.join(", ")
+            )));
         }
-        match (broker_id, stored) {
-            (Some(configured), Some((dir, id))) if configured != id => Err(LogError::Identity(format!(
+        let file = dir.join(FILE);
+        if let Some(id) = stored.cluster_id.as_ref().filter(|id| *id != cluster_id) {
+            return Err(LogError::Identity(format!(
+                "The Cluster ID {cluster_id} doesn't match stored clusterId Some({id}) in {}. The broker is \
+                 trying to join the wrong cluster. Configured zookeeper.connect may be wrong.",
+                file.display()
+            )));
+        }
+        match (broker_id, stored.broker_id) {
+            (Some(configured), Some(id)) if configured != id => Err(LogError::Identity(format!(
                 "Configured broker.id {configured} doesn't match stored broker.id {id} in {}. If you moved your data, \
                  make sure your configured broker.id matches. If you intend to create a new broker, you should remove \
                  all data in your data directories (log.dirs).",
-                dir.join(FILE).display()
+                file.display()
             ))),
-            (None, Some((_, id))) => {
-                agreed.broker_id = Some(id);
+            (configured, stored) => {
+                agreed.broker_id = configured.or(stored);
                 Ok(agreed)
             }
-            _ => Ok(agreed),
         }
+    }
+}
+
+impl fmt::Display for MetaProperties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{version=0")?;
+        if let Some(id) = self.broker_id {
+            write!(f, ", broker.id={id}")?;
+        }
+        if let Some(id) = &self.cluster_id {
+            write!(f, ", cluster.id={id}")?;
+        }
+        f.write_str("}")
     }
 }
 
@@ -157,5 +165,26 @@ mod tests {
         assert_eq!(MetaProperties::agree(&found, None, cluster).unwrap(), meta);
         assert!(matches!(MetaProperties::agree(&found, Some(2), cluster), Err(LogError::Identity(_))));
         assert!(matches!(MetaProperties::agree(&found, Some(1), "other"), Err(LogError::Identity(_))));
+    }
+
+    #[test]
+    fn directories_that_differ_are_told_before_a_cluster_or_an_id_that_is_another() {
+        let of = |id: i32, cluster: &str| MetaProperties {
+            broker_id: Some(id),
+            cluster_id: Some(cluster.to_owned()),
+        };
+        let (a, b) = (Path::new("/a"), Path::new("/b"));
+        let told = |found: &[(&Path, MetaProperties)]| {
+            MetaProperties::agree(found, Some(3), "ours").unwrap_err().to_string()
+        };
+        let clusters = told(&[(a, of(1, "theirs")), (b, of(1, "others"))]);
+        assert!(clusters.contains("not consistent across log.dirs"), "{clusters}");
+        assert!(clusters.contains("/b -> {version=0, broker.id=1, cluster.id=others}"), "{clusters}");
+        let ids = told(&[(a, of(1, "ours")), (b, of(2, "ours"))]);
+        assert!(ids.contains("not consistent across log.dirs"), "{ids}");
+        let cluster = told(&[(a, of(1, "theirs")), (b, of(1, "theirs"))]);
+        assert!(cluster.contains("doesn't match stored clusterId Some(theirs)"), "{cluster}");
+        let id = told(&[(a, of(1, "ours")), (b, of(1, "ours"))]);
+        assert!(id.contains("Configured broker.id 3 doesn't match stored broker.id 1"), "{id}");
     }
 }
