@@ -64,9 +64,10 @@ def bad_handshakes():
         say(f"{sum(sent.values())} malformed handshakes in {time.monotonic() - begin:.0f} s, {renegotiations} attempts to renegotiate")
         closed_by_server(held)
         say(f"{len(held)} handshakes that never ended were ended by the servers")
+        until("honest traffic", 30, lambda: honest.failed or honest.messages > 100 and honest.logins > 2 and honest.nodes > 5)
         honest.stop = True
         for thread in threads:
-            thread.join(30)
+            thread.join(180)
         assert not honest.failed, honest.failed
         assert honest.messages > 100 and honest.logins > 2 and honest.nodes > 5, vars(honest)
         say(f"meanwhile {honest.messages} messages, {honest.logins} logins and {honest.nodes} nodes were written")
@@ -101,7 +102,7 @@ class Honest:
                 producer = self.producer()
                 self.logins += 1
                 for _ in range(20):
-                    producer.send("honest", b"x" * 100).get(30)
+                    producer.send("honest", b"x" * 100).get(120)
                     self.messages += 1
                 producer.close()
         except Exception as why:
@@ -112,8 +113,8 @@ class Honest:
 
         try:
             while not self.stop:
-                client = KazooClient(hosts=f"localhost:{self.zk_port}", use_ssl=True, ca=self.ca, verify_certs=True, timeout=10.0)
-                client.start(timeout=30)
+                client = KazooClient(hosts=f"localhost:{self.zk_port}", use_ssl=True, ca=self.ca, verify_certs=True, timeout=20.0)
+                client.start(timeout=120)
                 for _ in range(3):
                     client.create("/honest-", b"x", sequence=True)
                     self.nodes += 1
@@ -164,7 +165,7 @@ class Attack:
 
     def once(self, rng, flight):
         """One connection that goes wrong."""
-        with socket.create_connection(("127.0.0.1", self.port), 10) as s:
+        with socket.create_connection(("127.0.0.1", self.port), 60) as s:
             s.settimeout(0.02)
             try:
                 if self.is_tls:
@@ -238,7 +239,7 @@ def half_open(*ports):
 
 
 def closed_by_server(held):
-    end = time.monotonic() + 3 * PATIENCE
+    end = time.monotonic() + 12 * PATIENCE
     for s in held:
         s.settimeout(max(0.1, end - time.monotonic()))
         try:
@@ -259,7 +260,7 @@ def renegotiate(ports):
                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(0.3)
             try:
-                client.communicate(b"R\n", timeout=5)
+                client.communicate(b"R\n", timeout=20)
             except (subprocess.TimeoutExpired, BrokenPipeError):
                 client.kill()
                 client.wait()

@@ -85,7 +85,7 @@ def attack(rng, port, greeting, frames, count):
     sent = 0
     while sent < count:
         # A server that does not take the connection any more is a failure; one that closes it early is not.
-        with socket.create_connection(("127.0.0.1", port), 5) as s:
+        with socket.create_connection(("127.0.0.1", port), 60) as s:
             s.settimeout(0.02)
             try:
                 if greeting and rng.random() < 0.8:
@@ -118,11 +118,11 @@ def bad_frames():
         world.broker(1, port, ensemble.connect + "/test", offsets_topic_replication_factor=1)
         victim = ensemble.leader()
         client_port = ensemble.client[victim]
-        honest = KazooClient(hosts=f"127.0.0.1:{client_port}", timeout=10.0)
-        honest.start(timeout=20)
+        honest = KazooClient(hosts=f"127.0.0.1:{client_port}", timeout=20.0)
+        honest.start(timeout=120)
         cluster_is_up({1: port})
         producer = until("a broker", 30, lambda: kafka.KafkaProducer(bootstrap_servers=f"127.0.0.1:{port}", acks="all"))
-        producer.send("honest", b"0").get(30)
+        producer.send("honest", b"0").get(120)
         before = {name: rss(process) for name, process in world.processes.items()}
         stop, done, trouble = threading.Event(), [0, 0], []
 
@@ -134,7 +134,7 @@ def bad_frames():
                     honest.set("/honest", value)
                     assert honest.get("/honest")[0] == value
                     done[0] += 1
-                    producer.send("honest", value).get(30)
+                    producer.send("honest", value).get(120)
                     done[1] += 1
                     time.sleep(0.005)
             except Exception as why:
@@ -152,8 +152,9 @@ def bad_frames():
                                     range(4)))
             say(f"{name}: {sent} frames in {time.monotonic() - begin:.1f} s; "
                 f"{done[0]} honest writes, {done[1]} honest records so far")
+        until("honest traffic", 30, lambda: trouble or min(done) > 50)
         stop.set()
-        runner.join(60)
+        runner.join(180)
         assert not trouble, trouble
         assert done[0] > 50 and done[1] > 50, done
         assert honest.client_id == session, "the honest session was lost"
@@ -207,7 +208,7 @@ def refused(world, command, key, names):
     """What is missing, where the server does not end with one line that has `FILE:LINE: KEY: ` and each of `names`."""
     process = world.start("refused", world.tool(command[0]), *command[1:])
     try:
-        code = process.wait(10)
+        code = process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         code = process.wait() and 0

@@ -1,5 +1,6 @@
 """Scripted diffs both ways: Java's tools say of our brokers what they say of Kafka, and ours say of Kafka what Java's say."""
 
+import contextlib
 import difflib
 import json
 import os
@@ -11,7 +12,7 @@ import tempfile
 import time
 
 import kafka_tools
-from harness import World, cluster_is_up, free_ports, mode, need_peer, say, until
+from harness import World, cluster_is_up, free_ports, metadata, mode, need_peer, say, until
 from reassign_cases import reassign, reassign_options
 from side_by_side import SideBySide
 from tool_host import ALONE, Alone, Hosted, ToolHost, jars
@@ -64,8 +65,17 @@ class BothWays(SideBySide):
                 break
             time.sleep(1)
         self.differences += found
+        if not looks:
+            self.settle()
 
-    def once(self, title, tool, words, input="", seconds=90, interrupt=None, how=signal.SIGTERM, unordered=False, drop=None,
+    def settle(self):
+        """Until all brokers of a cluster tell the same of it: what comes next asks any of them."""
+        for servers in {self.at[JAVA], self.at[BACK]}:
+            ports = [int(address.rpartition(":")[2]) for address in servers.split(",")]
+            with contextlib.suppress(AssertionError):
+                until("one view", 5, lambda ports=ports: (told := [metadata(port, everything=True) for port in ports])[1:] == told[:-1])
+
+    def once(self, title, tool, words, input="", seconds=300, interrupt=None, how=signal.SIGTERM, unordered=False, drop=None,
              loose=(), same=False, apart=False, back=None, alone=False):
         """What Java's tool said, and what differs. `interrupt`: what has to be on stdout (a regex) before the signal `how` comes;
         `back`: makes comparable what Java's tools say of two clusters (of lines, lines); `alone`: Java's in a process of its own."""
@@ -129,8 +139,9 @@ class BothWays(SideBySide):
         begun = [Hosted(hosts[prefix], tool, self.words(f"--bootstrap-server {{b}} {words}", prefix), input.encode())
                  for prefix in prefixes]
         for run in begun:
-            code, out, err = run.result(120)
+            code, out, err = run.result(480)
             assert code == 0, out + err
+        self.settle()
 
 
 # argparse4j spreads a message's words over the line, guesses what was meant, and its help has its own sentences.
@@ -254,7 +265,7 @@ def documents(tool, at, prefix):
 
     def said(name, *words, server=True, code=0):
         done = subprocess.run([tool(f"kafka-{name}.sh"), *(["--bootstrap-server", at] if server else []), *words],
-                              capture_output=True, text=True, timeout=60)
+                              capture_output=True, text=True, timeout=300)
         assert done.returncode == code, (name, words, done.stdout, done.stderr)
         assert done.stdout.count("\n") == 1, (name, done.stdout)
         return json.loads(done.stdout)
@@ -303,7 +314,7 @@ def zookeeper_shell(world, kafka, ensemble):
     for words in ("ls /", "get /nope", "ls /ours/brokers/ids", "nonsense"):
         said = []
         for command in ([kafka, "zookeeper-shell"], [world.tool("zookeeper-shell.sh")]):
-            done = subprocess.run([*command, ensemble.connect, *words.split()], capture_output=True, text=True, timeout=60)
+            done = subprocess.run([*command, ensemble.connect, *words.split()], capture_output=True, text=True, timeout=300)
             # Kafka brings ZooKeeper 3.6.4's client, which does not tell the zxid of an event; ours is 3.9's.
             lines = [line.removesuffix(" zxid: -1") for line in done.stdout.splitlines() if not line.startswith("[")]
             said.append((done.returncode, lines, "nope" in done.stderr))

@@ -11,8 +11,8 @@ from harness import World, need_peer, need_python, say, until
 class Trouble:
     """Brokers under load; whatever is done to them, in the end what was acknowledged is there, once, in order."""
 
-    def __init__(self, world, kinds, kafka=None, partitions=36, rate=8):
-        self.world, self.brokers = world, Brokers(world, kinds, kafka)
+    def __init__(self, world, kinds, kafka=None, partitions=36, rate=8, session_ms=6000):
+        self.world, self.brokers = world, Brokers(world, kinds, kafka, session_ms)
         self.load = Load(self.brokers, partitions, rate)
         self.load.create()
 
@@ -70,9 +70,11 @@ def lost_machine():
     Java's controller and as a controller itself; nothing acknowledged is lost."""
     kafka = need_peer("kafka")
     need_python("kazoo", "confluent_kafka")
-    with World("lost-machine") as world, Trouble(world, ["java", "ours", "ours"], kafka) as trouble:
+    with World("lost-machine") as world, Trouble(world, ["java", "ours", "ours"], kafka, session_ms=20000) as trouble:
+        # It stays away for two sessions at most.
         for controller, number in ((1, 2), (2, 2)):
             trouble.brokers.govern(controller)
+            trouble.settled(f"broker {controller} governs")
             machine_restarts(trouble, number)
 
 
@@ -137,7 +139,7 @@ def machine_restarts(trouble, number):
 def zookeeper_leader_dies(trouble):
     """While a broker restarts."""
     ensemble = trouble.brokers.ensemble
-    leader, number = ensemble.leader(), trouble.brokers.controller()
+    leader, number = until("ZooKeeper's leader", 30, ensemble.leader), trouble.brokers.controller()
     trouble.brokers.stop(number)
     ensemble.kill(leader)
     trouble.brokers.start(number)
@@ -151,20 +153,30 @@ def deletion_waits(trouble):
     from confluent_kafka.admin import NewTopic
 
     brokers, admin = trouble.brokers, trouble.load.admin
-    next(iter(admin.create_topics([NewTopic("gone", 3, 3)]).values())).result(30)
+
+    def asked(what):
+        # librdkafka asks a former controller until metadata tells it of the current one.
+        admin.list_topics(timeout=10)
+        next(iter(what().values())).result(30)
+        return True
+
+    def is_there():
+        return brokers.zk(lambda c: c.exists("/test/brokers/topics/gone"))
+
+    def made():
+        return is_there() or asked(lambda: admin.create_topics([NewTopic("gone", 3, 3)]))
+
+    until("a topic", 60, made)
     number = trouble.another()
     folder = trouble.world.dir / f"kafka-{number}"
     until("its folders", 10, lambda: len(list(folder.glob("gone-?"))) == 3)
     trouble.world.stop(f"broker-{number}", signal.SIGKILL)
     until("its session to end", 40, lambda: number not in trouble.load.leaders())
-    next(iter(admin.delete_topics(["gone"]).values())).result(30)
-
-    def is_there():
-        return brokers.zk(lambda c: c.exists("/test/brokers/topics/gone"))
+    until("its deletion to begin", 60, lambda: asked(lambda: admin.delete_topics(["gone"])))
 
     assert is_there(), "a replica that is away holds the deletion up"
     brokers.start(number)
     until("the topic's node to go", 30, lambda: not is_there())
     until("its folders to go", 30, lambda: not list(folder.glob("gone-?")))
     trouble.settled("a deletion finished by a broker that came back")
-    next(iter(admin.create_topics([NewTopic("gone", 3, 3)]).values())).result(30)
+    until("a topic of that name", 60, made)

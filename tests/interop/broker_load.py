@@ -6,7 +6,7 @@ import statistics
 import threading
 import time
 
-from harness import say, until
+from harness import say, topics_are_up, until
 
 KEYS = 20
 PLAIN, COMPACTED, TRANSACTIONAL = "plain", "compacted", "transactional"
@@ -45,17 +45,25 @@ class Load:
         common = {"min.insync.replicas": "2", "segment.bytes": "200000"}
         tight = {**common, "cleanup.policy": "compact", "segment.bytes": "20000", "min.cleanable.dirty.ratio": "0.05",
                  "segment.ms": "15000"}
-        made = self.admin.create_topics([
-            NewTopic(topic, count, 3, config=tight if topic == COMPACTED else common) for topic, count in self.topics.items()],
-            # Brokers that have just begun do not know the controller yet, and librdkafka gives up with its socket's time-out.
-            request_timeout=60)
-        for topic in made.values():
-            topic.result(120)
+        new = {topic: NewTopic(topic, count, 3, config=tight if topic == COMPACTED else common) for topic, count in self.topics.items()}
+
+        def made():
+            # A creation whose answer was late has happened, and the next look finds it.
+            there = {topic for topic, _ in self.brokers.states()}
+            left = [new[topic] for topic in new if topic not in there]
+            if left:
+                self.admin.list_topics(timeout=10)
+                for topic in self.admin.create_topics(left, request_timeout=60).values():
+                    topic.result(120)
+            return not left
+
+        until("topics", 120, made)
         until("all in sync", 120, self.all_in_sync)
+        topics_are_up(self.brokers.ports, *self.topics)
 
     def transact(self):
         """Transactions over all partitions of their topic, that end one way and the other, until all is over."""
-        producer = self.ck.Producer({**self.at, "transactional.id": "load", "transaction.timeout.ms": 60000,
+        producer = self.ck.Producer({**self.at, "transactional.id": "load", "transaction.timeout.ms": 300000,
                                      "topic.metadata.refresh.fast.interval.ms": 50, "retry.backoff.ms": 20})
         self.patiently(producer.init_transactions)
         number = 0
@@ -77,7 +85,7 @@ class Load:
 
     def patiently(self, step):
         """True: it is done. False: the transaction has to be aborted. It is asked again as long as it may be."""
-        end = time.monotonic() + 120
+        end = time.monotonic() + 480
         while True:
             try:
                 step(30)
@@ -108,7 +116,7 @@ class Load:
         # One request under way to a broker: librdkafka answers a retry that was overtaken with a new epoch, and then sends
         # again what a leader that has gone may have taken (seen between two Java leaders).
         producer = self.ck.Producer({**self.at, "enable.idempotence": True, "acks": "all", "linger.ms": 2, "max.in.flight": 1,
-                                     "message.timeout.ms": 180000, "topic.metadata.refresh.fast.interval.ms": 50,
+                                     "message.timeout.ms": 600000, "topic.metadata.refresh.fast.interval.ms": 50,
                                      "retry.backoff.ms": 20, "queue.buffering.max.messages": 1000000})
         turn, begin = 0, time.monotonic()
         while True:
@@ -121,7 +129,7 @@ class Load:
                 break
             while not self.writing_over.is_set() and time.monotonic() < begin + turn / self.rate:
                 producer.poll(0.01)
-        left = producer.flush(180)
+        left = producer.flush(600)
         assert left == 0, f"{left} records were neither acknowledged nor refused"
 
     def delivered(self, error, message):
@@ -194,10 +202,10 @@ class Load:
 
     def stop(self):
         self.stopping.set()
-        self.threads[1].join(200)
+        self.threads[1].join(600)
         # The last record of each partition is behind all transactions.
         self.writing_over.set()
-        self.threads[0].join(200)
+        self.threads[0].join(900)
 
     def abandon(self):
         """Ends all threads."""
@@ -278,7 +286,7 @@ class Writer:
         self.ck, self.at, self.partitions = ck, at, range(partitions)
         # One request under way: see Load.
         self.producer = ck.Producer({**at, "enable.idempotence": True, "acks": "all", "linger.ms": 5, "max.in.flight": 1,
-                                     "message.timeout.ms": 120000})
+                                     "message.timeout.ms": 600000, "queue.buffering.max.messages": 1000000})
         self.acknowledged, self.failures = [set() for _ in self.partitions], []
         self.stopping, self.thread = threading.Event(), threading.Thread(target=self.produce)
 
@@ -309,7 +317,7 @@ class Writer:
 
     def check(self):
         """Behind the block: what was acknowledged is there, once, in order."""
-        assert self.producer.flush(120) == 0 and not self.failures, self.failures[:3]
+        assert self.producer.flush(600) == 0 and not self.failures, self.failures[:3]
         consumer = self.ck.Consumer({**self.at, "group.id": "g"})
         consumer.assign([self.ck.TopicPartition("t", p, 0) for p in self.partitions])
         got = [[] for _ in self.partitions]

@@ -57,7 +57,7 @@ ALIKE = {
 
 def page(port, path="/metrics"):
     """Every line of a page: what stands before the number, with the labels sorted, and the number."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=120) as answer:
         text = answer.read().decode()
     figures, types = {}, {}
     for line in text.splitlines():
@@ -81,7 +81,7 @@ def of_java(port):
     names = [name.format("t-java") for name, _ in ALIKE.values()]
     said = subprocess.run([*command, "--jmx-url", f"service:jmx:rmi:///jndi/rmi://127.0.0.1:{port}/jmxrmi", "--one-time",
                            "--report-format", "properties", *[word for name in names for word in ("--object-name", name)]],
-                          capture_output=True, text=True, timeout=120)
+                          capture_output=True, text=True, timeout=480)
     assert said.returncode == 0, said
     lines = [line.rsplit("=", 1) for line in said.stdout.splitlines() if "=" in line]
     return {name: value for name, value in lines}
@@ -163,7 +163,7 @@ def broker_metrics():
         for path, method, status in (("/", "GET", 404), ("/metrics", "POST", 405), ("/metrics", "DELETE", 405)):
             request = urllib.request.Request(f"http://127.0.0.1:{ports['metrics']}{path}", method=method)
             try:
-                urllib.request.urlopen(request, timeout=20)
+                urllib.request.urlopen(request, timeout=120)
                 raise AssertionError((path, method))
             except urllib.error.HTTPError as error:
                 assert error.code == status, (path, method, error)

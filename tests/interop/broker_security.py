@@ -79,7 +79,7 @@ def secure_brokers():
         world.run(kafka, "console-producer", *at, "--topic", "t", "--producer.config", admin, input=lines("java"))
         world.run(ours["console-producer"], *at, "--topic", "t", "--producer.config", pat, input=lines("ours"))
         for tool in ([ours["console-consumer"]], [kafka, "console-consumer"]):
-            read = world.run(*tool, *at, "--topic", "t", "--from-beginning", "--max-messages", 200, "--timeout-ms", 60000,
+            read = world.run(*tool, *at, "--topic", "t", "--from-beginning", "--max-messages", 200, "--timeout-ms", 240000,
                              "--consumer.config", pat)
             assert sum(line.startswith(("java-", "ours-")) for line in read.splitlines()) == 200, read[-2000:]
         rdkafka(bootstrap, stores)
@@ -88,9 +88,14 @@ def secure_brokers():
         for tool in ([ours["configs"]], [kafka, "configs"]):
             change = [*tool, *at, "--command-config", admin, "--alter", "--entity-type", "users", "--entity-name", "ann"]
             world.run(*change, "--add-config", "SCRAM-SHA-512=[password=ann-secret]")
-            shown = [world.run(*shower, *at, "--command-config", admin, "--describe", "--entity-type", "users",
-                               "--entity-name", "ann") for shower in ([ours["configs"]], [kafka, "configs"])]
-            assert shown[0] == shown[1] and "SCRAM-SHA-512=iterations=4096" in shown[0], shown
+
+            def same():
+                shown = [world.run(*shower, *at, "--command-config", admin, "--describe", "--entity-type", "users",
+                                   "--entity-name", "ann") for shower in ([ours["configs"]], [kafka, "configs"])]
+                assert shown[0] == shown[1] and "SCRAM-SHA-512=iterations=4096" in shown[0], shown
+                return True
+
+            until("the same of both", 20, same)
             ann = client_file(world, stores, "ann", "ann", "ann-secret")
             until("Ann's login at every broker", 30, lambda: all(
                 world.run(ours["topics"], "--bootstrap-server", f"localhost:{port}", "--command-config", ann, "--list")
@@ -106,7 +111,7 @@ def secure_brokers():
             for tool in ([ours["topics"]], [kafka, "topics"]):
                 for number in (1, 2):
                     command = [*tool, "--bootstrap-server", f"localhost:{ports[number]}", "--command-config", file, "--list"]
-                    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=90)
+                    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=400)
                     said = done.stdout + done.stderr
                     assert done.returncode and f"SaslAuthenticationException: {words[kind]}" in said, said[-2000:]
         for number in (1, 3):

@@ -7,7 +7,7 @@ import time
 
 from broker_load import Load, describe
 from brokers import Brokers
-from harness import World, main, need_peer, need_python, say, until
+from harness import World, cluster_is_up, main, need_peer, need_python, say, until
 
 
 def broker_swap(partitions=300, rate=4, java_only=True):
@@ -67,6 +67,8 @@ class Swap:
         self.brokers.kinds[number] = to
         self.brokers.start(number)
         until(f"broker {number} to be back in sync", 120, self.load.all_in_sync)
+        # What ZooKeeper has, the brokers hear a little later; and who stops next may be the one that has to tell them.
+        cluster_is_up(self.brokers.ports)
 
     def dump(self, number, by):
         """`by`'s kafka-dump-log finds nothing wrong in the files that the other kind has left."""

@@ -3,12 +3,13 @@
 import json
 
 from harness import cluster_is_up, free_ports, until
-from mixed_ensemble import with_client
+from mixed_ensemble import make_controller, with_client
 
 
 class Brokers:
-    def __init__(self, world, kinds, kafka=None):
+    def __init__(self, world, kinds, kafka=None, session_ms=6000):
         self.world, self.kafka, self.kinds = world, kafka, dict(enumerate(kinds, 1))
+        self.session_ms = session_ms
         self.ensemble = world.ensemble(["ours"] * 3)
         self.ensemble.start_all()
         self.ports = dict(enumerate(free_ports(3 + 12)[12:], 1))
@@ -20,7 +21,7 @@ class Brokers:
     def start(self, number):
         kafka = self.kafka if self.kinds[number] == "java" else None
         # Java's broker waits for its former session to end: 18 s, if nobody says less.
-        self.world.broker(number, self.ports[number], self.ensemble.connect + "/test", kafka, zookeeper_session_timeout_ms=6000)
+        self.world.broker(number, self.ports[number], self.ensemble.connect + "/test", kafka, zookeeper_session_timeout_ms=self.session_ms)
 
     def stop(self, number):
         """In good order."""
@@ -34,16 +35,11 @@ class Brokers:
         return with_client(self.ensemble, server, lambda c: (c.sync("/"), act(c))[1])
 
     def controller(self):
-        return self.zk(lambda c: json.loads(c.get("/test/controller")[0])["brokerid"])
+        return until("a controller", 60, lambda: [self.zk(lambda c: json.loads(c.get("/test/controller")[0])["brokerid"])])[0]
 
     def govern(self, number):
-        """Deposes controllers until it is this one."""
-        for _ in range(60):
-            if self.controller() == number:
-                return
-            self.zk(lambda c: c.delete("/test/controller"))
-            until("a controller", 30, lambda: self.zk(lambda c: c.exists("/test/controller")))
-        raise AssertionError(f"broker {number} did not become the controller")
+        """It becomes the controller, if it is not."""
+        make_controller(self.world, self.zk, {number}, self.kinds)
 
     def states(self):
         """(topic, partition) -> (leader, in-sync replicas, replicas), as ZooKeeper has them: a client may ask the very broker

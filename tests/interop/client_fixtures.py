@@ -24,7 +24,7 @@ def stores(folder):
     folder.mkdir()
 
     def run(*command):
-        subprocess.run(command, check=True, cwd=folder, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, cwd=folder, capture_output=True, timeout=240)
 
     def keytool(store, *arguments):
         run("keytool", "-keystore", store, "-storepass", PASSWORD, "-keypass", PASSWORD, "-noprompt", *arguments)
@@ -86,10 +86,10 @@ def client_fixtures():
             at = {"bootstrap_servers": f"localhost:{port}", "ssl_context": context, **how}
             producer = kafka.KafkaProducer(**at, acks="all")
             sent = [producer.send(name, b"%d" % i) for i in range(100)]
-            producer.flush(60)
-            assert all(s.get(30).offset >= 0 for s in sent)
+            producer.flush(240)
+            assert all(s.get(120).offset >= 0 for s in sent)
             producer.close()
-            consumer = kafka.KafkaConsumer(name, **at, group_id=name, auto_offset_reset="earliest", consumer_timeout_ms=20000)
+            consumer = kafka.KafkaConsumer(name, **at, group_id=name, auto_offset_reset="earliest", consumer_timeout_ms=120000)
             got = []
             for message in consumer:
                 got.append(int(message.value))

@@ -39,7 +39,7 @@ class Wire:
     """One connection to a listener without security."""
 
     def __init__(self, port, host="127.0.0.1"):
-        self.socket = socket.create_connection((host, port), timeout=30)
+        self.socket = socket.create_connection((host, port), timeout=120)
 
     def __enter__(self):
         return self

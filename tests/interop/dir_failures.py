@@ -1,28 +1,16 @@
 """Log directories that fail: pulled out under load, whoever the controller is; the last one; one that is full."""
 
-import signal
 import subprocess
 import time
 
 from broker_disk import lone
 from dir_moves import Moves
-from harness import Skipped, World, need_peer, need_python, say, until
+from harness import Skipped, World, busy, need_peer, need_python, say, until
 
 
 class Failures(Moves):
     def make_controller(self, number):
-        """Deposes the controller while all others are held up."""
-        if self.brokers.controller() == number:
-            return
-        others = [self.world.processes[f"broker-{other}"] for other in self.brokers.kinds if other != number]
-        for other in others:
-            other.send_signal(signal.SIGSTOP)
-        try:
-            self.brokers.zk(lambda c: c.delete("/test/controller"))
-            until("the wanted controller", 20, lambda: self.brokers.zk(lambda c: c.exists("/test/controller")) and self.brokers.controller() == number)
-        finally:
-            for other in others:
-                other.send_signal(signal.SIGCONT)
+        self.brokers.govern(number)
         until("all in sync", 60, self.load.all_in_sync)
 
     def pull_out(self, folder):
@@ -112,7 +100,7 @@ def dir_full():
             acknowledged, failures = {0: [], 1: []}, []
 
             def write(partition, count):
-                producer = ck.Producer({"bootstrap.servers": it.bootstrap, "log_level": 0, "acks": "all", "message.timeout.ms": 8000})
+                producer = ck.Producer({"bootstrap.servers": it.bootstrap, "log_level": 0, "acks": "all", "message.timeout.ms": int(8000 * busy())})
 
                 def delivered(error, message):
                     if error:
@@ -123,8 +111,8 @@ def dir_full():
                 for n in range(count):
                     producer.produce("t", partition=partition, value=b"%d" % n * 2000, on_delivery=delivered)
                     if n % 50 == 0:
-                        producer.flush(20)
-                producer.flush(20)
+                        producer.flush(20 * busy())
+                producer.flush(20 * busy())
 
             write(small, 1000)
             assert failures and acknowledged[small], f"{len(acknowledged[small])} records fit"

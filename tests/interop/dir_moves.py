@@ -19,7 +19,7 @@ class TwoDirs(Brokers):
 
     def start(self, number):
         kafka = self.kafka if self.kinds[number] == "java" else None
-        self.world.broker(number, self.ports[number], self.ensemble.connect + "/test", kafka, zookeeper_session_timeout_ms=6000,
+        self.world.broker(number, self.ports[number], self.ensemble.connect + "/test", kafka, zookeeper_session_timeout_ms=self.session_ms,
                           log_dirs=",".join(map(str, self.dirs(number))), log_cleaner_backoff_ms=500,
                           replica_fetch_backoff_ms=200, alter_log_dirs_replication_quota_window_num=2)
 
@@ -70,9 +70,14 @@ class Moves:
 
     def finish(self, whose, number, file, there):
         until("the replicas to be there", 90, lambda: self.done(number, there))
-        said = self.tool(whose, "reassign-partitions", "--verify", "--reassignment-json-file", file)
-        finished = [line for line in said.splitlines() if line.startswith("Reassignment of replica ") and "completed successfully." in line]
-        assert len(finished) == len(there), said
+
+        def is_told():
+            said = self.tool(whose, "reassign-partitions", "--verify", "--reassignment-json-file", file)
+            finished = [line for line in said.splitlines() if line.startswith("Reassignment of replica ") and "completed successfully." in line]
+            assert len(finished) == len(there), said
+            return True
+
+        until("the tool to tell of it", 30, is_told)
         until("all in sync", 60, self.load.all_in_sync)
         self.load.goes_on()
         self.load.check_alive()
@@ -143,8 +148,14 @@ class Moves:
     def tools_agree(self):
         """kafka-log-dirs, of Java and ours, when nothing is written any more."""
         words = ["log-dirs", "--describe", "--topic-list", ",".join(self.load.topics)]
-        java, ours = self.tool("java", *words), self.tool("ours", *words)
-        assert java == ours and '"isFuture":false' in ours, f"{java}\n{ours}"
+
+        def same():
+            # The cleaner is at work still.
+            java, ours = self.tool("java", *words), self.tool("ours", *words)
+            assert java == ours and '"isFuture":false' in ours, f"{java}\n{ours}"
+            return ours
+
+        ours = until("the tools to agree", 30, same)
         sizes = json.loads(ours.splitlines()[-1])
         assert len([p for b in sizes["brokers"] for d in b["logDirs"] for p in d["partitions"]]) == 3 * len(self.load.acked)
 

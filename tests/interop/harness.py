@@ -69,8 +69,8 @@ def until(what, seconds, check, patience=PATIENCE):
 def word(port, text, host="127.0.0.1"):
     """The answer to a four-letter word; empty if there is none."""
     try:
-        with socket.create_connection((host, port), 2) as s:
-            s.settimeout(3)
+        with socket.create_connection((host, port), 10) as s:
+            s.settimeout(15)
             s.sendall(text.encode())
             answer = b""
             while chunk := s.recv(65536):
@@ -113,11 +113,18 @@ def free_ports(count):
                 s.close()
 
 
-def known(port):
-    """The brokers' ids, and the controller's, that the one on this port tells of (Metadata v1, no topics)."""
-    with socket.create_connection(("127.0.0.1", port), 5) as s:
-        s.settimeout(20)
-        request = struct.pack(">hhihi", 3, 1, 1, -1, 0)
+def busy():
+    """How many times slower than one at rest this machine is now, at a guess: for the few times that are the point themselves."""
+    return min(max(1.0, 2 * os.getloadavg()[0] / os.cpu_count()), 30.0)
+
+
+def metadata(port, *topics, everything=False):
+    """What the broker on this port tells (Metadata v4, which creates no topic): the brokers' ids, the controller's, and of each
+    topic {partition: (leader, replicas, replicas in sync)}, or its error. `everything`: of all topics."""
+    with socket.create_connection(("127.0.0.1", port), 10) as s:
+        s.settimeout(60)
+        names = b"".join(struct.pack(">h", len(topic)) + topic.encode() for topic in topics)
+        request = struct.pack(">hhihi", 3, 4, 1, -1, -1 if everything else len(topics)) + names + b"\0"
         s.sendall(struct.pack(">i", len(request)) + request)
         stream = s.makefile("rb")
 
@@ -125,14 +132,46 @@ def known(port):
             return struct.unpack(form, stream.read(struct.calcsize(form)))
 
         def text():
-            return stream.read(max(take(">h")[0], 0))
+            return stream.read(max(take(">h")[0], 0)).decode()
 
-        _, _, count = take(">iii")
-        ids = set()
-        for _ in range(count):
-            ids.add(take(">i")[0])
-            text(), take(">i"), text()
-        return ids, take(">i")[0]
+        def some(one):
+            return [one() for _ in range(take(">i")[0])]
+
+        def broker():
+            id, _, _, _ = take(">i")[0], text(), take(">i"), text()
+            return id
+
+        def partition():
+            _, number, leader = take(">hii")
+            return number, (leader, some(lambda: take(">i")[0]), some(lambda: take(">i")[0]))
+
+        def topic():
+            error, name, _, partitions = take(">h")[0], text(), take(">?"), some(partition)
+            return name, error or dict(partitions)
+
+        take(">iii")
+        ids = set(some(broker))
+        text()
+        return ids, take(">i")[0], dict(some(topic))
+
+
+def known(port):
+    """The brokers' ids, and the controller's, that the one on this port tells of."""
+    return metadata(port)[:2]
+
+
+def topics_are_up(ports, *topics, in_sync=1, seconds=120):
+    """Until each broker of these (id -> port), asked itself, knows these topics, who leads each of their partitions, and so many
+    replicas in sync. Who made a topic knows of it before the brokers do; and one that comes back hears how far behind it is."""
+    def check():
+        for port in ports.values():
+            told = metadata(port, *topics)[2]
+            # With an error, it is a number.
+            if not all(one and all(leader >= 0 and len(isr) >= in_sync for leader, _, isr in one.values()) for one in told.values()):
+                return False
+        return True
+
+    until(f"{', '.join(topics)} at each of the brokers {sorted(ports)}", seconds, check)
 
 
 def cluster_is_up(ports, seconds=240):
@@ -265,7 +304,13 @@ class Ensemble:
         self.world.stop(f"zk-{i}", how)
 
     def leader(self):
-        return next((i for i in self.client if mode(self.client[i]) == "leader"), None)
+        """Who leads; None where nobody does for a while."""
+        end = time.monotonic() + 10
+        while True:
+            found = next((i for i in self.client if mode(self.client[i]) == "leader"), None)
+            if found or time.monotonic() > end:
+                return found
+            time.sleep(0.1)
 
 
 def say(text):

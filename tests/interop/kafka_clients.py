@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 
-from harness import World, cluster_is_up, free_ports, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, need_peer, need_python, say, topics_are_up, until
 
 
 @contextlib.contextmanager
@@ -31,9 +31,10 @@ def registered(world, ensemble):
 def java_tools():
     """Java's console and perf tools, with groups, on three of our brokers."""
     kafka = need_peer("kafka")
-    with cluster("java-tools") as (world, _, bootstrap, _):
+    with cluster("java-tools") as (world, _, bootstrap, ports):
         at = ["--bootstrap-server", bootstrap]
         world.run(kafka, "topics", *at, "--create", "--topic", "t", "--partitions", 6, "--replication-factor", 3)
+        topics_are_up(ports, "t", in_sync=3)
         described = world.run(kafka, "topics", *at, "--describe", "--topic", "t")
         assert described.count("Isr: ") == 6 and "ReplicationFactor: 3" in described, described
         say("console producer and consumer")
@@ -41,7 +42,7 @@ def java_tools():
         world.run(kafka, "console-producer", *at, "--topic", "t", "--property", "parse.key=true", "--property",
                   "key.separator=:", input="\n".join(lines) + "\n")
         read = world.run(kafka, "console-consumer", *at, "--topic", "t", "--from-beginning", "--group", "g", "--property",
-                         "print.key=true", "--property", "key.separator=:", "--max-messages", 500, "--timeout-ms", 30000)
+                         "print.key=true", "--property", "key.separator=:", "--max-messages", 500, "--timeout-ms", 240000)
         assert sorted(line for line in read.splitlines() if line.startswith("key")) == sorted(lines), read[-2000:]
         group = world.run(kafka, "consumer-groups", *at, "--describe", "--group", "g")
         lags = [line.split()[5] for line in group.splitlines() if line.startswith("g ")]
@@ -53,7 +54,7 @@ def java_tools():
                              f"compression.type={codec}")
             assert "20000 records sent" in done, done
         say("perf consumer")
-        read = world.run(kafka, "consumer-perf-test", *at, "--topic", "t", "--messages", 100500, "--timeout", 30000)
+        read = world.run(kafka, "consumer-perf-test", *at, "--topic", "t", "--messages", 100500, "--timeout", 240000)
         assert int(read.splitlines()[-1].split(",")[4]) >= 100500, read
 
 
@@ -66,13 +67,13 @@ def librdkafka():
     with cluster("librdkafka") as (_, _, bootstrap, _):
         admin = AdminClient({"bootstrap.servers": bootstrap})
         for created in admin.create_topics([NewTopic("t", 4, 3)]).values():
-            created.result(20)
+            created.result(120)
         producer = ck.Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "compression.type": "lz4"})
         failures = []
         for i in range(5000):
             producer.produce("t", key=str(i % 50), value=str(i), on_delivery=lambda e, _: e and failures.append(e))
             producer.poll(0)
-        assert producer.flush(60) == 0 and not failures, failures[:3]
+        assert producer.flush(240) == 0 and not failures, failures[:3]
         got, stop = [], threading.Event()
 
         def consume():
@@ -90,7 +91,7 @@ def librdkafka():
             until("5000 records", 60, lambda: len({value for _, value in got}) == 5000)
         finally:
             stop.set()
-            [t.join(30) for t in threads]
+            [t.join(120) for t in threads]
 
 
 def kafka_python():
@@ -99,17 +100,18 @@ def kafka_python():
     import kafka
     from kafka.admin import NewTopic
 
-    with cluster("kafka-python") as (_, _, bootstrap, _):
+    with cluster("kafka-python") as (_, _, bootstrap, ports):
         servers = bootstrap.split(",")
         admin = kafka.KafkaAdminClient(bootstrap_servers=servers)
         admin.create_topics([NewTopic("t", 3, 3)])
+        topics_are_up(ports, "t")
         assert "t" in kafka.KafkaConsumer(bootstrap_servers=servers).topics()
         producer = kafka.KafkaProducer(bootstrap_servers=servers, acks="all")
         sent = [producer.send("t", key=b"%d" % (i % 7), value=b"%d" % i) for i in range(2000)]
-        producer.flush(60)
-        assert all(s.get(30).offset >= 0 for s in sent)
+        producer.flush(240)
+        assert all(s.get(120).offset >= 0 for s in sent)
         consumer = kafka.KafkaConsumer("t", bootstrap_servers=servers, group_id="g", auto_offset_reset="earliest",
-                                       consumer_timeout_ms=15000)
+                                       consumer_timeout_ms=120000)
         got = []
         for message in consumer:
             got.append((message.key, int(message.value)))
@@ -134,10 +136,11 @@ def killed_leader():
     with cluster("killed-leader") as (world, ensemble, bootstrap, ports):
         admin = AdminClient({"bootstrap.servers": bootstrap})
         for created in admin.create_topics([NewTopic("t", 1, 3, config={"min.insync.replicas": "2"})]).values():
-            created.result(20)
+            created.result(120)
+        topics_are_up(ports, "t", in_sync=3)
         acknowledged, failures = [], []
         producer = ck.Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all",
-                                "linger.ms": 5, "message.timeout.ms": 120000})
+                                "linger.ms": 5, "message.timeout.ms": 600000})
 
         def delivered(error, message):
             (failures if error else acknowledged).append(error or int(message.value()))
@@ -156,7 +159,7 @@ def killed_leader():
                 say(f"kill -9 of broker {first}, {len(acknowledged)} acknowledged")
                 world.stop(f"broker-{first}", signal.SIGKILL)
                 killed = True
-        assert producer.flush(120) == 0 and not failures, failures[:3]
+        assert producer.flush(600) == 0 and not failures, failures[:3]
         second = until("another leader", 30, lambda: (now := leader()) != first and now)
         say(f"broker {second} leads, {len(acknowledged)} of {i} acknowledged")
         until("the dead broker's session to end", 40, lambda: str(first) not in registered(world, ensemble))

@@ -292,8 +292,8 @@ def groups(run):
     # With keys, both sides' records go to the same partitions.
     run.both("console-producer", "--topic {p}g --property parse.key=true", input="".join(f"{i}\t{i}\n" for i in range(20)))
     run.both("console-producer", "--topic {p}a-topic-with-a-long-name-for-columns", input="x\ny\n")
-    run.both("console-consumer", "--topic {p}g --group {p}gone --from-beginning --timeout-ms 6000")
-    run.both("console-consumer", "--include '{p}(g|a-topic-with.*)' --group {p}two --from-beginning --timeout-ms 6000")
+    run.both("console-consumer", "--topic {p}g --group {p}gone --from-beginning --max-messages 20 --timeout-ms 120000")
+    run.both("console-consumer", "--include '{p}(g|a-topic-with.*)' --group {p}two --from-beginning --max-messages 22 --timeout-ms 120000")
     everything = dict(unordered=True, drop=r"console-consumer-N")
     everything |= dict(same=True, back=all_groups)
     run("consumer-groups", "--list", **everything)

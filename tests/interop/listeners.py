@@ -83,7 +83,7 @@ class Pair:
         context.load_verify_locations(self.stores.folder / "ca.pem")
         context.load_cert_chain(self.stores.folder / "alice.pem", self.stores.folder / "alice.key")
         try:
-            with socket.create_connection(("127.0.0.1", self.ports[number]["CERTS"]), timeout=10) as plain:
+            with socket.create_connection(("127.0.0.1", self.ports[number]["CERTS"]), timeout=60) as plain:
                 with context.wrap_socket(plain) as secured:
                     return secured.getpeercert(True)
         except OSError:
@@ -155,7 +155,7 @@ def by_every_listener(pair, topics):
     until("a topic on both", 60, lambda: world.run(topics, *by(1, "LOGIN", "LOGIN"), *create, check=False) is not None
           and "t" in world.run(topics, *by(1, "LOGIN", "LOGIN"), "--list").split())
     for number, tool in ((1, [pair.kafka, "topics"]), (2, [topics])):
-        assert "t" in world.run(*tool, *by(number, "CERTS", "alice"), "--list").split()
+        until(f"the topic at {number}", 60, lambda: "t" in world.run(*tool, *by(number, "CERTS", "alice"), "--list").split())
         denied = world.run(topics, *by(number, "CERTS", "mallory"), "--list")
         assert "t" not in denied.split(), "a stranger sees the topic"
     for listener in ("CONTROL", "INTERNAL"):
@@ -166,13 +166,13 @@ def by_every_listener(pair, topics):
               "--producer.config", files["alice"], input=lines)
     read = world.run(world.tool("kafka-console-consumer.sh"), "--bootstrap-server",
                      f"127.0.0.1:{pair.ports[1]['LOGIN']}", "--topic", "t", "--from-beginning", "--max-messages", 50,
-                     "--timeout-ms", 60000, "--consumer.config", files["LOGIN"])
+                     "--timeout-ms", 240000, "--consumer.config", files["LOGIN"])
     assert set(lines.split()) <= set(read.split()), read[-500:]
     # Java's sockets are of version 6.
     connected = lambda port: any(line.split()[3] == "01" and int(line.split()[1].split(":")[1], 16) == port
                                  for table in ("tcp", "tcp6") for line in open(f"/proc/net/{table}").readlines()[1:])
     for number in (1, 2):
-        assert connected(pair.ports[number]["CONTROL"]), f"the controller has not come to {number} by its own listener"
+        until(f"the controller to come to {number} by its own listener", 10, lambda: connected(pair.ports[number]["CONTROL"]))
 
 
 # Values that are each broker's own.
@@ -291,13 +291,11 @@ def stores_change(pair):
     told = pair.both(lambda wire, n: wire.alter(BROKER, str(n), [(CERTS + "ssl.keystore.location", SET, "/not/there")]))
     assert all("Validation of dynamic config update of SSLFactory failed" in answer for answer in told), told
     for number in (1, 2):
-        before = pair.certificate(number)
-        assert before, "no certificate is shown"
+        before = until("a certificate", 30, lambda: pair.certificate(number))
         live = folder / f"live-{number}.p12"
         shutil.copy(folder / "next.p12", live)
         pair.set(number, new(f"live-{number}"))
-        until("the next certificate", 30, lambda: pair.certificate(number) not in (before, None))
-        second = pair.certificate(number)
+        second = until("the next certificate", 30, lambda: (now := pair.certificate(number)) != before and now)
         # The same name, other contents.
         shutil.copy(folder / "third.p12", live)
         pair.set(number, new(f"live-{number}"))
@@ -310,7 +308,7 @@ def another_secret(pair):
     pair.world.stop("broker-1")
     pair.start(1, **{"password.encoder.secret": "second-secret", "password.encoder.old.secret": SECRET})
     until("the listener with the password", 60, lambda: pair.certificate(1))
-    assert pair.node("/config/brokers/1") != before
+    until("the password encrypted anew", 20, lambda: pair.node("/config/brokers/1") != before)
     pair.world.stop("broker-1")
     pair.start(1, **{"password.encoder.secret": "second-secret"})
     until("the listener with the password, by the new secret alone", 60, lambda: pair.certificate(1))

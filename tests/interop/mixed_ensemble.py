@@ -1,5 +1,9 @@
 """Our servers and real Java 3.9.3 servers in one ensemble."""
 
+import contextlib
+import json
+import signal
+
 from harness import World, need_peer, need_python, say, until
 
 
@@ -56,8 +60,8 @@ def mixed(kinds):
 
 def with_client(ensemble, i, action):
     from kazoo.client import KazooClient
-    client = KazooClient(hosts=f"127.0.0.1:{ensemble.client[i]}", timeout=10.0)
-    client.start(timeout=30)
+    client = KazooClient(hosts=f"127.0.0.1:{ensemble.client[i]}", timeout=20.0)
+    client.start(timeout=120)
     try:
         return action(client)
     finally:
@@ -65,15 +69,37 @@ def with_client(ensemble, i, action):
         client.close()
 
 
+def make_controller(world, zk, wanted, numbers, root="/test"):
+    """One of the brokers `wanted` governs: whoever does is deposed while the others stand still, for the quickest takes its place.
+    `zk(act)` gives what `act` finds as a client."""
+    def controller():
+        found = zk(lambda c: c.exists(f"{root}/controller") and c.get(f"{root}/controller")[0])
+        return json.loads(found)["brokerid"] if found else None
+
+    if until("a controller", 60, lambda: controller() is not None and [controller()])[0] in wanted:
+        return
+    held = [world.processes[f"broker-{number}"] for number in numbers if number not in wanted and f"broker-{number}" in world.processes]
+    for process in held:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        zk(lambda c: c.exists(f"{root}/controller") and c.delete(f"{root}/controller"))
+        until(f"one of {sorted(wanted)} to govern", 30, lambda: controller() in wanted)
+    finally:
+        for process in held:
+            process.send_signal(signal.SIGCONT)
+
+
 def write(client, path, expected):
+    from kazoo.exceptions import NodeExistsError
     for n in range(20):
-        client.retry(client.create, f"{path}-{n}", f"{path} {n}".encode())
+        with contextlib.suppress(NodeExistsError):  # by the attempt whose answer was lost
+            client.retry(client.create, f"{path}-{n}", f"{path} {n}".encode())
         expected[f"{path}-{n}"] = f"{path} {n}".encode()
 
 
 def check(client, expected):
-    client.sync("/")
+    client.retry(client.sync, "/")
     for path, data in expected.items():
-        assert client.get(path)[0] == data, path
-    stray = set(client.get_children("/")) - {p[1:] for p in expected} - {"zookeeper"}
+        assert client.retry(client.get, path)[0] == data, path
+    stray = set(client.retry(client.get_children, "/")) - {p[1:] for p in expected} - {"zookeeper"}
     assert not stray, stray

@@ -43,7 +43,8 @@ def operators():
     with World("operators") as world:
         sides = {side: serve(world, side, java) for side in ("java", "ours")}
         for ports in sides.values():
-            world.run(java, "cli", "-server", f"127.0.0.1:{ports['client']}", input=REQUESTS, check=False)
+            # The end of input closes no session: it is to last until all is compared.
+            world.run(java, "cli", "-timeout", 900000, "-server", f"127.0.0.1:{ports['client']}", input=REQUESTS, check=False)
         check_commands(*(ports["admin"] for ports in sides.values()))
         check_mntr(*(ports["client"] for ports in sides.values()))
         check_page(*(ports["metrics"] for ports in sides.values()))
@@ -58,7 +59,8 @@ def serve(world, side, java):
     for name, port, more in ((side, ports["client"], f"admin.serverPort={ports['admin']}\naudit.enable=true\n"),
                              (f"{side}-prometheus", ports["other"], prometheus)):
         config = world.dir / f"{name}.cfg"
-        config.write_text(f"tickTime=2000\ndataDir={world.dir / name}\nclientPort={port}\n4lw.commands.whitelist=*\n{more}")
+        config.write_text(f"tickTime=2000\ndataDir={world.dir / name}\nclientPort={port}\n4lw.commands.whitelist=*\n"
+                          f"maxSessionTimeout=900000\n{more}")
         command = [java, "server"] if side == "java" else [world.tool("zkServer.sh"), "start-foreground"]
         world.start(name, *command, config)
         until(f"{name} to serve", 60, lambda: mode(port))
@@ -68,7 +70,7 @@ def serve(world, side, java):
 def ask(port, path, method="GET", headers=None):
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method, headers=headers or {})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.status, answer.headers.get("Content-Type"), answer.read().decode()
     except urllib.error.HTTPError as answer:
         return answer.code, answer.headers.get("Content-Type"), answer.read().decode()

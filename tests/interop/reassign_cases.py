@@ -4,6 +4,8 @@ import json
 import pathlib
 import time
 
+from harness import until
+
 
 def reassign_options(run):
     for words in ("", "--help", "--version", "--list"):
@@ -65,7 +67,11 @@ def reassign(run):
         run("reassign-partitions", topics + words)
 
     def under_way_ends():
-        time.sleep(3)
+        for side in run.clusters:
+            until("the moves to end", 60, lambda side=side: b"No partition reassignments found" in run.start(
+                side, "reassign-partitions", "--bootstrap-server {b} --list").result(60)[1])
+        time.sleep(1)
+        run.settle()
 
     for words in ("--list", f"--verify {plan}there.json"):
         run("reassign-partitions", words)

@@ -133,10 +133,13 @@ class Changing(Ensemble):
             text = texts.pop()
             return not texts and [line for line in text if line.startswith("server")] == wanted
         until(f"the members {sorted(self.members)} everywhere", 90, same)
-        shown = self.cli(self.leader_now(), "config")
-        assert all(line in shown for line in wanted), shown
-        assert all(self.line(i) in word(self.client[i], "conf") for i in self.members), "conf shows the members"
-        self.files()
+        def shown():
+            shown = self.cli(self.leader_now(), "config")
+            assert all(line in shown for line in wanted), shown
+            assert all(self.line(i) in word(self.client[i], "conf") for i in self.members), "conf shows the members"
+            self.files()
+            return True
+        until("the members wherever they are shown", 20, shown)
 
     def files(self):
         """zoo.cfg points to a file with the members' lines, and has none."""
@@ -151,8 +154,8 @@ def connect(ports):
     from kazoo.client import KazooClient
     quiet = logging.getLogger("quiet")
     quiet.setLevel(logging.CRITICAL)
-    client = KazooClient(hosts=",".join(f"127.0.0.1:{port}" for port in ports), timeout=10.0, logger=quiet)
-    client.start(timeout=60)
+    client = KazooClient(hosts=",".join(f"127.0.0.1:{port}" for port in ports), timeout=20.0, logger=quiet)
+    client.start(timeout=120)
     return client
 
 
@@ -175,7 +178,7 @@ class Writer:
 
     def __exit__(self, *_):
         self.over = True
-        self.thread.join(60)
+        self.thread.join(240)
 
     def write(self):
         n, client = 0, None

@@ -3,7 +3,7 @@
 import struct
 import time
 
-from harness import World, cluster_is_up, free_ports, need_peer, need_python, say, until
+from harness import World, cluster_is_up, free_ports, need_peer, need_python, say, topics_are_up, until
 from old_formats import Raw, text
 
 SELECTOR = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
@@ -56,11 +56,12 @@ def nearest_replica():
             others = [number for number in ports if number != leader]
             world.run(kafka, "topics", "--bootstrap-server", bootstrap, "--create", "--topic", f"led-by-{leader}",
                       "--replica-assignment", ":".join(map(str, [leader, *others])))
+        topics_are_up(ports, *(f"led-by-{leader}" for leader in ports), in_sync=3)
         producer = ck.Producer({"bootstrap.servers": bootstrap, "log_level": 0, "acks": "all"})
         for leader in ports:
             for i in range(100):
                 producer.produce(f"led-by-{leader}", value=str(i))
-        assert producer.flush(60) == 0
+        assert producer.flush(240) == 0
         racks = {1: "a", 2: "b", 3: "c"}
         for leader in ports:
             topic, raw = f"led-by-{leader}", Raw(ports[leader])
@@ -90,7 +91,7 @@ def nearest_replica():
                 assert got == list(range(100)), got
                 consumer.close()
         near = ["--bootstrap-server", bootstrap, "--partition", 0, "--offset", "earliest", "--max-messages", 100,
-                "--consumer-property", "client.rack=c", "--timeout-ms", 20000]
+                "--consumer-property", "client.rack=c", "--timeout-ms", 240000]
         for leader in ports:
             wanted = [str(i) for i in range(100)]
             for name, said in (("Java's", world.run(kafka, "console-consumer", *near, "--topic", f"led-by-{leader}")),
@@ -123,6 +124,7 @@ def throttled_replicas(megabytes=6, rate=600_000):
         for leader, follower, throttle in ((1, 2, "leader"), (2, 1, "follower")):
             topic = f"by-{throttle}"
             world.run(kafka, "topics", *at, "--create", "--topic", topic, "--replica-assignment", f"{leader}:{follower}")
+            topics_are_up(ports, topic, in_sync=2)
             throttler = leader if throttle == "leader" else follower
             configs("brokers", str(throttler), f"{throttle}.replication.throttled.rate={rate}")
             world.stop(f"broker-{follower}", seconds=60)
@@ -135,7 +137,7 @@ def throttled_replicas(megabytes=6, rate=600_000):
             for i in range(megabytes * 10):
                 producer.produce(topic, value=bytes([i]) * 100_000)
                 producer.poll(0)
-            assert producer.flush(60) == 0
+            assert producer.flush(240) == 0
             configs("topics", topic, f"{throttle}.replication.throttled.replicas=0:{throttler}")
             start(follower)
             begin = time.monotonic()

@@ -63,7 +63,7 @@ class SideBySide:
         return subprocess.Popen([str(part) for part in self.commands[prefix](tool)] + self.words(words, prefix),
                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=self.cwd)
 
-    def __call__(self, tool, words, at=True, input="", seconds=90, unordered=False, drop=None, loose=(), check=None, same=False):
+    def __call__(self, tool, words, at=True, input="", seconds=300, unordered=False, drop=None, loose=(), check=None, same=False):
         """One case. `drop`: lines that may differ (a regex); `loose`: (regex, name) pairs for what is another at every run of this
         tool; `same`: both see the same things, so that prefixes tell more; `unordered`: lines (or those of "out" or "err") may come in any order."""
         if at:

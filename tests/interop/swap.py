@@ -140,7 +140,7 @@ class Demo:
     async def run(self, java_only):
         await self.load()
         self.watchers = [Watcher(number, self) for number in range(self.count)]
-        await asyncio.wait_for(asyncio.gather(*(watcher.begin() for watcher in self.watchers)), 60)
+        await asyncio.wait_for(asyncio.gather(*(watcher.begin() for watcher in self.watchers)), 240)
         self.tasks += [asyncio.create_task(watcher.run()) for watcher in self.watchers]
         self.writers = [Writer(n, Session(self.hosts, TIMEOUT, n)) for n in range(WRITERS)]
         for writer in self.writers:
@@ -295,7 +295,7 @@ class Demo:
         """Watches that were set before the first server went, and moved all the way, still fire."""
         self.ending = True
         await asyncio.gather(*(watcher.session.close() for watcher in self.watchers[1::2]))
-        end = time.monotonic() + 15
+        end = time.monotonic() + 60
         even = self.watchers[0:len(self.watchers) // 2 * 2:2]
         while not all(watcher.neighbour_gone for watcher in even) and time.monotonic() < end:
             await asyncio.sleep(0.1)

@@ -95,7 +95,7 @@ class Auth:
         return self.said([*command, *words], opts, check)
 
     def said(self, command, opts, check):
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=90, cwd=self.world.dir,
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=400, cwd=self.world.dir,
                               env={**os.environ, "KAFKA_OPTS": opts})
         if check and done.returncode:
             raise AssertionError(f"{command} exited {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
@@ -112,8 +112,8 @@ def tree(port, root):
     """Every node below the chroot with its ACL, by the super user."""
     from kazoo.client import KazooClient
 
-    client = KazooClient(hosts=f"127.0.0.1:{port}", timeout=10.0, auth_data=[("digest", "super:pass")])
-    client.start(timeout=30)
+    client = KazooClient(hosts=f"127.0.0.1:{port}", timeout=20.0, auth_data=[("digest", "super:pass")])
+    client.start(timeout=120)
     found, level = {}, [root]
     try:
         while level:
@@ -190,8 +190,9 @@ def by_certificate(auth):
         say(f"{what}: {len(trees[False])} nodes, the same of either: {kinds}")
         return trees[False]
 
-    made = same("made by brokers and tools that show a certificate")
-    acls = same("made by authorizers at an ensemble of their own", "-acls")
+    # Some of it a broker does later than it answers.
+    made = until("the same nodes", 20, lambda: same("made by brokers and tools that show a certificate"))
+    acls = until("the same ACLs", 20, lambda: same("made by authorizers at an ensemble of their own", "-acls"))
     assert "/kafka-acl/Topic/t" in acls and "/kafka-acl-extended/prefixed/Topic/p-" in acls and "/kafka-acl" not in made, acls
     owner = "x509:CN=broker,OU=Menagerie:31"
     assert made["/brokers/topics/t"] == f"{owner} world:anyone:1" and made[USER] == owner, made
@@ -234,8 +235,8 @@ def without_options(said):
 def make(port, path):
     from kazoo.client import KazooClient
 
-    client = KazooClient(hosts=f"127.0.0.1:{port}", timeout=10.0)
-    client.start(timeout=30)
+    client = KazooClient(hosts=f"127.0.0.1:{port}", timeout=20.0)
+    client.start(timeout=120)
     client.ensure_path(path)
     client.stop()
     client.close()
@@ -267,7 +268,7 @@ def by_sasl(auth):
     lines = "".join(f"m{i}\n" for i in range(50))
     auth.world.run(auth.world.tool("kafka-console-producer.sh"), *at, "--topic", "t", "--producer-property", "acks=all", input=lines)
     read = auth.world.run(auth.world.tool("kafka-console-consumer.sh"), "--bootstrap-server", servers[1], "--topic", "t",
-                          "--from-beginning", "--max-messages", "50", "--timeout-ms", "60000")
+                          "--from-beginning", "--max-messages", "50", "--timeout-ms", "240000")
     assert sum(line.startswith("m") for line in read.splitlines()) == 50, read[-1000:]
     auth.tool(False, "configs", "--zookeeper", connect, "--alter", "--entity-type", "users", "--entity-name", "bob",
               "--add-config", "SCRAM-SHA-256=[password=bob-secret]", opts=auth.login_flag("broker"))

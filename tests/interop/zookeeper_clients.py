@@ -38,9 +38,9 @@ def kazoo_recipes():
     with World("kazoo") as world:
         ensemble = world.ensemble(["ours"] * 3)
         ensemble.start_all()
-        clients = [KazooClient(hosts=ensemble.connect, timeout=6.0) for _ in range(3)]
+        clients = [KazooClient(hosts=ensemble.connect, timeout=20.0) for _ in range(3)]
         for client in clients:
-            client.start(timeout=20)
+            client.start(timeout=120)
         one, two, three = clients
 
         say("lock")
@@ -56,7 +56,7 @@ def kazoo_recipes():
 
         threads = [threading.Thread(target=work, args=(c,)) for c in clients]
         [t.start() for t in threads]
-        [t.join(60) for t in threads]
+        [t.join(240) for t in threads]
         assert counter[0] == 30, counter
 
         say("election")
@@ -64,19 +64,19 @@ def kazoo_recipes():
         elections = [c.Election("/election", str(i)) for i, c in enumerate(clients)]
         threads = [threading.Thread(target=e.run, args=(lambda i=i: led.append(i),)) for i, e in enumerate(elections)]
         [t.start() for t in threads]
-        [t.join(60) for t in threads]
+        [t.join(240) for t in threads]
         assert sorted(led) == [0, 1, 2], led
 
         say("barrier")
         barrier = one.Barrier("/barrier")
         barrier.create()
         passed = []
-        waiter = threading.Thread(target=lambda: passed.append(two.Barrier("/barrier").wait(20)))
+        waiter = threading.Thread(target=lambda: passed.append(two.Barrier("/barrier").wait(120)))
         waiter.start()
         waiter.join(0.5)
         assert waiter.is_alive() and not passed
         barrier.remove()
-        waiter.join(20)
+        waiter.join(120)
         assert passed == [True], passed
 
         say("queue")

@@ -65,7 +65,7 @@ def old_server(version, shared, flags):
 def configured(world, name, data, port):
     config = world.dir / f"{name}.cfg"
     config.write_text(f"tickTime=2000\ndataDir={data}\nclientPort={port}\nadmin.enableServer=false\n"
-                      "extendedTypesEnabled=true\nsnapCount=20\n")
+                      "extendedTypesEnabled=true\nsnapCount=20\nmaxSessionTimeout=900000\n")
     return config
 
 
@@ -77,7 +77,8 @@ def filled(world, zookeeper, name, command, lines):
     for life, asked in enumerate((lines, many + "delete /many-7\n", "create -e /alive x\nset /a four\n")):
         world.start(f"{name}-{life}", *command, config)
         until(f"{name} to serve", 60, lambda: mode(port))
-        world.run(zookeeper, "cli", "-server", f"127.0.0.1:{port}", input=asked)
+        # The end of input closes no session: its ephemeral nodes are to be there until all is compared.
+        world.run(zookeeper, "cli", "-timeout", 900000, "-server", f"127.0.0.1:{port}", input=asked)
         world.stop(f"{name}-{life}", signal.SIGKILL if life == 2 else signal.SIGTERM)
     return data
 

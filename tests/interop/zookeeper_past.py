@@ -23,7 +23,7 @@ def zookeeper_past():
             return world.run(zookeeper, "cli", "-server", server, input=lines)
 
         def tool(name, *words, fails=False):
-            done = subprocess.run([world.tool("menagerie"), name, "--data-dir", data, *words], capture_output=True, text=True, timeout=120)
+            done = subprocess.run([world.tool("menagerie"), name, "--data-dir", data, *words], capture_output=True, text=True, timeout=480)
             assert (done.returncode != 0) == fails, done.stdout + done.stderr
             return done.stdout + done.stderr
 

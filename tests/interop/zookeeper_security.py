@@ -25,7 +25,7 @@ class Stores:
 
     def keytool(self, *arguments):
         subprocess.run(["keytool", "-storepass", PASSWORD, "-keypass", PASSWORD, "-noprompt", *arguments], check=True,
-                       cwd=self.folder, capture_output=True, timeout=60)
+                       cwd=self.folder, capture_output=True, timeout=300)
 
     def key(self, name, subject):
         store = f"{name}.p12"
@@ -57,7 +57,7 @@ def append(file, settings):
 def cli(world, tool, server, settings, *command, check=True):
     """zkCli with these properties, ours or Java's."""
     done = subprocess.run([str(part) for part in [*tool, "-server", server, *command]], capture_output=True, text=True,
-                          timeout=60, cwd=world.dir, stdin=subprocess.DEVNULL,
+                          timeout=300, cwd=world.dir, stdin=subprocess.DEVNULL,
                           env={**os.environ, "JVMFLAGS": flags(settings), "CLIENT_JVMFLAGS": ""})
     if check and done.returncode:
         raise AssertionError(f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr[-3000:]}")
@@ -95,7 +95,7 @@ def tls_clients():
         assert "NoAuth" in refused or "Insufficient permission" in refused, refused
         status = world.dir / "secure.cfg"
         status.write_text(f"dataDir={world.dir / 'data'}\nsecureClientPort={secure}\n")
-        done = subprocess.run([world.tool("zkServer.sh"), "status", status], capture_output=True, text=True, timeout=60,
+        done = subprocess.run([world.tool("zkServer.sh"), "status", status], capture_output=True, text=True, timeout=300,
                               env={**os.environ, "CLIENT_JVMFLAGS": flags(settings)})
         assert "Client SSL: true." in done.stdout and "Mode: standalone" in done.stdout, done
 

@@ -5,7 +5,7 @@ import shutil
 import signal
 import time
 
-from harness import World, free_ports, mode, need_peer, say
+from harness import PATIENCE, World, free_ports, mode, need_peer, say
 from zookeeper_old import configured, filled
 from zookeeper_tools import entries, flip
 
@@ -55,7 +55,7 @@ def outcome(world, zookeeper, kind, name, data):
     command = [zookeeper, "server"] if kind == "java" else [world.tool("zkServer.sh"), "start-foreground"]
     port = free_ports(1)[0]
     process = world.start(name, *command, configured(world, name, data, port))
-    end = time.monotonic() + 60
+    end = time.monotonic() + 60 * PATIENCE
     while time.monotonic() < end:
         if process.poll() is not None:
             world.processes.pop(name)
