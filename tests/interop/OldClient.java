@@ -86,7 +86,7 @@ public class OldClient {
         int got = 0;
         int[] last = new int[7];
         java.util.Arrays.fill(last, -1);
-        long end = System.currentTimeMillis() + 60_000;
+        long end = System.currentTimeMillis() + 240_000;
         while (got < wanted) {
             if (System.currentTimeMillis() > end) throw new AssertionError(group + " got " + got + " of " + wanted);
             @SuppressWarnings("deprecation")

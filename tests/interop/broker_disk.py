@@ -299,14 +299,14 @@ def disk_upkeep():
 
         def write(topic, partition, count, producer=None):
             producer = producer or ck.Producer({"bootstrap.servers": it.bootstrap, "log_level": 0, "linger.ms": 5,
-                                                "batch.num.messages": 20, "message.timeout.ms": int(5000 * busy())})
+                                                "batch.num.messages": 20, "message.timeout.ms": int(5000 * min(busy(), 6))})
             failures = []
             for n in range(count):
                 producer.produce(topic, partition=partition, value=b"x" * 100,
                                  on_delivery=lambda error, _: error and failures.append(error))
                 if n % 200 == 0:
-                    producer.flush(20 * busy())
-            assert producer.flush(30 * busy()) == 0
+                    producer.flush(200)
+            assert producer.flush(200) == 0
             return failures
 
         def bounds(topic, partition):

@@ -139,7 +139,7 @@ def mutations(world, kafka, at, kinds, zk, configs):
     file = world.dir / "maker.properties"
     file.write_text("client.id=maker\n")
     # Nothing but its effect tells that a broker has heard of it.
-    time.sleep(2 * busy())
+    time.sleep(2 * min(busy(), 8))
     seen = set()
     for _ in range(20):
         number = until("a controller", 60, lambda: zk(lambda c: json.loads(c.get("/test/controller")[0])["brokerid"]))
@@ -167,7 +167,7 @@ def mutations(world, kafka, at, kinds, zk, configs):
 def addresses(world, ports, kinds, configs):
     """Connections of an address that come too fast are closed, after a while."""
     configs("--alter --entity-type ips --entity-name 127.0.0.1 --add-config connection_creation_rate=5")
-    time.sleep(4 * busy())
+    time.sleep(4 * min(busy(), 4))
     for number, port in ports.items():
         sockets = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(30)]
         closed, begin = set(), time.monotonic()

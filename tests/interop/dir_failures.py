@@ -100,7 +100,7 @@ def dir_full():
             acknowledged, failures = {0: [], 1: []}, []
 
             def write(partition, count):
-                producer = ck.Producer({"bootstrap.servers": it.bootstrap, "log_level": 0, "acks": "all", "message.timeout.ms": int(8000 * busy())})
+                producer = ck.Producer({"bootstrap.servers": it.bootstrap, "log_level": 0, "acks": "all", "message.timeout.ms": int(8000 * min(busy(), 5))})
 
                 def delivered(error, message):
                     if error:
@@ -111,8 +111,8 @@ def dir_full():
                 for n in range(count):
                     producer.produce("t", partition=partition, value=b"%d" % n * 2000, on_delivery=delivered)
                     if n % 50 == 0:
-                        producer.flush(20 * busy())
-                producer.flush(20 * busy())
+                        producer.flush(200)
+                producer.flush(200)
 
             write(small, 1000)
             assert failures and acknowledged[small], f"{len(acknowledged[small])} records fit"
