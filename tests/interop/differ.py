@@ -51,7 +51,7 @@ def sessions(name, seeds, seconds, *more):
         words = two_brokers(world)
         done = subprocess.run(
             ["cargo", "run", "-q", "-p", "tests", "--bin", "differ", "--", *words, "--seeds", seeds, "--seconds", str(seconds), *more],
-            cwd=REPO, capture_output=True, text=True, timeout=seconds + 900, env=dict(os.environ))
+            cwd=REPO, capture_output=True, text=True, timeout=seconds + 2400, env=dict(os.environ))
         say(done.stdout.strip().splitlines()[-1] if done.stdout else done.stderr[-500:])
         assert done.returncode == 0, done.stdout[-60000:] + done.stderr[-2000:]
         return done.stdout
