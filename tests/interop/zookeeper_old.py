@@ -89,7 +89,7 @@ def tree(world, zookeeper, port):
         said = world.run(zookeeper, "cli", "-server", f"127.0.0.1:{port}", input=lines)
         # Events come when they come: also between a prompt and its line.
         lines = re.sub(r"\[zk: [^\]]*\] ", "", said).splitlines()
-        return "\n".join(line for line in lines if line and not line.startswith(("WATCHER::", "WatchedEvent")))
+        return "\n".join(line for line in lines if line and not line.startswith(("Connecting to ", "WATCHER::", "WatchedEvent")))
 
     paths = [line for line in cli("addauth digest u:p\nls -R /\n").splitlines() if line.startswith("/")]
     assert len(paths) > 30, paths
