@@ -123,6 +123,8 @@ fn producer_id_expiration(broker: &BrokerConfig, dynamic: &Dynamic) -> i64 {
 }
 
 /// The value that counts for a topic key, and where it comes from. Without `overrides`: the default for topics.
+/// As in Java, a layer counts as where it comes from only if it has the key by its first name: two hours by `log.roll.hours`
+/// count, and are told as a default.
 pub fn effective(
     name: &str,
     broker: &BrokerConfig,
@@ -138,14 +140,13 @@ pub fn effective(
         (&dynamic.default, Source::DefaultBroker),
         (broker.given(), Source::Static),
     ];
-    for (layer, source) in layers {
-        for (synonym, factor) in synonyms(key) {
-            if let Some(value) = layer.get(synonym) {
-                return (Some(scaled(value, factor)), source);
-            }
-        }
-    }
-    (key.default.map(str::to_owned), Source::Default)
+    let value = layers.iter().find_map(|(layer, _)| {
+        let set = |(synonym, factor): (&str, i64)| Some(scaled(layer.get(synonym)?, factor));
+        synonyms(key).into_iter().find_map(set)
+    });
+    let source = layers.into_iter().find(|(layer, _)| layer.contains_key(key.server_key));
+    let source = source.map_or(Source::Default, |(_, source)| source);
+    (value.or_else(|| key.default.map(str::to_owned)), source)
 }
 
 /// A number times its unit; "no limit" (-1) stays.
@@ -185,6 +186,16 @@ mod tests {
         dynamic.default.insert("producer.id.expiration.ms".into(), "6".into());
         assert_eq!(TopicConfig::resolve(&broker, &dynamic, &overrides).log.producer_id_expiration_ms, 6);
         assert_eq!(TopicConfig::resolve(&broker, &dynamic, &overrides).message_bytes_max, 500);
+    }
+
+    #[test]
+    fn what_is_set_in_hours_is_told_as_a_default() {
+        let mut dynamic = Dynamic::default();
+        let of = |text: &str, dynamic: &Dynamic| effective("segment.ms", &broker(text), dynamic, None);
+        assert_eq!(of("log.roll.hours=2\n", &dynamic), (Some("7200000".into()), Source::Default));
+        assert_eq!(of("log.roll.ms=5\n", &dynamic), (Some("5".into()), Source::Static));
+        dynamic.default.insert("log.roll.ms".into(), "9".into());
+        assert_eq!(of("log.roll.hours=2\n", &dynamic), (Some("9".into()), Source::DefaultBroker));
     }
 
     #[test]
