@@ -22,6 +22,14 @@ fn transactions_end_everywhere_as_their_producers_are_told_and_what_is_read_as_c
 }
 
 #[test]
+fn groups_lose_no_offset_share_no_partition_and_settle() {
+    let figures: Vec<Figures> = (0..20).map(|seed| check(seed, brokers_of(seed), Variety::Groups)).collect();
+    let sum = |of: fn(&Figures) -> u64| figures.iter().map(of).sum::<u64>();
+    assert!(sum(|run| run.tenures) >= 150 && sum(|run| run.offsets) >= 300, "too quiet: {figures:?}");
+    assert!(sum(|run| run.fenced) >= 3, "nobody is ever replaced: {figures:?}");
+}
+
+#[test]
 fn after_unclean_elections_all_replicas_have_the_same() {
     let figures: Vec<Figures> = (0..28).map(|seed| check(seed, brokers_of(seed), Variety::Unclean)).collect();
     assert!(figures.iter().map(|run| run.unclean).sum::<u64>() >= 5, "too clean: {figures:?}");

@@ -3,8 +3,8 @@
 //!
 //! It is an ensemble of ZooKeeper servers; with `--partition`, the replicas of a broker's partition; with `--brokers`, a
 //! cluster of brokers with their controllers and an ensemble; with `--transactions`,
-//! such a cluster with transactions; with `--unclean`, one whose topics allow unclean elections. `--servers N` says
-//! how many there are: without it the seed decides, as in the tests. `--lying-disks`: crashes also take what was synced,
+//! such a cluster with transactions; with `--groups`, with consumer groups; with `--unclean`, one whose topics allow
+//! unclean elections. `--servers N` says how many there are: without it the seed decides, as in the tests. `--lying-disks`: crashes also take what was synced,
 //! which is to be seen as broken promises. `--changing`: the members change on the way. `--full-disks`: disks come to their
 //! reserve, and to their end.
 
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Some(args @ Args { seed: None, seeds: Some(_), .. }) => run_many(&args),
         _ => {
             eprintln!(
-                "usage: simulate [--partition | --brokers | --transactions | --unclean | --lying-disks | --changing | --full-disks] --seed N | --seeds FIRST..END [--servers N]"
+                "usage: simulate [--partition | --brokers | --transactions | --unclean | --groups | --lying-disks | --changing | --full-disks] --seed N | --seeds FIRST..END [--servers N]"
             );
             ExitCode::from(2)
         }
@@ -62,6 +62,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Args> {
             "--brokers" => args.brokers = true,
             "--transactions" => (args.brokers, args.cluster) = (true, cluster::Variety::Transactions),
             "--unclean" => (args.brokers, args.cluster) = (true, cluster::Variety::Unclean),
+            "--groups" => (args.brokers, args.cluster) = (true, cluster::Variety::Groups),
             "--lying-disks" => args.variety = Variety::LyingDisks,
             "--changing" => args.variety = Variety::Changing,
             "--full-disks" => args.variety = Variety::FullDisks,

@@ -1,8 +1,11 @@
 //! One broker's process round the cores, as the broker crate's shard, alter, fetcher and controller channels are.
 
+mod effects;
+pub mod groups;
 mod orders;
 mod transactions;
 
+use super::GROUP_TOPIC;
 use super::checks::Checks;
 use super::disk::{Aborted, DIRS, Disk, LogFile, Stored};
 use super::metadata::Metadata;
@@ -13,8 +16,10 @@ use super::session::{Op, PERSISTENT, SEQUENTIAL, Session};
 use broker_core::ErrorCode;
 use broker_core::alter::{self, Ask, Asks};
 use broker_core::controller::{Event, ToBroker, TopicPartition};
+use broker_core::group;
 use broker_core::partition::*;
 use broker_core::transaction;
+use effects::perform;
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -73,6 +78,8 @@ pub enum Request {
     },
     /// For a transaction coordinator.
     Transaction(transaction::Request),
+    /// For a group coordinator.
+    Group(Box<group::Request>),
     /// The end of a transaction, for the log of a partition.
     Mark {
         tp: TopicPartition,
@@ -107,6 +114,7 @@ pub enum Response {
     Produce(Produced),
     Consume(Box<Consumed>),
     Transaction(transaction::Response),
+    Group(group::Response),
 }
 
 /// Who hears of an append.
@@ -115,6 +123,11 @@ enum Waiter {
     Caller(Party, u64),
     /// The transaction coordinator here.
     Append(transaction::AppendId),
+    /// The group coordinator here.
+    Group(group::AppendId),
+    /// Both the transaction coordinator that sent it, and the group coordinator here.
+    Ending(groups::Ending),
+    Nobody,
 }
 
 pub struct Replica {
@@ -156,6 +169,7 @@ pub struct Life {
     alter_at: u64,
     produces: BTreeMap<Token, Waiter>,
     transactions: transactions::Transactions,
+    groups: groups::Groups,
     /// Who waits for the controller here.
     callers: BTreeMap<u64, Party>,
     pub desk: SharedDesk,
@@ -197,7 +211,13 @@ impl Life {
         match self.produces.remove(&token) {
             Some(Waiter::Caller(caller, call)) => net.answer(own, caller, call, Response::Produce(produced)),
             Some(Waiter::Append(append)) => self.transactions.appended(append, produced.result.error),
-            None => {}
+            Some(Waiter::Group(append)) => self.groups.appended(append, produced.result),
+            Some(Waiter::Ending(ending)) => {
+                self.groups.ended(ending, produced.result.error);
+                let (caller, call) = ending.caller;
+                net.answer(own, caller, call, Response::Produce(produced));
+            }
+            Some(Waiter::Nobody) | None => {}
         }
     }
 
@@ -258,6 +278,7 @@ impl Broker {
             alter_at: 0,
             produces: BTreeMap::new(),
             transactions: transactions::Transactions::new(net),
+            groups: groups::Groups::new(net),
             callers: BTreeMap::new(),
             tasks: vec![Box::pin(live(desk.clone()))],
             desk,
@@ -407,11 +428,15 @@ impl Broker {
                 let waiter = Waiter::Caller(from, call);
                 return self.produce(net, checks, waiter, &tp, acks, batch, Origin::Client);
             }
+            Request::Mark { tp, batch } if tp.topic == GROUP_TOPIC => {
+                return self.end_offsets(net, checks, &tp, batch, (from, call));
+            }
             Request::Mark { tp, batch } => {
                 let waiter = Waiter::Caller(from, call);
                 return self.produce(net, checks, waiter, &tp, -1, batch, Origin::Coordinator);
             }
             Request::Transaction(request) => return self.transaction_request(from, call, request),
+            Request::Group(request) => return self.group_request(net, from, call, *request),
             Request::Consume { tp, id, leader_epoch, offset, isolation } => {
                 let consumed = self.consume(net, checks, &tp, id, (leader_epoch, isolation), offset);
                 return net.answer(self.party(), from, call, Response::Consume(Box::new(consumed)));
@@ -827,7 +852,7 @@ impl Broker {
                 _ => None,
             }),
             Response::Produce(produced) => self.marked(call, produced.result.error),
-            Response::Consume(_) | Response::Transaction(_) => {}
+            Response::Consume(_) | Response::Transaction(_) | Response::Group(_) => {}
         }
     }
 
@@ -914,73 +939,4 @@ impl Broker {
 fn is_of_lasting_topics(request: &ToBroker) -> bool {
     matches!(request, ToBroker::LeaderAndIsr(request)
         if request.topic_states.iter().all(|topic| topic.topic_name.starts_with('t')))
-}
-
-/// What the shell of a replica does. `failing`: its disk takes nothing any more.
-#[allow(clippy::too_many_arguments)]
-fn perform(
-    own: i32,
-    tp: &TopicPartition,
-    replica: &mut Replica,
-    log: &mut LogFile,
-    effects: Vec<Effect>,
-    (produced, fetched): (Option<Stored>, &[Stored]),
-    failing: bool,
-    outs: &mut Outs,
-    checks: &mut Checks,
-) {
-    let mut effects = VecDeque::from(effects);
-    while let Some(effect) = effects.pop_front() {
-        let writes = matches!(
-            effect,
-            Effect::Append { .. }
-                | Effect::AppendFetched { .. }
-                | Effect::Truncate { .. }
-                | Effect::TruncateFully { .. }
-                | Effect::SaveEpochs
-        );
-        if writes && failing && outs.failed_dir.is_none() {
-            // What stands behind it is dropped; only answers come of a failed log.
-            outs.failed_dir = Some(log.dir);
-            let mut out = vec![];
-            replica.core.log_failed(&mut out);
-            effects = VecDeque::from(out);
-            continue;
-        }
-        match effect {
-            Effect::Append { base_offset, leader_epoch } => {
-                let Some(mut stored) = produced else { continue };
-                stored.meta.base_offset = base_offset;
-                stored.meta.leader_epoch = leader_epoch;
-                log.batches.push(stored);
-            }
-            Effect::AppendFetched { from } => log.batches.extend(&fetched[from..]),
-            Effect::TxnCompleted(ended) => log.aborted.extend(ended.aborted.then_some(ended)),
-            Effect::Truncate { to, producers_lost } => {
-                log.truncate_to(to);
-                log.flushed = log.flushed.min(log.batches.len());
-                log.high_watermark = log.high_watermark.min(to);
-                if producers_lost {
-                    replica.core.rebuild_producers([], log.batches.iter().map(|stored| stored.meta));
-                }
-            }
-            Effect::TruncateFully { start_at } => {
-                if start_at != 0 {
-                    checks.fail(format!(
-                        "broker {own} starts {tp:?} anew at {start_at}: nobody deletes records"
-                    ));
-                }
-                log.truncate_to(0);
-                log.flushed = 0;
-            }
-            Effect::SaveEpochs => log.epochs = replica.core.epochs().entries().to_vec(),
-            Effect::AlterPartition(ask) => outs.alters.push((tp.clone(), replica.id, ask)),
-            Effect::Reply { token, result } => outs.replies.push((token, result)),
-            _ => {}
-        }
-    }
-    if outs.failed_dir.is_none() && !failing && log.end() != replica.core.log_end() {
-        let core = replica.core.log_end();
-        checks.fail(format!("broker {own}: the log of {tp:?} ends at {}, its state at {core}", log.end()));
-    }
 }

@@ -1,6 +1,7 @@
 //! What must hold, whatever goes wrong.
 
 use super::disk::{LogFile, Stored};
+use super::groups::checks::Groups;
 use super::nodes;
 use super::transaction_checks::Transactions;
 use broker_core::controller::{PartitionState, Topic, TopicPartition};
@@ -46,6 +47,7 @@ pub struct Checks {
     pub unclean_elections: u64,
     written: BTreeMap<Key, BTreeMap<(i32, i64), u64>>,
     pub transactions: Transactions,
+    pub groups: Groups,
 }
 
 /// The topics that ZooKeeper has, with their partitions' states.

@@ -3,6 +3,8 @@
 use super::broker::{Consumed, Produced, Request, Response};
 use super::checks::Checks;
 use super::disk::{Aborted, Stored};
+use super::groups::committer::Committer;
+use super::groups::simple::Simple;
 use super::net::{Net, Party};
 use super::transactional::Transactional;
 use broker_core::ErrorCode;
@@ -61,10 +63,13 @@ pub struct Consumer {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)]
 pub enum Client {
     Producer(Producer),
     Consumer(Consumer),
     Transactional(Transactional),
+    Committer(Committer),
+    Simple(Simple),
 }
 
 impl Client {
@@ -91,6 +96,8 @@ impl Client {
             Client::Producer(producer) => &producer.tp,
             Client::Consumer(consumer) => &consumer.tp,
             Client::Transactional(producer) => producer.wants(),
+            Client::Committer(member) => &member.membership.home,
+            Client::Simple(simple) => simple.home(),
         }
     }
 
@@ -100,6 +107,8 @@ impl Client {
             Client::Producer(producer) => !producer.tp.topic.starts_with('t') || producer.flights.is_empty(),
             Client::Consumer(_) => true,
             Client::Transactional(producer) => producer.is_done(),
+            Client::Committer(member) => member.is_done(),
+            Client::Simple(simple) => simple.is_done(),
         }
     }
 
@@ -108,6 +117,8 @@ impl Client {
             Client::Producer(producer) => producer.act(at, net, place, closing),
             Client::Consumer(consumer) => consumer.act(at, net, place),
             Client::Transactional(producer) => producer.act(at, net, place, closing),
+            Client::Committer(member) => member.act(at, net, place, closing),
+            Client::Simple(simple) => simple.act(at, net, place, closing),
         }
     }
 
@@ -124,6 +135,12 @@ impl Client {
             }
             (Client::Transactional(producer), Response::Produce(produced)) => {
                 producer.produced(net, checks, call, &produced);
+            }
+            (Client::Committer(member), Response::Group(response)) => {
+                member.answered(net, checks, call, &response);
+            }
+            (Client::Simple(simple), Response::Group(response)) => {
+                simple.answered(net, checks, call, &response);
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! What goes wrong, as far as replication makes promises.
 
-use super::TRANSACTION_TOPIC;
+use super::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use super::broker::Request;
 use super::checks::Cluster;
 use super::disk::DIRS;
@@ -320,8 +320,9 @@ impl World {
     }
 
     fn reassign(&mut self) {
-        let topics = ["t0", "t1", "d0", "d1", TRANSACTION_TOPIC];
-        let count = if self.has_transactions() { 5 } else { 4 };
+        let log = if self.has_groups() { GROUP_TOPIC } else { TRANSACTION_TOPIC };
+        let topics = ["t0", "t1", "d0", "d1", log];
+        let count = if self.has_transactions() || self.has_groups() { 5 } else { 4 };
         let topic = topics[self.net.rng.random_range(0..count)];
         let tp = TopicPartition { topic: topic.into(), partition: self.net.rng.random_range(0..2) };
         let target = self.net.chance(75).then(|| self.assignment());

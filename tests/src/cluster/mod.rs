@@ -16,6 +16,7 @@
 //! | producers | idempotent with acks=all and up to five batches under way; acks=1 without a promise |
 //! | consumers | follow the leadership late, and never go back in epochs |
 //! | transactions ([`Variety::Transactions`]) | the coordinator's core on every broker, its log read late; three ids, each of two rivals that shut one another out, and die in the middle of everything; time-outs; ids that expire; read_committed |
+//! | groups ([`Variety::Groups`]) | the coordinator's core on every broker, its log read late and in parts ([`groups`]); members that sleep, leave, die, change and come back under their instance ids; commits without a group, and with a time of their own |
 //! | unclean elections ([`Variety::Unclean`]) | whoever is there leads where none in sync is; promises may be broken, what a leader of one epoch wrote is the same everywhere, and so are all logs in the end |
 //!
 //! Whole machines are lost one at a time, where another replica in sync is there and nothing else goes wrong until
@@ -83,13 +84,14 @@
 //! might answer from memory.
 //!
 //! Not modelled: fetch sessions and parked fetches, DeleteRecords and retention,
-//! groups, the metadata cache and the shells' order of doing things (written here again), message formats and the files' own recovery (`broker::log` has tests of its own).
+//! transactions' offsets, compaction, the metadata cache and the shells' order of doing things (written here again), message formats and the files' own recovery (`broker::log` has tests of its own).
 
 pub mod broker;
 pub mod checks;
 pub mod clients;
 pub mod disk;
 pub mod faults;
+pub mod groups;
 pub mod ledger;
 pub mod metadata;
 pub mod net;
@@ -122,6 +124,8 @@ pub enum Variety {
     /// A replica that is not in sync may lead where no other is there: what was promised may be lost, but in the end all have
     /// the same.
     Unclean,
+    /// Consumer groups.
+    Groups,
 }
 
 impl Variety {
@@ -131,6 +135,7 @@ impl Variety {
             Variety::Usual => "--brokers",
             Variety::Transactions => "--transactions",
             Variety::Unclean => "--unclean",
+            Variety::Groups => "--groups",
         }
     }
 }
@@ -165,10 +170,16 @@ pub struct Figures {
     pub untold: u64,
     /// Leaders that lacked what had been acknowledged.
     pub unclean: u64,
+    /// Assignments that members were told.
+    pub tenures: u64,
+    /// Commits of members that were acknowledged, and those that were refused to members of the past.
+    pub offsets: u64,
+    pub fenced: u64,
 }
 
-/// The coordinators' log, by another name: what begins with 't' stays.
+/// The coordinators' logs, by other names: what begins with 't' stays.
 pub const TRANSACTION_TOPIC: &str = "transaction_state";
+pub const GROUP_TOPIC: &str = "the_offsets";
 
 /// How many brokers a seed has where nobody says: 2 to 5.
 pub fn brokers_of(seed: u64) -> usize {

@@ -1,7 +1,7 @@
 //! The world's clock, and the wires between brokers and clients.
 
 use super::broker::{Request, Response};
-use broker_core::transaction;
+use broker_core::{group, transaction};
 use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
@@ -67,6 +67,7 @@ pub struct Net {
     pub contents: Vec<Bytes>,
     /// Settings of all coordinators.
     pub transactions: transaction::Config,
+    pub groups: group::Config,
     /// The last one that was claimed.
     pub producer_ids: i64,
     tracing: bool,
@@ -88,6 +89,7 @@ impl Net {
             unclean: false,
             contents: vec![],
             transactions: transaction::Config::default(),
+            groups: group::Config::default(),
             producer_ids: 100_000,
             tracing,
             trace: vec![],

@@ -57,6 +57,8 @@ pub struct World {
     pub figures: Figures,
     closing: bool,
     variety: Variety,
+    /// Since when a broker's coordinator waits for the members of a group.
+    pub(super) preparing: BTreeMap<(i32, Str), u64>,
 }
 
 impl World {
@@ -104,6 +106,7 @@ impl World {
             figures: Figures::default(),
             closing: false,
             variety: setup.variety,
+            preparing: BTreeMap::new(),
         };
         for topic in ["t0", "t1"] {
             world.new_topic(topic.into());
@@ -111,7 +114,22 @@ impl World {
         if setup.variety == Variety::Transactions {
             world.add_transactions();
         }
+        if setup.variety == Variety::Groups {
+            world.add_groups();
+        }
         world
+    }
+
+    pub(super) fn add_client(&mut self, client: Client) {
+        self.clients.push(client);
+    }
+
+    pub(super) fn clients(&self) -> &[Client] {
+        &self.clients
+    }
+
+    pub(super) fn variety(&self) -> Variety {
+        self.variety
     }
 
     /// Coordinators' settings and log, rivals for each of their ids, and consumers of what is committed.
@@ -175,6 +193,9 @@ impl World {
             aborts: self.checks.transactions.aborts(),
             untold: self.checks.transactions.untold(),
             unclean: self.checks.unclean_elections,
+            tenures: self.checks.groups.tenures,
+            offsets: self.checks.groups.acks,
+            fenced: self.checks.groups.fenced,
             ..self.figures
         };
         let mut trace: Vec<String> = self.ensemble.take_trace();
@@ -184,13 +205,14 @@ impl World {
     }
 
     fn failure(&mut self) -> Result<(), String> {
-        if let Some(problem) = self.checks.transactions.problem() {
+        let transactions = self.checks.transactions.problem();
+        for problem in transactions.into_iter().chain(self.checks.groups.problem()) {
             self.checks.fail(problem);
         }
         self.checks.failure.clone().map_or(Ok(()), Err)
     }
 
-    fn run_until(&mut self, end: u64, done: impl Fn(&World) -> bool) -> Result<(), String> {
+    fn run_until(&mut self, end: u64, done: impl Fn(&mut World) -> bool) -> Result<(), String> {
         let mut looked = 0;
         loop {
             self.failure()?;
@@ -250,12 +272,16 @@ impl World {
                     let cluster = Cluster::read(database);
                     self.checks.zookeeper(database, &cluster);
                 }
+                if self.has_groups() {
+                    self.watch_groups();
+                }
             }
         }
         Ok(())
     }
 
     fn arrive(&mut self, message: Message) {
+        self.checks.groups.now = self.net.now;
         let World { brokers, net, checks, clients, .. } = self;
         match message.to {
             Party::Broker(id) => {
@@ -404,8 +430,9 @@ impl World {
 
     fn client_turn(&mut self, at: usize) {
         let think = self.net.rng.random_range(self.profile.think_ms.clone());
-        // A transaction takes many turns.
-        let think = if matches!(self.clients[at], Client::Transactional(_)) { think / 4 } else { think };
+        // A transaction takes many turns, and so does a rebalance.
+        let many = |client: &Client| !matches!(client, Client::Producer(_) | Client::Consumer(_));
+        let think = if many(&self.clients[at]) { think / 4 } else { think };
         self.net.schedule(think.max(1), Happening::Client { at });
         let place = self.locate(self.clients[at].tp().clone());
         let World { clients, net, .. } = self;
@@ -455,7 +482,7 @@ impl World {
     }
 
     /// What is not yet as it should be, when all is well.
-    fn unsettled(&self) -> Option<String> {
+    fn unsettled(&mut self) -> Option<String> {
         if !self.errands.borrow().is_empty() {
             return Some("errands are left".into());
         }
@@ -489,7 +516,8 @@ impl World {
                 }
             }
         }
-        all.iter().find_map(|id| self.unsettled_broker(*id, &all, &cluster))
+        let broker = all.iter().find_map(|id| self.unsettled_broker(*id, &all, &cluster));
+        broker.or_else(|| if self.has_groups() { self.unsettled_groups() } else { None })
     }
 
     fn unsettled_broker(&self, id: i32, all: &[i32], cluster: &Cluster) -> Option<String> {
@@ -567,6 +595,9 @@ impl World {
             }
         }
         self.checks.transactions.conclude();
+        if self.has_groups() {
+            self.end_groups();
+        }
         self.figures.controllers = self
             .brokers
             .values()
@@ -576,7 +607,7 @@ impl World {
     }
 }
 
-fn tp(topic: &str, partition: i32) -> TopicPartition {
+pub(super) fn tp(topic: &str, partition: i32) -> TopicPartition {
     TopicPartition { topic: topic.to_owned().into(), partition }
 }
 

@@ -2,13 +2,13 @@
 //! `shard::transactions` and `markers` are.
 
 use super::*;
-use crate::cluster::TRANSACTION_TOPIC;
+use crate::cluster::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use broker_core::transaction::{
-    AppendId, Coordinator, Effect as TxnEffect, Event as TxnEvent, MarkerOutcome, Markers, Record,
+    AppendId, Coordinator, Effect as TxnEffect, Event as TxnEvent, MarkerOutcome, Markers,
 };
 use bytes::Bytes;
 use wire::batch::message_set::Entry;
-use wire::batch::{Batch, BatchBuilder};
+use wire::batch::{Batch, BatchBuilder, control};
 
 /// Where wall clocks begin; each broker's is off by a few ms.
 const WALL_MS: i64 = 1_000_000;
@@ -49,12 +49,15 @@ impl Transactions {
 }
 
 impl Broker {
-    fn wall(&self, now: u64) -> i64 {
+    pub(super) fn wall(&self, now: u64) -> i64 {
         WALL_MS + now as i64 + i64::from(self.id) * SKEW_MS
     }
 
     /// A partition got a leader here, in that epoch, or lost it.
     pub(super) fn coordinates(&mut self, tp: &TopicPartition, leads: Option<i32>) {
+        if tp.topic == GROUP_TOPIC {
+            return self.looks_after_groups(tp.partition, leads);
+        }
         let Some(life) = self.up.as_mut().filter(|_| tp.topic == TRANSACTION_TOPIC) else { return };
         let partition = tp.partition;
         life.transactions.events.push_back(match leads {
@@ -80,17 +83,24 @@ impl Broker {
         life.transactions.events.push_back(written(markers, outcome));
     }
 
-    /// Whatever the coordinator has to do now, and all that follows from it.
+    /// Whatever the coordinators have to do now, and all that follows from it.
     pub(super) fn coordinate(&mut self, net: &mut Net, checks: &mut Checks) {
         let (now, wall) = (net.now, self.wall(net.now));
         self.bring(net, checks, now);
+        self.bring_to_groups(net, checks);
         let Some(life) = &mut self.up else { return };
         if life.transactions.coordinator.deadline().is_some_and(|at| at <= wall) {
             life.transactions.events.push_back(TxnEvent::Tick);
         }
         loop {
+            let groups = self.group_step(net, checks);
             let Some(life) = &mut self.up else { return };
-            let Some(event) = life.transactions.events.pop_front() else { return };
+            let Some(event) = life.transactions.events.pop_front() else {
+                if groups {
+                    continue;
+                }
+                return;
+            };
             let mut effects = vec![];
             life.transactions.coordinator.step(wall, event, &mut effects);
             effects.into_iter().for_each(|effect| self.coordinated(net, checks, effect));
@@ -108,7 +118,8 @@ impl Broker {
             }
             TxnEffect::Append { partition, append, records } => {
                 let tp = TopicPartition { topic: TRANSACTION_TOPIC.into(), partition };
-                let batch = batch_of(net, &records, self.wall(net.now));
+                let records: Vec<_> = records.into_iter().map(|record| (record.key, record.value)).collect();
+                let batch = batch_of(net, &records, self.wall(net.now), None);
                 self.produce(net, checks, Waiter::Append(append), &tp, -1, batch, Origin::Coordinator);
             }
             TxnEffect::ClaimProducerId => {
@@ -213,18 +224,39 @@ fn marker_of(markers: &Markers, net: &mut Net) -> Stored {
     Stored { meta, value: MARKERS + net.number() }
 }
 
-fn batch_of(net: &mut Net, records: &[Record], wall: i64) -> Stored {
+/// A coordinator's records; of a transaction where there is a producer.
+pub(super) fn batch_of(
+    net: &mut Net,
+    records: &[(Bytes, Option<Bytes>)],
+    wall: i64,
+    producer: Option<(i64, i16)>,
+) -> Stored {
+    let mut meta = meta(wall);
     let mut builder = BatchBuilder::new();
-    for record in records {
-        builder.push(wall, Some(&record.key), record.value.as_deref(), &[]);
+    if let Some((id, epoch)) = producer {
+        builder = builder.producer(id, epoch, 0).transactional(true);
+        (meta.producer_id, meta.producer_epoch, meta.base_sequence, meta.transactional) = (id, epoch, 0, true);
+    }
+    for (key, value) in records {
+        builder.push(wall, Some(key), value.as_deref(), &[]);
     }
     let bytes: Bytes = builder.finish().unwrap_or_default();
     let (size, value) = (bytes.len() as u32, CONTENTS + net.contents.len() as u64);
     net.contents.push(bytes);
-    Stored { meta: BatchMeta { last_offset_delta: records.len() as i32 - 1, size, ..meta(wall) }, value }
+    Stored { meta: BatchMeta { last_offset_delta: records.len() as i32 - 1, size, ..meta }, value }
 }
 
-fn entry_of(net: &Net, stored: &Stored) -> Option<Entry> {
-    let mut bytes = net.contents.get(stored.value.checked_sub(CONTENTS)? as usize)?.clone();
-    Batch::split_from(&mut bytes).ok()?.map(Entry::Batch)
+pub(super) fn entry_of(net: &Net, stored: &Stored) -> Option<Entry> {
+    let Stored { meta, value } = stored;
+    let mut bytes = match meta.marker {
+        Some(Marker { coordinator_epoch, commit }) => {
+            let marker = if commit { control::Marker::Commit } else { control::Marker::Abort };
+            let end = control::EndTransaction { marker, coordinator_epoch };
+            end.to_batch(meta.producer_id, meta.producer_epoch, meta.leader_epoch, meta.max_timestamp)
+        }
+        None => net.contents.get(value.checked_sub(CONTENTS)? as usize)?.clone(),
+    };
+    let mut batch = Batch::split_from(&mut bytes).ok()??;
+    batch.assign(meta.base_offset, meta.leader_epoch, meta.max_timestamp, false);
+    Some(Entry::Batch(batch))
 }

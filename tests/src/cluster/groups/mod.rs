@@ -1,0 +1,71 @@
+//! Groups in a simulated cluster (`simulate --groups`): the coordinator's core on every broker, its log replicated as any
+//! other and read late and in parts by whoever comes to lead it; members that come, go, fall asleep and die.
+//!
+//! What must hold ([`checks`]):
+//!
+//! * an offset that was acknowledged is what later owners find, or a later one: nothing is lost, and nothing goes back;
+//! * a partition has one owner in a generation;
+//! * who has been replaced, by the next generation or by whoever came back under its instance id, commits no more;
+//! * a group does not prepare its rebalance for longer than its members may take;
+//! * offsets with a time of their own are there until it is over;
+//! * whoever reads the coordinator's log anew knows what the coordinator knows, at any time;
+//! * after a while of calm every group is stable, and has whoever is there for members.
+
+pub mod checks;
+pub mod committer;
+pub mod inspect;
+pub mod membership;
+pub mod requests;
+pub mod simple;
+
+use super::clients::Client;
+use super::world::World;
+use super::{GROUP_TOPIC, Variety, world};
+use broker_core::controller::TopicPartition;
+use broker_core::group::{Config, Coordinator};
+use membership::Manner;
+
+/// The partitions that members share; nobody writes to them.
+pub const WORK: &str = "work";
+pub const WORK_PARTITIONS: i32 = 4;
+/// The longest that members of any group may ask for, ms.
+pub const SESSION_MS_MAX: u64 = 1_000;
+pub const REBALANCE_MS_MAX: u64 = 1_500;
+/// Groups of members, and simple ones.
+pub const GROUPS: [&str; 2] = ["g0", "g1"];
+const SIMPLE: [&str; 2] = ["s0", "s1"];
+
+impl World {
+    /// Coordinators' settings and log, and whoever is in a group.
+    pub(super) fn add_groups(&mut self) {
+        let delay = [0, 50, 300][self.net.chance(50) as usize + self.net.chance(50) as usize];
+        self.net.groups = Config {
+            partitions: 2,
+            session_ms_min: 100,
+            initial_rebalance_delay_ms: delay,
+            offsets_retention_ms: 604_800_000,
+            ..Config::default()
+        };
+        self.new_topic_of(GROUP_TOPIC.into(), 2);
+        for (group, instances) in [("g0", [None; 4]), ("g1", [None, Some("i0"), Some("i0"), Some("i1")])] {
+            for instance in instances {
+                let manner = Manner::new(&mut self.net, instance);
+                let home = self.home_of(group);
+                self.add_client(Client::Committer(committer::Committer::new(group, home, manner)));
+            }
+        }
+        for group in SIMPLE {
+            let home = self.home_of(group);
+            self.add_client(Client::Simple(simple::Simple::new(group, home)));
+        }
+    }
+
+    /// Where a group's log is.
+    pub(super) fn home_of(&self, group: &str) -> TopicPartition {
+        world::tp(GROUP_TOPIC, Coordinator::new(self.net.groups.clone()).partition_for(group))
+    }
+
+    pub fn has_groups(&self) -> bool {
+        self.variety() == Variety::Groups
+    }
+}
