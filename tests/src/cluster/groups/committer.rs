@@ -24,6 +24,7 @@ pub struct Committer {
     pub membership: Membership,
     /// It neither does nor hears anything before.
     asleep_until: u64,
+    sleeps: bool,
     /// The group is known to be there for good.
     founded: bool,
     foundation: Option<(u64, u64)>,
@@ -39,6 +40,7 @@ impl Committer {
         Committer {
             membership: Membership::new(group, home, manner),
             asleep_until: 0,
+            sleeps: false,
             founded: false,
             foundation: None,
             tenure: None,
@@ -73,12 +75,14 @@ impl Committer {
             (self.positions, self.fetch, self.commit) = (Offsets::new(), None, None);
         }
         let Some(tenure) = self.tenure.clone() else { return };
+        // Before it hears that others have taken over.
+        let wakes = std::mem::take(&mut self.sleeps);
         if tenure.partitions.iter().any(|n| !self.positions.contains_key(n)) {
             if self.fetch.is_none() {
                 let call = self.membership.ask(at, net, requests::fetch(self.membership.group()));
                 self.fetch = call.map(|call| (call, net.now));
             }
-        } else if self.commit.is_none() && !self.positions.is_empty() && !closing && net.chance(70) {
+        } else if self.commit.is_none() && !self.positions.is_empty() && !closing && (wakes || net.chance(70)) {
             self.send(at, net, tenure);
         }
     }
@@ -100,11 +104,14 @@ impl Committer {
 
     /// What a member's life brings.
     fn live(&mut self, net: &mut Net) {
-        match net.rng.random_range(0..400) {
+        match net.rng.random_range(0..600) {
             0 => self.membership.die(net),
             1 | 2 if self.tenure.is_some() => self.membership.leave(),
             3 | 4 if self.tenure.is_some() => self.membership.change(),
-            5 | 6 => self.asleep_until = net.now + net.rng.random_range(100..3_000),
+            5..=7 => {
+                self.asleep_until = net.now + net.rng.random_range(100..2_500);
+                self.sleeps = true;
+            }
             _ => {}
         }
     }

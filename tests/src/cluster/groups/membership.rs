@@ -37,7 +37,7 @@ impl Manner {
         Manner {
             instance: instance.map(Str::from),
             session_ms: net.rng.random_range(300..=SESSION_MS_MAX as i32),
-            rebalance_ms: net.rng.random_range(500..=REBALANCE_MS_MAX as i32),
+            rebalance_ms: net.rng.random_range(200..=REBALANCE_MS_MAX as i32),
             id_first: net.chance(80),
             can_skip_assignment: net.chance(50),
         }
@@ -244,7 +244,7 @@ impl Membership {
     pub fn die(&mut self, net: &mut Net) {
         self.join_again();
         self.author.member = Str::new();
-        self.phase = Phase::Out { until: net.now + net.rng.random_range(10..1_500) };
+        self.phase = Phase::Out { until: net.now + net.rng.random_range(10..800) };
     }
 
     /// It is told that it is not who it says any more, or not in this generation.

@@ -29,8 +29,8 @@ use membership::Manner;
 pub const WORK: &str = "work";
 pub const WORK_PARTITIONS: i32 = 4;
 /// The longest that members of any group may ask for, ms.
-pub const SESSION_MS_MAX: u64 = 1_000;
-pub const REBALANCE_MS_MAX: u64 = 1_500;
+pub const SESSION_MS_MAX: u64 = 1_200;
+pub const REBALANCE_MS_MAX: u64 = 800;
 /// Groups of members, and simple ones.
 pub const GROUPS: [&str; 2] = ["g0", "g1"];
 const SIMPLE: [&str; 2] = ["s0", "s1"];
@@ -38,7 +38,7 @@ const SIMPLE: [&str; 2] = ["s0", "s1"];
 impl World {
     /// Coordinators' settings and log, and whoever is in a group.
     pub(super) fn add_groups(&mut self) {
-        let delay = [0, 50, 300][self.net.chance(50) as usize + self.net.chance(50) as usize];
+        let delay = [0, 30, 150][self.net.chance(50) as usize + self.net.chance(50) as usize];
         self.net.groups = Config {
             partitions: 2,
             session_ms_min: 100,
