@@ -4,6 +4,7 @@ use super::broker::{Consumed, Produced, Request, Response};
 use super::checks::Checks;
 use super::disk::{Aborted, Stored};
 use super::groups::committer::Committer;
+use super::groups::job::Job;
 use super::groups::simple::Simple;
 use super::net::{Net, Party};
 use super::transactional::Transactional;
@@ -70,6 +71,7 @@ pub enum Client {
     Transactional(Transactional),
     Committer(Committer),
     Simple(Simple),
+    Job(Job),
 }
 
 impl Client {
@@ -98,6 +100,7 @@ impl Client {
             Client::Transactional(producer) => producer.wants(),
             Client::Committer(member) => &member.membership.home,
             Client::Simple(simple) => simple.home(),
+            Client::Job(job) => job.wants(),
         }
     }
 
@@ -109,6 +112,7 @@ impl Client {
             Client::Transactional(producer) => producer.is_done(),
             Client::Committer(member) => member.is_done(),
             Client::Simple(simple) => simple.is_done(),
+            Client::Job(job) => job.is_done(),
         }
     }
 
@@ -119,6 +123,7 @@ impl Client {
             Client::Transactional(producer) => producer.act(at, net, place, closing),
             Client::Committer(member) => member.act(at, net, place, closing),
             Client::Simple(simple) => simple.act(at, net, place, closing),
+            Client::Job(job) => job.act(at, net, place),
         }
     }
 
@@ -142,6 +147,10 @@ impl Client {
             (Client::Simple(simple), Response::Group(response)) => {
                 simple.answered(net, checks, call, &response);
             }
+            (Client::Job(job), Response::Group(response)) => job.answered(net, checks, call, &response),
+            (Client::Job(job), Response::Transaction(response)) => job.decided(net, checks, call, &response),
+            (Client::Job(job), Response::Produce(produced)) => job.produced(net, checks, call, &produced),
+            (Client::Job(job), Response::Consume(consumed)) => job.consumed(net, call, &consumed),
             _ => {}
         }
     }

@@ -4,6 +4,7 @@ use super::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use super::broker::Request;
 use super::checks::Cluster;
 use super::disk::DIRS;
+use super::groups::OUTPUT;
 use super::net::{Happening, Party};
 use super::nodes;
 use super::office::Errand;
@@ -320,9 +321,8 @@ impl World {
     }
 
     fn reassign(&mut self) {
-        let log = if self.has_groups() { GROUP_TOPIC } else { TRANSACTION_TOPIC };
-        let topics = ["t0", "t1", "d0", "d1", log];
-        let count = if self.has_transactions() || self.has_groups() { 5 } else { 4 };
+        let topics = ["t0", "t1", "d0", "d1", TRANSACTION_TOPIC, GROUP_TOPIC, OUTPUT];
+        let count = if self.has_groups() { 7 } else { 4 + usize::from(self.has_transactions()) };
         let topic = topics[self.net.rng.random_range(0..count)];
         let tp = TopicPartition { topic: topic.into(), partition: self.net.rng.random_range(0..2) };
         let target = self.net.chance(75).then(|| self.assignment());

@@ -132,8 +132,8 @@ impl World {
         self.variety
     }
 
-    /// Coordinators' settings and log, rivals for each of their ids, and consumers of what is committed.
-    fn add_transactions(&mut self) {
+    /// Coordinators' settings and log.
+    pub(super) fn set_up_transactions(&mut self) {
         let short = self.net.chance(40);
         self.net.transactions = transaction::Config {
             partitions: 2,
@@ -143,6 +143,11 @@ impl World {
             ..transaction::Config::default()
         };
         self.new_topic_of(TRANSACTION_TOPIC.into(), 2);
+    }
+
+    /// Rivals for each id, and consumers of what is committed.
+    fn add_transactions(&mut self) {
+        self.set_up_transactions();
         let coordinator = transaction::Coordinator::new(self.net.transactions.clone());
         let targets: Vec<TopicPartition> = ["t0", "t1"].map(|topic| tp(topic, 0)).into();
         for id in ["a", "b", "c"] {
@@ -433,6 +438,8 @@ impl World {
         // A transaction takes many turns, and so does a rebalance.
         let many = |client: &Client| !matches!(client, Client::Producer(_) | Client::Consumer(_));
         let think = if many(&self.clients[at]) { think / 4 } else { think };
+        // What is left is worked off.
+        let think = if self.closing && matches!(self.clients[at], Client::Job(_)) { 1 } else { think };
         self.net.schedule(think.max(1), Happening::Client { at });
         let place = self.locate(self.clients[at].tp().clone());
         let World { clients, net, .. } = self;

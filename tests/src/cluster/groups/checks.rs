@@ -31,6 +31,10 @@ pub struct Groups {
     owners: BTreeMap<(Str, i32, i32), Str>,
     acked: BTreeMap<Key, Vec<Acked>>,
     found: BTreeMap<Key, Vec<Found>>,
+    /// What of an input each batch of the output was made of: its partition, from where to where.
+    made: BTreeMap<u64, (i32, (i64, i64))>,
+    /// How far the output has each input.
+    done: BTreeMap<i32, i64>,
     pub tenures: u64,
     pub acks: u64,
     /// Commits that were refused to those who had been replaced.
@@ -95,6 +99,33 @@ impl Groups {
             }
             let acked = self.acked.entry(key).or_default();
             acked.push(Acked { ticket, offset: *offset, heard_at: self.now });
+        }
+    }
+
+    pub fn made(&mut self, value: u64, n: i32, part: (i64, i64)) {
+        self.made.insert(value, (n, part));
+    }
+
+    /// The output of a job, as it is read when all is committed: everything once, in order.
+    pub fn output(&mut self, values: &[u64]) {
+        for value in values {
+            let Some((n, (from, to))) = self.made.get(value).copied() else {
+                return self.fail(format!("nobody was told that {value} is in the output"));
+            };
+            let before = self.done.insert(n, to).unwrap_or(0);
+            if before != from {
+                return self.fail(format!(
+                    "{value} was made of input {n} from {from} to {to}, and stands behind what ends at {before}"
+                ));
+            }
+        }
+    }
+
+    /// How far the output has come with an input that ends there.
+    pub fn input(&mut self, n: i32, end: i64) {
+        let done = self.done.get(&n).copied().unwrap_or(0);
+        if done != end {
+            self.fail(format!("the output has input {n} up to {done}, and it ends at {end}"));
         }
     }
 

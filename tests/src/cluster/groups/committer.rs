@@ -1,8 +1,9 @@
 //! A member that finds where its partitions stand, goes on from there and commits, and now and then sleeps, leaves, changes or
 //! dies.
 
+use super::founding::Founding;
 use super::membership::{Manner, Membership, Tenure};
-use super::requests::{self, Author, FOUNDATION, Offsets, is_passing};
+use super::requests::{self, Offsets, is_passing};
 use crate::cluster::checks::Checks;
 use crate::cluster::clients::Place;
 use crate::cluster::net::Net;
@@ -25,9 +26,7 @@ pub struct Committer {
     /// It neither does nor hears anything before.
     asleep_until: u64,
     sleeps: bool,
-    /// The group is known to be there for good.
-    founded: bool,
-    foundation: Option<(u64, u64)>,
+    founding: Founding,
     /// Whose positions these are.
     tenure: Option<Tenure>,
     positions: Offsets,
@@ -41,8 +40,7 @@ impl Committer {
             membership: Membership::new(group, home, manner),
             asleep_until: 0,
             sleeps: false,
-            founded: false,
-            foundation: None,
+            founding: Founding::default(),
             tenure: None,
             positions: Offsets::new(),
             fetch: None,
@@ -60,8 +58,8 @@ impl Committer {
         }
         self.membership.learn(place);
         self.give_up_late_calls(net);
-        if !self.founded {
-            return self.found(at, net);
+        if !self.founding.act(at, net, &self.membership) {
+            return;
         }
         if !net.calm {
             self.live(net);
@@ -87,21 +85,6 @@ impl Committer {
         }
     }
 
-    /// A group without offsets goes whenever it is empty, and its generations begin anew: the first one in it commits one.
-    fn found(&mut self, at: usize, net: &mut Net) {
-        if self.foundation.is_some() {
-            return;
-        }
-        let group = self.membership.group();
-        let request = if net.chance(50) {
-            let author = Author { group: group.clone(), generation: -1, ..Author::default() };
-            requests::commit(&author, &Offsets::from([(FOUNDATION, 0)]), -1)
-        } else {
-            requests::fetch(group)
-        };
-        self.foundation = self.membership.ask(at, net, request);
-    }
-
     /// What a member's life brings.
     fn live(&mut self, net: &mut Net) {
         match net.rng.random_range(0..600) {
@@ -117,9 +100,6 @@ impl Committer {
     }
 
     fn give_up_late_calls(&mut self, net: &mut Net) {
-        if let Some((late, _)) = self.foundation.take_if(|(_, until)| *until <= net.now) {
-            net.forget(late);
-        }
         if let Some(((late, _), _)) = self.fetch.take_if(|((_, until), _)| *until <= net.now) {
             net.forget(late);
         }
@@ -145,14 +125,12 @@ impl Committer {
 
     pub fn answered(&mut self, net: &mut Net, checks: &mut Checks, call: u64, response: &Response) {
         if (self.asleep_until > net.now && !net.calm)
+            || self.founding.answered(call, response)
             || self.membership.answered(net, checks, call, response)
         {
             return;
         }
-        if self.foundation.take_if(|(asked, _)| *asked == call).is_some() {
-            let found = requests::fetched(response).ok().and_then(|found| found.get(&FOUNDATION).copied());
-            self.founded |= matches!(found, Some(Ok(0)));
-        } else if let Some((_, sent_at)) = self.fetch.take_if(|((asked, _), _)| *asked == call) {
+        if let Some((_, sent_at)) = self.fetch.take_if(|((asked, _), _)| *asked == call) {
             self.fetched(net, checks, sent_at, response);
         } else if let Some(commit) = self.commit.take_if(|commit| commit.call.0 == call) {
             self.committed(net, checks, commit, response);

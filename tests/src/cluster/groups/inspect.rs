@@ -1,13 +1,14 @@
 //! Looks into the coordinators while a world runs, and when it has come to rest.
 
 use super::requests::{self, Offsets};
-use super::{GROUPS, REBALANCE_MS_MAX, SESSION_MS_MAX, SIMPLE};
+use super::{GROUPS, JOB, OUTPUT, REBALANCE_MS_MAX, SESSION_MS_MAX, SIMPLE, job_inputs};
 use crate::cluster::broker::groups::answer_of;
 use crate::cluster::clients::Client;
-use crate::cluster::world::World;
+use crate::cluster::disk::Stored;
+use crate::cluster::world::{World, tp};
 use broker_core::controller::TopicPartition;
 use broker_core::group::{Request, Response};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::Str;
 use wire::kafka::describe_groups::DescribedGroup;
 use wire::kafka::DescribeGroupsRequest;
@@ -84,8 +85,32 @@ impl World {
         }
     }
 
+    /// How far the job is to come, and has come: inputs with their ends and what is committed.
+    fn job_ends(&mut self) -> Vec<(i32, i64, i64)> {
+        let found = self.offsets_of(JOB).unwrap_or_default();
+        let mut ends = vec![];
+        for (n, tp) in (0..).zip(job_inputs()) {
+            let log = self.leader_of(&tp).and_then(|leader| self.brokers[&leader].disk.logs.get(&tp));
+            let done = found.get(&n).copied().unwrap_or(-1).max(0);
+            ends.push((n, log.map_or(0, |log| log.end()), done));
+        }
+        ends
+    }
+
+    /// What the coordinator has committed; `None`: nobody tells.
+    fn offsets_of(&mut self, group: &str) -> Option<Offsets> {
+        let leader = self.leader_of(&self.home_of(group))?;
+        let now = self.net.now;
+        let fetch = requests::fetch(&Str::from(group));
+        let found = requests::fetched(&self.brokers.get_mut(&leader)?.ask_groups(now, fetch)?).ok()?;
+        Some(found.into_iter().filter_map(|(n, offset)| Some((n, offset.ok()?))).collect())
+    }
+
     /// What is not yet as it should be.
     pub(in crate::cluster) fn unsettled_groups(&mut self) -> Option<String> {
+        if let Some((n, end, done)) = self.job_ends().into_iter().find(|(_, end, done)| end != done) {
+            return Some(format!("the job has come to {done} of input {n}, which ends at {end}"));
+        }
         GROUPS.into_iter().find_map(|group| {
             let home = self.home_of(group);
             let members: BTreeSet<Str> = self.members_of(group);
@@ -110,6 +135,7 @@ impl World {
     fn members_of(&self, group: &str) -> BTreeSet<Str> {
         let member = |client: &Client| match client {
             Client::Committer(one) if one.membership.group() == group => one.membership.settled().cloned(),
+            Client::Job(one) if one.membership.group() == group => one.membership.settled().cloned(),
             _ => None,
         };
         self.clients().iter().filter_map(member).collect()
@@ -121,19 +147,38 @@ impl World {
             let home = self.home_of(group);
             let Some(leader) = self.leader_of(&home) else { continue };
             self.check_log(leader, group);
-            let now = self.net.now;
-            let fetch = requests::fetch(&Str::from(group));
-            let found = self.brokers.get_mut(&leader).and_then(|broker| broker.ask_groups(now, fetch));
-            match found.as_ref().map(requests::fetched) {
-                Some(Ok(found)) => {
-                    let found: Offsets =
-                        found.into_iter().filter_map(|(n, offset)| Some((n, offset.ok()?))).collect();
-                    self.checks.groups.end(&group.into(), &found);
-                }
-                other => self.checks.fail(format!("{group} has no offsets at the end: {other:?}")),
+            match self.offsets_of(group) {
+                Some(found) => self.checks.groups.end(&group.into(), &found),
+                None => self.checks.fail(format!("{group} has no offsets at the end")),
+            }
+        }
+        let output = tp(OUTPUT, 0);
+        let log = self.leader_of(&output).and_then(|leader| self.brokers[&leader].disk.logs.get(&output));
+        let values = log.map(|log| committed(&log.batches)).unwrap_or_default();
+        self.checks.groups.output(&values);
+        for (n, end, _) in self.job_ends() {
+            self.checks.groups.input(n, end);
+        }
+    }
+}
+
+/// What transactions have committed, in the order of a log.
+fn committed(batches: &[Stored]) -> Vec<u64> {
+    let mut open: BTreeMap<i64, Vec<Stored>> = BTreeMap::new();
+    let mut found: BTreeMap<i64, u64> = BTreeMap::new();
+    for stored in batches {
+        let producer = stored.meta.producer_id;
+        match stored.meta.marker {
+            None => open.entry(producer).or_default().push(*stored),
+            Some(marker) => {
+                let ended = open.remove(&producer).unwrap_or_default();
+                found.extend(
+                    ended.iter().filter(|_| marker.commit).map(|one| (one.meta.base_offset, one.value)),
+                );
             }
         }
     }
+    found.into_values().collect()
 }
 
 fn members_of(group: &DescribedGroup) -> BTreeSet<(&Str, Option<&Str>, &[u8])> {

@@ -7,13 +7,17 @@
 //! * a partition has one owner in a generation;
 //! * who has been replaced, by the next generation or by whoever came back under its instance id, commits no more;
 //! * a group does not prepare its rebalance for longer than its members may take;
+//! * offsets of a transaction count when it is committed, and not before; a job that reads, works and writes has in its output
+//!   all of its input once and in order;
 //! * offsets with a time of their own are there until it is over;
 //! * whoever reads the coordinator's log anew knows what the coordinator knows, at any time;
 //! * after a while of calm every group is stable, and has whoever is there for members.
 
 pub mod checks;
 pub mod committer;
+pub mod founding;
 pub mod inspect;
+pub mod job;
 pub mod membership;
 pub mod requests;
 pub mod simple;
@@ -23,6 +27,8 @@ use super::world::World;
 use super::{GROUP_TOPIC, Variety, world};
 use broker_core::controller::TopicPartition;
 use broker_core::group::{Config, Coordinator};
+use broker_core::partition::Isolation;
+use job::{Job, Plan};
 use membership::Manner;
 
 /// The partitions that members share; nobody writes to them.
@@ -32,8 +38,17 @@ pub const WORK_PARTITIONS: i32 = 4;
 pub const SESSION_MS_MAX: u64 = 1_200;
 pub const REBALANCE_MS_MAX: u64 = 800;
 /// Groups of members, and simple ones.
-pub const GROUPS: [&str; 2] = ["g0", "g1"];
+pub const GROUPS: [&str; 3] = ["g0", "g1", JOB];
+/// Reads, works and writes.
+pub const JOB: &str = "job";
+/// What the job writes.
+pub const OUTPUT: &str = "text";
 const SIMPLE: [&str; 2] = ["s0", "s1"];
+
+/// What the job reads: partitions of [`WORK`] stand for these, and those behind them for nothing.
+pub fn job_inputs() -> Vec<TopicPartition> {
+    ["t0", "t1"].map(|topic| world::tp(topic, 0)).into()
+}
 
 impl World {
     /// Coordinators' settings and log, and whoever is in a group.
@@ -54,10 +69,26 @@ impl World {
                 self.add_client(Client::Committer(committer::Committer::new(group, home, manner)));
             }
         }
+        self.add_job();
         for group in SIMPLE {
             let home = self.home_of(group);
             self.add_client(Client::Simple(simple::Simple::new(group, home)));
         }
+    }
+
+    /// Members of a job, one of them with an instance id, and whoever reads what they have committed.
+    fn add_job(&mut self) {
+        self.set_up_transactions();
+        self.new_topic_of(OUTPUT.into(), 1);
+        let output = world::tp(OUTPUT, 0);
+        for (id, instance) in [("a", Some("j0")), ("b", None), ("c", None)] {
+            let manner = Manner::new(&mut self.net, instance);
+            let homes = [Job::home_of(&self.net.transactions, id), self.home_of(JOB)];
+            let plan = Plan { inputs: job_inputs(), output: output.clone(), homes };
+            let timeout_ms = [600, 3_000][usize::from(self.net.chance(50))];
+            self.add_client(Client::Job(Job::new(JOB, id, plan, manner, timeout_ms)));
+        }
+        self.add_client(Client::consumer(output, Isolation::ReadCommitted));
     }
 
     /// Where a group's log is.

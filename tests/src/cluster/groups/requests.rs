@@ -10,7 +10,8 @@ use wire::kafka::consumer_protocol::ConsumerProtocolSubscription;
 use wire::kafka::encode_versioned;
 use wire::kafka::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use wire::kafka::offset_fetch::OffsetFetchRequestTopic;
-use wire::kafka::{OffsetCommitRequest, OffsetFetchRequest};
+use wire::kafka::txn_offset_commit::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic};
+use wire::kafka::{OffsetCommitRequest, OffsetFetchRequest, TxnOffsetCommitRequest};
 
 /// Offsets by partition of [`WORK`].
 pub type Offsets = BTreeMap<i32, i64>;
@@ -49,8 +50,28 @@ pub fn commit(author: &Author, offsets: &Offsets, retention_ms: i64) -> Request 
     })
 }
 
-/// Keeps a group that is empty in being, and its generations with it: nobody's partition, committed to once.
+/// Nobody's partition, which is committed to once.
 pub const FOUNDATION: i32 = WORK_PARTITIONS;
+
+/// As a part of a transaction.
+pub fn txn_commit(author: &Author, id: &Str, producer: (i64, i16), offsets: &Offsets) -> Request {
+    let partition = |(n, offset): (&i32, &i64)| TxnOffsetCommitRequestPartition {
+        partition_index: *n,
+        committed_offset: *offset,
+        ..Default::default()
+    };
+    let partitions = offsets.iter().map(partition).collect();
+    Request::TxnOffsetCommit(TxnOffsetCommitRequest {
+        transactional_id: id.clone(),
+        group_id: author.group.clone(),
+        producer_id: producer.0,
+        producer_epoch: producer.1,
+        generation_id: author.generation,
+        member_id: author.member.clone(),
+        group_instance_id: author.instance.clone(),
+        topics: vec![TxnOffsetCommitRequestTopic { name: WORK.into(), partitions }],
+    })
+}
 
 /// Of all partitions, and none that a commit under way may change.
 pub fn fetch(group: &Str) -> Request {
