@@ -16,7 +16,7 @@
 //! | producers | idempotent with acks=all and up to five batches under way; acks=1 without a promise |
 //! | consumers | follow the leadership late, and never go back in epochs |
 //! | transactions ([`Variety::Transactions`]) | the coordinator's core on every broker, its log read late; three ids, each of two rivals that shut one another out, and die in the middle of everything; time-outs; ids that expire; read_committed |
-//! | groups ([`Variety::Groups`]) | the coordinator's core on every broker, its log read late and in parts ([`groups`]); members that sleep, leave, die, change and come back under their instance ids; commits without a group, and with a time of their own |
+//! | groups ([`Variety::Groups`]) | the coordinator's core on every broker, its log read late and in parts ([`groups`]); members that sleep, leave, die, change and come back under their instance ids; commits without a group, and with a time of their own; a job with its offsets in transactions |
 //! | unclean elections ([`Variety::Unclean`]) | whoever is there leads where none in sync is; promises may be broken, what a leader of one epoch wrote is the same everywhere, and so are all logs in the end |
 //!
 //! Whole machines are lost one at a time, where another replica in sync is there and nothing else goes wrong until
@@ -84,7 +84,7 @@
 //! might answer from memory.
 //!
 //! Not modelled: fetch sessions and parked fetches, DeleteRecords and retention,
-//! transactions' offsets, compaction, the metadata cache and the shells' order of doing things (written here again), message formats and the files' own recovery (`broker::log` has tests of its own).
+//! compaction, the metadata cache and the shells' order of doing things (written here again), message formats and the files' own recovery (`broker::log` has tests of its own).
 
 pub mod broker;
 pub mod checks;
