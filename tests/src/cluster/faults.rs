@@ -1,6 +1,5 @@
 //! What goes wrong, as far as replication makes promises.
 
-use super::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use super::broker::Request;
 use super::checks::Cluster;
 use super::disk::DIRS;
@@ -9,6 +8,7 @@ use super::net::{Happening, Party};
 use super::nodes;
 use super::office::Errand;
 use super::world::World;
+use super::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use broker_core::controller::TopicPartition;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;

@@ -235,7 +235,8 @@ pub(super) fn batch_of(
     let mut builder = BatchBuilder::new();
     if let Some((id, epoch)) = producer {
         builder = builder.producer(id, epoch, 0).transactional(true);
-        (meta.producer_id, meta.producer_epoch, meta.base_sequence, meta.transactional) = (id, epoch, 0, true);
+        (meta.producer_id, meta.producer_epoch, meta.base_sequence, meta.transactional) =
+            (id, epoch, 0, true);
     }
     for (key, value) in records {
         builder.push(wall, Some(key), value.as_deref(), &[]);

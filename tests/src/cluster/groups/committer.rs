@@ -80,7 +80,8 @@ impl Committer {
                 let call = self.membership.ask(at, net, requests::fetch(self.membership.group()));
                 self.fetch = call.map(|call| (call, net.now));
             }
-        } else if self.commit.is_none() && !self.positions.is_empty() && !closing && (wakes || net.chance(70)) {
+        } else if self.commit.is_none() && !self.positions.is_empty() && !closing && (wakes || net.chance(70))
+        {
             self.send(at, net, tenure);
         }
     }
@@ -167,9 +168,7 @@ impl Committer {
         match error {
             ErrorCode::NONE => checks.groups.committed(&tenure, &offsets, sent_at),
             ErrorCode::REBALANCE_IN_PROGRESS => self.membership.is_called = true,
-            ErrorCode::ILLEGAL_GENERATION
-            | ErrorCode::UNKNOWN_MEMBER_ID
-            | ErrorCode::FENCED_INSTANCE_ID => {
+            ErrorCode::ILLEGAL_GENERATION | ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID => {
                 checks.groups.fenced += 1;
                 self.membership.refused(net, error);
             }

@@ -10,8 +10,8 @@ use broker_core::controller::TopicPartition;
 use broker_core::group::{Request, Response};
 use std::collections::{BTreeMap, BTreeSet};
 use wire::Str;
-use wire::kafka::describe_groups::DescribedGroup;
 use wire::kafka::DescribeGroupsRequest;
+use wire::kafka::describe_groups::DescribedGroup;
 
 /// The first wait, the wait for those who were there, and once more for static members of whom none came.
 const PREPARING_MS_MAX: u64 = 3 * REBALANCE_MS_MAX + SESSION_MS_MAX;
@@ -120,8 +120,9 @@ impl World {
             let Some(described) = described else { return Some(format!("nobody coordinates {group}")) };
             let known: BTreeSet<Str> = described.members.iter().map(|one| one.member_id.clone()).collect();
             let rests = matches!(&described.group_state[..], "Stable" | "Empty" | "Dead");
-            (known != members || !rests)
-                .then(|| format!("{group} is {} with {known:?}, and {members:?} are there", described.group_state))
+            (known != members || !rests).then(|| {
+                format!("{group} is {} with {known:?}, and {members:?} are there", described.group_state)
+            })
         })
     }
 

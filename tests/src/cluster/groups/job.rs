@@ -24,7 +24,9 @@ const REFUSALS: u32 = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Phase {
-    Resting { until: u64 },
+    Resting {
+        until: u64,
+    },
     Init,
     /// No transaction is open.
     Idle,
@@ -34,7 +36,9 @@ enum Phase {
     Produce,
     AddOffsets,
     Commit,
-    End { commit: bool },
+    End {
+        commit: bool,
+    },
 }
 
 /// A part of an input, on its way to the output.
@@ -231,8 +235,7 @@ impl Job {
             Phase::AddOffsets => self.add(at, net, self.plan.homes[1].clone()),
             Phase::Commit => {
                 let Some(author) = &self.author else { return };
-                let request =
-                    requests::txn_commit(&author.author, &self.id, self.producer, &self.reached);
+                let request = requests::txn_commit(&author.author, &self.id, self.producer, &self.reached);
                 self.ask(at, net, 1, Request::Group(Box::new(request)));
                 self.committed_at = net.now;
             }
@@ -348,12 +351,17 @@ impl Job {
             ErrorCode::NONE => {
                 let from = self.reached.get(&part.n).or(self.positions.get(&part.n)).copied();
                 let Some(from) = from else { return self.back_out(net) };
-                checks.acknowledged((produced.id, self.plan.output.partition), result.base_offset, batch.value);
+                checks.acknowledged(
+                    (produced.id, self.plan.output.partition),
+                    result.base_offset,
+                    batch.value,
+                );
                 checks.transactions.acknowledged(batch.value);
                 self.reached.insert(part.n, part.to);
                 checks.groups.made(batch.value, part.n, (from, part.to));
                 self.flight = None;
-                self.phase = if self.parts < 3 && net.chance(30) { Phase::Read(part.n) } else { Phase::AddOffsets };
+                self.phase =
+                    if self.parts < 3 && net.chance(30) { Phase::Read(part.n) } else { Phase::AddOffsets };
             }
             ErrorCode::NOT_LEADER_OR_FOLLOWER
             | ErrorCode::REQUEST_TIMED_OUT
@@ -371,7 +379,13 @@ impl Job {
         }
     }
 
-    pub fn decided(&mut self, net: &mut Net, checks: &mut Checks, call: u64, response: &transaction::Response) {
+    pub fn decided(
+        &mut self,
+        net: &mut Net,
+        checks: &mut Checks,
+        call: u64,
+        response: &transaction::Response,
+    ) {
         if !self.takes(net, call) {
             return;
         }
@@ -471,9 +485,7 @@ impl Job {
         net.note(|| format!("{id} hears of {reached:?}: {error}"));
         match error {
             ErrorCode::NONE => self.phase = Phase::End { commit: net.chance(85) },
-            ErrorCode::ILLEGAL_GENERATION
-            | ErrorCode::UNKNOWN_MEMBER_ID
-            | ErrorCode::FENCED_INSTANCE_ID => {
+            ErrorCode::ILLEGAL_GENERATION | ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID => {
                 checks.groups.fenced += 1;
                 if self.membership.tenure == self.author {
                     self.membership.refused(net, error);

@@ -75,10 +75,7 @@ pub fn txn_commit(author: &Author, id: &Str, producer: (i64, i16), offsets: &Off
 
 /// Of all partitions, and none that a commit under way may change.
 pub fn fetch(group: &Str) -> Request {
-    let topic = OffsetFetchRequestTopic {
-        name: WORK.into(),
-        partition_indexes: (0..=FOUNDATION).collect(),
-    };
+    let topic = OffsetFetchRequestTopic { name: WORK.into(), partition_indexes: (0..=FOUNDATION).collect() };
     let request = OffsetFetchRequest {
         group_id: group.clone(),
         topics: Some(vec![topic]),

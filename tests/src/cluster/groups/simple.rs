@@ -71,8 +71,12 @@ impl Simple {
         let passing = net.chance(70);
         let request = if commits {
             self.next += net.rng.random_range(1..5);
-            let author =
-                Author { group: self.way.group().clone(), generation: -1, member: Str::new(), instance: None };
+            let author = Author {
+                group: self.way.group().clone(),
+                generation: -1,
+                member: Str::new(),
+                instance: None,
+            };
             let retention_ms = if passing { RETENTION_MS as i64 } else { -1 };
             requests::commit(&author, &Offsets::from([(0, self.next)]), retention_ms)
         } else {
