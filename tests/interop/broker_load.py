@@ -73,6 +73,9 @@ class Load:
             for (topic, part), value in values:
                 producer.produce(topic, value=value, partition=part)
             if number % 3 == 2:
+                # Until its partitions are in the transaction: while the one before is completed they are not, and librdkafka ends
+                # one that the coordinator has not heard of, which is fatal (INVALID_TXN_STATE; seen of Java's coordinator).
+                producer.flush(120)
                 self.patiently(producer.abort_transaction)
                 self.aborted += values
             elif self.patiently(producer.commit_transaction):
