@@ -303,6 +303,7 @@ impl Controller {
     fn settle(&mut self, out: &mut Vec<Effect>) {
         while self.ops.is_empty() {
             self.flush(out);
+            self.answer_reassignments(out);
             if !self.end_reassignments(out) && !self.begin_reassignments(out) {
                 self.answer_shutdowns(out);
                 return;

@@ -43,16 +43,11 @@ struct Ask {
 }
 
 #[derive(Debug, Default)]
-struct Job {
-    waiting: usize,
-    results: Vec<Reassigned>,
-}
-
-#[derive(Debug, Default)]
 pub(super) struct Reassignments {
     /// In turn, each when nothing else is under way.
     asked: VecDeque<Ask>,
-    jobs: BTreeMap<Token, Job>,
+    /// What became of requests that are still to be answered.
+    jobs: BTreeMap<Token, Vec<Reassigned>>,
     /// Replicas have been told; the topics' nodes are next.
     ended: BTreeMap<Str, Lists>,
     /// Likewise, but ZooKeeper refused the write: to be tried when something else happens.
@@ -177,11 +172,12 @@ impl Controller {
     /// Takes up the next request; `false` if there is none.
     pub(super) fn begin_reassignments(&mut self, out: &mut Vec<Effect>) -> bool {
         let Some(Ask { token, partitions }) = self.reassignments.asked.pop_front() else { return false };
-        let mut job = Job::default();
+        let mut results = Vec::new();
         let mut lists: BTreeMap<Str, Lists> = BTreeMap::new();
         // The old node is no longer followed where it asks for what cannot be or is so already, nor where an
         // administrator wants something else now.
         let mut settled = BTreeSet::new();
+        let mut repeated = Vec::new();
         for (tp, target) in partitions {
             let planned = self.plan(&tp, target.as_deref(), token.is_some());
             let begins = matches!(&planned, Ok(Some(_)));
@@ -195,24 +191,35 @@ impl Controller {
             }
             match planned {
                 Ok(Some(new)) => {
-                    job.waiting += 1;
                     lists.entry(tp.topic).or_default().insert(tp.partition, new);
                 }
                 Ok(None) => {
-                    job.results.push(Reassigned { partition: tp, error: ErrorCode::NONE, message: None });
+                    repeated.push(tp.clone());
+                    results.push(Reassigned { partition: tp, error: ErrorCode::NONE, message: None });
                 }
-                Err(refusal) => job.results.push(refusal),
+                Err(refusal) => results.push(refusal),
             }
         }
         self.drop_legacy(settled, out);
         for (topic, lists) in lists {
             self.write_lists(Change { topic, lists, step: Step::Begin(token) }, out);
         }
+        repeated.iter().for_each(|tp| self.announce_again(tp, out));
         if let Some(token) = token {
-            self.reassignments.jobs.insert(token, job);
-            self.answer_reassignments(token, out);
+            self.reassignments.jobs.insert(token, results);
         }
         true
+    }
+
+    /// Asked for what is so already, Java tells the replicas once more, under a new leader epoch. At rest only a leader that
+    /// is there is told.
+    fn announce_again(&mut self, tp: &TopicPartition, out: &mut Vec<Effect>) {
+        let Some(entry) = self.entry(tp) else { return };
+        let led = entry.state.as_ref().is_some_and(|state| self.is_online(state.leader, tp));
+        if led || entry.assignment.is_being_reassigned() {
+            let assignment = entry.assignment.clone();
+            self.replicas_wanted(tp.clone(), assignment, out);
+        }
     }
 
     /// The lists that a partition is to have; `None` if it has them.
@@ -321,10 +328,9 @@ impl Controller {
         match step {
             Step::Begin(token) => {
                 let error = if ok { ErrorCode::NONE } else { ErrorCode::UNKNOWN_SERVER_ERROR };
-                let job = token.and_then(|token| self.reassignments.jobs.get_mut(&token));
-                if let Some(job) = job {
-                    job.waiting -= lists.len();
-                    job.results.extend(lists.keys().map(|&partition| Reassigned {
+                let results = token.and_then(|token| self.reassignments.jobs.get_mut(&token));
+                if let Some(results) = results {
+                    results.extend(lists.keys().map(|&partition| Reassigned {
                         partition: TopicPartition { topic: topic.clone(), partition },
                         error,
                         message: (!ok).then(|| error.message().into()),
@@ -333,7 +339,6 @@ impl Controller {
                 for (partition, new) in if ok { lists } else { Lists::new() } {
                     self.replicas_wanted(TopicPartition { topic: topic.clone(), partition }, new, out);
                 }
-                token.iter().for_each(|&token| self.answer_reassignments(token, out));
             }
             Step::End if ok => self.lists_ended(&topic, &lists, out),
             Step::End => {
@@ -435,12 +440,11 @@ impl Controller {
         self.resume_postponed(topic, out);
     }
 
-    fn answer_reassignments(&mut self, token: Token, out: &mut Vec<Effect>) {
-        if self.reassignments.jobs.get(&token).is_some_and(|job| job.waiting == 0)
-            && let Some(mut job) = self.reassignments.jobs.remove(&token)
-        {
-            job.results.sort_by(|a, b| a.partition.cmp(&b.partition));
-            out.push(Effect::AlterReassignmentsReply { token, results: job.results });
+    /// Nothing is under way: who asked hears what became of it, the new leader epochs included.
+    pub(super) fn answer_reassignments(&mut self, out: &mut Vec<Effect>) {
+        for (token, mut results) in std::mem::take(&mut self.reassignments.jobs) {
+            results.sort_by(|a, b| a.partition.cmp(&b.partition));
+            out.push(Effect::AlterReassignmentsReply { token, results });
         }
     }
 }

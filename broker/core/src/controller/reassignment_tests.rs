@@ -134,8 +134,49 @@ fn replicas_are_only_added_only_removed_or_only_put_in_order() {
     c.begin(&[2, 3]);
     assert_eq!((c.lists[&0].clone(), c.deleted_on()), (at(&[2, 3]), vec![]));
     assert_eq!(c.state(0), (3, vec![2, 3], epoch + 1));
-    c.begin(&[2, 3]);
-    assert_eq!(c.state(0).2, epoch + 1, "that is so already");
+}
+
+#[test]
+fn what_is_so_already_is_told_once_more_under_a_new_epoch() {
+    let mut c = Cluster::of(4, &[&[1, 2]]);
+    c.begin(&[1, 2]);
+    assert_eq!((c.lists[&0].clone(), c.state(0)), (at(&[1, 2]), (1, vec![1, 2], 1)));
+    assert_eq!(c.whom_told(), [(1, false), (2, false)]);
+    c.begin(&[2, 1]);
+    assert_eq!((c.lists[&0].clone(), c.state(0)), (at(&[2, 1]), (1, vec![1, 2], 2)), "in another order");
+    c.begin(&[2, 4]);
+    c.begin(&[2, 4]);
+    assert_eq!(c.lists[&0], moving(&[2, 4, 1], &[4], &[1]));
+    assert_eq!(c.state(0), (1, vec![1, 2], 4), "a move under way is announced again");
+    assert_eq!(c.whom_told(), [(1, false), (2, false), (4, true)]);
+    c.in_sync(&[1, 2, 4]);
+    assert_eq!((c.lists[&0].clone(), c.state(0)), (at(&[2, 4]), (2, vec![2, 4], 5)));
+}
+
+#[test]
+fn nobody_is_told_once_more_of_a_partition_that_nobody_leads() {
+    let mut c = Cluster::new(&[&[1, 2]]);
+    c.die(2);
+    c.die(1);
+    let state = c.state(0);
+    assert_eq!((state.0, state.1.clone()), (NO_LEADER, vec![1]));
+    c.begin(&[1, 2]);
+    assert_eq!(c.state(0), state);
+}
+
+#[test]
+fn an_answer_comes_when_the_new_epoch_is_written() {
+    let mut c = Cluster::new(&[&[1, 2]]);
+    let partitions = BTreeMap::from([(tp(0), Some(vec![1, 2]))]);
+    let mut out = Vec::new();
+    c.controller.step(Event::AlterReassignments { token: Token(7), partitions }, &mut out);
+    let [Effect::Write { op, write: Write::SetState { state, .. } }] = out.as_slice() else {
+        panic!("{out:?}")
+    };
+    assert_eq!(state.leader_epoch, 1);
+    let (op, mut after) = (*op, Vec::new());
+    c.controller.step(Event::Written { op, result: Ok(1) }, &mut after);
+    assert!(matches!(after.last(), Some(Effect::AlterReassignmentsReply { .. })), "{after:?}");
 }
 
 #[test]
