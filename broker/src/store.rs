@@ -368,6 +368,12 @@ impl Store {
         for page in pages {
             let _ = writer.pages.send(page);
         }
+        self.failed_saves()
+    }
+
+    /// Directories where something that was left to the other thread could not be written since this was asked last.
+    pub fn failed_saves(&self) -> Vec<usize> {
+        let Some(writer) = &self.writer else { return Vec::new() };
         std::mem::take(&mut *writer.failed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -513,6 +519,23 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("a/lost+found")).unwrap();
         assert!(matches!(open(root.path(), &["a", "b"]).err(), Some(LogError::NotAPartition { .. })));
+    }
+
+    #[test]
+    fn what_the_other_thread_could_not_write_is_told_when_it_is_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let mut store = open(root.path(), &["a", "b"]).unwrap();
+        assert!(store.failed_saves().is_empty());
+        fs::rename(root.path().join("b"), root.path().join("gone")).unwrap();
+        store.save_later(Checkpoint::HighWatermark, std::iter::empty());
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let mut failed = Vec::new();
+        while failed.is_empty() && std::time::Instant::now() < end {
+            thread::sleep(std::time::Duration::from_millis(1));
+            failed = store.failed_saves();
+        }
+        assert_eq!(failed, [1]);
+        assert!(store.failed_saves().is_empty(), "once");
     }
 
     #[test]

@@ -15,7 +15,7 @@ from broker_faults import broker_faults, broker_kills, broker_kills_mixed, lost_
 from broker_metrics import broker_metrics
 from broker_security import secure_brokers
 from broker_swap import broker_swap, broker_swap_brief
-from dir_failures import dir_failures, dir_full
+from dir_failures import dir_failures, dir_full, failed_coordinators
 from dir_moves import dir_moves, dir_moves_mixed
 from ensemble_shapes import hierarchical, observer_masters, several_addresses
 from faults import faults
@@ -58,7 +58,7 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           tls_clients, sasl_clients, secure_ensemble, secure_brokers, listeners, broker_metrics, oauth_and_tokens, zookeeper_auth, secure_tutorial, bad_handshakes,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
           librdkafka, kafka_python, client_fixtures, killed_leader, assignors, old_clients, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
-          disk_upkeep, dir_moves, dir_full,
+          disk_upkeep, dir_moves, dir_full, failed_coordinators,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief, differ_brief)
 
 BY_NAME += (old_protocol, old_protocol_of_one_one, old_protocol_of_two_eight)

@@ -152,7 +152,7 @@ impl Shard {
     }
 
     /// A partition of a coordinator's topic got a leader here, in that epoch, or lost it.
-    fn coordinator_role(&mut self, topic: &str, partition: i32, leads: Option<i32>) {
+    pub(super) fn coordinator_role(&mut self, topic: &str, partition: i32, leads: Option<i32>) {
         match topic {
             GROUP_TOPIC => self.group_role(partition, leads),
             TRANSACTION_TOPIC => self.transaction_role(partition, leads),

@@ -27,6 +27,7 @@ use wire::kafka::Uuid;
 
 use crate::broker::Broker;
 use crate::store::Store;
+use crate::topics::{GROUP_TOPIC, TRANSACTION_TOPIC};
 pub use cleaner::CleanerEvent;
 pub use event::*;
 use fetch::ParkedFetch;
@@ -389,15 +390,21 @@ impl Shard {
         first
     }
 
-    /// A disk failed under one log: its whole directory is given up.
+    /// A disk failed under one log: its whole directory is given up. Who coordinates from a log there does so no more:
+    /// another will as soon as the controller knows, and would be a second one.
     fn fail_dir(&mut self, dir: usize) {
         if !self.store.fail(dir) {
             return;
         }
         self.fail_moves_to(dir);
+        let mut lost = Vec::new();
         for replica in self.replicas.values_mut().flat_map(BTreeMap::values_mut).filter(|r| r.dir == dir) {
             replica.step(&mut self.turn, replica::Records::None, |core, _, out| core.log_failed(out));
+            if matches!(&*replica.topic, GROUP_TOPIC | TRANSACTION_TOPIC) {
+                lost.push((replica.topic.clone(), replica.partition));
+            }
         }
+        lost.iter().for_each(|(topic, partition)| self.coordinator_role(topic, *partition, None));
         let last = !self.store.has_live_dir();
         let _ = self.notices.send(Notice::DirFailed { dir: self.store.path(dir).to_owned(), last });
     }

@@ -240,6 +240,7 @@ impl Shard {
         }
         let digest = digest.finish();
         if self.upkeep.saved.insert(which, digest) == Some(digest) {
+            self.turn.failed_dirs.extend(self.store.failed_saves());
             return;
         }
         let points = all.filter_map(|held| Some((held.dir, held.topic, held.partition, offset(&held)?)));
