@@ -8,6 +8,7 @@ from assignors import assignors
 from authorizer import authorizer
 from differ import differ, differ_brief
 from bad_handshakes import bad_handshakes
+from balance import balanced_plan
 from both_ways import kafka_tools_brief, kafka_tools_whole
 from bad_input import bad_frames, wrong_configurations
 from broker_disk import compacted, disk_upkeep, java_takes_over, killed_broker, transactions_compacted
@@ -57,7 +58,7 @@ LAYERS = (wrong_configurations, bad_frames, real_zkcli, kazoo_recipes, operators
           old_zookeepers_brief, zookeeper_past, torn_logs_brief, two_of_ours, one_of_ours, reconfig_brief,
           tls_clients, sasl_clients, secure_ensemble, secure_brokers, listeners, broker_metrics, oauth_and_tokens, zookeeper_auth, secure_tutorial, bad_handshakes,
           hierarchical, observer_masters, several_addresses, swap_brief, java_tools,
-          librdkafka, kafka_python, client_fixtures, killed_leader, assignors, old_clients, old_formats, nearest_replica, throttled_replicas, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
+          librdkafka, kafka_python, client_fixtures, killed_leader, assignors, old_clients, old_formats, nearest_replica, throttled_replicas, balanced_plan, client_quotas, authorizer, mixed_brokers, broker_swap_brief, kafka_tools_brief, killed_broker, broker_faults, lost_machine, compacted, java_takes_over,
           disk_upkeep, dir_moves, dir_full, failed_coordinators,
           transactions, transactions_mixed, transactions_compacted, exactly_once_brief, differ_brief)
 
