@@ -53,7 +53,7 @@ impl Listeners {
                     "Only one of inter.broker.listener.name and security.inter.broker.protocol should be set.".into(),
                 ));
             }
-            (Some(name), None) => name.to_uppercase(),
+            (Some(name), None) => named("inter.broker.listener.name", "with name ", name, &protocols, given)?,
             (None, protocol) => protocol.unwrap_or("PLAINTEXT").to_uppercase(),
         };
         if !advertised.iter().any(|endpoint| endpoint.listener == inter_broker) {
@@ -67,7 +67,10 @@ impl Listeners {
                 ),
             ));
         }
-        let control_plane = given.control_plane_name.map(str::to_uppercase);
+        let control_plane = given
+            .control_plane_name
+            .map(|name| named("control.plane.listener.name", "with ", name, &protocols, given))
+            .transpose()?;
         if let Some(name) = &control_plane {
             check_control_plane(name, &inter_broker, &bound, &advertised, given)?;
         }
@@ -84,6 +87,23 @@ impl Listeners {
     pub fn of_controller(&self) -> &str {
         self.control_plane.as_deref().unwrap_or(&self.inter_broker)
     }
+}
+
+/// A listener's name at a key, which has to have a protocol.
+fn named(
+    key: &str,
+    with: &str,
+    name: &str,
+    protocols: &BTreeMap<String, String>,
+    given: &Given<'_>,
+) -> Result<String, ConfigError> {
+    let name = name.to_uppercase();
+    if protocols.contains_key(&name) {
+        return Ok(name);
+    }
+    let problem =
+        format!("Listener {with}{name} defined in {key} not found in listener.security.protocol.map.");
+    Err((given.error)(key, problem))
 }
 
 fn check_control_plane(

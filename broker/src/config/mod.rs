@@ -113,14 +113,16 @@ impl BrokerConfig {
             }
         }
         let text = |key: &str| given.get(key).map(String::as_str).filter(|value| !value.is_empty());
+        // Java takes these by their word even if they are empty, and then nothing is found under it.
+        let written = |key: &str| given.get(key).map(String::as_str);
         let listeners = Listeners::read(&listeners::Given {
             listeners: text("listeners").unwrap_or("PLAINTEXT://:9092"),
             advertised: text("advertised.listeners"),
-            protocol_map: text("listener.security.protocol.map")
+            protocol_map: written("listener.security.protocol.map")
                 .unwrap_or("PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL"),
-            inter_broker_name: text("inter.broker.listener.name"),
+            inter_broker_name: written("inter.broker.listener.name"),
             inter_broker_protocol: text("security.inter.broker.protocol"),
-            control_plane_name: text("control.plane.listener.name"),
+            control_plane_name: written("control.plane.listener.name"),
             error: &|key, message| at(properties, key, message),
         })?;
         let zookeeper_connect = text("zookeeper.connect").map(str::to_owned).ok_or_else(|| {
@@ -314,6 +316,24 @@ mod tests {
         for text in ["listeners=\n", "listeners=,\n", "advertised.listeners=\n"] {
             let wrong = read(&format!("zookeeper.connect=h\n{text}")).unwrap_err();
             assert!(wrong.contains("There must be at least one advertised listener"), "{text}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn empty_names_and_protocols_of_listeners_are_taken_by_their_word() {
+        for (text, expected) in [
+            ("listener.security.protocol.map=", "No security protocol defined for listener PLAINTEXT"),
+            (
+                "inter.broker.listener.name=",
+                "Listener with name  defined in inter.broker.listener.name not found",
+            ),
+            (
+                "control.plane.listener.name=",
+                "Listener with  defined in control.plane.listener.name not found",
+            ),
+        ] {
+            let wrong = read(&format!("zookeeper.connect=h\n{text}\n")).unwrap_err();
+            assert!(wrong.contains(expected), "{text}: {wrong}");
         }
     }
 
