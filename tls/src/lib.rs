@@ -7,6 +7,7 @@
 pub mod blocking;
 mod der;
 mod http_post;
+pub mod jvm;
 mod names;
 mod ocsp;
 mod pbe;

@@ -40,6 +40,8 @@ pub enum StoreError {
     NoKey { path: PathBuf },
     #[error("{path}: there is no trusted certificate in it")]
     NoTrust { path: PathBuf },
+    #[error("NONE leaves nobody to trust: name a file, or remove it")]
+    Nobody,
     #[error("one of the trusted certificates cannot be understood: {0}")]
     Anchor(rustls::Error),
 }
@@ -181,7 +183,11 @@ impl Store {
     ) -> Result<(Vec<KeyEntry>, Vec<CertificateDer<'static>>), StoreError> {
         let mut store = jks::KeyStore::new();
         let password = self.password.as_bytes();
-        store.load(bytes, password).map_err(|error| self.open(error))?;
+        match store.load(bytes, password) {
+            // Java looks for damage only where a password is given; certificates can be read without.
+            Err(jks::KeyStoreError::InvalidDigest) if !keys && password.is_empty() => {}
+            loaded => loaded.map_err(|error| self.open(error))?,
+        }
         let mut aliases = store.aliases();
         aliases.sort();
         let (mut entries, mut trusted) = (Vec::new(), Vec::new());
@@ -277,6 +283,17 @@ mod tests {
         let wrong = Kind::of_file(Path::new("/x/server.keystore")).unwrap_err().to_string();
         assert_eq!(wrong, "/x/server.keystore does not end in .jks, .p12 or .pem: name its type, too");
         assert!(matches!(Kind::named("BCFKS"), Err(StoreError::Bcfks)));
+    }
+
+    #[test]
+    fn certificates_are_read_without_a_password_where_it_only_guards_against_damage() {
+        let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stores/trust.jks"));
+        let mut store =
+            Store { path, kind: Kind::Java, password: String::new(), key_password: None, inline: None };
+        assert!(!store.trust().unwrap().is_empty());
+        assert!(store.key().is_err());
+        store.password = "wrong".to_owned();
+        assert!(store.trust().unwrap_err().to_string().contains("wrong password"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use base::jaas::Jaas;
-use tls::{ClientAuth, Kind, Revocation, Store, Tls, TlsSettings, suites};
+use tls::{ClientAuth, Kind, Revocation, Store, Tls, TlsSettings, jvm, suites};
 use tokio_rustls::rustls::pki_types::ServerName;
 use zookeeper_client::{Acl, Acls, Connector, Error, Permission, SaslOptions, TlsOptions};
 
@@ -159,7 +159,7 @@ impl ZkSecurity {
         };
         let on = |key: &str| get(key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let security = ZkSecurity {
-            tls: if on(ENABLE) { Some(tls_settings(&get)?) } else { None },
+            tls: if on(ENABLE) { Some(tls_settings(&get, flags)?) } else { None },
             login: flags.login()?,
             sets_acls: on(SET_ACL),
         };
@@ -250,7 +250,7 @@ fn of_flags(key: &str, flags: &JvmFlags) -> Option<String> {
 
 type Get<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-fn tls_settings(get: &Get<'_>) -> Result<TlsSettings, ZkSecurityError> {
+fn tls_settings(get: &Get<'_>, flags: &JvmFlags) -> Result<TlsSettings, ZkSecurityError> {
     if get(SOCKET).as_deref() != Some(NETTY) {
         return Err(wrong(SOCKET, format!("TLS to ZooKeeper needs {SOCKET}={NETTY}, as Java's client does")));
     }
@@ -269,13 +269,18 @@ fn tls_settings(get: &Get<'_>) -> Result<TlsSettings, ZkSecurityError> {
     let versions = suites::versions(get(PROTOCOLS).as_deref(), &protocol, false, &suites)
         .map_err(|error| wrong(PROTOCOLS, error.to_string()))?;
     let algorithm = get(ALGORITHM).unwrap_or_else(|| "HTTPS".to_owned());
-    let Some(trust_store) = store(get, "zookeeper.ssl.truststore.")? else {
-        return Err(wrong(TRUST_STORE, "is not set: without it no server's certificate can be checked"));
+    let (trust_store_key, trust_store) = match store(get, "zookeeper.ssl.truststore.")? {
+        Some(store) => (TRUST_STORE, store),
+        None => {
+            let named = jvm::default_trust(|key| flags.get(key));
+            let named = named.map_err(|error| wrong(jvm::TRUST_STORE, error.to_string()))?;
+            (jvm::TRUST_STORE, named.unwrap_or_else(Store::system))
+        }
     };
     Ok(TlsSettings {
         prefix: "zookeeper.ssl.".into(),
         key_store_key: KEY_STORE.into(),
-        trust_store_key: TRUST_STORE.into(),
+        trust_store_key: trust_store_key.into(),
         key_store: store(get, "zookeeper.ssl.keystore.")?,
         trust_store: Some(trust_store),
         versions,
@@ -306,8 +311,9 @@ fn options(tls: &TlsSettings) -> Result<TlsOptions, ZkSecurityError> {
     suites::install_for_others(&tls.versions, &tls.suites);
     let mut options = TlsOptions::new();
     if let Some(store) = &tls.trust_store {
-        let trusted = store.trust_as_pem().map_err(|error| wrong(TRUST_STORE, error.to_string()))?;
-        options = options.with_pem_ca(&trusted).map_err(|error| library(TRUST_STORE, error))?;
+        let key = &tls.trust_store_key;
+        let trusted = store.trust_as_pem().map_err(|error| wrong(key, error.to_string()))?;
+        options = options.with_pem_ca(&trusted).map_err(|error| library(key, error))?;
     }
     if let Some(store) = &tls.key_store {
         let (chain, key) = store.key_as_pem().map_err(|error| wrong(KEY_STORE, error.to_string()))?;
@@ -409,10 +415,26 @@ mod tests {
     }
 
     #[test]
+    fn without_a_trust_store_the_jvms_counts_and_then_the_machines() {
+        let trust = kept("trust.jks");
+        let of_jvm = |password: &str| {
+            let flags =
+                format!("-Djavax.net.ssl.trustStore={trust} -Djavax.net.ssl.trustStorePassword={password}");
+            read(&[(ENABLE, "true"), (SOCKET, NETTY)], &flags).unwrap().check("localhost")
+        };
+        of_jvm("secret").unwrap();
+        let wrong = of_jvm("wrong").unwrap_err().to_string();
+        assert!(
+            wrong.starts_with("javax.net.ssl.trustStore: ") && wrong.contains("wrong password"),
+            "{wrong}"
+        );
+        read(&[(ENABLE, "true"), (SOCKET, NETTY)], "").unwrap().check("localhost").unwrap();
+    }
+
+    #[test]
     fn what_would_be_less_safe_than_it_reads_is_refused_by_name() {
         for (pairs, expected) in [
             (&[(ENABLE, "true")][..], "zookeeper.clientCnxnSocket: TLS to ZooKeeper needs"),
-            (&[(ENABLE, "true"), (SOCKET, NETTY)], "zookeeper.ssl.truststore.location: is not set"),
             (
                 &[(ENABLE, "true"), (SOCKET, NETTY), ("zookeeper.ssl.ocsp.enable", "true")],
                 "zookeeper.ssl.ocsp.enable: revocation",

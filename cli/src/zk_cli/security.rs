@@ -3,7 +3,7 @@
 use base::{Properties, Table};
 use std::sync::Arc;
 use zk_server::sasl::jaas::Jaas;
-use zk_server::tls::{KEYS, Tls, of_clients};
+use zk_server::tls::{KEYS, Tls, jvm, of_clients};
 
 /// The words `-DKEY=VALUE` of the environment.
 pub fn flags() -> Properties {
@@ -32,7 +32,11 @@ pub fn tls(asked: &Properties) -> Result<Arc<Tls>, String> {
         }
     }
     let settings = Table(&KEYS).read(&keys).map_err(|error| error.to_string())?;
-    let settings = of_clients(&settings).map_err(|error| error.to_string())?;
+    let mut settings = of_clients(&settings).map_err(|error| error.to_string())?;
+    if settings.trust_store.is_none() {
+        settings.trust_store = jvm::default_trust(|key| asked.get(key).map(|entry| entry.value.as_str()))
+            .map_err(|error| format!("{}: {error}", jvm::TRUST_STORE))?;
+    }
     Tls::for_client(settings, false).map(Arc::new).map_err(|error| error.to_string())
 }
 
@@ -89,6 +93,9 @@ mod tests {
         assert!(is_secure(&asked));
         // No store named: the system's certificates are believed, as a JVM believes its own.
         tls(&asked).unwrap();
+        asked.set("flags", "javax.net.ssl.trustStore", "/of/the/jvm");
+        let error = tls(&asked).unwrap_err();
+        assert!(error.contains("/of/the/jvm"), "{error}");
         asked.set("flags", "zookeeper.ssl.trustStore.location", "/no/where");
         let error = tls(&asked).unwrap_err();
         assert!(error.contains("/no/where"), "{error}");

@@ -1,12 +1,17 @@
 //! Kafka's keys `ssl.*`, of a client, a broker or one of its listeners.
 
 use super::{Lookup, SecurityError, wrong};
-use ::tls::{ClientAuth, Kind, Revocation, Store, TlsSettings, suites};
+use ::tls::{ClientAuth, Kind, Revocation, Store, TlsSettings, jvm, suites};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Reads the keys; `prefix` stands before them in errors (`listener.name.out.`). No file is opened yet.
+/// Reads the keys; `prefix` stands before them in errors (`listener.name.out.`). Without a trust store the one that the flags
+/// of a JVM in `KAFKA_OPTS` name is taken. No file is opened yet.
 pub fn settings(prefix: &str, lookup: &Lookup<'_>) -> Result<TlsSettings, SecurityError> {
+    settings_with(prefix, lookup, &std::env::var("KAFKA_OPTS").unwrap_or_default())
+}
+
+fn settings_with(prefix: &str, lookup: &Lookup<'_>, flags: &str) -> Result<TlsSettings, SecurityError> {
     let get = |key: &str| lookup(key).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
     let named = |key: &str| format!("{prefix}{key}");
     for key in ["ssl.engine.factory.class", "ssl.provider", "ssl.secure.random.implementation"] {
@@ -39,12 +44,21 @@ pub fn settings(prefix: &str, lookup: &Lookup<'_>) -> Result<TlsSettings, Securi
         let key = named("ssl.endpoint.identification.algorithm");
         return Err(wrong(key, format!("`{algorithm}`: https, or nothing")));
     }
+    let (mut trust_store, mut trust_store_key) =
+        (trust_store(prefix, &get)?, named("ssl.truststore.location"));
+    if trust_store.is_none() {
+        trust_store = jvm::default_trust(|key| jvm::property(flags, key))
+            .map_err(|error| wrong(jvm::TRUST_STORE, error.to_string()))?;
+        if trust_store.is_some() {
+            trust_store_key = jvm::TRUST_STORE.to_owned();
+        }
+    }
     Ok(TlsSettings {
         prefix: named("ssl."),
         key_store_key: named("ssl.keystore.location"),
-        trust_store_key: named("ssl.truststore.location"),
+        trust_store_key,
         key_store: key_store(prefix, &get)?,
-        trust_store: trust_store(prefix, &get)?,
+        trust_store,
         versions,
         suites,
         client_auth,
@@ -184,6 +198,26 @@ mod tests {
             let error = read(pairs).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn without_a_trust_store_the_jvms_counts() {
+        let read = |pairs: &[(&str, &str)], flags: &str| {
+            let map: BTreeMap<_, _> = pairs.iter().copied().collect();
+            settings_with("", &|key| map.get(key).map(|value| (*value).to_owned()), flags)
+                .map_err(|error| error.to_string())
+        };
+        let flags = "-Djavax.net.ssl.trustStore=/jvm.p12 -Djavax.net.ssl.keyStore=/key.p12";
+        let of_jvm = read(&[], flags).unwrap();
+        assert_eq!(of_jvm.trust_store.unwrap().path, PathBuf::from("/jvm.p12"));
+        assert_eq!(of_jvm.trust_store_key, "javax.net.ssl.trustStore");
+        assert!(of_jvm.key_store.is_none(), "Kafka takes no key from there");
+        let own = read(&[("ssl.truststore.location", "/own.jks")], flags).unwrap();
+        assert_eq!(own.trust_store.unwrap().path, PathBuf::from("/own.jks"));
+        assert_eq!(own.trust_store_key, "ssl.truststore.location");
+        assert!(read(&[], "").unwrap().trust_store.is_none());
+        let none = read(&[], "-Djavax.net.ssl.trustStore=NONE").unwrap_err();
+        assert!(none.starts_with("javax.net.ssl.trustStore: NONE"), "{none}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod settings;
 
 pub use ::tls::{
     ClientAuth, HostError, Revocation, StoreError, SuiteError, Tls, TlsError, TlsSettings, blocking,
-    common_name, matches_host, rfc2253,
+    common_name, jvm, matches_host, rfc2253,
 };
 pub use settings::{KEYS, of_admin, of_clients, of_quorum};
 
