@@ -1,5 +1,6 @@
 //! Metadata: nodes, topics, leaders; topics that are asked for and missing are created where that is allowed.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use broker_core::acl::{CLUSTER_NAME, Operation, ResourceType};
 use bytes::BytesMut;
 use wire::Str;
 use wire::jute::{DecodeError, Reader};
+use wire::kafka::error::ErrorTally;
 use wire::kafka::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
@@ -30,6 +32,8 @@ struct All {
     now: Arc<Snapshot>,
     listener: String,
     operations: i32,
+    /// Of the topics, once they are written.
+    errors: RefCell<ErrorTally>,
 }
 
 /// About the bytes of a partition in an answer.
@@ -58,16 +62,26 @@ impl Message for Answer {
     }
 
     fn write(&self, to: &mut BytesMut, version: i16) {
-        let Some(All { now, listener, operations }) = &self.all else {
+        let Some(All { now, listener, operations, errors }) = &self.all else {
             return self.response.write(to, version);
         };
         let mut topics = now.topics.iter();
+        let mut tally = ErrorTally::default();
         self.response.write_topics(to, version, now.topics.len(), |place| {
             if let Some((name, topic)) = topics.next() {
                 known(version, listener, now, name, topic, place);
                 place.topic_authorized_operations = *operations;
+                tally.within(|tally| Message::count_errors(place, tally));
             }
         });
+        errors.replace(tally);
+    }
+
+    fn count_errors(&self, to: &mut ErrorTally) {
+        match &self.all {
+            Some(all) => to.clone_from(&all.errors.borrow()),
+            None => self.response.count_errors(to),
+        }
     }
 }
 
@@ -112,7 +126,13 @@ pub async fn answer(call: &Call<'_>, request: MetadataRequest) -> Answer {
             return Answer { response, all: None };
         }
         // They are the same for every topic.
-        let all = Some(All { now, listener: listener.to_string(), operations: operations("") });
+        let all = All {
+            now,
+            listener: listener.to_string(),
+            operations: operations(""),
+            errors: RefCell::default(),
+        };
+        let all = Some(all);
         return Answer { response, all };
     };
     let may_create =

@@ -37,7 +37,8 @@ use broker_core::quota::QuotaKind;
 use bytes::{Bytes, BytesMut};
 use wire::Str;
 use wire::jute::Reader;
-use wire::kafka::{Api, ApiKey, Message, Request, RequestHeader, ResponseHeader};
+use wire::kafka::error::ErrorTally;
+use wire::kafka::{Api, ApiKey, ErrorCode, Message, Request, RequestHeader, ResponseHeader};
 
 use crate::broker::Broker;
 use crate::loggers::REQUESTS;
@@ -134,10 +135,22 @@ impl Call<'_> {
     /// The request has its answer.
     fn count(&self, api: &Api, took: std::time::Duration) {
         let traffic = &self.broker.traffic;
-        traffic.answered(self.header.request_api_key, api.name, self.version(), took);
-        if api.key == ApiKey::Fetch {
-            traffic.fetched(self.by_follower.load(Ordering::Relaxed), took);
+        traffic.answered(api, self.version(), self.size, took);
+        if let Some(by_follower) = self.fetched_by(api.key) {
+            traffic.fetched(by_follower, self.size, took);
         }
+    }
+
+    /// Of a Fetch: whether another broker asks.
+    fn fetched_by(&self, key: ApiKey) -> Option<bool> {
+        (key == ApiKey::Fetch).then(|| self.by_follower.load(Ordering::Relaxed))
+    }
+
+    /// The request is answered with this.
+    fn count_errors(&self, key: ApiKey, response: &impl Message) {
+        let mut tally = ErrorTally::default();
+        response.count_errors(&mut tally);
+        self.broker.traffic.errors(key.api(), self.version(), tally);
     }
 
     /// What the client calls itself, or nothing.
@@ -191,12 +204,14 @@ impl Body<'_, '_> {
     }
 
     fn send(&self, response: &impl Message) -> Answer {
-        Answer::Send(vec![encode(self.api, self.call.header, response)])
+        self.send_sized(response, 256)
     }
 
     /// Of about `size` bytes: a large answer does not grow, and move, as it is written.
     fn send_sized(&self, response: &impl Message, size: usize) -> Answer {
-        Answer::Send(vec![encode_sized(self.api, self.call.header, response, size)])
+        let bytes = encode_sized(self.api, self.call.header, response, size);
+        self.call.count_errors(self.api.key, response);
+        Answer::Send(vec![bytes])
     }
 }
 
@@ -279,6 +294,9 @@ impl Answerer {
         let served = api_versions::served(api, self.0.serves_unstable());
         let in_range = served.is_some_and(|(low, high)| (low..=high).contains(&version));
         if api.key == ApiKey::ApiVersions && !in_range {
+            let mut tally = ErrorTally::default();
+            tally.note(ErrorCode::UNSUPPORTED_VERSION);
+            self.0.traffic.errors(api, version, tally);
             return Answer::Send(vec![api_versions::downgrade(&header)]);
         }
         if !in_range {

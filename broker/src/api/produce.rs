@@ -55,6 +55,7 @@ pub async fn answer(call: &Call<'_>, request: ProduceRequest) -> Answer {
                     call.peer.address,
                     partition.error_code.name()
                 );
+                call.count_errors(ApiKey::Produce, &response);
                 Answer::Close
             }
             None => call.mute(Answer::Silence, throttle_ms),
@@ -62,6 +63,7 @@ pub async fn answer(call: &Call<'_>, request: ProduceRequest) -> Answer {
     }
     response.throttle_time_ms = throttle_ms;
     let throttle_ms = call.settle(ApiKey::Produce, &mut response);
+    call.count_errors(ApiKey::Produce, &response);
     call.mute(Answer::Send(vec![encode(ApiKey::Produce.api(), call.header, &response)]), throttle_ms)
 }
 

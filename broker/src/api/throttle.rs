@@ -100,6 +100,9 @@ impl Call<'_> {
 
     /// The answer goes out at once, and nothing more is read for so long.
     pub fn mute(&self, answer: Answer, throttle_ms: i32) -> Answer {
+        if let Some(api) = self.header.api() {
+            self.broker.traffic.throttled(api, self.fetched_by(api.key), throttle_ms);
+        }
         match u64::try_from(throttle_ms) {
             Ok(ms) if ms > 0 && !matches!(answer, Answer::Close) => {
                 let until = tokio::time::Instant::now() + Duration::from_millis(ms);

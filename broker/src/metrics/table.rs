@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use base::metrics::{Histogram, Kind, Labels, Number, Reading, Value};
 
+use super::traffic::Spans;
 use super::{Figures, ListenerFigures, Row};
 use crate::shard::{PartitionFigures, TopicTraffic};
 
@@ -85,7 +86,7 @@ pub(super) static TABLE: &[Row] = &[
     }),
     // Requests.
     counter("kafka_network_requestmetrics_requests_total", |f| {
-        let of_api = |api: &super::traffic::ApiTimes| {
+        let of_api = |api: &super::traffic::ApiFigures| {
             let name = api.name;
             let rows = api.versions().map(move |(version, count)| {
                 (vec![("request", name.to_owned()), ("version", version.to_string())], Value::from(count))
@@ -94,20 +95,25 @@ pub(super) static TABLE: &[Row] = &[
         };
         labelled(f.broker.traffic.apis().flat_map(of_api))
     }),
-    gauge("kafka_network_requestmetrics_totaltimems", |f| {
-        labelled(times(f).into_iter().flat_map(|(name, times)| quantiles(name, times)))
-    }),
-    counter("kafka_network_requestmetrics_totaltimems_count", |f| {
-        let count =
-            |(name, times): (&'static str, &Histogram)| (request(name), Value::from(times.look().count));
-        labelled(times(f).into_iter().map(count))
-    }),
-    counter("kafka_network_requestmetrics_totaltimems_sum", |f| {
-        let sum = |(name, times): (&'static str, &Histogram)| {
-            (request(name), Value::Number(Number::Float(times.look().sum as f64 / 1e3)))
+    counter("kafka_network_requestmetrics_errors_total", |f| {
+        let of_api = |api: &super::traffic::ApiFigures| {
+            let name = api.name;
+            let rows = api.errors().map(move |(error, count)| {
+                (vec![("request", name.to_owned()), ("error", error.name().to_owned())], Value::from(count))
+            });
+            rows.collect::<Vec<_>>()
         };
-        labelled(times(f).into_iter().map(sum))
+        labelled(f.broker.traffic.apis().flat_map(of_api))
     }),
+    gauge("kafka_network_requestmetrics_totaltimems", |f| quantiles(f, TIME)),
+    counter("kafka_network_requestmetrics_totaltimems_count", |f| counts(f, TIME)),
+    counter("kafka_network_requestmetrics_totaltimems_sum", |f| sums(f, TIME)),
+    gauge("kafka_network_requestmetrics_throttletimems", |f| quantiles(f, THROTTLE)),
+    counter("kafka_network_requestmetrics_throttletimems_count", |f| counts(f, THROTTLE)),
+    counter("kafka_network_requestmetrics_throttletimems_sum", |f| sums(f, THROTTLE)),
+    gauge("kafka_network_requestmetrics_requestbytes", |f| quantiles(f, BYTES)),
+    counter("kafka_network_requestmetrics_requestbytes_count", |f| counts(f, BYTES)),
+    counter("kafka_network_requestmetrics_requestbytes_sum", |f| sums(f, BYTES)),
     // Connections.
     gauge("kafka_server_socketservermetrics_connection_count", |f| listeners(f, |of| &of.open)),
     counter("kafka_server_socketservermetrics_connection_creation_total", |f| {
@@ -208,30 +214,49 @@ fn partitions(f: &Figures<'_>, of: fn(&PartitionFigures) -> i64) -> Reading {
     }))
 }
 
-/// Of every API, of Fetch twice.
-fn times<'a>(f: &'a Figures<'_>) -> Vec<(&'static str, &'a Histogram)> {
+/// A histogram of [`Spans`], and what to divide its values by.
+type Span = (fn(&Spans) -> &Histogram, f64);
+/// In ms.
+const TIME: Span = (|of| &of.time, 1e3);
+const THROTTLE: Span = (|of| &of.throttle, 1.0);
+const BYTES: Span = (|of| &of.bytes, 1.0);
+
+/// Of every API, of Fetch thrice.
+fn spans<'a>(f: &'a Figures<'_>) -> Vec<(&'static str, &'a Spans)> {
     let traffic = &f.broker.traffic;
-    let mut all: Vec<(&'static str, &Histogram)> = traffic.apis().map(|api| (api.name, &api.time)).collect();
+    let mut all: Vec<(&'static str, &Spans)> = traffic.apis().map(|api| (api.name, &api.spans)).collect();
     if all.iter().any(|(name, _)| *name == "Fetch") {
         all.extend([("FetchConsumer", &traffic.consumers), ("FetchFollower", &traffic.followers)]);
     }
     all
 }
 
+fn counts(f: &Figures<'_>, (of, _): Span) -> Reading {
+    labelled(spans(f).into_iter().map(|(name, all)| (request(name), Value::from(of(all).look().count))))
+}
+
+fn sums(f: &Figures<'_>, (of, unit): Span) -> Reading {
+    let sum = |all: &Spans| Value::Number(Number::Float(of(all).look().sum as f64 / unit));
+    labelled(spans(f).into_iter().map(|(name, all)| (request(name), sum(all))))
+}
+
 fn request(name: &str) -> Labels {
     vec![("request", name.to_owned())]
 }
 
-/// In ms, as jmx_exporter names the percentiles of a JMX histogram.
-fn quantiles(name: &'static str, times: &Histogram) -> Vec<(Labels, Value)> {
-    let spread = times.look();
-    let parts =
-        [("0.50", 0.5), ("0.75", 0.75), ("0.95", 0.95), ("0.98", 0.98), ("0.99", 0.99), ("0.999", 0.999)];
-    let row = |(shown, part): (&str, f64)| {
-        let labels = vec![("request", name.to_owned()), ("quantile", shown.to_owned())];
-        (labels, Value::Number(Number::Float(spread.quantile(part) / 1e3)))
-    };
-    parts.map(row).to_vec()
+/// As jmx_exporter names the percentiles of a JMX histogram.
+const QUANTILES: [(&str, f64); 6] =
+    [("0.50", 0.5), ("0.75", 0.75), ("0.95", 0.95), ("0.98", 0.98), ("0.99", 0.99), ("0.999", 0.999)];
+
+fn quantiles(f: &Figures<'_>, (of, unit): Span) -> Reading {
+    let each = spans(f).into_iter().flat_map(|(name, all)| {
+        let spread = of(all).look();
+        QUANTILES.map(|(shown, part)| {
+            let labels = vec![("request", name.to_owned()), ("quantile", shown.to_owned())];
+            (labels, Value::Number(Number::Float(spread.quantile(part) / unit)))
+        })
+    });
+    labelled(each)
 }
 
 #[cfg(test)]

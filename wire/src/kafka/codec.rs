@@ -15,6 +15,7 @@
 //! Strings and byte fields are slices of what was read.
 
 use super::Uuid;
+use super::error::ErrorTally;
 use crate::Str;
 use crate::jute::{DecodeError, Reader};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -32,6 +33,10 @@ pub trait Message: Sized + Default {
     fn throttle_time_ms(&mut self) -> Option<&mut i32> {
         None
     }
+
+    /// Counts the fields `error_code` (and AddPartitionsToTxn's `partition_error_code`), whatever version they are of, by how
+    /// deep they stand.
+    fn count_errors(&self, to: &mut ErrorTally);
 
     fn encode(&self, version: i16) -> Bytes {
         self.encode_sized(version, 64)
@@ -58,6 +63,9 @@ pub trait Field: Sized {
     fn is_null(&self) -> bool {
         false
     }
+    /// Those of the structs in it, see [`Message::count_errors`].
+    #[inline]
+    fn count_errors(&self, _: &mut ErrorTally) {}
     /// Writes null as the type's empty value, for versions where null has no encoding.
     fn write_present(&self, to: &mut BytesMut, version: i16, flexible: bool) {
         self.write(to, version, flexible);
@@ -65,7 +73,7 @@ pub trait Field: Sized {
 }
 
 /// A type whose encoding has a place for null.
-pub trait Nullable: Sized + Default {
+pub trait Nullable: Field + Default {
     fn read_nullable(from: &mut Reader, version: i16, flexible: bool) -> Result<Option<Self>, DecodeError>;
     fn write_some(&self, to: &mut BytesMut, version: i16, flexible: bool);
     fn write_null(to: &mut BytesMut, flexible: bool);
@@ -83,6 +91,11 @@ impl<T: Nullable> Field for Option<T> {
     }
     fn is_null(&self) -> bool {
         self.is_none()
+    }
+    fn count_errors(&self, to: &mut ErrorTally) {
+        if let Some(value) = self {
+            value.count_errors(to);
+        }
     }
     fn write_present(&self, to: &mut BytesMut, version: i16, flexible: bool) {
         match self {
@@ -163,6 +176,10 @@ impl Field for Bytes {
 }
 impl<T: Field> Field for Vec<T> {
     never_null!();
+
+    fn count_errors(&self, to: &mut ErrorTally) {
+        self.iter().for_each(|item| item.count_errors(to));
+    }
 }
 
 impl Nullable for Str {
@@ -420,6 +437,11 @@ macro_rules! message {
                 $(message!(@throttle_time $field self);)*
                 None
             }
+
+            #[allow(unused_variables)]
+            fn count_errors(&self, to: &mut $crate::kafka::error::ErrorTally) {
+                $(message!(@error $field self to);)*
+            }
         }
 
         impl $crate::kafka::codec::Field for $name {
@@ -432,6 +454,9 @@ macro_rules! message {
             }
             fn write(&self, to: &mut ::bytes::BytesMut, version: i16, _: bool) {
                 $crate::kafka::Message::write(self, to, version);
+            }
+            fn count_errors(&self, to: &mut $crate::kafka::error::ErrorTally) {
+                to.within(|to| $crate::kafka::Message::count_errors(self, to));
             }
         }
 
@@ -486,6 +511,9 @@ macro_rules! message {
     };
     (@throttle_time throttle_time_ms $self:ident) => { return Some(&mut $self.throttle_time_ms) };
     (@throttle_time $field:ident $self:ident) => {};
+    (@error error_code $self:ident $to:ident) => { $to.note($self.error_code) };
+    (@error partition_error_code $self:ident $to:ident) => { $to.note($self.partition_error_code) };
+    (@error $field:ident $self:ident $to:ident) => { $crate::kafka::codec::Field::count_errors(&$self.$field, $to) };
     (@untagged () $body:block) => { $body };
     (@untagged ($tag:literal) $body:block) => {};
 

@@ -54,7 +54,7 @@ impl ErrorCode {
 
     fn facts(self) -> &'static Facts {
         // The table starts at -1 and has no holes.
-        usize::try_from(i32::from(self.0) + 1).ok().and_then(|at| FACTS.get(at)).unwrap_or(&FACTS[0])
+        &FACTS[self.index()]
     }
 }
 
@@ -71,6 +71,71 @@ impl fmt::Display for ErrorCode {
 }
 
 impl std::error::Error for ErrorCode {}
+
+/// The errors of one response, by how deep they stand: 0 is the response's own. What went well costs no allocation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorTally {
+    depth: usize,
+    ok: [u64; ErrorTally::DEPTHS],
+    failed: Vec<(usize, ErrorCode)>,
+}
+
+impl ErrorTally {
+    /// Nothing stands deeper than this less one.
+    const DEPTHS: usize = 5;
+
+    pub fn note(&mut self, error: ErrorCode) {
+        if error.is_ok() {
+            self.ok[self.depth.min(ErrorTally::DEPTHS - 1)] += 1;
+        } else {
+            self.failed.push((self.depth, error));
+        }
+    }
+
+    /// Notes what a struct in the one at hand holds.
+    pub fn within(&mut self, note: impl FnOnce(&mut ErrorTally)) {
+        self.depth += 1;
+        note(self);
+        self.depth -= 1;
+    }
+
+    /// How often there is [`ErrorCode::NONE`] so deep.
+    pub fn ok(&self, depth: usize) -> u64 {
+        self.ok.get(depth).copied().unwrap_or(0)
+    }
+
+    /// The others, with their depths.
+    pub fn failed(&self) -> &[(usize, ErrorCode)] {
+        &self.failed
+    }
+
+    /// How many there are from this depth on.
+    pub fn count_from(&self, depth: usize) -> u64 {
+        let ok: u64 = self.ok.iter().skip(depth).sum();
+        ok + self.failed.iter().filter(|(its, _)| *its >= depth).count() as u64
+    }
+
+    /// Forgets what stands at such depths.
+    pub fn forget(&mut self, depths: impl std::ops::RangeBounds<usize>) {
+        self.ok.iter_mut().enumerate().filter(|(depth, _)| depths.contains(depth)).for_each(|(_, ok)| *ok = 0);
+        self.failed.retain(|(depth, _)| !depths.contains(depth));
+    }
+}
+
+impl ErrorCode {
+    /// How many codes 3.5.1 knows.
+    pub const COUNT: usize = FACTS.len();
+
+    /// From 0 to [`ErrorCode::COUNT`]; those that are not known stand where `UNKNOWN_SERVER_ERROR` does.
+    pub fn index(self) -> usize {
+        usize::try_from(i32::from(self.0) + 1).ok().filter(|at| *at < FACTS.len()).unwrap_or(0)
+    }
+
+    /// What [`ErrorCode::index`] stands for.
+    pub fn at(index: usize) -> ErrorCode {
+        ErrorCode(index as i16 - 1)
+    }
+}
 
 macro_rules! errors {
     ($($code:literal $name:ident $retry:ident $exception:literal $message:literal;)+) => {
@@ -232,5 +297,37 @@ mod tests {
         for code in [113, i16::MAX, -2, i16::MIN] {
             assert_eq!(ErrorCode(code).name(), "UNKNOWN_SERVER_ERROR");
         }
+    }
+    #[test]
+    fn errors_of_a_response_are_counted_where_they_stand_in_every_version() {
+        use crate::kafka::delete_acls::{DeleteAclsFilterResult, DeleteAclsMatchingAcl};
+        use crate::kafka::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
+        use crate::kafka::{DeleteAclsResponse, Message};
+        let partition = |error_code| PartitionData { error_code, ..Default::default() };
+        let partitions = vec![partition(ErrorCode::NONE), partition(ErrorCode::OFFSET_OUT_OF_RANGE)];
+        let topic = FetchableTopicResponse { partitions, ..Default::default() };
+        let fetched = FetchResponse { responses: vec![topic.clone(), topic], ..Default::default() };
+        let mut tally = ErrorTally::default();
+        fetched.count_errors(&mut tally);
+        assert_eq!((tally.ok(0), tally.ok(1), tally.ok(2), tally.count_from(1)), (1, 0, 2, 4));
+        assert_eq!(tally.failed(), [(2, ErrorCode::OFFSET_OUT_OF_RANGE); 2]);
+        tally.forget(..=1);
+        assert_eq!((tally.count_from(0), tally.ok(0)), (4, 0));
+        let acl = DeleteAclsMatchingAcl::default();
+        let result = DeleteAclsFilterResult {
+            error_code: ErrorCode::INVALID_REQUEST,
+            matching_acls: vec![acl],
+            ..Default::default()
+        };
+        let mut tally = ErrorTally::default();
+        DeleteAclsResponse { filter_results: vec![result], ..Default::default() }.count_errors(&mut tally);
+        tally.forget(2..);
+        assert_eq!((tally.failed(), tally.count_from(0)), ([(1, ErrorCode::INVALID_REQUEST)].as_slice(), 1));
+    }
+
+    #[test]
+    fn codes_and_their_places_in_the_table_are_one_to_one() {
+        assert!((0..ErrorCode::COUNT).all(|at| ErrorCode::at(at).index() == at));
+        assert_eq!(ErrorCode(113).index(), ErrorCode::UNKNOWN_SERVER_ERROR.index());
     }
 }
