@@ -71,6 +71,10 @@ pub struct Broker {
     pub quotas: crate::quotas::Quotas,
     /// What connections count, for who measures.
     pub traffic: crate::metrics::Traffic,
+    /// Likewise the controller.
+    pub controller_stats: Arc<crate::controller::stats::ControllerStats>,
+    /// Likewise whoever keeps the session with ZooKeeper.
+    pub session_figures: crate::zk::SessionFigures,
     /// Who is let in.
     pub gate: Arc<Gate>,
     /// Credentials for logins.
@@ -139,6 +143,8 @@ impl Broker {
             throttles,
             quotas,
             traffic: crate::metrics::Traffic::default(),
+            controller_stats: Arc::default(),
+            session_figures: Default::default(),
             gate,
             users,
             tokens,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
-use broker_core::quota::{Entity, Mutation, MutationQuota, QuotaKind, RateQuota, Windows};
+use broker_core::quota::{Entity, Mutation, MutationQuota, QuotaKind, RateQuota, Used, Windows};
 
 use crate::config::BrokerConfig;
 
@@ -97,6 +97,19 @@ impl Quotas {
     /// More than this at once is certain to be throttled.
     pub fn burst(&self, kind: QuotaKind, client: Client<'_>) -> Option<f64> {
         self.rate(kind)?.burst(client.user, client.id)
+    }
+
+    /// How clients with quotas stand.
+    pub fn used(&self) -> Vec<(QuotaKind, Used)> {
+        let now = self.now();
+        let mut all = Vec::new();
+        for (kind, shared) in RATES.into_iter().zip(&self.rates) {
+            let used = shared.get().map(|mut quota| quota.used(now)).unwrap_or_default();
+            all.extend(used.into_iter().map(|used| (kind, used)));
+        }
+        let changes = self.mutations.get().map(|mut quota| quota.used(now)).unwrap_or_default();
+        all.extend(changes.into_iter().map(|used| (QuotaKind::ControllerMutation, used)));
+        all
     }
 
     /// The changes that one request asks for.
@@ -195,6 +208,8 @@ mod tests {
             "two windows are one second's burst"
         );
         assert!(quotas.record(QuotaKind::Produce, client, 3000.0) > 1900);
+        let used = quotas.used();
+        assert!(matches!(&used[..], [(QuotaKind::Produce, used)] if used.throttle_ms > 1900.0), "{used:?}");
         quotas.set("clients/c", &set("many"));
         assert!(!quotas.is_in_use(QuotaKind::Produce));
         quotas.set("topics/c", &set("1"));

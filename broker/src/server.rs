@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, lookup_host};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use zookeeper_client::SessionState;
 
 use client::Protocol;
 use client::security::SecurityError;
@@ -547,9 +548,18 @@ async fn config_changed(broker: &Broker, entity: ConfigEntity) {
 
 /// Opens a new session when the old one expires, and registers in it.
 async fn keep_session(broker: Arc<Broker>, sessions: watch::Sender<Zk>) {
+    let figures = &broker.session_figures;
     loop {
         let mut states = broker.zk().client().state_watcher();
-        while !states.changed().await.is_terminated() {}
+        // A session begins with a connection.
+        figures.became(SessionState::SyncConnected);
+        loop {
+            let state = states.changed().await;
+            figures.became(state);
+            if state.is_terminated() {
+                break;
+            }
+        }
         tracing::warn!("The ZooKeeper session expired, opening another");
         loop {
             match renew(&broker).await {

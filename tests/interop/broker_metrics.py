@@ -11,12 +11,26 @@ from harness import World, cluster_is_up, free_ports, mode, need_peer, say, unti
 
 JMX_TOOL = ["java", "-cp", "{cache}/peers/kafka/libs/*", "org.apache.kafka.tools.JmxTool"]
 SERVER = "kafka.server:type=BrokerTopicMetrics,name="
+
+
+def errors(request, error):
+    return f"kafka.network:type=RequestMetrics,name=ErrorsPerSec,request={request},error={error}", "Count"
+
+
+def controller(name):
+    return f"kafka.controller:type=KafkaController,name={name}", "Value"
+
+
+def session(name):
+    return f"kafka.server:type=SessionExpireListener,name={name}", "Count"
+
+
 # Family and labels of ours, and the MBean of Java's that says the same; the topic is "t" and the name of the kind.
 ALIKE = {
     ("kafka_server_brokertopicmetrics_messagesin_total", "topic"): (SERVER + "MessagesInPerSec,topic={}", "Count"),
     ("kafka_server_brokertopicmetrics_bytesin_total", "topic"): (SERVER + "BytesInPerSec,topic={}", "Count"),
     ("kafka_server_brokertopicmetrics_bytesout_total", "topic"): (SERVER + "BytesOutPerSec,topic={}", "Count"),
-    ("kafka_server_brokertopicmetrics_failedproducerequests_total", ""):
+    ("kafka_server_brokertopicmetrics_failedproducerequests_total", "whole"):
         (SERVER + "FailedProduceRequestsPerSec", "Count"),
     ("kafka_server_replicamanager_leadercount", ""): ("kafka.server:type=ReplicaManager,name=LeaderCount", "Value"),
     ("kafka_server_replicamanager_partitioncount", ""): ("kafka.server:type=ReplicaManager,name=PartitionCount", "Value"),
@@ -47,12 +61,77 @@ ALIKE = {
         ("kafka.network:type=RequestMetrics,name=RequestsPerSec,request=CreateTopics,version=7", "Count"),
     ("kafka_network_requestmetrics_requests_total", "request=OffsetCommit"):
         ("kafka.network:type=RequestMetrics,name=RequestsPerSec,request=OffsetCommit,version=8", "Count"),
+    ("kafka_network_requestmetrics_errors_total", "error=NONE,request=CreateTopics"): errors("CreateTopics", "NONE"),
+    ("kafka_network_requestmetrics_errors_total", "error=TOPIC_ALREADY_EXISTS,request=CreateTopics"):
+        errors("CreateTopics", "TOPIC_ALREADY_EXISTS"),
+    ("kafka_network_requestmetrics_errors_total", "error=INVALID_RECORD,request=Produce"): errors("Produce", "INVALID_RECORD"),
+    ("kafka_network_requestmetrics_errors_total", "error=MESSAGE_TOO_LARGE,request=Produce"):
+        errors("Produce", "MESSAGE_TOO_LARGE"),
+    ("kafka_network_requestmetrics_errors_total", "error=NONE,request=OffsetCommit"): errors("OffsetCommit", "NONE"),
+    ("kafka_network_requestmetrics_requestbytes_count", "request=CreateTopics"):
+        ("kafka.network:type=RequestMetrics,name=RequestBytes,request=CreateTopics", "Count"),
+    ("kafka_network_requestmetrics_throttletimems_count", "request=CreateTopics"):
+        ("kafka.network:type=RequestMetrics,name=ThrottleTimeMs,request=CreateTopics", "Count"),
+    ("kafka_server_brokertopicmetrics_bytesrejected_total", "whole"): (SERVER + "BytesRejectedPerSec", "Count"),
+    ("kafka_server_brokertopicmetrics_producemessageconversions_total", "whole"):
+        (SERVER + "ProduceMessageConversionsPerSec", "Count"),
+    ("kafka_server_brokertopicmetrics_fetchmessageconversions_total", "whole"):
+        (SERVER + "FetchMessageConversionsPerSec", "Count"),
+    ("kafka_server_brokertopicmetrics_nokeycompactedtopicrecords_total", ""):
+        (SERVER + "NoKeyCompactedTopicRecordsPerSec", "Count"),
+    ("kafka_server_brokertopicmetrics_invalidmessagecrcrecords_total", ""):
+        (SERVER + "InvalidMessageCrcRecordsPerSec", "Count"),
+    ("kafka_server_brokertopicmetrics_invalidoffsetorsequencerecords_total", ""):
+        (SERVER + "InvalidOffsetOrSequenceRecordsPerSec", "Count"),
+    ("kafka_server_brokertopicmetrics_failedfetchrequests_total", "whole"): (SERVER + "FailedFetchRequestsPerSec", "Count"),
+    ("kafka_server_brokertopicmetrics_reassignmentbytesin_total", ""): (SERVER + "ReassignmentBytesInPerSec", "Count"),
+    ("kafka_server_brokertopicmetrics_reassignmentbytesout_total", ""): (SERVER + "ReassignmentBytesOutPerSec", "Count"),
+    ("kafka_controller_kafkacontroller_topicstodeletecount", ""): controller("TopicsToDeleteCount"),
+    ("kafka_controller_kafkacontroller_topicsineligibletodeletecount", ""): controller("TopicsIneligibleToDeleteCount"),
+    ("kafka_controller_kafkacontroller_replicastodeletecount", ""): controller("ReplicasToDeleteCount"),
+    ("kafka_controller_kafkacontroller_replicasineligibletodeletecount", ""):
+        controller("ReplicasIneligibleToDeleteCount"),
+    ("kafka_controller_kafkacontroller_fencedbrokercount", ""): controller("FencedBrokerCount"),
+    ("kafka_controller_controllerstats_uncleanleaderelections_total", ""):
+        ("kafka.controller:type=ControllerStats,name=UncleanLeaderElectionsPerSec", "Count"),
+    ("kafka_log_logcleaner_max_clean_time_secs", ""): ("kafka.log:type=LogCleaner,name=max-clean-time-secs", "Value"),
+    ("kafka_log_logcleaner_max_compaction_delay_secs", ""):
+        ("kafka.log:type=LogCleaner,name=max-compaction-delay-secs", "Value"),
+    ("kafka_log_logcleaner_cleaner_recopy_percent", ""): ("kafka.log:type=LogCleaner,name=cleaner-recopy-percent", "Value"),
+    ("kafka_log_logcleaner_max_buffer_utilization_percent", ""):
+        ("kafka.log:type=LogCleaner,name=max-buffer-utilization-percent", "Value"),
+    ("kafka_log_logcleanermanager_max_dirty_percent", ""): ("kafka.log:type=LogCleanerManager,name=max-dirty-percent", "Value"),
+    ("kafka_server_sessionexpirelistener_zookeeperexpires_total", ""): session("ZooKeeperExpiresPerSec"),
+    ("kafka_server_sessionexpirelistener_zookeeperauthfailures_total", ""): session("ZooKeeperAuthFailuresPerSec"),
     ("kafka_log_log_logendoffset", "partition"): ("kafka.log:type=Log,name=LogEndOffset,topic={},partition=0", "Value"),
     ("kafka_log_log_size", "partition"): ("kafka.log:type=Log,name=Size,topic={},partition=0", "Value"),
     ("kafka_log_log_numlogsegments", "partition"): ("kafka.log:type=Log,name=NumLogSegments,topic={},partition=0", "Value"),
     ("kafka_cluster_partition_insyncreplicascount", "partition"):
         ("kafka.cluster:type=Partition,name=InSyncReplicasCount,topic={},partition=0", "Value"),
 }
+# What both have, though not the same of it: how long something took, what they did besides.
+GREW = {
+    ("kafka_controller_controllerstats_controllerchangerateandtimems_count", ""): "ControllerChangeRateAndTimeMs",
+    ("kafka_controller_controllerstats_topicchangerateandtimems_count", ""): "TopicChangeRateAndTimeMs",
+    ("kafka_controller_controllerstats_leaderandisrresponsereceivedrateandtimems_count", ""):
+        "LeaderAndIsrResponseReceivedRateAndTimeMs",
+}
+GREW = {ours: (f"kafka.controller:type=ControllerStats,name={name}", "Count") for ours, name in GREW.items()} | {
+    ("kafka_log_logflushstats_logflushrateandtimems_count", ""): ("kafka.log:type=LogFlushStats,name=LogFlushRateAndTimeMs", "Count"),
+    ("kafka_network_requestmetrics_errors_total", "error=NONE,request=Fetch"): errors("Fetch", "NONE"),
+    ("kafka_network_requestmetrics_errors_total", "error=NONE,request=Metadata"): errors("Metadata", "NONE"),
+    ("kafka_network_requestmetrics_requestbytes_sum", "request=CreateTopics"):
+        ("kafka.network:type=RequestMetrics,name=RequestBytes,request=CreateTopics", "Mean"),
+    ("kafka_server_sessionexpirelistener_zookeepersyncconnects_total", ""): session("ZooKeeperSyncConnectsPerSec"),
+}
+# What stands at the head of a quota's figures, with nothing to compare: they are of the last seconds.
+QUOTA = ("kafka.server:type=Produce,client-id=held", "byte-rate"), ("kafka.server:type=Produce,client-id=held", "throttle-time")
+
+
+def canonical(bean):
+    """An MBean's name with its keys in one order."""
+    domain, _, keys = bean.partition(":")
+    return domain + ":" + ",".join(sorted(keys.split(",")))
 
 
 def page(port, path="/metrics"):
@@ -75,16 +154,21 @@ def page(port, path="/metrics"):
 
 
 def of_java(port):
-    """Every MBean of ALIKE, as JmxTool prints it."""
+    """Every MBean of ALIKE, GREW and QUOTA, as JmxTool prints it."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
     command = [word.format(cache=cache) for word in JMX_TOOL]
-    names = [name.format("t-java") for name, _ in ALIKE.values()]
+    names = sorted({name.format("t-java") for name, _ in (*ALIKE.values(), *GREW.values(), *QUOTA)})
     said = subprocess.run([*command, "--jmx-url", f"service:jmx:rmi:///jndi/rmi://127.0.0.1:{port}/jmxrmi", "--one-time",
                            "--report-format", "properties", *[word for name in names for word in ("--object-name", name)]],
                           capture_output=True, text=True, timeout=480)
     assert said.returncode == 0, said
-    lines = [line.rsplit("=", 1) for line in said.stdout.splitlines() if "=" in line]
-    return {name: value for name, value in lines}
+    figures = {}
+    for line in said.stdout.splitlines():
+        name, equals, value = line.rpartition("=")
+        bean, colon, attribute = name.rpartition(":")
+        if equals and colon:
+            figures[canonical(bean), attribute] = value
+    return figures
 
 
 def traffic(world, kafka, at, kind):
@@ -98,6 +182,18 @@ def traffic(world, kafka, at, kind):
                   "--producer-property", "batch.size=1000000", "--producer-property", "linger.ms=500", input=records)
     world.run(kafka, "console-consumer", *server, "--topic", f"t-{kind}", "--from-beginning", "--max-messages", 200,
               "--group", "readers", "--consumer-property", "auto.commit.interval.ms=600000")
+    # What is refused, written anew, flushed, and held to a quota: by our own tools, which take no time.
+    topics, produce, configs = (world.tool(f"kafka-{name}.sh") for name in ("topics", "console-producer", "configs"))
+    world.run(topics, *server, "--create", "--topic", f"t-{kind}", check=False)
+    for name, config in (("keys", "cleanup.policy=compact"), ("small", "max.message.bytes=200"),
+                         ("packed", "compression.type=gzip"), ("safe", "flush.messages=1")):
+        world.run(topics, *server, "--create", "--topic", name, "--partitions", 1, "--config", config)
+    single = ["--producer-property", "enable.idempotence=false", "--producer-property", "compression.type=none"]
+    for name, record in (("keys", "no key"), ("small", "x" * 1000), ("packed", "one\ntwo"), ("safe", "here")):
+        world.run(produce, *server, "--topic", name, *single, input=record + "\n", check=False)
+    world.run(configs, *server, "--alter", "--add-config", "producer_byte_rate=1000000",
+              "--entity-type", "clients", "--entity-name", "held")
+    world.run(produce, *server, "--topic", "safe", "--producer-property", "client.id=held", input="held\n")
 
 
 def broker_metrics():
@@ -132,17 +228,26 @@ def broker_metrics():
         java = of_java(ports["jmx"])
         for (family, labels), (bean, attribute) in ALIKE.items():
             name = bean.format("t-java")
-            told = float(java[f"{name}:{attribute}"])
+            told = float(java[canonical(name), attribute])
             if labels == "partition":
                 ours = each[family, "partition=0,topic=t-ours"]
             elif labels == "topic":
                 ours = shown[family, "topic=t-ours"]
+            elif labels == "whole":
+                ours = shown[family, ""]
             else:
                 ours = sum(number for (of, its), number in shown.items() if of == family and its.startswith(labels))
             assert ours == told, (family, labels, ours, told)
         assert shown["kafka_server_brokertopicmetrics_messagesin_total", "topic=t-ours"] == 200
         assert types["kafka_server_brokertopicmetrics_messagesin_total"] == "counter"
         assert types["kafka_server_replicamanager_leadercount"] == "gauge"
+
+        for (family, labels), (bean, attribute) in GREW.items():
+            told = float(java[canonical(bean), attribute])
+            assert shown[family, labels] > 0 and told > 0, (family, labels, shown[family, labels], told)
+        assert all((canonical(bean), attribute) in java for bean, attribute in QUOTA), java
+        held = "clientId=held,resource=Produce"
+        assert shown["kafka_server_quota_byte_rate", held] >= 0 and ("kafka_server_quota_throttle_time", held) in shown
 
         say("times are ms, and counters grow")
         middle = shown["kafka_network_requestmetrics_totaltimems", "quantile=0.50,request=Produce"]

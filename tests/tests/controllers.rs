@@ -34,6 +34,7 @@ fn candidate(id: i32, session: Zk) -> (ControllerHandle, watch::Sender<Zk>) {
         balance_every: None,
         socket_timeout: Duration::from_secs(5),
         unclean: Box::new(|_| false),
+        stats: Default::default(),
     };
     let (sessions, current) = watch::channel(session);
     (start(options, current).0, sessions)

@@ -9,6 +9,7 @@ use broker_core::partition::{Fetch, Fetcher, Isolation};
 use broker_core::quota::QuotaKind;
 use bytes::{Bytes, BytesMut};
 use wire::Str;
+use wire::batch::Batch;
 use wire::batch::down::down_convert;
 use wire::kafka::fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
@@ -65,19 +66,31 @@ fn count(call: &Call<'_>, response: &FetchResponse, by_follower: bool) {
     for topic in &response.responses {
         let bytes = |data: &PartitionData| data.records.as_ref().map_or(0, Bytes::len) as u64;
         let bytes: u64 = topic.partitions.iter().map(bytes).sum();
-        if bytes == 0 {
-            continue;
-        }
+        let failed = topic.partitions.iter().filter(|data| fails(data.error_code)).count() as u64;
         if by_follower {
             traffic.replication_out.fetch_add(bytes, Ordering::Relaxed);
-        } else if !topic.topic.is_empty() {
-            traffic.out.add(&topic.topic, bytes);
-        } else if let Some(name) =
-            names.get_or_insert_with(|| call.broker.metadata.snapshot()).names.get(&topic.topic_id)
-        {
-            traffic.out.add(name, bytes);
+        }
+        let to_consumer = if by_follower { 0 } else { bytes };
+        if to_consumer == 0 && failed == 0 {
+            continue;
+        }
+        let name = match topic.topic.is_empty() {
+            false => Some(&topic.topic),
+            true => names.get_or_insert_with(|| call.broker.metadata.snapshot()).names.get(&topic.topic_id),
+        };
+        let Some(name) = name else { continue };
+        if to_consumer > 0 {
+            traffic.out.add(name, to_consumer);
+        }
+        if failed > 0 {
+            traffic.failed_fetches.add(name, failed);
         }
     }
+}
+
+/// Whether a fetch that ends so counts as failed: not where the client asked the wrong broker, or for what is not there.
+fn fails(error: ErrorCode) -> bool {
+    matches!(error, ErrorCode::UNKNOWN_SERVER_ERROR | ErrorCode::CORRUPT_MESSAGE)
 }
 
 /// Consumers that took too much, or asked for too long, get nothing now and come again when they may; what is not sent
@@ -294,7 +307,7 @@ async fn serve(
     let fetched = call.broker.shard.ask(|reply| Event::Fetch { ask, reply }).await.unwrap_or_default();
     for (place, part) in places.into_iter().zip(fetched) {
         let entry = &mut entries[place];
-        entry.answer = read(call, entry.key.2, entry.asked.offset, part);
+        entry.answer = read(call, &entry.key, entry.asked.offset, part);
     }
     entries
 }
@@ -399,6 +412,14 @@ fn failed(partition_index: i32, error_code: ErrorCode) -> PartitionData {
     }
 }
 
+fn count_records(mut batches: Bytes) -> u64 {
+    let mut count = 0;
+    while let Ok(Some(batch)) = Batch::split_from(&mut batches) {
+        count += u64::try_from(batch.header().record_count).unwrap_or(0);
+    }
+    count
+}
+
 /// The message format of a consumer from before record batches.
 fn old_format(version: i16) -> Option<u8> {
     match version {
@@ -408,7 +429,13 @@ fn old_format(version: i16) -> Option<u8> {
     }
 }
 
-fn read(call: &Call<'_>, partition: i32, offset: i64, part: FetchedPart) -> PartitionData {
+fn read(
+    call: &Call<'_>,
+    (_, topic, partition): &FetchKey,
+    offset: i64,
+    part: FetchedPart,
+) -> PartitionData {
+    let (partition, traffic) = (*partition, &call.broker.traffic);
     let mut error_code = part.error;
     if error_code == ErrorCode::KAFKA_STORAGE_ERROR && call.version() <= 5 {
         error_code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
@@ -422,10 +449,16 @@ fn read(call: &Call<'_>, partition: i32, offset: i64, part: FetchedPart) -> Part
             Bytes::new()
         }
     };
+    if part.reassigns {
+        traffic.reassignment_out.fetch_add(records.len() as u64, Ordering::Relaxed);
+    }
     let records = match old_format(call.version()) {
         None => records,
         Some(magic) => match down_convert(&records, magic, offset) {
-            Ok(records) => records,
+            Ok(converted) => {
+                traffic.fetch_conversions.add(topic, count_records(records));
+                converted
+            }
             Err(error) => {
                 tracing::warn!(
                     "Partition {partition} from offset {offset} for a fetch of format {magic}: {error}"

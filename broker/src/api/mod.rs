@@ -120,6 +120,8 @@ pub struct Call<'a> {
     pub header: &'a RequestHeader,
     /// Bytes of the request.
     pub size: usize,
+    /// Of these, those behind its header.
+    body: usize,
     /// Set where the time that requests take is limited.
     watch: Option<&'a throttle::Stopwatch>,
     /// Of a Fetch: another broker asks.
@@ -135,9 +137,9 @@ impl Call<'_> {
     /// The request has its answer.
     fn count(&self, api: &Api, took: std::time::Duration) {
         let traffic = &self.broker.traffic;
-        traffic.answered(api, self.version(), self.size, took);
+        traffic.answered(api, self.version(), self.body, took);
         if let Some(by_follower) = self.fetched_by(api.key) {
-            traffic.fetched(by_follower, self.size, took);
+            traffic.fetched(by_follower, self.body, took);
         }
     }
 
@@ -303,7 +305,8 @@ impl Answerer {
             return unreadable(peer, &format_args!("{} version {version} is not supported", api.name));
         }
         let by_follower = AtomicBool::new(false);
-        let call = Call { broker: &self.0, peer, header: &header, size, watch, by_follower };
+        let body = reader.remaining();
+        let call = Call { broker: &self.0, peer, header: &header, size, body, watch, by_follower };
         let begun = std::time::Instant::now();
         let answer = answer_call(&call, api, reader).await;
         let took = begun.elapsed();

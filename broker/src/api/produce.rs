@@ -1,13 +1,14 @@
 //! Produce: checks that need no state here, then the loop.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker_core::acl::{Operation, ResourceType};
 use broker_core::partition::{Origin, ProduceResult};
 use broker_core::quota::QuotaKind;
 use bytes::Bytes;
 use wire::Str;
-use wire::batch::produce::{Refused, Rules, check};
+use wire::batch::produce::{Accepted, Refused, Rules, check};
 use wire::batch::{Compression, Header};
 use wire::kafka::produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
@@ -151,6 +152,7 @@ fn one(
         decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
     };
     let checked = check(&data.records, &rules);
+    count_contents(call, topic, &data, &checked, config.log.compact);
     if let Err(refused) = &checked
         && refused.at_the_door
     {
@@ -177,6 +179,40 @@ fn one(
         }
         Err(refused) => Slot::Refused(refusal(data.index, refused)),
     }
+}
+
+/// What was wrong with records, and how many had to be written anew.
+fn count_contents(
+    call: &Call<'_>,
+    topic: &Str,
+    data: &PartitionProduceData,
+    checked: &Result<Accepted, Refused>,
+    compacted: bool,
+) {
+    let traffic = &call.broker.traffic;
+    let Some(came) = &data.records else { return };
+    match checked {
+        Ok(accepted) => {
+            // What stays as it came is a slice of the request.
+            if !came.as_ptr_range().contains(&accepted.batch.bytes().as_ptr()) {
+                let records = u64::try_from(accepted.batch.header().record_count).unwrap_or(0);
+                traffic.produce_conversions.add(topic, records);
+            }
+        }
+        Err(refused) => match refused.code {
+            ErrorCode::MESSAGE_TOO_LARGE => traffic.rejected.add(topic, came.len() as u64),
+            ErrorCode::CORRUPT_MESSAGE => count_one(&traffic.damaged, 1),
+            ErrorCode::INVALID_RECORD if compacted && !refused.records.is_empty() => {
+                count_one(&traffic.keyless, refused.records.len() as u64);
+            }
+            ErrorCode::INVALID_RECORD if refused.records.is_empty() => count_one(&traffic.misnumbered, 1),
+            _ => {}
+        },
+    }
+}
+
+fn count_one(count: &AtomicU64, more: u64) {
+    count.fetch_add(more, Ordering::Relaxed);
 }
 
 /// Whether records would be written that brokers of before 2.1 cannot read.

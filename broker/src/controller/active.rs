@@ -19,6 +19,7 @@ use zookeeper_client::{Error, EventType, OneshotWatcher};
 
 use super::channel::{Channel, News, Order, Target};
 use super::claim::Mandate;
+use super::stats::Work;
 use super::writes::{Deposed, Pen};
 use super::{Command, Options, load, nodes};
 use crate::zk::{PRODUCER_ID_BLOCK, Zk, ZkError, retry};
@@ -49,6 +50,28 @@ pub enum Place {
     Reassignments,
 }
 
+impl Observed {
+    /// What it makes the controller do.
+    fn work(&self) -> Option<Work> {
+        match self {
+            Observed::SessionOver => Some(Work::ControllerChange),
+            Observed::Answer(Event::LeaderAndIsrAnswered { .. }) => Some(Work::LeaderAndIsrResponseReceived),
+            Observed::Answer(Event::StopReplicaAnswered { .. }) => Some(Work::TopicDeletion),
+            Observed::Answer(_) => None,
+            Observed::Changed(place) => Some(match place {
+                Place::Controller => Work::ControllerChange,
+                Place::Brokers | Place::Broker(_) => Work::BrokerChange,
+                Place::Topics | Place::Topic(_) => Work::TopicChange,
+                Place::Deletions => Work::TopicDeletion,
+                Place::LogDirs => Work::LogDirChange,
+                Place::IsrChanges => Work::IsrChange,
+                Place::PreferredElection => Work::ManualLeaderBalance,
+                Place::Reassignments => Work::PartitionReassignment,
+            }),
+        }
+    }
+}
+
 enum Waiting {
     Alter(oneshot::Sender<AlterPartitionResponse>),
     Shutdown(oneshot::Sender<Result<Vec<TopicPartition>, ErrorCode>>),
@@ -77,20 +100,30 @@ pub async fn govern(
     commands: &mut mpsc::Receiver<Command>,
 ) -> Deposed {
     let (observed, mut hearing) = mpsc::unbounded_channel();
-    let mut active = match Active::take_office(options.clone(), zk, mandate, observed).await {
+    let stats = options.stats.clone();
+    let taking = Active::take_office(options.clone(), zk, mandate, observed);
+    let mut active = match stats.time(Some(Work::ControllerChange), taking).await {
         Ok(active) => active,
         Err(deposed) => return deposed,
     };
+    stats.elected_uncleanly(active.core.take_unclean_elections());
     let mut balance_at = Instant::now() + FIRST_BALANCE;
     loop {
         let done = tokio::select! {
-            Some(observed) = hearing.recv() => active.observe(observed).await,
-            Some(command) = commands.recv() => active.command(command).await,
+            Some(observed) = hearing.recv() => {
+                let work = observed.work();
+                stats.time(work, active.observe(observed)).await
+            }
+            Some(command) = commands.recv() => {
+                let work = active.work_of(&command);
+                stats.time(work, active.command(command)).await
+            }
             () = tokio::time::sleep_until(balance_at), if options.balance_every.is_some() => {
                 balance_at = Instant::now() + options.balance_every.unwrap_or(FIRST_BALANCE);
-                active.step(Event::BalanceLeaders).await
+                stats.time(Some(Work::AutoLeaderBalance), active.step(Event::BalanceLeaders)).await
             }
         };
+        stats.elected_uncleanly(active.core.take_unclean_elections());
         if let Err(deposed) = done {
             return deposed;
         }
@@ -396,6 +429,22 @@ impl Active {
         let token = self.token();
         self.waiting.insert(token, waiting);
         token
+    }
+
+    /// What it makes the controller do.
+    fn work_of(&self, command: &Command) -> Option<Work> {
+        match command {
+            Command::AlterPartition { .. } => Some(Work::IsrChange),
+            Command::ControlledShutdown { .. } => Some(Work::ControlledShutdown),
+            Command::ElectLeaders { .. } => Some(Work::ManualLeaderBalance),
+            Command::AlterReassignments { .. } => Some(Work::PartitionReassignment),
+            Command::ListReassignments { .. } => Some(Work::ListPartitionReassignment),
+            Command::TopicDefaultsChanged => Some(Work::UncleanLeaderElectionEnable),
+            Command::TopicConfigChanged { topic } => {
+                (self.options.unclean)(topic).then_some(Work::TopicUncleanLeaderElectionEnable)
+            }
+            Command::AllocateProducerIds { .. } | Command::Count { .. } => None,
+        }
     }
 
     async fn command(&mut self, command: Command) -> Result<(), Deposed> {

@@ -12,6 +12,7 @@ mod lists;
 mod load;
 pub mod missed;
 pub(crate) mod nodes;
+pub mod stats;
 pub mod topics;
 mod writes;
 
@@ -37,6 +38,7 @@ use zookeeper_client::{Error, EventType};
 
 use crate::broker::Broker;
 use crate::zk::{Zk, ZkError};
+use stats::ControllerStats;
 use writes::Deposed;
 
 /// Requests that wait for the controller before senders have to.
@@ -64,6 +66,8 @@ pub struct Options {
     pub socket_timeout: Duration,
     /// A topic's effective `unclean.leader.election.enable`.
     pub unclean: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// What it does is noted there.
+    pub stats: Arc<ControllerStats>,
 }
 
 impl Options {
@@ -83,6 +87,7 @@ impl Options {
             balance_every: config.bool("auto.leader.rebalance.enable").then(|| Duration::from_secs(seconds)),
             socket_timeout: config.millis("controller.socket.timeout.ms"),
             unclean: Box::new(move |topic| settings.topic_config(topic).unclean_election),
+            stats: broker.controller_stats.clone(),
         }
     }
 }

@@ -87,6 +87,8 @@ pub struct CleanStats {
     pub records_read: u64,
     pub records_kept: u64,
     pub keys: usize,
+    /// How many keys there was room for.
+    pub keys_max: usize,
     /// Records without a key that were dropped.
     pub keyless: u64,
 }
@@ -151,7 +153,7 @@ impl CleanJob {
             kept: 0,
             keyless: 0,
         };
-        let mut stats = CleanStats { end_offset, keys: map.len(), ..CleanStats::default() };
+        let mut stats = CleanStats { end_offset, keys: map.len(), keys_max: map.room(), ..CleanStats::default() };
         for group in self.groups(end_offset) {
             let cleaned = self.clean_group(group, &mut filter, &mut throttle, &mut stats);
             if cleaned.is_err() {

@@ -26,6 +26,10 @@ pub struct Cleanable {
     pub ratio: f64,
     /// Records wait for longer than `max.compaction.lag.ms`.
     pub overdue: bool,
+    /// By how many ms.
+    pub overdue_ms: i64,
+    /// It is dirty enough, or overdue.
+    pub is_due: bool,
     pub dirty_bytes: u64,
 }
 
@@ -33,6 +37,11 @@ impl Log {
     /// How dirty the log is; `None` where it is not to be cleaned now. Records at `last_stable_offset` and above are left
     /// alone, as are the active segment and what is younger than `min.compaction.lag.ms`.
     pub fn cleanable(&mut self, last_stable_offset: i64, now: i64) -> Result<Option<Cleanable>> {
+        Ok(self.dirt(last_stable_offset, now)?.filter(|range| range.is_due))
+    }
+
+    /// As [`Log::cleanable`], though it need not be cleaned yet; `None` where there is nothing to clean.
+    pub fn dirt(&mut self, last_stable_offset: i64, now: i64) -> Result<Option<Cleanable>> {
         if !self.config.compact || self.cleaning.is_some() || self.uncleanable {
             return Ok(None);
         }
@@ -55,7 +64,8 @@ impl Log {
                 earliest = earliest.min(segment.first_timestamp()?.filter(|at| *at > 0).unwrap_or(i64::MAX));
             }
         }
-        let overdue = earliest < now.saturating_sub(self.config.max_compaction_lag_ms);
+        let overdue_ms = now.saturating_sub(self.config.max_compaction_lag_ms).saturating_sub(earliest).max(0);
+        let overdue = overdue_ms > 0;
         let upper = upper.max(first_dirty);
         let first_uncleanable = self.floor(upper).unwrap_or(upper);
         let size = |from: i64, to: i64| -> u64 {
@@ -71,8 +81,16 @@ impl Log {
             return Ok(None);
         }
         let ratio = dirty_bytes as f64 / total as f64;
-        let due = overdue || ratio > self.config.min_cleanable_ratio;
-        Ok(due.then_some(Cleanable { first_dirty, first_uncleanable, ratio, overdue, dirty_bytes }))
+        let is_due = overdue || ratio > self.config.min_cleanable_ratio;
+        Ok(Some(Cleanable {
+            first_dirty,
+            first_uncleanable,
+            ratio,
+            overdue,
+            overdue_ms,
+            is_due,
+            dirty_bytes,
+        }))
     }
 
     /// Everything that a cleaner needs to work apart from the log. Truncations, retention and deletion call it off.
@@ -156,6 +174,10 @@ impl Log {
     }
 
     /// Nothing of this log will be cleaned until the broker starts again: its content cannot be read.
+    pub fn is_uncleanable(&self) -> bool {
+        self.uncleanable
+    }
+
     pub fn mark_uncleanable(&mut self) {
         self.uncleanable = true;
     }

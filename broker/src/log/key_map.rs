@@ -47,6 +47,11 @@ impl KeyMap {
         self.offsets.len()
     }
 
+    /// How many keys it takes at most.
+    pub fn room(&self) -> usize {
+        self.max
+    }
+
     /// The offset up to which the map speaks, -1 for none.
     pub fn latest(&self) -> i64 {
         self.latest

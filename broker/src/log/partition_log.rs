@@ -1,6 +1,7 @@
 //! [`Log`]: the segments of one partition, its epochs and its producers.
 
 use super::error::{At, LogError, Result};
+use super::flushes::FLUSHES;
 use super::header::{self, Header, Scan};
 use super::leader_epochs::LeaderEpochs;
 use super::producers::Producers;
@@ -307,18 +308,22 @@ impl Log {
     /// fsyncs everything now; the recovery point becomes the log end.
     pub fn flush(&mut self, now: i64) -> Result<()> {
         if self.recovery_point < self.end {
-            let from = self.floor(self.recovery_point).unwrap_or(i64::MIN);
-            for (_, segment) in self.segments.range_mut(from..) {
-                segment.sync()?;
-            }
-            for (path, file) in self.producers.take_unsynced()? {
-                file.sync_data().at("cannot sync", &path)?;
-            }
-            checkpoint::sync_dir(&self.dir)?;
+            FLUSHES.time(|| self.sync())?;
             self.flush_job = None;
         }
         self.mark_flushed(self.end, now);
         Ok(())
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        let from = self.floor(self.recovery_point).unwrap_or(i64::MIN);
+        for (_, segment) in self.segments.range_mut(from..) {
+            segment.sync()?;
+        }
+        for (path, file) in self.producers.take_unsynced()? {
+            file.sync_data().at("cannot sync", &path)?;
+        }
+        checkpoint::sync_dir(&self.dir)
     }
 
     /// Up to `max_bytes` from the batch that holds `offset`, none of a batch at or above `upper` (high watermark, last

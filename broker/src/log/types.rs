@@ -2,6 +2,7 @@
 
 use super::checkpoint::sync_dir;
 use super::error::{At, Result};
+use super::flushes::FLUSHES;
 use super::handle::Handle;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -150,6 +151,10 @@ impl FlushJob {
 
     /// Waits for the disk.
     pub fn run(&self) -> Result<()> {
+        FLUSHES.time(|| self.sync())
+    }
+
+    fn sync(&self) -> Result<()> {
         for (path, file) in &self.files {
             file.sync_data().at("cannot sync", path)?;
         }

@@ -8,6 +8,7 @@ mod traffic;
 
 use base::metrics::{Family, Reading, Sample, process, prometheus};
 use broker_core::controller::Counts;
+use broker_core::quota::{QuotaKind, Used};
 
 use crate::broker::Broker;
 use crate::shard::{Event, ShardFigures};
@@ -30,6 +31,9 @@ pub(crate) struct Figures<'a> {
     /// All 0 where this broker does not govern, as in Kafka.
     pub controller: Counts,
     pub governs: bool,
+    /// What the controller was doing when this was asked; 0: nothing.
+    pub controller_state: u8,
+    pub quotas: Vec<(QuotaKind, Used)>,
 }
 
 type Row = Family<fn(&Figures<'_>) -> Reading>;
@@ -38,16 +42,24 @@ type Row = Family<fn(&Figures<'_>) -> Reading>;
 pub async fn page(broker: &Broker, part: Part) -> Option<String> {
     let partitions = part == Part::Partitions;
     let shard = broker.shard.ask(|reply| Event::Measure { partitions, reply }).await.ok()?;
+    let controller_state = broker.controller_stats.state();
     let counts = match broker.controller.get() {
         Some(controller) if controller.is_active() => controller.counts().await,
         _ => None,
     };
-    let figures =
-        Figures { broker, shard, governs: counts.is_some(), controller: counts.unwrap_or_default() };
+    let figures = Figures {
+        broker,
+        shard,
+        governs: counts.is_some(),
+        controller: counts.unwrap_or_default(),
+        controller_state,
+        quotas: broker.quotas.used(),
+    };
     let known = broker.metadata.snapshot();
     broker.traffic.retain(|topic| known.topics.contains_key(topic));
-    let rows = if partitions { table::PARTITIONS } else { table::TABLE };
-    let samples =
-        rows.iter().map(|row| Sample { name: row.name, kind: row.kind, reading: (row.read)(&figures) });
-    Some(prometheus::text(samples.chain(process::samples().filter(|_| !partitions))))
+    let sample = |row: &Row| Sample { name: row.name, kind: row.kind, reading: (row.read)(&figures) };
+    Some(match part {
+        Part::Broker => prometheus::text(table::rows().map(sample).chain(process::samples())),
+        Part::Partitions => prometheus::text(table::PARTITIONS.iter().map(sample)),
+    })
 }

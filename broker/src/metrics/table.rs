@@ -4,7 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use base::metrics::{Histogram, Kind, Labels, Number, Reading, Value};
 
-use super::traffic::Spans;
+use super::traffic::{ByTopic, Spans};
+use broker_core::quota::{QuotaKind, Used};
+
+use crate::controller::stats::Work;
+use crate::log::FLUSHES;
+
 use super::{Figures, ListenerFigures, Row};
 use crate::shard::{PartitionFigures, TopicTraffic};
 
@@ -18,24 +23,86 @@ const fn counter(name: &'static str, read: Read) -> Row {
     Row::new(name, Kind::Counter, read)
 }
 
+type Pick = for<'a> fn(&'a Figures<'a>) -> &'a Histogram;
+
+/// A histogram of µs, shown in ms.
+macro_rules! timer {
+    ($name:expr, $of:expr) => {
+        [
+            gauge($name, |f| {
+                let of: Pick = $of;
+                let spread = of(f).look();
+                labelled(QUANTILES.map(|(shown, part)| {
+                    let ms = spread.quantile(part) / 1e3;
+                    (vec![("quantile", shown.to_owned())], Value::Number(Number::Float(ms)))
+                }))
+            }),
+            counter(concat!($name, "_count"), |f| {
+                let of: Pick = $of;
+                of(f).look().count.into()
+            }),
+            counter(concat!($name, "_sum"), |f| {
+                let of: Pick = $of;
+                (of(f).look().sum as f64 / 1e3).into()
+            }),
+        ]
+    };
+}
+
+macro_rules! work {
+    ($name:literal, $work:expr) => {
+        timer!(concat!("kafka_controller_controllerstats_", $name, "rateandtimems"), |f| {
+            f.broker.controller_stats.of($work)
+        })
+    };
+}
+
+/// All of the broker.
+pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
+    TABLE.iter().chain(TIMERS.iter().flatten())
+}
+
 /// The broker and its topics.
 pub(super) static TABLE: &[Row] = &[
     // Topics.
     counter("kafka_server_brokertopicmetrics_messagesin_total", |f| topics(f, |of| of.messages_in)),
     counter("kafka_server_brokertopicmetrics_bytesin_total", |f| topics(f, |of| of.bytes_in)),
-    counter("kafka_server_brokertopicmetrics_bytesout_total", |f| {
-        let out = &f.broker.traffic.out;
-        by_topic(f, out.all(), |topic, _| out.of(topic))
-    }),
+    counter("kafka_server_brokertopicmetrics_bytesout_total", |f| counted(f, &f.broker.traffic.out)),
     counter("kafka_server_brokertopicmetrics_totalproducerequests_total", |f| {
         let refused = &f.broker.traffic.refused;
         by_topic(f, f.shard.all.produces + refused.all(), |topic, of| of.produces + refused.of(topic))
     }),
     counter("kafka_server_brokertopicmetrics_failedproducerequests_total", |f| {
-        let failed = &f.broker.traffic.failed;
-        by_topic(f, failed.all(), |topic, _| failed.of(topic))
+        counted(f, &f.broker.traffic.failed)
     }),
     counter("kafka_server_brokertopicmetrics_totalfetchrequests_total", |f| topics(f, |of| of.fetches)),
+    counter("kafka_server_brokertopicmetrics_failedfetchrequests_total", |f| {
+        counted(f, &f.broker.traffic.failed_fetches)
+    }),
+    counter("kafka_server_brokertopicmetrics_bytesrejected_total", |f| {
+        counted(f, &f.broker.traffic.rejected)
+    }),
+    counter("kafka_server_brokertopicmetrics_producemessageconversions_total", |f| {
+        counted(f, &f.broker.traffic.produce_conversions)
+    }),
+    counter("kafka_server_brokertopicmetrics_fetchmessageconversions_total", |f| {
+        counted(f, &f.broker.traffic.fetch_conversions)
+    }),
+    counter("kafka_server_brokertopicmetrics_invalidmessagecrcrecords_total", |f| {
+        f.broker.traffic.damaged.load(Relaxed).into()
+    }),
+    counter("kafka_server_brokertopicmetrics_nokeycompactedtopicrecords_total", |f| {
+        f.broker.traffic.keyless.load(Relaxed).into()
+    }),
+    counter("kafka_server_brokertopicmetrics_invalidoffsetorsequencerecords_total", |f| {
+        f.broker.traffic.misnumbered.load(Relaxed).into()
+    }),
+    counter("kafka_server_brokertopicmetrics_reassignmentbytesin_total", |f| {
+        f.shard.reassignment_bytes_in.into()
+    }),
+    counter("kafka_server_brokertopicmetrics_reassignmentbytesout_total", |f| {
+        f.broker.traffic.reassignment_out.load(Relaxed).into()
+    }),
     counter("kafka_server_brokertopicmetrics_replicationbytesin_total", |f| {
         f.shard.replication_bytes_in.into()
     }),
@@ -67,6 +134,16 @@ pub(super) static TABLE: &[Row] = &[
         };
         labelled(f.shard.log_dirs.iter().map(dir))
     }),
+    gauge("kafka_log_logcleaner_max_buffer_utilization_percent", |f| f.shard.cleaner.buffer_used.into()),
+    gauge("kafka_log_logcleaner_cleaner_recopy_percent", |f| f.shard.cleaner.recopied.into()),
+    gauge("kafka_log_logcleaner_max_clean_time_secs", |f| f.shard.cleaner.seconds.into()),
+    gauge("kafka_log_logcleaner_max_compaction_delay_secs", |f| f.shard.cleaner.overdue_seconds.into()),
+    gauge("kafka_log_logcleanermanager_max_dirty_percent", |f| f.shard.cleaner.dirtiest.into()),
+    gauge("kafka_log_logcleanermanager_time_since_last_run_ms", |f| f.shard.cleaner.since_asked_ms.into()),
+    gauge("kafka_log_logcleanermanager_uncleanable_partitions_count", |f| {
+        uncleanable(f, |(logs, _)| logs as u64)
+    }),
+    gauge("kafka_log_logcleanermanager_uncleanable_bytes", |f| uncleanable(f, |(_, bytes)| bytes)),
     // What waits.
     gauge("kafka_server_delayedoperationpurgatory_purgatorysize", |f| {
         let waits =
@@ -114,6 +191,20 @@ pub(super) static TABLE: &[Row] = &[
     gauge("kafka_network_requestmetrics_requestbytes", |f| quantiles(f, BYTES)),
     counter("kafka_network_requestmetrics_requestbytes_count", |f| counts(f, BYTES)),
     counter("kafka_network_requestmetrics_requestbytes_sum", |f| sums(f, BYTES)),
+    // Quotas.
+    gauge("kafka_server_quota_byte_rate", |f| {
+        quotas(f, |kind, used| {
+            matches!(kind, QuotaKind::Produce | QuotaKind::Fetch).then_some(used.rate)
+        })
+    }),
+    gauge("kafka_server_quota_request_time", |f| {
+        quotas(f, |kind, used| (kind == QuotaKind::Request).then_some(used.rate))
+    }),
+    gauge("kafka_server_quota_mutation_rate", |f| {
+        quotas(f, |kind, used| (kind == QuotaKind::ControllerMutation).then_some(used.rate))
+    }),
+    gauge("kafka_server_quota_tokens", |f| quotas(f, |_, used| used.tokens)),
+    gauge("kafka_server_quota_throttle_time", |f| quotas(f, |_, used| Some(used.throttle_ms))),
     // Connections.
     gauge("kafka_server_socketservermetrics_connection_count", |f| listeners(f, |of| &of.open)),
     counter("kafka_server_socketservermetrics_connection_creation_total", |f| {
@@ -154,8 +245,56 @@ pub(super) static TABLE: &[Row] = &[
         f.controller.preferred_imbalance.into()
     }),
     gauge("kafka_controller_kafkacontroller_topicstodeletecount", |f| f.controller.topics_to_delete.into()),
+    gauge("kafka_controller_kafkacontroller_topicsineligibletodeletecount", |f| {
+        f.controller.topics_ineligible.into()
+    }),
+    gauge("kafka_controller_kafkacontroller_replicastodeletecount", |f| {
+        f.controller.replicas_to_delete.into()
+    }),
+    gauge("kafka_controller_kafkacontroller_replicasineligibletodeletecount", |f| {
+        f.controller.replicas_ineligible.into()
+    }),
+    gauge("kafka_controller_kafkacontroller_fencedbrokercount", |_| 0u64.into()),
+    gauge("kafka_controller_kafkacontroller_controllerstate", |f| u64::from(f.controller_state).into()),
+    counter("kafka_controller_controllerstats_uncleanleaderelections_total", |f| {
+        f.broker.controller_stats.unclean_elections().into()
+    }),
+    // The session with ZooKeeper.
+    counter("kafka_server_sessionexpirelistener_zookeepersyncconnects_total", |f| {
+        f.broker.session_figures.connects.load(Relaxed).into()
+    }),
+    counter("kafka_server_sessionexpirelistener_zookeeperdisconnects_total", |f| {
+        f.broker.session_figures.disconnects.load(Relaxed).into()
+    }),
+    counter("kafka_server_sessionexpirelistener_zookeeperexpires_total", |f| {
+        f.broker.session_figures.expires.load(Relaxed).into()
+    }),
+    counter("kafka_server_sessionexpirelistener_zookeeperauthfailures_total", |f| {
+        f.broker.session_figures.refused_logins.load(Relaxed).into()
+    }),
+    gauge("kafka_server_kafkaserver_linux_disk_read_bytes", |_| disk("read_bytes:")),
+    gauge("kafka_server_kafkaserver_linux_disk_write_bytes", |_| disk("write_bytes:")),
     // 3: it serves; 6: it hands its partitions over.
     gauge("kafka_server_kafkaserver_brokerstate", |f| if f.shard.retired { 6u64 } else { 3 }.into()),
+];
+
+/// Times of the controller's work and of flushes: percentiles, a count and a sum for each.
+pub(super) static TIMERS: &[[Row; 3]] = &[
+    timer!("kafka_log_logflushstats_logflushrateandtimems", |_| FLUSHES.times()),
+    work!("controllerchange", Work::ControllerChange),
+    work!("leaderelection", Work::BrokerChange),
+    work!("topicchange", Work::TopicChange),
+    work!("topicdeletion", Work::TopicDeletion),
+    work!("partitionreassignment", Work::PartitionReassignment),
+    work!("autoleaderbalance", Work::AutoLeaderBalance),
+    work!("manualleaderbalance", Work::ManualLeaderBalance),
+    work!("controlledshutdown", Work::ControlledShutdown),
+    work!("isrchange", Work::IsrChange),
+    work!("leaderandisrresponsereceived", Work::LeaderAndIsrResponseReceived),
+    work!("logdirchange", Work::LogDirChange),
+    work!("uncleanleaderelectionenable", Work::UncleanLeaderElectionEnable),
+    work!("topicuncleanleaderelectionenable", Work::TopicUncleanLeaderElectionEnable),
+    work!("listpartitionreassignment", Work::ListPartitionReassignment),
 ];
 
 /// Each partition.
@@ -197,6 +336,10 @@ fn by_topic(f: &Figures<'_>, all: u64, of: impl Fn(&str, &TopicTraffic) -> u64) 
     labelled(std::iter::once((vec![], Value::from(all))).chain(each))
 }
 
+fn counted(f: &Figures<'_>, counts: &ByTopic) -> Reading {
+    by_topic(f, counts.all(), |topic, _| counts.of(topic))
+}
+
 fn topics(f: &Figures<'_>, of: fn(&TopicTraffic) -> u64) -> Reading {
     by_topic(f, of(&f.shard.all), |_, traffic| of(traffic))
 }
@@ -206,6 +349,37 @@ fn listeners(f: &Figures<'_>, of: fn(&ListenerFigures) -> &AtomicU64) -> Reading
     labelled(all.iter().map(|(name, figures)| {
         (vec![("listener", name.to_string())], Value::from(of(figures).load(Relaxed)))
     }))
+}
+
+fn uncleanable(f: &Figures<'_>, of: fn((usize, u64)) -> u64) -> Reading {
+    labelled(f.shard.uncleanable.iter().map(|(dir, figures)| {
+        (vec![("logDirectory", dir.display().to_string())], Value::from(of(*figures)))
+    }))
+}
+
+/// A figure of each quota that is in use, by the resource and whoever shares it.
+fn quotas(f: &Figures<'_>, of: fn(QuotaKind, &Used) -> Option<f64>) -> Reading {
+    let all = f.quotas.iter().filter_map(|(kind, used)| {
+        let resource = match kind {
+            QuotaKind::Produce => "Produce",
+            QuotaKind::Fetch => "Fetch",
+            QuotaKind::Request => "Request",
+            QuotaKind::ControllerMutation => "ControllerMutation",
+        };
+        let who = [("user", &used.user), ("clientId", &used.client_id)];
+        let named = who.into_iter().filter(|(_, name)| !name.is_empty());
+        let labels = std::iter::once(("resource", resource.to_owned()))
+            .chain(named.map(|(label, name)| (label, name.clone())));
+        Some((labels.collect(), Value::Number(Number::Float(of(*kind, used)?))))
+    });
+    labelled(all)
+}
+
+/// Bytes that this process had the disks read or write, as Linux counts them.
+fn disk(field: &str) -> Reading {
+    let text = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let bytes = text.lines().find_map(|line| line.strip_prefix(field)?.trim().parse::<u64>().ok());
+    bytes.into()
 }
 
 fn partitions(f: &Figures<'_>, of: fn(&PartitionFigures) -> i64) -> Reading {
@@ -273,17 +447,20 @@ mod tests {
         let told: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
         let told_once: BTreeSet<&str> = told.iter().copied().collect();
         assert_eq!(told.len(), told_once.len());
-        let shown: BTreeSet<&str> = TABLE.iter().chain(PARTITIONS).map(|row| row.name).collect();
+        let shown: BTreeSet<&str> = rows().chain(PARTITIONS).map(|row| row.name).collect();
         assert_eq!(told_once, shown);
-        assert_eq!(shown.len(), TABLE.len() + PARTITIONS.len(), "a family has one row");
+        assert_eq!(shown.len(), rows().chain(PARTITIONS).count(), "a family has one row");
     }
 
     #[test]
     fn counters_end_as_counters_do() {
-        for row in TABLE.iter().chain(PARTITIONS) {
+        // As the rules name them.
+        let exceptions = ["connection_count", "uncleanable_partitions_count"];
+        for row in rows().chain(PARTITIONS) {
             let counts = ["_total", "_count", "_sum"].iter().any(|end| row.name.ends_with(end));
             let is_gauge = row.kind == Kind::Gauge;
-            assert!(counts != is_gauge || row.name.ends_with("connection_count"), "{}", row.name);
+            let excepted = exceptions.iter().any(|end| row.name.ends_with(end));
+            assert!(counts != is_gauge || excepted, "{}", row.name);
         }
     }
 }

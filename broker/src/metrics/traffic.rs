@@ -60,7 +60,7 @@ pub struct Spans {
     pub time: Histogram,
     /// ms for which the client had to wait afterwards.
     pub throttle: Histogram,
-    /// Bytes of the request.
+    /// Bytes of the request without its header.
     pub bytes: Histogram,
 }
 
@@ -127,6 +127,19 @@ pub struct Traffic {
     pub out: ByTopic,
     /// Likewise to followers.
     pub replication_out: AtomicU64,
+    /// Of these, to replicas that are being added.
+    pub reassignment_out: AtomicU64,
+    /// Partitions of fetches that failed without a fault of who asked.
+    pub failed_fetches: ByTopic,
+    /// Records that consumers of old formats got in theirs, and that were written in another form than they came in.
+    pub fetch_conversions: ByTopic,
+    pub produce_conversions: ByTopic,
+    /// Bytes of records that were too large.
+    pub rejected: ByTopic,
+    /// Batches whose checksums are wrong; records without keys for compacted topics; batches that are no producer's.
+    pub damaged: AtomicU64,
+    pub keyless: AtomicU64,
+    pub misnumbered: AtomicU64,
     /// Partitions of produces that the loop never saw: something was wrong with their records.
     pub refused: ByTopic,
     /// Partitions of produces that failed, see [`Traffic::produce_failed`].
@@ -143,6 +156,14 @@ impl Default for Traffic {
         Traffic {
             out: ByTopic::default(),
             replication_out: AtomicU64::new(0),
+            reassignment_out: AtomicU64::new(0),
+            failed_fetches: ByTopic::default(),
+            fetch_conversions: ByTopic::default(),
+            produce_conversions: ByTopic::default(),
+            rejected: ByTopic::default(),
+            damaged: AtomicU64::new(0),
+            keyless: AtomicU64::new(0),
+            misnumbered: AtomicU64::new(0),
             refused: ByTopic::default(),
             failed: ByTopic::default(),
             apis: [const { OnceLock::new() }; APIS],
@@ -207,7 +228,9 @@ impl Traffic {
 
     /// Forgets topics that are gone.
     pub fn retain(&self, is_there: impl Fn(&str) -> bool) {
-        for counts in [&self.out, &self.refused, &self.failed] {
+        let reading = [&self.out, &self.failed_fetches, &self.fetch_conversions];
+        let writing = [&self.refused, &self.failed, &self.produce_conversions, &self.rejected];
+        for counts in reading.into_iter().chain(writing) {
             counts.retain(&is_there);
         }
     }

@@ -22,7 +22,59 @@ pub enum CleanerEvent {
     /// A segment is ready; the answer is whether the log took it.
     Swap { topic: Str, partition: i32, group: CleanedGroup, reply: oneshot::Sender<bool> },
     /// The job is over.
-    Done { topic: Str, partition: i32, stop: Arc<AtomicBool>, outcome: Result<CleanStats, CleanError> },
+    Done {
+        topic: Str,
+        partition: i32,
+        stop: Arc<AtomicBool>,
+        outcome: Result<CleanStats, CleanError>,
+        /// By which thread, and how long it took.
+        thread: usize,
+        took: Duration,
+    },
+}
+
+/// What the loop hears of the cleaner threads.
+#[derive(Debug, Default)]
+pub struct CleanerTally {
+    /// When a thread asked last which log is the dirtiest, ms since 1970.
+    pub asked_ms: Option<i64>,
+    /// How dirty that was, of 1; what had to be cleaned waited for so many ms at most.
+    pub dirtiest: f64,
+    pub overdue_ms: i64,
+    /// The last cleaning of each thread.
+    last: BTreeMap<usize, (CleanStats, Duration)>,
+}
+
+/// That, of all threads.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct CleanerFigures {
+    /// Of 100.
+    pub buffer_used: f64,
+    pub recopied: f64,
+    pub dirtiest: f64,
+    pub seconds: f64,
+    pub overdue_seconds: f64,
+    pub since_asked_ms: i64,
+}
+
+impl CleanerTally {
+    fn asked(&mut self, now: i64, dirtiest: f64, overdue_ms: i64) {
+        (self.asked_ms, self.dirtiest, self.overdue_ms) = (Some(now), dirtiest, overdue_ms);
+    }
+
+    pub(super) fn figures(&self, now: i64) -> CleanerFigures {
+        let last = || self.last.values();
+        let most = |of: fn(&(CleanStats, Duration)) -> f64| last().map(of).fold(0.0, f64::max);
+        let sum = |of: fn(&CleanStats) -> u64| last().map(|(stats, _)| of(stats)).sum::<u64>() as f64;
+        CleanerFigures {
+            buffer_used: most(|(stats, _)| 100.0 * stats.keys as f64 / stats.keys_max.max(1) as f64),
+            recopied: 100.0 * sum(|stats| stats.bytes_written) / sum(|stats| stats.bytes_read).max(1.0),
+            dirtiest: 100.0 * self.dirtiest,
+            seconds: most(|(_, took)| took.as_secs_f64()),
+            overdue_seconds: self.overdue_ms as f64 / 1e3,
+            since_asked_ms: self.asked_ms.map_or(0, |asked| (now - asked).max(0)),
+        }
+    }
 }
 
 /// One log's cleaning.
@@ -108,12 +160,17 @@ impl Crew {
             // The first stays, to see when there is work for it again.
             return (number == 0).then(|| thread::sleep(backoff));
         }
-        clean_one(&self.shard, &options, backoff)
+        clean_one(&self.shard, number, &options, backoff)
     }
 }
 
 /// Asks for a log and cleans it, or waits; `None` once the loop has ended.
-fn clean_one(shard: &ShardHandle, options: &CleanerOptions, backoff: Duration) -> Option<()> {
+fn clean_one(
+    shard: &ShardHandle,
+    thread: usize,
+    options: &CleanerOptions,
+    backoff: Duration,
+) -> Option<()> {
     let asked = ask(shard, |reply| CleanerEvent::Idle { reply })?;
     let Some(Cleaning { topic, partition, job, range }) = asked else {
         thread::sleep(backoff);
@@ -130,12 +187,13 @@ fn clean_one(shard: &ShardHandle, options: &CleanerOptions, backoff: Duration) -
         ask(shard, |reply| CleanerEvent::Swap { topic: topic.clone(), partition, group, reply })
             .unwrap_or(false)
     });
+    let took = started.elapsed();
     match &outcome {
-        Ok(stats) => say(&topic, partition, stats, started.elapsed()),
+        Ok(stats) => say(&topic, partition, stats, took),
         Err(CleanError::CalledOff) => tracing::info!("The cleaning of {topic}-{partition} was called off"),
         Err(error) => tracing::error!("The cleaning of {topic}-{partition} failed: {error}"),
     }
-    let done = CleanerEvent::Done { topic, partition, stop: job.stop_flag(), outcome };
+    let done = CleanerEvent::Done { topic, partition, stop: job.stop_flag(), outcome, thread, took };
     shard.inbox.blocking_send(Event::Cleaner(done)).ok()
 }
 
@@ -182,7 +240,10 @@ impl Shard {
                 };
                 let _ = reply.send(swapped);
             }
-            CleanerEvent::Done { topic, partition, stop, outcome } => {
+            CleanerEvent::Done { topic, partition, stop, outcome, thread, took } => {
+                if let Ok(stats) = &outcome {
+                    self.cleaner_tally.last.insert(thread, (*stats, took));
+                }
                 let Some(replica) = find(&mut self.replicas, &topic, partition) else { return };
                 match &outcome {
                     Ok(_) | Err(CleanError::CalledOff) => {}
@@ -207,20 +268,26 @@ impl Shard {
     fn dirtiest(&mut self) -> Option<Cleaning> {
         let wall = self.turn.wall;
         let mut best: Option<(Cleanable, &mut Replica)> = None;
+        let (mut dirtiest, mut overdue_ms) = (0.0f64, 0);
         let replicas = self.replicas.values_mut().flat_map(BTreeMap::values_mut);
         let rests = |replica: &Replica| replica.future.is_some() || !self.store.is_live(replica.dir);
         for replica in replicas.filter(|replica| !rests(replica)) {
-            match replica.log.cleanable(replica.core.last_stable_offset(), wall) {
-                Ok(Some(range)) if best.as_ref().is_none_or(|(best, _)| range.ratio > best.ratio) => {
-                    best = Some((range, replica));
+            match replica.log.dirt(replica.core.last_stable_offset(), wall) {
+                Ok(Some(range)) => {
+                    dirtiest = dirtiest.max(range.ratio);
+                    overdue_ms = overdue_ms.max(range.overdue_ms);
+                    if range.is_due && best.as_ref().is_none_or(|(best, _)| range.ratio > best.ratio) {
+                        best = Some((range, replica));
+                    }
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 Err(error) => {
                     tracing::error!("{error}");
                     self.turn.failed_dirs.push(replica.dir);
                 }
             }
         }
+        self.cleaner_tally.asked(wall, dirtiest, overdue_ms);
         let (range, replica) = best?;
         match replica.log.start_cleaning(range, wall) {
             Ok(job) => {
@@ -233,5 +300,30 @@ impl Shard {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_threads_did_last_is_summed_up() {
+        let mut tally = CleanerTally::default();
+        assert_eq!(tally.figures(7), CleanerFigures::default());
+        let stats = |keys, bytes_read, bytes_written| CleanStats {
+            keys,
+            keys_max: 10,
+            bytes_read,
+            bytes_written,
+            ..CleanStats::default()
+        };
+        tally.asked(1_000, 0.25, 1_500);
+        tally.last.insert(0, (stats(9, 1, 1), Duration::from_secs(9)));
+        tally.last.insert(0, (stats(2, 300, 100), Duration::from_secs(2)));
+        tally.last.insert(1, (stats(5, 100, 100), Duration::from_secs(1)));
+        let figures = tally.figures(3_000);
+        assert_eq!((figures.buffer_used, figures.recopied, figures.dirtiest), (50.0, 50.0, 25.0));
+        assert_eq!((figures.seconds, figures.overdue_seconds, figures.since_asked_ms), (2.0, 1.5, 2_000));
     }
 }

@@ -78,6 +78,8 @@ pub struct FetchedPart {
     pub slice: Option<FetchSlice>,
     /// (producer id, first offset), for read_committed.
     pub aborted: Option<Vec<(i64, i64)>>,
+    /// For a replica that is being added.
+    pub reassigns: bool,
 }
 
 impl FetchedPart {
@@ -92,6 +94,7 @@ impl FetchedPart {
             preferred: None,
             slice: None,
             aborted: None,
+            reassigns: false,
         }
     }
 

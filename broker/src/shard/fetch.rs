@@ -181,6 +181,7 @@ impl Shard {
             high_watermark: found.high_watermark,
             last_stable_offset: found.last_stable_offset,
             log_start: found.log_start,
+            reassigns: matches!(fetch.fetcher, Fetcher::Follower { id, .. } if replica.core.is_adding(id)),
             ..FetchedPart::failed(ErrorCode::NONE)
         };
         let up_to = match found.outcome {

@@ -7,6 +7,7 @@ use broker_core::group::GroupFigures;
 use wire::Str;
 
 use super::Shard;
+use super::cleaner::CleanerFigures;
 use super::replica::Replica;
 
 /// What came for a topic, or for one of its replicas, since the start.
@@ -39,6 +40,8 @@ pub(super) struct Tally {
     /// Of all replicas that went.
     pub all_gone: TopicTraffic,
     pub replication_bytes_in: u64,
+    /// Of these, those of replicas that are being added.
+    pub reassignment_bytes_in: u64,
     pub isr_shrinks: u64,
     pub isr_expands: u64,
     pub isr_failures: u64,
@@ -82,6 +85,10 @@ pub struct ShardFigures {
     pub isr_expands: u64,
     pub isr_failures: u64,
     pub replication_bytes_in: u64,
+    pub reassignment_bytes_in: u64,
+    pub cleaner: CleanerFigures,
+    /// Logs that are not cleaned any more, and their bytes, by directory; all that work are there.
+    pub uncleanable: BTreeMap<PathBuf, (usize, u64)>,
     pub topics: BTreeMap<Str, TopicTraffic>,
     pub all: TopicTraffic,
     /// Requests that wait.
@@ -171,6 +178,9 @@ impl Shard {
             isr_expands: self.tally.isr_expands,
             isr_failures: self.tally.isr_failures,
             replication_bytes_in: self.tally.replication_bytes_in,
+            reassignment_bytes_in: self.tally.reassignment_bytes_in,
+            cleaner: self.cleaner_tally.figures(self.turn.wall),
+            uncleanable: self.store.live_dirs().map(|dir| (dir.to_owned(), (0, 0))).collect(),
             topics: self.tally.gone.clone(),
             all: self.tally.all_gone,
             produces: self.produces.len(),
@@ -194,6 +204,13 @@ impl Shard {
             all.reassigning += usize::from(core.is_leader() && core.is_reassigning());
             all.producer_ids += core.producers().len();
             all.lag_max = all.lag_max.max(lag(replica).unwrap_or(0));
+            if replica.log.is_uncleanable()
+                && let Some(dir) = replica.log.dir().parent()
+                && let Some((logs, bytes)) = all.uncleanable.get_mut(dir)
+            {
+                *logs += 1;
+                *bytes += replica.log.size();
+            }
             if partitions && is_in_use {
                 all.partitions.push(PartitionFigures::of(replica));
             }

@@ -140,6 +140,7 @@ struct Shard {
     transactions: Transactions,
     moves: Moves,
     tally: figures::Tally,
+    cleaner_tally: cleaner::CleanerTally,
 }
 
 impl Shard {
@@ -190,6 +191,7 @@ impl Shard {
             transactions,
             moves,
             tally: figures::Tally::default(),
+            cleaner_tally: cleaner::CleanerTally::default(),
         }
     }
 

@@ -156,6 +156,9 @@ impl Shard {
                         core.fetched(from(LeaderBody::Batches(&metas)), out)
                     });
                 self.tally.replication_bytes_in += at as u64;
+                if replica.core.is_adding(self.broker.id) {
+                    self.tally.reassignment_bytes_in += at as u64;
+                }
                 if let broker_core::partition::FollowerOutcome::Rejected { expected, got } = outcome {
                     tracing::error!(
                         "The leader of {}-{} sent offset {got} where {expected} was expected",

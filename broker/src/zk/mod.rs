@@ -11,6 +11,7 @@ mod producer_ids;
 mod quotas;
 mod registration;
 mod security;
+mod session;
 pub mod tokens;
 mod topics;
 mod users;
@@ -25,6 +26,7 @@ pub use notes::{catch_up, may_follow_again};
 pub use producer_ids::BLOCK as PRODUCER_ID_BLOCK;
 pub use registration::{Registration, random_uuid};
 pub use security::{JvmFlags, KEYS as ZK_SECURITY_KEYS, SECURE_ROOTS, ZkSecurity, ZkSecurityError};
+pub use session::SessionFigures;
 pub use topics::{Assignment, TopicNode};
 pub use users::user_of;
 

@@ -31,6 +31,23 @@ pub(super) struct Deletion {
     obstacles: Vec<(Obstacle, Vec<i32>)>,
 }
 
+impl Deletion {
+    /// Whether something is in its way.
+    pub fn waits(&self) -> bool {
+        !self.obstacles.is_empty()
+    }
+
+    /// Replicas that are not deleted yet.
+    pub fn left(&self) -> usize {
+        self.replicas.values().filter(|progress| **progress != Progress::Done).count()
+    }
+
+    /// Replicas that cannot be deleted now.
+    pub fn ineligible(&self) -> usize {
+        self.obstacles.iter().map(|(_, partitions)| partitions.len()).sum()
+    }
+}
+
 impl Controller {
     pub(super) fn delete_topics(&mut self, topics: BTreeSet<Str>, out: &mut Vec<Effect>) {
         for topic in topics {

@@ -115,6 +115,11 @@ pub fn reassess(
     })
 }
 
+/// Whether the new leader was not in sync, so that it may lack records.
+pub fn is_unclean(before: &PartitionState, after: &PartitionState) -> bool {
+    after.leader != NO_LEADER && after.leader != before.leader && !before.isr.contains(&after.leader)
+}
+
 /// The same state under a new leader epoch, so that replicas listen to a new assignment.
 pub fn renewed(state: &PartitionState, controller_epoch: i32) -> PartitionState {
     PartitionState { controller_epoch, leader_epoch: state.leader_epoch + 1, ..state.clone() }
@@ -208,6 +213,9 @@ mod tests {
         assert_eq!(check((1, &[1]), true, live(&[2, 3], &[])), Some((2, vec![2])));
         let new = reassess(&assigned(&[1, 2]), &state(-1, &[1]), rules(true), live(&[2], &[])).unwrap();
         assert!(new.recovering);
+        assert!(is_unclean(&state(-1, &[1]), &new));
+        let clean = reassess(&assigned(&[1, 2]), &state(1, &[1, 2]), rules(true), live(&[2], &[])).unwrap();
+        assert!(!is_unclean(&state(1, &[1, 2]), &clean));
     }
 
     #[test]

@@ -118,6 +118,12 @@ pub struct Counts {
     pub offline_partitions: usize,
     pub preferred_imbalance: usize,
     pub topics_to_delete: usize,
+    /// Replicas of these that are still there.
+    pub replicas_to_delete: usize,
+    /// Of these topics, those whose deletion waits for something.
+    pub topics_ineligible: usize,
+    /// Replicas that cannot be deleted now.
+    pub replicas_ineligible: usize,
     pub reassigning_partitions: usize,
 }
 
@@ -142,6 +148,8 @@ pub struct Controller {
     postponed: BTreeSet<Str>,
     /// The work is being taken up: who is away was lost under another controller.
     succeeds: bool,
+    /// Leaders chosen from outside the ISR, since somebody asked.
+    unclean_elections: u64,
 }
 
 impl Controller {
@@ -164,6 +172,7 @@ impl Controller {
             reassignments: Reassignments::default(),
             postponed: BTreeSet::new(),
             succeeds: false,
+            unclean_elections: 0,
         };
         // Both are in the order of names and numbers.
         let mut states = states.into_iter().peekable();
@@ -239,12 +248,20 @@ impl Controller {
             brokers: self.brokers.len(),
             topics: self.topics.len(),
             topics_to_delete: self.postponed.len(),
+            topics_ineligible: self.postponed.len(),
             ..Counts::default()
         };
         for (name, topic) in &self.topics {
-            if topic.deletion.is_some() {
+            if let Some(deletion) = &topic.deletion {
                 counts.topics_to_delete += 1;
+                counts.topics_ineligible += usize::from(deletion.waits());
+                counts.replicas_to_delete += deletion.left();
+                counts.replicas_ineligible += deletion.ineligible();
                 continue;
+            }
+            if self.postponed.contains(name) {
+                let replicas = topic.partitions.values().map(|entry| entry.assignment.replicas.len());
+                counts.replicas_to_delete += replicas.sum::<usize>();
             }
             counts.partitions += topic.partitions.len();
             for (&partition, entry) in &topic.partitions {
@@ -595,7 +612,16 @@ impl Controller {
         true
     }
 
+    /// How many leaders were chosen that may lack records, since this was asked last.
+    pub fn take_unclean_elections(&mut self) -> u64 {
+        std::mem::take(&mut self.unclean_elections)
+    }
+
     fn write_state(&mut self, tp: &TopicPartition, state: PartitionState, why: Why, out: &mut Vec<Effect>) {
+        let Some(entry) = self.entry(tp) else { return };
+        let before = entry.state.as_ref();
+        let is_unclean = before.is_some_and(|before| election::is_unclean(before, &state));
+        self.unclean_elections += u64::from(is_unclean);
         let Some(entry) = self.entry_mut(tp) else { return };
         let partition = tp.clone();
         let write = match entry.state {

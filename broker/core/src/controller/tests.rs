@@ -362,6 +362,7 @@ fn an_unclean_election_needs_leave() {
     assert_eq!(c.state(0), (-1, vec![1], 2));
     c.step(Event::UncleanElection { topic: "t".into(), enabled: true });
     assert_eq!(c.state(0), (2, vec![2], 3));
+    assert_eq!((c.controller.take_unclean_elections(), c.controller.take_unclean_elections()), (1, 0));
 }
 
 #[test]
@@ -505,7 +506,13 @@ fn a_deletion_waits_for_brokers_that_are_away() {
     c.die(2);
     c.step(Event::DeleteTopics(BTreeSet::from(["t".into()])));
     assert_eq!(c.stopped(), [(1, 0, -2, true)]);
+    let counted = |c: &Cluster| {
+        let counts = c.controller.counts();
+        (counts.topics_to_delete, counts.replicas_to_delete, counts.topics_ineligible, counts.replicas_ineligible)
+    };
+    assert_eq!(counted(&c), (1, 2, 1, 1));
     c.answer_stop(1, ErrorCode::NONE);
+    assert_eq!(counted(&c), (1, 1, 1, 1));
     assert!(c.deleted.is_empty());
     c.live(2, 20);
     assert_eq!(c.stopped(), [(2, 0, -2, true)]);

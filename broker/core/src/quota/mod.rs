@@ -6,12 +6,15 @@
 mod bucket;
 mod entity;
 mod rate;
+mod used;
 
 use std::collections::BTreeMap;
 
 pub use bucket::Bucket;
 pub use entity::{Bounds, DEFAULT, Entity, Group, Name, desanitize, sanitize};
 pub use rate::{Rate, Windows};
+pub use used::Used;
+use used::Waits;
 
 /// What a quota limits, and its key in ZooKeeper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,12 +57,20 @@ impl QuotaKind {
 /// Idle counters are looked for this often.
 const SWEEP_MS: i64 = 60_000;
 
+/// What those have done who share a quota.
+#[derive(Debug, Default)]
+struct Counter {
+    used_ms: i64,
+    rate: Rate,
+    waits: Waits,
+}
+
 /// Quotas on a rate: all kinds but [`QuotaKind::ControllerMutation`].
 #[derive(Debug)]
 pub struct RateQuota {
     windows: Windows,
     bounds: Bounds,
-    counters: BTreeMap<Group, (i64, Rate)>,
+    counters: BTreeMap<Group, Counter>,
     /// No wait is longer.
     throttle_ms_max: i32,
     swept_ms: i64,
@@ -91,16 +102,18 @@ impl RateQuota {
     /// Records a value and tells for how many milliseconds the client has to wait for it.
     pub fn record(&mut self, now_ms: i64, user: &str, client_id: &str, value: f64) -> i32 {
         let (windows, longest) = (self.windows, self.throttle_ms_max);
-        let Some((bound, rate)) = self.counter(now_ms, user, client_id) else { return 0 };
-        rate.record(windows, now_ms, value);
-        rate.throttle_ms(windows, now_ms, bound).min(longest)
+        let Some((bound, counter)) = self.counter(now_ms, user, client_id) else { return 0 };
+        counter.rate.record(windows, now_ms, value);
+        let throttle_ms = counter.rate.throttle_ms(windows, now_ms, bound).min(longest);
+        counter.waits.record(windows, now_ms, throttle_ms);
+        throttle_ms
     }
 
     /// Records without asking; a negative value takes back.
     pub fn record_only(&mut self, now_ms: i64, user: &str, client_id: &str, value: f64) {
         let windows = self.windows;
-        if let Some((_, rate)) = self.counter(now_ms, user, client_id) {
-            rate.record(windows, now_ms, value);
+        if let Some((_, counter)) = self.counter(now_ms, user, client_id) {
+            counter.rate.record(windows, now_ms, value);
         }
     }
 
@@ -109,17 +122,38 @@ impl RateQuota {
         self.bounds.find(user, client_id).map(|(bound, _)| bound * self.windows.burst_seconds())
     }
 
-    fn counter(&mut self, now_ms: i64, user: &str, client_id: &str) -> Option<(f64, &mut Rate)> {
+    fn counter(&mut self, now_ms: i64, user: &str, client_id: &str) -> Option<(f64, &mut Counter)> {
         let (bound, group) = self.bounds.find(user, client_id)?;
         if now_ms - self.swept_ms >= SWEEP_MS {
             self.swept_ms = now_ms;
             let memory_ms = self.windows.memory_ms();
-            self.counters.retain(|_, (used_ms, _)| now_ms - *used_ms < memory_ms);
+            self.counters.retain(|_, counter| now_ms - counter.used_ms < memory_ms);
         }
-        let (used_ms, rate) = self.counters.entry(group).or_default();
-        *used_ms = now_ms;
-        Some((bound, rate))
+        let counter = self.counters.entry(group).or_default();
+        counter.used_ms = now_ms;
+        Some((bound, counter))
     }
+
+    /// How those stand who were counted lately.
+    pub fn used(&mut self, now_ms: i64) -> Vec<Used> {
+        let windows = self.windows;
+        let used = |((user, client_id), counter): (&Group, &mut Counter)| Used {
+            user: user.clone(),
+            client_id: client_id.clone(),
+            rate: counter.rate.measure(windows, now_ms),
+            throttle_ms: counter.waits.mean(windows, now_ms),
+            tokens: None,
+        };
+        self.counters.iter_mut().map(used).collect()
+    }
+}
+
+/// What those have changed who share a quota.
+#[derive(Debug, Default)]
+struct Changes {
+    bucket: Bucket,
+    rate: Rate,
+    waits: Waits,
 }
 
 /// The quota on changes of the cluster.
@@ -127,7 +161,7 @@ impl RateQuota {
 pub struct MutationQuota {
     windows: Windows,
     bounds: Bounds,
-    buckets: BTreeMap<Group, Bucket>,
+    buckets: BTreeMap<Group, Changes>,
     swept_ms: i64,
 }
 
@@ -171,21 +205,43 @@ impl MutationQuota {
         if now_ms - self.swept_ms >= SWEEP_MS {
             self.swept_ms = now_ms;
             let bounds = &self.bounds;
-            self.buckets.retain(|(user, client_id), bucket| {
-                bounds.find(user, client_id).is_some_and(|(bound, _)| !bucket.is_full(windows, now_ms, bound))
+            self.buckets.retain(|(user, client_id), changes| {
+                let bound = bounds.find(user, client_id);
+                bound.is_some_and(|(bound, _)| !changes.bucket.is_full(windows, now_ms, bound))
             });
         }
-        let bucket = self.buckets.entry(group).or_default();
+        let Changes { bucket, rate, waits } = self.buckets.entry(group).or_default();
         if strict {
             let throttle_ms = bucket.throttle_ms(windows, now_ms, bound);
             if throttle_ms > 0 || bucket.tokens(windows, now_ms, bound) < 0.0 {
+                waits.record(windows, now_ms, throttle_ms);
                 return Mutation::Refused { throttle_ms };
             }
+            rate.record(windows, now_ms, partitions as f64);
             bucket.take(windows, now_ms, bound, partitions as f64);
             return free;
         }
+        rate.record(windows, now_ms, partitions as f64);
         bucket.take(windows, now_ms, bound, partitions as f64);
-        Mutation::Allowed { throttle_ms: bucket.throttle_ms(windows, now_ms, bound) }
+        let throttle_ms = bucket.throttle_ms(windows, now_ms, bound);
+        waits.record(windows, now_ms, throttle_ms);
+        Mutation::Allowed { throttle_ms }
+    }
+
+    /// How those stand who changed something lately.
+    pub fn used(&mut self, now_ms: i64) -> Vec<Used> {
+        let (windows, bounds) = (self.windows, &self.bounds);
+        let used = |((user, client_id), changes): (&Group, &mut Changes)| {
+            let (bound, _) = bounds.find(user, client_id)?;
+            Some(Used {
+                user: user.clone(),
+                client_id: client_id.clone(),
+                rate: changes.rate.measure(windows, now_ms),
+                throttle_ms: changes.waits.mean(windows, now_ms),
+                tokens: Some(changes.bucket.tokens(windows, now_ms, bound)),
+            })
+        };
+        self.buckets.iter_mut().filter_map(used).collect()
     }
 }
 
@@ -213,6 +269,35 @@ mod tests {
         assert_eq!(quota.burst("a", "c"), Some(1000.0));
         quota.set(&entity("users/<default>"), None);
         assert_eq!((quota.burst("a", "c"), quota.is_empty()), (None, true));
+    }
+
+    #[test]
+    fn who_measures_sees_rates_waits_and_tokens() {
+        let mut quota = RateQuota::new(QuotaKind::Produce, WINDOWS);
+        quota.set(&entity("clients/c"), Some(100.0));
+        quota.record(0, "u", "c", 500.0);
+        let used = |quota: &mut RateQuota, now_ms| {
+            let all = quota.used(now_ms);
+            let [used] = &all[..] else { panic!("{all:?}") };
+            (used.client_id.clone(), used.rate, used.throttle_ms)
+        };
+        let (client, rate, wait) = used(&mut quota, 0);
+        assert!((client.as_str(), rate) == ("c", 50.0) && wait.is_nan(), "{client} {rate} {wait}");
+        let waits = [1500.0, 100.0].map(|bytes| quota.record(0, "u", "c", bytes));
+        assert_eq!(used(&mut quota, 0), ("c".into(), 210.0, f64::from(waits[0] + waits[1]) / 2.0));
+        assert!(used(&mut quota, 11_000).2.is_nan(), "waits are forgotten with their windows");
+        let mut quota = MutationQuota::new(WINDOWS);
+        quota.set(&entity("users/u"), Some(1.0));
+        quota.record(0, "u", "c", 16, true);
+        quota.record(0, "u", "c", 1, true);
+        let used = Used {
+            user: "u".into(),
+            client_id: String::new(),
+            rate: 1.6,
+            throttle_ms: 5000.0,
+            tokens: Some(-5.0),
+        };
+        assert_eq!(quota.used(0), [used]);
     }
 
     #[test]

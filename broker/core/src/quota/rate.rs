@@ -70,6 +70,12 @@ impl Rate {
         sum * 1000.0 / elapsed_ms as f64
     }
 
+    /// All that was recorded in the windows.
+    pub fn sum(&mut self, windows: Windows, now_ms: i64) -> f64 {
+        self.elapsed_ms(windows, now_ms);
+        self.windows.iter().map(|window| window.value).sum()
+    }
+
     /// The time that counts.
     fn elapsed_ms(&mut self, windows: Windows, now_ms: i64) -> i64 {
         for window in &mut self.windows {
