@@ -443,8 +443,8 @@ mod tests {
     fn the_documents_name_every_family() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
         let text = std::fs::read_to_string(path).unwrap();
-        let rows = text.lines().filter(|line| line.starts_with("| `kafka_"));
-        let told: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+        let lines = text.lines().filter(|line| line.starts_with("| `kafka_"));
+        let told: Vec<&str> = lines.filter_map(|row| row.split('`').nth(1)).collect();
         let told_once: BTreeSet<&str> = told.iter().copied().collect();
         assert_eq!(told.len(), told_once.len());
         let shown: BTreeSet<&str> = rows().chain(PARTITIONS).map(|row| row.name).collect();
