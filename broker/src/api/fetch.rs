@@ -429,12 +429,7 @@ fn old_format(version: i16) -> Option<u8> {
     }
 }
 
-fn read(
-    call: &Call<'_>,
-    (_, topic, partition): &FetchKey,
-    offset: i64,
-    part: FetchedPart,
-) -> PartitionData {
+fn read(call: &Call<'_>, (_, topic, partition): &FetchKey, offset: i64, part: FetchedPart) -> PartitionData {
     let (partition, traffic) = (*partition, &call.broker.traffic);
     let mut error_code = part.error;
     if error_code == ErrorCode::KAFKA_STORAGE_ERROR && call.version() <= 5 {

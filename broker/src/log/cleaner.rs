@@ -153,7 +153,8 @@ impl CleanJob {
             kept: 0,
             keyless: 0,
         };
-        let mut stats = CleanStats { end_offset, keys: map.len(), keys_max: map.room(), ..CleanStats::default() };
+        let mut stats =
+            CleanStats { end_offset, keys: map.len(), keys_max: map.room(), ..CleanStats::default() };
         for group in self.groups(end_offset) {
             let cleaned = self.clean_group(group, &mut filter, &mut throttle, &mut stats);
             if cleaned.is_err() {

@@ -64,7 +64,8 @@ impl Log {
                 earliest = earliest.min(segment.first_timestamp()?.filter(|at| *at > 0).unwrap_or(i64::MAX));
             }
         }
-        let overdue_ms = now.saturating_sub(self.config.max_compaction_lag_ms).saturating_sub(earliest).max(0);
+        let overdue_ms =
+            now.saturating_sub(self.config.max_compaction_lag_ms).saturating_sub(earliest).max(0);
         let overdue = overdue_ms > 0;
         let upper = upper.max(first_dirty);
         let first_uncleanable = self.floor(upper).unwrap_or(upper);

@@ -193,9 +193,7 @@ pub(super) static TABLE: &[Row] = &[
     counter("kafka_network_requestmetrics_requestbytes_sum", |f| sums(f, BYTES)),
     // Quotas.
     gauge("kafka_server_quota_byte_rate", |f| {
-        quotas(f, |kind, used| {
-            matches!(kind, QuotaKind::Produce | QuotaKind::Fetch).then_some(used.rate)
-        })
+        quotas(f, |kind, used| matches!(kind, QuotaKind::Produce | QuotaKind::Fetch).then_some(used.rate))
     }),
     gauge("kafka_server_quota_request_time", |f| {
         quotas(f, |kind, used| (kind == QuotaKind::Request).then_some(used.rate))
@@ -352,9 +350,11 @@ fn listeners(f: &Figures<'_>, of: fn(&ListenerFigures) -> &AtomicU64) -> Reading
 }
 
 fn uncleanable(f: &Figures<'_>, of: fn((usize, u64)) -> u64) -> Reading {
-    labelled(f.shard.uncleanable.iter().map(|(dir, figures)| {
-        (vec![("logDirectory", dir.display().to_string())], Value::from(of(*figures)))
-    }))
+    labelled(
+        f.shard.uncleanable.iter().map(|(dir, figures)| {
+            (vec![("logDirectory", dir.display().to_string())], Value::from(of(*figures)))
+        }),
+    )
 }
 
 /// A figure of each quota that is in use, by the resource and whoever shares it.

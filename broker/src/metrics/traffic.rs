@@ -320,7 +320,10 @@ mod tests {
         let seen: Vec<_> = traffic.apis().map(|api| (api.name, api.versions().collect::<Vec<_>>())).collect();
         assert_eq!(seen, [("Fetch", vec![(3, 2), (9, 1)])]);
         let spans = &traffic.apis().next().unwrap().spans;
-        assert_eq!((spans.time.look().sum, spans.bytes.look().sum, spans.throttle.look().sum), (6_000, 200, 30));
+        assert_eq!(
+            (spans.time.look().sum, spans.bytes.look().sum, spans.throttle.look().sum),
+            (6_000, 200, 30)
+        );
         assert_eq!((traffic.consumers.bytes.look().sum, traffic.followers.throttle.look().count), (100, 1));
         let topic = Str::from_static("t");
         for error in [ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER] {
@@ -344,7 +347,11 @@ mod tests {
         let (ok, gone) = (ErrorCode::NONE, ErrorCode::COORDINATOR_NOT_AVAILABLE);
         let coordinators = vec![find_coordinator::Coordinator { error_code: gone, ..Default::default() }];
         let found = FindCoordinatorResponse { coordinators, ..Default::default() };
-        assert_eq!(counted(&found, ApiKey::FindCoordinator, 4), [(gone, 1)], "the old field is none of this version");
+        assert_eq!(
+            counted(&found, ApiKey::FindCoordinator, 4),
+            [(gone, 1)],
+            "the old field is none of this version"
+        );
         let found = FindCoordinatorResponse { error_code: gone, ..Default::default() };
         assert_eq!(counted(&found, ApiKey::FindCoordinator, 2), [(gone, 1)]);
         let group = offset_fetch::OffsetFetchResponseGroup::default();
@@ -355,7 +362,10 @@ mod tests {
         let partition_errors = vec![stop_replica::StopReplicaPartitionError::default(); 2];
         let stopped = StopReplicaResponse { error_code: stale, partition_errors };
         assert_eq!(counted(&stopped, ApiKey::StopReplica, 3), [(stale, 3)]);
-        assert_eq!(counted(&StopReplicaResponse { error_code: ok, ..stopped }, ApiKey::StopReplica, 3), [(ok, 3)]);
+        assert_eq!(
+            counted(&StopReplicaResponse { error_code: ok, ..stopped }, ApiKey::StopReplica, 3),
+            [(ok, 3)]
+        );
         let unheard_of = HeartbeatResponse { error_code: ErrorCode(4711), ..Default::default() };
         assert_eq!(counted(&unheard_of, ApiKey::Heartbeat, 4), [(ErrorCode::UNKNOWN_SERVER_ERROR, 1)]);
     }

@@ -165,12 +165,7 @@ impl Crew {
 }
 
 /// Asks for a log and cleans it, or waits; `None` once the loop has ended.
-fn clean_one(
-    shard: &ShardHandle,
-    thread: usize,
-    options: &CleanerOptions,
-    backoff: Duration,
-) -> Option<()> {
+fn clean_one(shard: &ShardHandle, thread: usize, options: &CleanerOptions, backoff: Duration) -> Option<()> {
     let asked = ask(shard, |reply| CleanerEvent::Idle { reply })?;
     let Some(Cleaning { topic, partition, job, range }) = asked else {
         thread::sleep(backoff);

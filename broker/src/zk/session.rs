@@ -39,7 +39,9 @@ mod tests {
     fn each_change_of_a_session_counts_where_it_belongs() {
         let figures = SessionFigures::default();
         use SessionState::{Closed, Disconnected, Expired, SyncConnected};
-        for state in [SyncConnected, Disconnected, SyncConnected, Disconnected, Expired, SyncConnected, Closed] {
+        for state in
+            [SyncConnected, Disconnected, SyncConnected, Disconnected, Expired, SyncConnected, Closed]
+        {
             figures.became(state);
         }
         let counted = [&figures.connects, &figures.disconnects, &figures.expires, &figures.refused_logins];

@@ -117,7 +117,11 @@ impl ErrorTally {
 
     /// Forgets what stands at such depths.
     pub fn forget(&mut self, depths: impl std::ops::RangeBounds<usize>) {
-        self.ok.iter_mut().enumerate().filter(|(depth, _)| depths.contains(depth)).for_each(|(_, ok)| *ok = 0);
+        self.ok
+            .iter_mut()
+            .enumerate()
+            .filter(|(depth, _)| depths.contains(depth))
+            .for_each(|(_, ok)| *ok = 0);
         self.failed.retain(|(depth, _)| !depths.contains(depth));
     }
 }

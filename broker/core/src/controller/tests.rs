@@ -508,7 +508,12 @@ fn a_deletion_waits_for_brokers_that_are_away() {
     assert_eq!(c.stopped(), [(1, 0, -2, true)]);
     let counted = |c: &Cluster| {
         let counts = c.controller.counts();
-        (counts.topics_to_delete, counts.replicas_to_delete, counts.topics_ineligible, counts.replicas_ineligible)
+        (
+            counts.topics_to_delete,
+            counts.replicas_to_delete,
+            counts.topics_ineligible,
+            counts.replicas_ineligible,
+        )
     };
     assert_eq!(counted(&c), (1, 2, 1, 1));
     c.answer_stop(1, ErrorCode::NONE);
