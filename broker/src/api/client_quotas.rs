@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use broker_core::quota::{DEFAULT, Name, QuotaKind};
+use client::security::scram::Hash;
 use wire::Str;
 use wire::kafka::alter_client_quotas::{OpData, RequestEntityData, ResponseEntityData, ResponseEntryData};
 use wire::kafka::describe_client_quotas::{ComponentData, EntityData, EntryData, ValueData};
@@ -181,6 +182,7 @@ fn entry(
 
 pub async fn alter(call: &Call<'_>, request: AlterClientQuotasRequest) -> AlterClientQuotasResponse {
     let mut entries = Vec::with_capacity(request.entries.len());
+    let mut places = BTreeMap::new();
     for entry in &request.entries {
         let outcome = alter_one(call, &entry.entity, &entry.ops, request.validate_only).await;
         let (error_code, error_message) = outcome.err().unwrap_or((ErrorCode::NONE, None));
@@ -192,14 +194,19 @@ pub async fn alter(call: &Call<'_>, request: AlterClientQuotasRequest) -> AlterC
         let counts = |at: usize| {
             entry.entity[at + 1..].iter().all(|other| other.entity_type != entry.entity[at].entity_type)
         };
-        entries.push(ResponseEntryData {
-            error_code,
-            error_message,
-            entity: (0..entry.entity.len())
-                .filter(|&at| counts(at))
-                .map(|at| name(&entry.entity[at]))
-                .collect(),
-        });
+        let entity: Vec<_> =
+            (0..entry.entity.len()).filter(|&at| counts(at)).map(|at| name(&entry.entity[at])).collect();
+        let parts = entity.iter().map(|part| (part.entity_type.clone(), part.entity_name.clone()));
+        let parts: BTreeMap<Str, Option<Str>> = parts.collect();
+        let told = ResponseEntryData { error_code, error_message, entity };
+        // Of an entity that is named twice the last outcome is told.
+        match places.get(&parts) {
+            Some(&place) => entries[place] = told,
+            None => {
+                places.insert(parts, entries.len());
+                entries.push(told);
+            }
+        }
     }
     AlterClientQuotasResponse { entries, ..Default::default() }
 }
@@ -245,7 +252,11 @@ impl Target {
             return invalid("Invalid empty client quota entity");
         }
         let (mut user, mut client_id, mut ip) = (None, None, None);
-        for RequestEntityData { entity_type, entity_name } in entity {
+        for (at, RequestEntityData { entity_type, entity_name }) in entity.iter().enumerate() {
+            // The last name of a type counts.
+            if entity[at + 1..].iter().any(|later| later.entity_type == *entity_type) {
+                continue;
+            }
             let name = entity_name.as_ref().map_or(Name::Default, |name| Name::Named(name.to_string()));
             match &**entity_type {
                 USER => user = Some(name.node()),
@@ -277,6 +288,11 @@ impl Target {
         self.path.strip_prefix("ips/").filter(|name| *name != DEFAULT)
     }
 
+    /// Of a user, or of a user's client.
+    fn is_user(&self) -> bool {
+        self.path.starts_with("users/")
+    }
+
     fn apply(&self, config: &mut BTreeMap<String, String>, op: &OpData) -> Result<(), Refusal> {
         if op.remove {
             config.remove(&*op.key);
@@ -287,6 +303,8 @@ impl Target {
             (false, Some(QuotaKind::Request | QuotaKind::ControllerMutation), _) => java_double(op.value),
             (false, Some(_), key) => whole(key, op.value, "LONG", i64::MAX)?,
             (true, _, CONNECTION_RATE) => whole(CONNECTION_RATE, op.value, "INT", i64::from(i32::MAX))?,
+            // A user's settings hold these, too; Java stumbles over their type.
+            (_, _, key) if self.is_user() && Hash::of_mechanism(key).is_some() => return Err(unknown_error()),
             (_, _, key) => return invalid(format!("Invalid configuration key {key}")),
         };
         config.insert(op.key.to_string(), value);
@@ -424,6 +442,26 @@ mod tests {
             set(CONNECTION_RATE, 1.0).unwrap_err(),
             "Invalid configuration key connection_creation_rate"
         );
+    }
+
+    #[test]
+    fn of_two_names_of_one_type_only_the_last_one_is_looked_at() {
+        let path = |names: [&'static str; 2]| {
+            target(&names.map(|name| ("user", Some(name)))).map(|target| target.path)
+        };
+        assert_eq!(path(["", "u"]).unwrap(), "users/u");
+        assert!(path(["u", ""]).is_err());
+    }
+
+    #[test]
+    fn a_credential_is_no_number_and_only_users_have_one() {
+        let set = |entity: &[(&'static str, Option<&'static str>)]| {
+            let op = OpData { key: "SCRAM-SHA-256".into(), value: 1.0, remove: false };
+            target(entity).unwrap().apply(&mut BTreeMap::new(), &op).unwrap_err()
+        };
+        assert_eq!(set(&[("user", None)]), unknown_error());
+        assert_eq!(set(&[("user", Some("u")), ("client-id", None)]), unknown_error());
+        assert_eq!(set(&[("client-id", Some("c"))]).0, ErrorCode::INVALID_REQUEST);
     }
 
     #[test]

@@ -27,6 +27,39 @@ pub fn refusal<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refu
     Err((code, Some(message.into())))
 }
 
+/// The settings of topics as 3.5.1 defines them, one after the other: it tells of the first one in this order whose value is wrong.
+const DEFINED: [&str; 29] = [
+    "segment.bytes",
+    "segment.ms",
+    "segment.jitter.ms",
+    "segment.index.bytes",
+    "flush.messages",
+    "flush.ms",
+    "retention.bytes",
+    "retention.ms",
+    "max.message.bytes",
+    "index.interval.bytes",
+    "delete.retention.ms",
+    "min.compaction.lag.ms",
+    "max.compaction.lag.ms",
+    "file.delete.delay.ms",
+    "min.cleanable.dirty.ratio",
+    "cleanup.policy",
+    "unclean.leader.election.enable",
+    "min.insync.replicas",
+    "compression.type",
+    "preallocate",
+    "message.format.version",
+    "message.timestamp.type",
+    "message.timestamp.difference.max.ms",
+    "leader.replication.throttled.replicas",
+    "follower.replication.throttled.replicas",
+    "message.downconversion.enable",
+    "remote.storage.enable",
+    "local.retention.ms",
+    "local.retention.bytes",
+];
+
 /// Checks one topic config; the error is Kafka's.
 pub fn check_topic_config(name: &str, value: &str, protocol: MetadataVersion) -> Result<(), String> {
     let key = find(TOPIC_KEYS, name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
@@ -47,8 +80,13 @@ pub fn check_topic_configs(
     if let Some(unknown) = config.keys().find(|name| find(TOPIC_KEYS, name).is_none()) {
         return Err(format!("Unknown topic config name: {unknown}"));
     }
-    config.iter().try_for_each(|(name, value)| check_topic_config(name, value, protocol))?;
+    check_values(config, protocol)?;
     lags_conflict(config).map_or(Ok(()), Err)
+}
+
+fn check_values(config: &BTreeMap<String, String>, protocol: MetadataVersion) -> Result<(), String> {
+    let given = DEFINED.into_iter().filter_map(|name| Some((name, config.get(name)?)));
+    given.into_iter().try_for_each(|(name, value)| check_topic_config(name, value, protocol))
 }
 
 /// What no topic can obey: to be compacted sooner and later. As in Java, the broker's own defaults do not count.
@@ -223,6 +261,12 @@ async fn alter_one(
     let unknown = |change: &&incremental_alter_configs::AlterableConfig| {
         !(SET..=SUBTRACT).contains(&change.config_operation)
     };
+    if let Some(odd) = resource.configs.iter().find(unknown).filter(|_| resource.resource_type == BROKER) {
+        return unknown_operation(odd.config_operation);
+    }
+    if let Some(why) = no_path(&resource.resource_name).filter(|_| resource.resource_type == TOPIC) {
+        return refusal(ErrorCode::INVALID_CONFIG, why);
+    }
     let node = call.broker.zk().config(&entity).await.map_err(zookeeper)?;
     let mut config = match &entity {
         ConfigEntity::Topic(_) => node,
@@ -238,6 +282,20 @@ async fn alter_one(
         apply(&mut config, table, change)?;
     }
     store(call, resource.resource_type, &resource.resource_name, config, validate_only).await
+}
+
+fn unknown_operation(operation: i8) -> Result<(), Refusal> {
+    refusal(ErrorCode::INVALID_REQUEST, format!("Unknown operations type {operation}"))
+}
+
+/// What Java's client for ZooKeeper says of a topic that it cannot look for.
+fn no_path(topic: &str) -> Option<String> {
+    let path = format!("/config/topics/{topic}");
+    let why =
+        format!("Invalid path string \"{path}\" caused by relative paths not allowed @{}", path.len() - 1);
+    matches!(topic, "." | "..").then(|| {
+        format!("Invalid config value for resource ConfigResource(type=TOPIC, name='{topic}'): {why}")
+    })
 }
 
 pub const SET: i8 = 0;
@@ -279,7 +337,7 @@ fn apply(
             let joined = items.join(",");
             config.insert(name, joined);
         }
-        other => return refusal(ErrorCode::INVALID_REQUEST, format!("Unknown operations type {other}")),
+        other => return unknown_operation(other),
     }
     Ok(())
 }
@@ -348,7 +406,7 @@ async fn store(
         if let Some(unknown) = config.keys().find(|name| find(TOPIC_KEYS, name).is_none()) {
             return refusal(ErrorCode::INVALID_CONFIG, format!("Unknown topic config name: {unknown}"));
         }
-        config.iter().try_for_each(|(key, value)| check_topic_config(key, value, call.broker.config.protocol))
+        check_values(&config, call.broker.config.protocol)
     } else {
         return store_broker(call, &entity, config, validate_only).await;
     };
@@ -409,6 +467,28 @@ mod tests {
                 "{min} {max}"
             );
         }
+    }
+
+    #[test]
+    fn of_several_wrong_values_that_of_the_setting_defined_first_is_told() {
+        let mut names = DEFINED;
+        names.sort_unstable();
+        assert_eq!(names.to_vec(), TOPIC_KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
+        let config = [("cleanup.policy", "1"), ("segment.bytes", "")];
+        let config = config.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        assert_eq!(
+            check_topic_configs(&config, MetadataVersion::LATEST).unwrap_err(),
+            "Invalid value  for configuration segment.bytes: Not a number of type INT"
+        );
+    }
+
+    #[test]
+    fn a_topic_whose_name_is_no_path_is_refused_in_javas_words() {
+        let why = "Invalid config value for resource ConfigResource(type=TOPIC, name='.'): Invalid path string \
+                   \"/config/topics/.\" caused by relative paths not allowed @15";
+        assert_eq!(no_path(".").unwrap(), why);
+        assert!(no_path("..").unwrap().ends_with("@16"));
+        assert_eq!((no_path("..."), no_path("t")), (None, None));
     }
 
     #[test]

@@ -145,10 +145,14 @@ fn answer_size(call: &Call<'_>, context: &Context, entries: &[Entry]) -> usize {
 /// Whether there is any of the partitions, of those that the sender may read.
 fn finds_any(call: &Call<'_>, asked: &[(FetchKey, Asked)], follower: i32) -> bool {
     let now = call.broker.metadata.snapshot();
+    let may_follow = follower >= 0 && call.may_on_cluster(Operation::ClusterAction);
     asked.iter().any(|((id, topic, partition), _)| {
         let name = if call.version() >= 13 { now.names.get(id) } else { Some(topic) };
         name.is_some_and(|name| {
-            let may = follower >= 0 || call.may(Operation::Read, ResourceType::Topic, name);
+            let may = match follower {
+                0.. => may_follow,
+                _ => call.may(Operation::Read, ResourceType::Topic, name),
+            };
             may && now.partition(name, *partition).is_some()
         })
     })
@@ -217,8 +221,9 @@ fn open(call: &Call<'_>, request: &FetchRequest, uses_ids: bool) -> (Context, Ve
                     offset: partition.fetch_offset,
                     log_start: partition.log_start_offset,
                     max_bytes: partition.partition_max_bytes,
-                    current_leader_epoch: partition.current_leader_epoch,
-                    last_fetched_epoch: partition.last_fetched_epoch,
+                    // Below zero there is none.
+                    current_leader_epoch: partition.current_leader_epoch.max(-1),
+                    last_fetched_epoch: partition.last_fetched_epoch.max(-1),
                 };
                 ((topic.topic_id, topic.topic.clone(), partition.partition), asked)
             })

@@ -127,12 +127,6 @@ pub async fn join(call: &Call<'_>, mut request: JoinGroupRequest) -> JoinGroupRe
 }
 
 pub async fn sync(call: &Call<'_>, request: SyncGroupRequest) -> SyncGroupResponse {
-    if call.version() >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
-        return SyncGroupResponse {
-            error_code: ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
-            ..Default::default()
-        };
-    }
     match ask(call, Request::Sync(request)).await {
         Some(Response::Sync(response)) => response,
         _ => SyncGroupResponse { error_code: ErrorCode::COORDINATOR_NOT_AVAILABLE, ..Default::default() },
@@ -272,7 +266,7 @@ pub async fn offset_fetch(call: &Call<'_>, request: OffsetFetchRequest) -> Offse
     match ask(call, Request::OffsetFetch { request, errors_by_partition }).await {
         Some(Response::OffsetFetch(mut response)) => {
             if call.version() == 0 {
-                uncommitted_are_unknown(&mut response);
+                as_of_zookeeper(&mut response);
             }
             response
         }
@@ -280,11 +274,14 @@ pub async fn offset_fetch(call: &Call<'_>, request: OffsetFetchRequest) -> Offse
     }
 }
 
-/// The first version, which read ZooKeeper, takes a partition without an offset for one that does not exist.
-fn uncommitted_are_unknown(response: &mut OffsetFetchResponse) {
-    let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-    for partition in partitions.filter(|one| one.committed_offset == -1 && one.error_code.is_ok()) {
-        partition.error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+/// The first version, which read ZooKeeper, takes a partition without an offset for one that does not exist, and knows no
+/// metadata.
+fn as_of_zookeeper(response: &mut OffsetFetchResponse) {
+    for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        partition.metadata = Some(Str::default());
+        if partition.committed_offset == -1 && partition.error_code.is_ok() {
+            partition.error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        }
     }
 }
 
@@ -351,7 +348,26 @@ pub async fn offset_delete(call: &Call<'_>, mut request: OffsetDeleteRequest) ->
 
 #[cfg(test)]
 mod tests {
+    use wire::kafka::offset_fetch::{OffsetFetchResponsePartition, OffsetFetchResponseTopic};
+
     use super::*;
+
+    #[test]
+    fn the_first_version_finds_neither_metadata_nor_partitions_without_an_offset() {
+        let partition = |committed_offset| OffsetFetchResponsePartition {
+            committed_offset,
+            metadata: Some("note".into()),
+            ..Default::default()
+        };
+        let topic =
+            OffsetFetchResponseTopic { name: "t".into(), partitions: vec![partition(3), partition(-1)] };
+        let mut response = OffsetFetchResponse { topics: vec![topic], ..Default::default() };
+        as_of_zookeeper(&mut response);
+        let partitions = &response.topics[0].partitions;
+        assert_eq!(partitions[0].error_code, ErrorCode::NONE);
+        assert_eq!(partitions[1].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        assert!(partitions.iter().all(|one| one.metadata.as_deref() == Some("")));
+    }
 
     #[test]
     fn hashes_are_javas() {

@@ -13,6 +13,7 @@ mod describe_configs;
 mod dynamic_configs;
 mod features;
 mod fetch;
+mod framing;
 mod groups;
 mod guard;
 mod init_producer_id;

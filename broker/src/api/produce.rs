@@ -17,6 +17,7 @@ use wire::kafka::produce::{
 use wire::kafka::{ApiKey, ErrorCode};
 
 use super::access::{NO_TOPIC, NO_TRANSACTIONAL_ID};
+use super::framing::begins_in_transaction;
 use super::{Call, encode};
 use crate::config::TopicConfig;
 use crate::net::Answer;
@@ -69,7 +70,12 @@ pub async fn answer(call: &Call<'_>, request: ProduceRequest) -> Answer {
 }
 
 async fn produce(call: &Call<'_>, request: ProduceRequest) -> ProduceResponse {
-    let all_fail = (in_transaction(&request) && !may_write_in(call, &request)).then_some(NO_TRANSACTIONAL_ID);
+    let all_fail = match in_transaction(&request) {
+        Ok(in_transaction) => {
+            (in_transaction && !may_write_in(call, &request)).then_some(NO_TRANSACTIONAL_ID)
+        }
+        Err(broken) => return all_refused(request, &broken),
+    };
     let mut parts = Vec::new();
     let mut slots: Vec<(Str, Vec<(i32, Slot)>)> = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
@@ -114,12 +120,28 @@ async fn produce(call: &Call<'_>, request: ProduceRequest) -> ProduceResponse {
 }
 
 /// Whether there are records of a transaction. That a partition was added to it before is not checked, as in 3.5.1.
-fn in_transaction(request: &ProduceRequest) -> bool {
-    let mut all = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
-    all.any(|data| {
-        let header = data.records.as_ref().map(|records| Header::read(records));
-        header.is_some_and(|header| header.is_ok_and(|header| header.attributes.is_transactional()))
-    })
+/// The search for them stumbles over bytes that cannot be records, which fails the whole request, wherever they were to go.
+fn in_transaction(request: &ProduceRequest) -> Result<bool, Refused> {
+    for data in request.topic_data.iter().flat_map(|topic| &topic.partition_data) {
+        if let Some(records) = &data.records
+            && begins_in_transaction(records)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn all_refused(request: ProduceRequest, broken: &Refused) -> ProduceResponse {
+    let responses = request.topic_data.into_iter().map(|topic| {
+        let failed = |data: &PartitionProduceData| PartitionProduceResponse {
+            error_message: broken.message.as_deref().map(Str::from),
+            ..failed(data.index, broken.code)
+        };
+        let partition_responses = topic.partition_data.iter().map(failed).collect();
+        TopicProduceResponse { name: topic.name, partition_responses }
+    });
+    ProduceResponse { responses: responses.collect(), ..Default::default() }
 }
 
 /// A transaction that the request does not name is nobody's.

@@ -168,14 +168,16 @@ fn failed(error: ZkError) -> Refusal {
     (ErrorCode::UNKNOWN_SERVER_ERROR, error.to_string())
 }
 
-/// By user, what is asked for or what is wrong with it: one mistake, and nothing of the user changes.
+/// By user, what is asked for or what is wrong with it: one mistake, and nothing of the user changes. As in Java the last
+/// mistake is told, those of deletions before those of credentials to set, and that something is asked for twice only if it is
+/// the only one.
 fn changes(request: &AlterUserScramCredentialsRequest) -> BTreeMap<Str, Result<Changes, Refusal>> {
     let mut all: BTreeMap<Str, Result<Changes, Refusal>> = BTreeMap::new();
     let mut take = |user: &Str, change: Result<(Hash, Option<Credential>), Refusal>| {
         let known = all.entry(user.clone()).or_insert_with(|| Ok(Vec::new()));
         match (known, change) {
-            (Err(_), _) => {}
             (known, Err(refusal)) => *known = Err(refusal),
+            (Err(_), Ok(_)) => {}
             (Ok(changes), Ok(change)) if changes.iter().all(|(hash, _)| *hash != change.0) => {
                 changes.push(change)
             }
@@ -185,6 +187,9 @@ fn changes(request: &AlterUserScramCredentialsRequest) -> BTreeMap<Str, Result<C
             }
         }
     };
+    for deletion in &request.deletions {
+        take(&deletion.name, mechanism(&deletion.name, deletion.mechanism).map(|hash| (hash, None)));
+    }
     for upsertion in &request.upsertions {
         let change = mechanism(&upsertion.name, upsertion.mechanism).and_then(|hash| {
             let iterations = u32::try_from(upsertion.iterations).unwrap_or(0);
@@ -199,9 +204,6 @@ fn changes(request: &AlterUserScramCredentialsRequest) -> BTreeMap<Str, Result<C
             Err((ErrorCode::UNACCEPTABLE_CREDENTIAL, why.to_owned()))
         });
         take(&upsertion.name, change);
-    }
-    for deletion in &request.deletions {
-        take(&deletion.name, mechanism(&deletion.name, deletion.mechanism).map(|hash| (hash, None)));
     }
     all
 }
@@ -256,8 +258,19 @@ mod tests {
                 set("many", 1, 16385),
                 set("twice", 1, 4096),
                 set("", 1, 4096),
+                set("strange and few", 0, 4096),
+                set("strange and few", 1, -1),
+                set("twice and strange", 1, 4096),
+                set("twice and strange", 1, 4096),
+                set("few and strange", 1, 1),
             ],
-            deletions: vec![delete("twice", 1), delete("strange", 0), delete("gone", 2)],
+            deletions: vec![
+                delete("twice", 1),
+                delete("strange", 0),
+                delete("gone", 2),
+                delete("twice and strange", 3),
+                delete("few and strange", 3),
+            ],
         });
         let of = |user: &str| match &all[user] {
             Ok(changes) => format!("{} changes", changes.len()),
@@ -270,6 +283,9 @@ mod tests {
         assert_eq!(of(""), "UNACCEPTABLE_CREDENTIAL Username must not be empty");
         assert_eq!(of("strange"), "UNSUPPORTED_SASL_MECHANISM Unknown SCRAM mechanism");
         assert!(of("twice").starts_with("DUPLICATE_RESOURCE"));
+        assert_eq!(of("strange and few"), of("few"));
+        assert_eq!(of("few and strange"), of("few"));
+        assert_eq!(of("twice and strange"), of("strange"));
     }
 
     #[test]

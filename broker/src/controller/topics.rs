@@ -156,11 +156,11 @@ async fn check_new(broker: &Broker, topic: &CreatableTopic, assignment: &Assignm
             return Err(Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, message));
         }
     }
-    check_assignment(assignment, topic.assignments.len())
+    check_assignment(assignment)
 }
 
-/// An assignment that a client gave; `given` counts its entries, which may repeat partitions.
-fn check_assignment(assignment: &Assignment, given: usize) -> Result<(), Refusal> {
+/// An assignment that a client gave. As in Java, of a partition that stands there twice the last replicas count.
+fn check_assignment(assignment: &Assignment) -> Result<(), Refusal> {
     let refused = |message: &str| Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, message));
     let factors: BTreeSet<usize> = assignment.values().map(Vec::len).collect();
     if factors.len() != 1 {
@@ -174,8 +174,7 @@ fn check_assignment(assignment: &Assignment, given: usize) -> Result<(), Refusal
             ));
         }
     }
-    let consecutive = assignment.keys().copied().eq(0..assignment.len() as i32);
-    if !consecutive || (given > 0 && given != assignment.len()) {
+    if !assignment.keys().copied().eq(0..assignment.len() as i32) {
         return refused("partitions should be a consecutive 0-based integer sequence");
     }
     Ok(())
@@ -356,9 +355,9 @@ mod tests {
 
     #[test]
     fn a_given_assignment_is_checked_in_kafkas_words() {
-        let refused =
-            |given: &[(i32, &[i32])]| check_assignment(&lists(given), given.len()).unwrap_err().message;
-        assert!(check_assignment(&lists(&[(0, &[1, 2]), (1, &[2, 1])]), 2).is_ok());
+        let refused = |given: &[(i32, &[i32])]| check_assignment(&lists(given)).unwrap_err().message;
+        assert!(check_assignment(&lists(&[(0, &[1, 2]), (1, &[2, 1])])).is_ok());
+        assert!(check_assignment(&lists(&[(0, &[1, 2]), (0, &[2])])).is_ok());
         assert_eq!(refused(&[(1, &[1])]), "partitions should be a consecutive 0-based integer sequence");
         assert_eq!(
             refused(&[(0, &[1, 1])]),

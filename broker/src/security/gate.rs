@@ -8,9 +8,11 @@ use broker_core::acl::Principal;
 use bytes::{Bytes, BytesMut};
 use wire::Str;
 use wire::jute::Reader;
+use wire::kafka::metadata::{MetadataRequestTopic, MetadataResponseTopic};
 use wire::kafka::{
-    ApiKey, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, Message, RequestHeader, ResponseHeader,
-    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, Message, MetadataRequest, MetadataResponse,
+    RequestHeader, ResponseHeader, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
+    SaslHandshakeResponse,
 };
 
 use super::ListenerSecurity;
@@ -202,7 +204,7 @@ impl LoginGate {
         let api = header.api().ok_or("a request that is not known came instead of a token")?;
         if api.key != ApiKey::SaslAuthenticate {
             let why = format!("Unexpected Kafka request of type {} during SASL authentication.", api.name);
-            return Ok(Verdict::Refuse { answer: misplaced(&header), why });
+            return Ok(Verdict::Refuse { answer: misplaced(&header, &mut reader), why });
         }
         if !api.broker_versions.is_some_and(|(low, high)| (low..=high).contains(&version)) {
             return Err(format!("Version {version} is not supported for apiKey SASL_AUTHENTICATE"));
@@ -278,7 +280,7 @@ impl LoginGate {
 }
 
 /// What a request of another kind is told before the connection ends. Others than these get no answer.
-fn misplaced(header: &RequestHeader) -> Option<Bytes> {
+fn misplaced(header: &RequestHeader, body: &mut Reader) -> Option<Bytes> {
     let error_code = ErrorCode::ILLEGAL_SASL_STATE;
     let (low, high) = header.api()?.broker_versions?;
     if !(low..=high).contains(&header.request_api_version) {
@@ -290,6 +292,17 @@ fn misplaced(header: &RequestHeader) -> Option<Bytes> {
         }
         ApiKey::SaslHandshake => {
             Some(encoded(header, &SaslHandshakeResponse { error_code, ..Default::default() }))
+        }
+        ApiKey::Metadata => {
+            let request = MetadataRequest::read(body, header.request_api_version).ok()?;
+            let failed = |topic: MetadataRequestTopic| MetadataResponseTopic {
+                error_code,
+                name: Some(topic.name.unwrap_or_default()),
+                topic_id: topic.topic_id,
+                ..Default::default()
+            };
+            let topics = request.topics.unwrap_or_default().into_iter().map(failed).collect();
+            Some(encoded(header, &MetadataResponse { topics, ..Default::default() }))
         }
         _ => None,
     }

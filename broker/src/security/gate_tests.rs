@@ -2,7 +2,7 @@ use base::Properties;
 use client::security::PLAIN_MODULE;
 use client::security::scram::{Hash, ScramClient};
 use rand::{Rng, RngExt, SeedableRng};
-use wire::kafka::{MetadataRequest, Request};
+use wire::kafka::{ListGroupsRequest, Request};
 
 use super::*;
 use crate::config::BrokerConfig;
@@ -120,7 +120,12 @@ fn whoever_asks_for_something_else_instead_of_a_token_is_told_before_the_connect
     assert_eq!(answer::<ApiVersionsRequest>(versions, 0).error_code, ErrorCode::ILLEGAL_SASL_STATE);
     let again = asked(frame(&SaslHandshakeRequest { mechanism: "PLAIN".into() }, 1));
     assert_eq!(answer::<SaslHandshakeRequest>(again, 1).error_code, ErrorCode::ILLEGAL_SASL_STATE);
-    let other = asked(frame(&MetadataRequest::default(), 12));
+    let topic = MetadataRequestTopic { name: Some("t".into()), ..Default::default() };
+    let topics = asked(frame(&MetadataRequest { topics: Some(vec![topic]), ..Default::default() }, 12));
+    let told = answer::<MetadataRequest>(topics, 12);
+    assert_eq!(told.topics[0].error_code, ErrorCode::ILLEGAL_SASL_STATE);
+    assert_eq!((&told.cluster_id, told.controller_id, told.brokers.len()), (&None, -1, 0));
+    let other = asked(frame(&ListGroupsRequest::default(), 4));
     assert!(matches!(other, Verdict::Refuse { answer: None, .. }), "{other:?}");
 }
 

@@ -154,10 +154,18 @@ mod tests {
         let known = Known::default();
         for api in APIS.iter().filter(|api| api.broker_versions.is_some() && api.key != ApiKey::Produce) {
             for version in api.versions.0..=api.versions.1 {
-                for seed in 0..3 {
+                for seed in 0..6 {
                     let rng = ChaCha8Rng::seed_from_u64(seed);
                     let path = Vec::new();
-                    let mut drawer = Drawer { rng, key: api.key, version, known: &known, prefix: "p-", path };
+                    let mut drawer = Drawer {
+                        rng,
+                        key: api.key,
+                        version,
+                        known: &known,
+                        prefix: "p-",
+                        is_wide: seed > 1,
+                        path,
+                    };
                     let request = AnyRequest::draw(api.key, &mut drawer, version);
                     let same = again(&request, version, &known, &known);
                     assert_eq!(same.show(version), request.show(version), "{} v{version}", api.name);

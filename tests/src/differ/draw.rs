@@ -23,6 +23,8 @@ pub struct Drawer<'a> {
     pub known: &'a Known,
     /// Goes before the names of topics, groups and transactions of this session.
     pub prefix: &'a str,
+    /// Draws what stands at the edges, too: see [`super::steps::WIDE`].
+    pub is_wide: bool,
     pub path: Vec<&'static str>,
 }
 
@@ -228,7 +230,7 @@ impl Draw for Drawer<'_> {
     }
 
     fn count(&mut self) -> usize {
-        if let Some(drawn) = self.guarded_count() {
+        if let Some(drawn) = self.wide_count().or_else(|| self.guarded_count()) {
             return drawn;
         }
         match self.field() {
@@ -263,7 +265,7 @@ impl Draw for Drawer<'_> {
     }
 
     fn int(&mut self, bits: u32) -> i64 {
-        if let Some(drawn) = self.guarded_int() {
+        if let Some(drawn) = self.wide_int().or_else(|| self.guarded_int()) {
             return drawn;
         }
         if self.field().ends_with("timeout_ms") || self.field() == "max_wait_ms" || self.field() == "timeout"
@@ -308,7 +310,11 @@ impl Draw for Drawer<'_> {
             "min_bytes" => self.of(&[0, 1, 1, 100_000]),
             "max_bytes" | "partition_max_bytes" => self.of(&[1_048_576, 1_048_576, 100, 0, 1]),
             "fetch_offset" | "offset" => self.of(&[0, 0, 1, 2, 3, 5, -1, 1000]),
-            "committed_offset" => self.of(&[0, 1, 42, -1, i64::MAX]),
+            "committed_offset" => match self.of(&[0, 1, 42, -1, i64::MAX]) {
+                // In ZooKeeper that is an offset; in a group it is none.
+                -1 if self.version == 0 => 42,
+                offset => offset,
+            },
             "log_start_offset" => -1,
             "current_leader_epoch" => self.of(&[-1, -1, 0, 1, 7]),
             "last_fetched_epoch" => self.of(&[-1, -1, 0, 1]),
@@ -329,11 +335,14 @@ impl Draw for Drawer<'_> {
     }
 
     fn float(&mut self) -> f64 {
+        if let Some(drawn) = self.wide_float() {
+            return drawn;
+        }
         self.of(&[1e6, 1e9, 0.0, 1.0, 1000.5, -1.0, f64::MAX])
     }
 
     fn text(&mut self) -> Str {
-        if let Some(drawn) = self.guarded_text() {
+        if let Some(drawn) = self.wide_text().or_else(|| self.guarded_text()) {
             return drawn;
         }
         match self.field() {
@@ -379,7 +388,7 @@ impl Draw for Drawer<'_> {
     }
 
     fn bytes(&mut self) -> Bytes {
-        if let Some(drawn) = self.guarded_bytes() {
+        if let Some(drawn) = self.wide_bytes().or_else(|| self.guarded_bytes()) {
             return drawn;
         }
         match self.field() {

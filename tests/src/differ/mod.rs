@@ -23,6 +23,8 @@ pub mod session;
 pub mod steps;
 pub mod stories;
 pub mod warm;
+pub mod wide;
+pub mod wide_records;
 
 use wire::kafka::shape::Value;
 

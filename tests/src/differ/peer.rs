@@ -42,6 +42,10 @@ struct Asked {
 pub struct Lane {
     address: SocketAddr,
     pub client_id: Option<Str>,
+    /// The client id of the next request, if it is another one.
+    other_client_id: Option<Option<Str>>,
+    /// The next request has tagged fields that nobody knows.
+    is_tagged: bool,
     /// Who logs in on each connection before anything else.
     user: Option<&'static str>,
     stream: Option<TcpStream>,
@@ -56,6 +60,8 @@ impl Lane {
         Lane {
             address,
             client_id: Some(client_id.into()),
+            other_client_id: None,
+            is_tagged: false,
             user: None,
             stream: None,
             received: BytesMut::new(),
@@ -68,6 +74,12 @@ impl Lane {
     pub fn logged_in(mut self, user: &'static str) -> Lane {
         self.user = Some(user);
         self
+    }
+
+    /// What is different with the next request: its client id, and tagged fields that nobody knows.
+    pub fn next_with(&mut self, client_id: Option<Option<&'static str>>, is_tagged: bool) {
+        self.other_client_id = client_id.map(|id| id.map(Str::from_static));
+        self.is_tagged = is_tagged;
     }
 
     /// Sends a request, whether or not the ones before have been answered.
@@ -120,11 +132,21 @@ impl Lane {
             request_api_key: request.key() as i16,
             request_api_version: version,
             correlation_id: self.correlation_id,
-            client_id: self.client_id.clone(),
+            client_id: self.other_client_id.take().unwrap_or_else(|| self.client_id.clone()),
         };
         header.write(&mut to);
+        let is_tagged =
+            std::mem::take(&mut self.is_tagged) && request.key().api().request_header_version(version) == 2;
+        if is_tagged {
+            tag(&mut to);
+        }
         let header = to.len() - 4;
         request.write(&mut to, version);
+        // A tagged field of its own may be the last one there.
+        let ends_with_tags = matches!(request.key(), ApiKey::Fetch | ApiKey::UpdateMetadata);
+        if is_tagged && !ends_with_tags {
+            tag(&mut to);
+        }
         let len = to.len() as i32 - 4;
         to[..4].copy_from_slice(&len.to_be_bytes());
         (to, header)
@@ -225,6 +247,14 @@ impl Lane {
             return Outcome::Answer(Value::Struct(vec![("auth_bytes", Value::Bytes(frame))]));
         }
         read_answer(asked.request.key(), asked.version, Some(asked.correlation_id), frame)
+    }
+}
+
+/// Puts a tagged field where bytes end with the count of none: tag 10,000, three bytes.
+fn tag(bytes: &mut BytesMut) {
+    if bytes.last() == Some(&0) {
+        bytes.truncate(bytes.len() - 1);
+        bytes.put_slice(b"\x01\x90\x4e\x03tag");
     }
 }
 

@@ -18,6 +18,7 @@ use super::peer::{Lane, Outcome};
 use super::rights::{clear, rights};
 use super::steps::{Step, Steps};
 use super::stories::{Door, Story};
+use super::warm::warm_again;
 use super::{Difference, compare};
 
 /// Connections of a session.
@@ -94,6 +95,7 @@ struct Session<'a> {
     plan: &'a Plan,
     listed: &'a Listed,
     story: &'static Story,
+    is_wide: bool,
     prefix: String,
     kafka: Side,
     ours: Side,
@@ -118,7 +120,9 @@ pub fn run(plan: &Plan, kafka: &Address, ours: &Address, listed: &Listed) -> std
         if again < AGAIN && one.found.iter().any(|found| !found.listed) {
             let differs = one.found.iter().filter(|found| !found.listed);
             differs.for_each(|found| {
-                println!("seed {} {}: differs at step {}", plan.seed, found.api.name, found.step)
+                let Found { step, api, difference, .. } = found;
+                println!("seed {} {} {}: differs at step {step}", plan.seed, api.name, difference.path);
+                println!("    kafka {}\n    ours  {}", difference.kafka, difference.ours);
             });
             continue;
         }
@@ -138,7 +142,7 @@ fn run_once(
     // Sessions do not meet: names tell the seed and the run.
     let prefix = format!("s{}-{}{}-", plan.seed, std::process::id(), ["", "b", "c"][again as usize]);
     let steps = Steps::of(plan.seed, plan.api);
-    let story = steps.story();
+    let (story, is_wide) = (steps.story(), steps.is_wide());
     if plan.shown {
         println!("{}: {}", plan.seed, story.name);
     }
@@ -146,6 +150,7 @@ fn run_once(
         plan,
         listed,
         story,
+        is_wide,
         prefix: prefix.clone(),
         kafka: Side::new(kafka, prefix.clone(), story.door),
         ours: Side::new(ours, prefix, story.door),
@@ -153,6 +158,9 @@ fn run_once(
         asked: Coverage::default(),
         parted: false,
     };
+    // Another session may have deleted the coordinators' topics.
+    warm_again(kafka, &mut session.kafka.look)?;
+    warm_again(ours, &mut session.ours.look)?;
     session.prelude()?;
     for (number, step) in steps.take(plan.steps).enumerate() {
         session.step(number, &step)?;
@@ -175,7 +183,7 @@ impl Session<'_> {
         });
         let create = CreateTopicsRequest { topics: topics.into(), timeout_ms: 10_000, ..Default::default() };
         for side in [&mut self.kafka, &mut self.ours] {
-            if self.story.is_cleared {
+            if self.story.is_cleared || self.is_wide {
                 clear(&mut side.look, &CLIENTS)?;
             }
             let answer = side.look.ask(create.clone().into(), 7)?;
@@ -211,18 +219,22 @@ impl Session<'_> {
         let draw = |side: &Side| {
             let rng = ChaCha8Rng::seed_from_u64(step.seed);
             let (known, prefix) = (&side.known, self.prefix.as_str());
-            let mut drawer = Drawer { rng, key, version, known, prefix, path: Vec::new() };
+            let is_wide = self.is_wide;
+            let mut drawer = Drawer { rng, key, version, known, prefix, is_wide, path: Vec::new() };
             AnyRequest::draw(key, &mut drawer, version)
         };
         let requests = [draw(&self.kafka), draw(&self.ours)];
         if self.plan.shown {
             let how = step.damage.map(|damage| format!(" {damage:?}")).unwrap_or_default();
             let how = if step.as_token { " as a token".into() } else { how };
+            let how = if step.is_tagged { format!("{how} tagged") } else { how };
+            let how = step.client_id.map(|id| format!("{how} of {id:?}")).unwrap_or(how);
             let name = key.api().name;
             println!("{number} lane {lane} {name} v{version}{how} {}", shown(&requests[0], version));
         }
         for (side, request) in [&mut self.kafka, &mut self.ours].into_iter().zip(requests) {
             let lane = &mut side.lanes[lane];
+            lane.next_with(step.client_id, step.is_tagged);
             match (step.damage, request) {
                 (Some(damage), request) => lane.send_damaged(request, version, damage)?,
                 (None, AnyRequest::SaslAuthenticate(request)) if step.as_token => {

@@ -21,7 +21,15 @@ pub struct Step {
     pub damage: Option<Damage>,
     /// Only what a SaslAuthenticate holds is sent, as clients did before there were such requests.
     pub as_token: bool,
+    /// Another client id than the connection's, or none.
+    pub client_id: Option<Option<&'static str>>,
+    /// Tagged fields that nobody knows come with it, if its version has room for them.
+    pub is_tagged: bool,
 }
+
+/// The sessions from this seed on draw more: what stands at the edges of what a broker reads. Those before it stay what they
+/// were when they were settled.
+pub const WIDE: u64 = 300;
 
 /// Draws a session's steps, without end.
 #[derive(Debug)]
@@ -33,6 +41,7 @@ pub struct Steps {
     /// The sessions of one story begin with one version after the other.
     first: u64,
     drawn: BTreeMap<ApiKey, u64>,
+    is_wide: bool,
 }
 
 impl Steps {
@@ -44,7 +53,13 @@ impl Steps {
             only,
             first: seed / stories,
             drawn: BTreeMap::new(),
+            is_wide: seed >= WIDE,
         }
+    }
+
+    /// See [`WIDE`].
+    pub fn is_wide(&self) -> bool {
+        self.is_wide
     }
 
     pub fn story(&self) -> &'static Story {
@@ -90,7 +105,13 @@ impl Iterator for Steps {
         let (seed, pick) = (self.rng.random(), self.rng.random_range(0..usize::from(u16::MAX)));
         let damage = self.story.is_damaged.then(|| damage(&mut self.rng, key));
         let as_token = key == ApiKey::SaslAuthenticate && self.rng.random_range(0..2) == 0;
-        Some(Step { key, version, seed, pick, damage, as_token })
+        let mut step = Step { key, version, seed, pick, damage, as_token, client_id: None, is_tagged: false };
+        if self.is_wide {
+            let ids = [None, Some(""), Some("two words/\u{2603}")];
+            step.client_id = ids.get(self.rng.random_range(0..15_usize)).copied();
+            step.is_tagged = self.rng.random_range(0..4) == 0;
+        }
+        Some(step)
     }
 }
 

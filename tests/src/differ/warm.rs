@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use wire::kafka::describe_transactions::DescribeTransactionsRequest;
 use wire::kafka::find_coordinator::FindCoordinatorRequest;
 use wire::kafka::list_groups::ListGroupsRequest;
-use wire::kafka::{AnyRequest, HeartbeatRequest};
+use wire::kafka::metadata::MetadataRequestTopic;
+use wire::kafka::{AnyRequest, AnyResponse, HeartbeatRequest, MetadataRequest};
 
 use super::peer::{Lane, Outcome};
 use super::session::Address;
@@ -32,6 +33,18 @@ pub fn warm(at: &Address) -> std::io::Result<()> {
     }
     let list = ListGroupsRequest::default();
     until(&mut lane, end, &list.into(), 4, |answer| answer.contains("error_code: NONE("))
+}
+
+/// As [`warm`], if one of the topics is gone.
+pub fn warm_again(at: &Address, look: &mut Lane) -> std::io::Result<()> {
+    let topic = |name: &'static str| MetadataRequestTopic { name: Some(name.into()), ..Default::default() };
+    let topics = ["__consumer_offsets", "__transaction_state"].map(topic);
+    let request = MetadataRequest { topics: Some(topics.into()), ..Default::default() };
+    let AnyResponse::Metadata(told) = look.ask(request.into(), 9)? else { return Ok(()) };
+    match told.topics.iter().all(|topic| topic.error_code.is_ok()) {
+        true => Ok(()),
+        false => warm(at),
+    }
 }
 
 fn until(

@@ -93,7 +93,7 @@ impl LeaderEpochs {
     /// Where the largest epoch that is at most `epoch` ends in a log that ends at `log_end`;
     /// [`EpochEnd::UNKNOWN`] for an epoch above all that are known, or -1.
     pub fn end_of(&self, epoch: i32, log_end: i64) -> EpochEnd {
-        if epoch < 0 {
+        if epoch == -1 {
             return EpochEnd::UNKNOWN;
         }
         if self.latest() == Some(epoch) {
@@ -127,6 +127,11 @@ mod tests {
         assert_eq!(e.end_of(1, 50), EpochEnd { epoch: 1, end_offset: 0 }, "before all that is known");
         assert_eq!(e.end_of(8, 50), EpochEnd::UNKNOWN);
         assert_eq!(e.end_of(-1, 50), EpochEnd::UNKNOWN);
+        assert_eq!(
+            e.end_of(-2, 50),
+            EpochEnd { epoch: -2, end_offset: 0 },
+            "an epoch like any other, in Java"
+        );
     }
 
     #[test]

@@ -36,10 +36,16 @@ pub async fn join_group(call: &Call<'_>, request: JoinGroupRequest) -> JoinGroup
 }
 
 pub async fn sync_group(call: &Call<'_>, request: SyncGroupRequest) -> SyncGroupResponse {
-    let error_code = match call.may(Operation::Read, Group, &request.group_id) {
-        true if may_be_static(call, &request.group_instance_id) => return groups::sync(call, request).await,
-        true => ErrorCode::UNSUPPORTED_VERSION,
-        false => NO_GROUP,
+    let lacks_protocol =
+        call.version() >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none());
+    let error_code = if !may_be_static(call, &request.group_instance_id) {
+        ErrorCode::UNSUPPORTED_VERSION
+    } else if lacks_protocol {
+        ErrorCode::INCONSISTENT_GROUP_PROTOCOL
+    } else if call.may(Operation::Read, Group, &request.group_id) {
+        return groups::sync(call, request).await;
+    } else {
+        NO_GROUP
     };
     SyncGroupResponse { error_code, ..Default::default() }
 }
