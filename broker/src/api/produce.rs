@@ -340,8 +340,11 @@ mod tests {
 
     #[test]
     fn records_of_a_transaction_are_recognized() {
-        assert!(!in_transaction(&request(false, None)));
-        assert!(!in_transaction(&request(false, Some("id"))));
-        assert!(in_transaction(&request(true, None)) && in_transaction(&request(true, Some("id"))));
+        assert!(!in_transaction(&request(false, None)).unwrap());
+        assert!(!in_transaction(&request(false, Some("id"))).unwrap());
+        assert!(
+            in_transaction(&request(true, None)).unwrap()
+                && in_transaction(&request(true, Some("id"))).unwrap()
+        );
     }
 }
