@@ -36,7 +36,27 @@ impl fmt::Debug for Module {
     }
 }
 
+/// The modules that hand a name and a password on to whoever asks, and so do for ZooKeeper's DIGEST-MD5: its own, and
+/// those of Kafka, whose files name them for ZooKeeper, too.
+const BY_PASSWORD: [&str; 3] = [
+    "org.apache.zookeeper.server.auth.DigestLoginModule",
+    "org.apache.kafka.common.security.plain.PlainLoginModule",
+    "org.apache.kafka.common.security.scram.ScramLoginModule",
+];
+
 impl Module {
+    /// Whether its `username` and `password`, or its `user_NAME`, are what ZooKeeper's DIGEST-MD5 goes by. The error says
+    /// why the module cannot be had.
+    pub fn for_digest(&self) -> Result<(), &'static str> {
+        match &*self.class {
+            class if BY_PASSWORD.contains(&class) => Ok(()),
+            class if class.ends_with("Krb5LoginModule") => {
+                Err("GSSAPI (Kerberos) is not supported; DigestLoginModule is")
+            }
+            _ => Err("this login module cannot be loaded here; DigestLoginModule is"),
+        }
+    }
+
     /// Reads a value that is one module with its options, up to its `;`. `named` stands in errors.
     pub fn parse(named: &str, text: &str) -> Result<Module, JaasError> {
         let mut words = Words { path: Path::new(named), text, at: 0, line: 1 };

@@ -39,6 +39,7 @@ pub fn suites(list: Option<&str>) -> Result<Vec<SupportedCipherSuite>, SuiteErro
     Ok(found)
 }
 
+/// Those that are spoken; versions that no JVM of today speaks are told and left out, unless none is left.
 /// `enabledProtocols`, else what `protocol` stands for: on the client port it alone (Netty is told one version),
 /// between servers what Java's context of that name speaks.
 pub fn versions(
@@ -54,17 +55,20 @@ pub fn versions(
         (None, other) => other,
     };
     let mut versions: Vec<&'static SupportedProtocolVersion> = Vec::new();
-    let mut old = None;
+    let mut old = Vec::new();
     for one in asked.split(',').map(str::trim).filter(|one| !one.is_empty()) {
         match one {
             "TLSv1.3" => versions.push(&TLS13),
             "TLSv1.2" => versions.push(&TLS12),
-            "TLSv1" | "TLSv1.1" | "SSLv3" | "SSLv2Hello" => old = Some(one.to_owned()),
+            "TLSv1" | "TLSv1.1" | "SSLv3" | "SSLv2Hello" => old.push(one),
             other => return Err(SuiteError::Version(other.into())),
         }
     }
-    if let Some(old) = old {
-        return Err(SuiteError::Old(old));
+    match *old {
+        [] => {}
+        [first, ..] if versions.is_empty() => return Err(SuiteError::Old(first.into())),
+        // Lists of Kafka before 2.5 go on to be written. A JVM of today does not speak them either, without a word.
+        _ => warn!("{} of {asked}: not safe any more, and not spoken", old.join(", ")),
     }
     versions.retain(|version| suites.iter().any(|suite| suite.version().version == version.version));
     if versions.is_empty() {
@@ -106,8 +110,9 @@ mod tests {
     }
 
     #[test]
-    fn old_versions_and_strangers_are_refused_by_name() {
-        assert_eq!(names(Some("TLSv1.2,TLSv1.1"), "TLS", false), Err(SuiteError::Old("TLSv1.1".into())));
+    fn old_versions_are_left_out_and_refused_by_name_where_nothing_else_is_asked_for() {
+        assert_eq!(names(Some("TLSv1.2,TLSv1.1,TLSv1"), "TLS", false).unwrap(), ["TLSv1_2"]);
+        assert_eq!(names(Some("TLSv1.1,TLSv1"), "TLS", false), Err(SuiteError::Old("TLSv1.1".into())));
         assert_eq!(names(None, "TLSv9", false), Err(SuiteError::Version("TLSv9".into())));
     }
 

@@ -10,7 +10,6 @@ use zookeeper_client::{Acl, Acls, Connector, Error, Permission, SaslOptions, Tls
 
 /// The one socket of Java's client that speaks TLS.
 const NETTY: &str = "org.apache.zookeeper.ClientCnxnSocketNetty";
-const DIGEST: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
 const LOGIN_FILE: &str = "java.security.auth.login.config";
 const SASL_ON: &str = "zookeeper.sasl.client";
 const SECTION: &str = "zookeeper.sasl.clientconfig";
@@ -114,12 +113,8 @@ impl JvmFlags {
         let at =
             |why: String| wrong(LOGIN_FILE, format!("{}: section `{section}`: {why}", jaas.path.display()));
         let modules = jaas.modules(section).map_err(|error| wrong(LOGIN_FILE, error.to_string()))?;
-        if let Some(other) = modules.iter().find(|module| module.class != DIGEST) {
-            let why = match other.class.ends_with("Krb5LoginModule") {
-                true => "GSSAPI (Kerberos) is not supported",
-                false => "this login module cannot be loaded here",
-            };
-            return Err(at(format!("{}: {why}; {DIGEST} is", other.class)));
+        for module in modules {
+            module.for_digest().map_err(|why| at(format!("{}: {why}", module.class)))?;
         }
         let option = |name: &str| modules.iter().find_map(|module| module.options.get(name)).cloned();
         match (option("username"), option("password")) {
@@ -456,10 +451,12 @@ mod tests {
     #[test]
     fn a_login_stands_in_the_section_client_of_the_jaas_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let text = format!(
-            "Client {{ {DIGEST} required username=\"kafka\" password=\"hidden\"; }};\n\
-             Kerberos {{ com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true; }};\n"
-        );
+        let text = r#"
+            Client { org.apache.zookeeper.server.auth.DigestLoginModule required username="kafka" password="hidden"; };
+            Plain { org.apache.kafka.common.security.plain.PlainLoginModule required username=test password="testtest"
+                user_test="testtest"; };
+            Kerberos { com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true; };
+        "#;
         std::fs::write(file.path(), text).unwrap();
         let flags = format!("-D{LOGIN_FILE}={}", file.path().display());
         let security = read(&[(SET_ACL, "true")], &flags).unwrap();
@@ -467,6 +464,8 @@ mod tests {
         assert!(!format!("{security:?}").contains("hidden"));
         let nobody = read(&[], &format!("{flags} -D{SECTION}=Other")).unwrap();
         assert!(!nobody.is_somebody());
+        let plain = read(&[], &format!("{flags} -D{SECTION}=Plain")).unwrap();
+        assert_eq!(plain.login, Some(("test".into(), "testtest".into())));
         let kerberos = read(&[], &format!("{flags} -D{SECTION}=Kerberos")).unwrap_err();
         assert!(kerberos.contains("GSSAPI (Kerberos) is not supported"), "{kerberos}");
         let off = read(&[], &format!("{flags} -D{SASL_ON}=false")).unwrap_err();

@@ -1,10 +1,8 @@
-//! Who is who by the login configuration file: sections of one kind of module, DigestLoginModule.
+//! Who is who by the login configuration file: sections of modules with names and passwords, DigestLoginModule first.
 
 use base::jaas::{self, Module};
 use std::fmt;
 
-/// The one module that works here.
-const DIGEST: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
 /// `user_NAME=PASSWORD`
 const USER: &str = "user_";
 
@@ -55,21 +53,18 @@ impl Jaas {
         login.ok_or_else(|| JaasError::Login { path: self.0.path.clone(), section: section.into() })
     }
 
-    /// A section's modules, all of the one kind that works here.
+    /// A section's modules, all with what DIGEST-MD5 goes by.
     fn digest(&self, section: &str) -> Result<impl Iterator<Item = &Module>, JaasError> {
         let modules = self.0.modules(section)?;
-        match modules.iter().find(|module| module.class != DIGEST) {
-            None => Ok(modules.iter()),
-            Some(other) => Err(JaasError::Module {
+        for module in modules {
+            module.for_digest().map_err(|why| JaasError::Module {
                 path: self.0.path.clone(),
                 section: section.into(),
-                class: other.class.clone(),
-                why: match other.class.ends_with("Krb5LoginModule") {
-                    true => "GSSAPI (Kerberos) is not supported; DigestLoginModule is",
-                    false => "this login module cannot be loaded here; DigestLoginModule is",
-                },
-            }),
+                class: module.class.clone(),
+                why,
+            })?;
         }
+        Ok(modules.iter())
     }
 }
 
@@ -85,6 +80,8 @@ mod tests {
         };
         QuorumLearner { org.apache.zookeeper.server.auth.DigestLoginModule required
             username=test password="mypassword"; };
+        Kafka { org.apache.kafka.common.security.scram.ScramLoginModule required username=ann password=pass
+            user_ann=pass; };
         Kerberos { com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true; };
     "#;
 
@@ -99,6 +96,8 @@ mod tests {
         assert_eq!(users["super"], "adminsecret");
         assert_eq!(users["bob"], "bob;s secret");
         assert_eq!(jaas.login("QuorumLearner").unwrap(), ("test".into(), "mypassword".into()));
+        assert_eq!(jaas.login("Kafka").unwrap(), ("ann".into(), "pass".into()));
+        assert_eq!(jaas.users("Kafka").unwrap()["ann"], "pass");
         assert!(!format!("{jaas:?}").contains("secret"));
     }
 

@@ -127,7 +127,7 @@ fn mistakes_are_told_with_their_key_before_a_port_is_open() {
     let missing = wrong("ssl.keyStore.location=/no/such.jks\n");
     assert!(missing.starts_with("ssl.keyStore.location: cannot read /no/such.jks"), "{missing}");
     assert_eq!(
-        wrong("ssl.enabledProtocols=TLSv1.1,TLSv1.2\n"),
+        wrong("ssl.enabledProtocols=TLSv1.1,TLSv1\n"),
         "zoo.cfg:1: ssl.enabledProtocols: `TLSv1.1` is not safe any more and not supported: use TLSv1.2, TLSv1.3"
     );
     assert!(
