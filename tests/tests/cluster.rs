@@ -1,7 +1,7 @@
 //! A cluster of brokers, its controllers and its ensemble under faults, from seeds. A failure says how to see the run
 //! again.
 
-use tests::cluster::ledger::{LEDGER, TRANSACTIONS};
+use tests::cluster::ledger::{GROUPS, LEDGER, TRANSACTIONS};
 use tests::cluster::{Figures, Variety, brokers_of, check};
 
 #[test]
@@ -45,5 +45,9 @@ fn seeds_that_once_found_a_bug_pass() {
     for (seed, brokers, found) in TRANSACTIONS {
         println!("{found}");
         check(*seed, *brokers, Variety::Transactions);
+    }
+    for (seed, brokers, found) in GROUPS {
+        println!("{found}");
+        check(*seed, *brokers, Variety::Groups);
     }
 }

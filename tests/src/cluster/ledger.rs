@@ -40,3 +40,11 @@ pub const LEDGER: &[(u64, usize, &str)] = &[
 
 /// The same of clusters with transactions.
 pub const TRANSACTIONS: &[(u64, usize, &str)] = &[];
+
+/// The same of clusters with consumer groups.
+pub const GROUPS: &[(u64, usize, &str)] = &[(
+    1410,
+    4,
+    "of a move whose ISR was complete when all that it led to died, the next controller ended it: it took them out of the ISR, \
+     and had the one copy that was left deleted",
+)];

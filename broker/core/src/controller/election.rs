@@ -59,7 +59,8 @@ pub fn without_the_lost(
         if fallen.leader == id {
             fallen.leader = NO_LEADER;
         }
-        if fallen.isr.len() > 1 {
+        // The last of those who are still to have the data stays, also beside one that a move has left behind.
+        if fallen.isr.iter().any(|&member| member != id && assignment.replicas.contains(&member)) {
             fallen.isr.retain(|&member| member != id);
         }
     }
@@ -263,6 +264,14 @@ mod tests {
         assert_eq!(check(1, &[1, 2, 3], &[1]), Some((1, 6, vec![1])), "once for each that is lost");
         assert_eq!(check(1, &[1, 2], &[3]), Some((-1, 6, vec![2])), "the last one in sync stays");
         assert_eq!(check(-1, &[1], &[2]), Some((-1, 5, vec![1])), "as Java, again and again");
+    }
+
+    #[test]
+    fn the_last_one_that_is_lost_stays_where_all_others_are_assigned_no_longer() {
+        let fallen = without_the_lost(&assigned(&[2, 3]), &state(1, &[1, 2, 3]), 2, live(&[1], &[])).unwrap();
+        assert_eq!(fallen.isr, [1, 3]);
+        let after = reassess(&assigned(&[2, 3]), &fallen, rules(false), live(&[1], &[])).unwrap();
+        assert_eq!((after.leader, after.isr), (NO_LEADER, vec![3]), "its data is not lost to one without");
     }
 
     #[test]

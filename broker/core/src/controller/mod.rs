@@ -593,7 +593,13 @@ impl Controller {
             entry.again = true;
             return false;
         }
-        if let Some(entry) = self.entry_mut(tp) {
+        // Where none that the move leads to is there, who else has the data goes on with it.
+        let reached = |entry: &PartitionEntry| {
+            entry.is_in_place() && entry.assignment.target().iter().any(|&id| self.is_online(id, tp))
+        };
+        if self.entry(tp).is_some_and(reached)
+            && let Some(entry) = self.entry_mut(tp)
+        {
             entry.end_if_in_place();
         }
         let Some(entry) = self.entry(tp) else { return false };

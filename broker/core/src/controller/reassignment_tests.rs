@@ -216,6 +216,22 @@ fn what_alone_has_the_data_is_never_dropped() {
 }
 
 #[test]
+fn a_move_does_not_end_while_nobody_that_it_leads_to_is_there() {
+    let mut c = Cluster::of(4, &[&[1]]);
+    c.begin(&[2, 3]);
+    // The ISR is complete, and the controller dies before it sees to that; so do those who came.
+    c.states.get_mut(&tp(0)).unwrap().isr = vec![1, 2, 3];
+    c.fail_over(&[1, 4]);
+    assert_eq!((c.lists[&0].clone(), c.deleted_on()), (moving(&[2, 3, 1], &[2, 3], &[1]), vec![]));
+    assert_eq!((c.state(0).0, c.state(0).1), (1, vec![1]), "the data is served on");
+    c.live(2, 12);
+    c.live(3, 13);
+    c.in_sync(&[1, 2, 3]);
+    assert_eq!((c.lists[&0].clone(), c.deleted_on()), (at(&[2, 3]), vec![1]));
+    assert_eq!((c.state(0).0, c.state(0).1), (2, vec![2, 3]));
+}
+
+#[test]
 fn a_newer_reassignment_takes_the_place_of_one_under_way() {
     let mut c = Cluster::of(5, &[&[1, 2]]);
     c.begin(&[4, 3]);
