@@ -9,19 +9,24 @@ use wire::batch::{BatchBuilder, Compression};
 /// The time of every record that is written.
 pub const TIME: i64 = 1_600_000_000_000;
 
+/// What a number that was drawn stands for in a produce request of this version.
+pub fn codec_of(drawn: i32, version: i16) -> Compression {
+    match drawn {
+        0 => Compression::Gzip,
+        1 => Compression::Snappy,
+        2 => Compression::Lz4,
+        3 if version >= 7 => Compression::Zstd,
+        _ => Compression::None,
+    }
+}
+
 /// Records for a produce request of this version.
 pub fn draw(rng: &mut ChaCha8Rng, version: i16, producers: &[(i64, i16)]) -> Bytes {
     let kind = rng.random_range(0..24);
     let (codec, count) = (rng.random_range(0..10), rng.random_range(1..4));
     let (back, sequence) = (rng.random_range(0..3_usize), [0, 0, 1, 2, 3, 9][rng.random_range(0..6)]);
     let damage = rng.random_range(0..61_usize);
-    let codec = match codec {
-        0 => Compression::Gzip,
-        1 => Compression::Snappy,
-        2 => Compression::Lz4,
-        3 if version >= 7 => Compression::Zstd,
-        _ => Compression::None,
-    };
+    let codec = codec_of(codec, version);
     let old = version < 3 && kind < 20 || kind == 23;
     if old {
         return set(if version >= 2 { 1 } else { 0 }, codec, count);

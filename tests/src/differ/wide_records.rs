@@ -6,7 +6,7 @@ use rand::rngs::ChaCha8Rng;
 use wire::batch::message_set::MessageSetBuilder;
 use wire::batch::{BatchBuilder, Compression, HEADER_SIZE};
 
-use super::records::TIME;
+use super::records::{TIME, codec_of};
 
 /// Where the fields of a batch stand, and what is put there.
 const FIELDS: &[(usize, &[&[u8]])] = &[
@@ -52,13 +52,7 @@ pub fn draw(rng: &mut ChaCha8Rng, version: i16, producers: &[(i64, i16)]) -> Byt
     let (kind, codec, count) = (rng.random_range(0..12), rng.random_range(0..8), rng.random_range(1..4));
     let (field, value) = (rng.random_range(0..FIELDS.len()), rng.random_range(0..64_usize));
     let (at, byte) = (rng.random_range(0..256_usize), [0, 1, 2, 0x7f, 0x80, 0xff][rng.random_range(0..6)]);
-    let codec = match codec {
-        0 => Compression::Gzip,
-        1 => Compression::Snappy,
-        2 => Compression::Lz4,
-        3 if version >= 7 => Compression::Zstd,
-        _ => Compression::None,
-    };
+    let codec = codec_of(codec, version);
     if version < 3 {
         return old(if version < 2 { 0 } else { 1 }, kind, codec, count, at, byte);
     }

@@ -600,7 +600,7 @@ impl Controller {
         if self.entry(tp).is_some_and(reached)
             && let Some(entry) = self.entry_mut(tp)
         {
-            entry.end_if_in_place();
+            entry.end_move();
         }
         let Some(entry) = self.entry(tp) else { return false };
         let Some(new) = self.wanted(&tp.topic, tp.partition, entry, unclean) else { return false };

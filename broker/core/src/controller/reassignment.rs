@@ -83,15 +83,12 @@ impl PartitionEntry {
     }
 
     /// From here on only the target counts; the state is written next, and then the lists.
-    pub(super) fn end_if_in_place(&mut self) {
-        if self.is_in_place() {
-            let replicas = self.assignment.target();
-            let old =
-                std::mem::replace(&mut self.assignment, Assignment { replicas, ..Assignment::default() });
-            self.dropped.extend(old.removing);
-            self.announce = true;
-            self.ending = true;
-        }
+    pub(super) fn end_move(&mut self) {
+        let replicas = self.assignment.target();
+        let old = std::mem::replace(&mut self.assignment, Assignment { replicas, ..Assignment::default() });
+        self.dropped.extend(old.removing);
+        self.announce = true;
+        self.ending = true;
     }
 }
 

@@ -143,11 +143,7 @@ impl Committer {
         else {
             return;
         };
-        let found = match requests::fetched(response) {
-            Ok(found) => found,
-            Err(error) if is_passing(error) => return,
-            Err(error) => return checks.fail(format!("{tenure:?} hears {error} of its offsets")),
-        };
+        let Some(found) = requests::found(checks, &tenure, response) else { return };
         net.note(|| format!("{} finds {found:?}", tenure.author.member));
         for n in &tenure.partitions {
             match found.get(n) {

@@ -461,11 +461,7 @@ impl Job {
         else {
             return;
         };
-        let found = match requests::fetched(response) {
-            Ok(found) => found,
-            Err(error) if is_passing(error) => return,
-            Err(error) => return checks.fail(format!("{tenure:?} hears {error} of its offsets")),
-        };
+        let Some(found) = requests::found(checks, &tenure, response) else { return };
         net.note(|| format!("{} finds {found:?}", self.id));
         for n in tenure.partitions.iter().filter(|n| (**n as usize) < self.plan.inputs.len()) {
             match found.get(n) {

@@ -1,10 +1,12 @@
 //! Requests of groups, as far as anyone here fills them in, and what is read out of the answers.
 
 use super::{WORK, WORK_PARTITIONS};
+use crate::cluster::checks::Checks;
 use broker_core::ErrorCode;
 use broker_core::group::{Request, Response};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use wire::Str;
 use wire::kafka::consumer_protocol::ConsumerProtocolSubscription;
 use wire::kafka::encode_versioned;
@@ -112,6 +114,20 @@ pub fn fetched(response: &Response) -> Result<BTreeMap<i32, Result<i64, ErrorCod
             (one.partition_index, offset)
         })
         .collect())
+}
+
+/// As [`fetched`], where only what passes may be wrong; `who`: asked, and is told of in a failure.
+pub fn found(
+    checks: &mut Checks,
+    who: &impl Debug,
+    response: &Response,
+) -> Option<BTreeMap<i32, Result<i64, ErrorCode>>> {
+    match fetched(response) {
+        Ok(found) => return Some(found),
+        Err(error) if is_passing(error) => {}
+        Err(error) => checks.fail(format!("{who:?} hears {error} of its offsets")),
+    }
+    None
 }
 
 /// Another coordinator may know, or this one later.

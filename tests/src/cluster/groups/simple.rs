@@ -114,11 +114,7 @@ impl Simple {
 
     fn fetched(&mut self, net: &mut Net, checks: &mut Checks, response: &Response) {
         let group = self.way.group();
-        let found = match requests::fetched(response) {
-            Ok(found) => found,
-            Err(error) if is_passing(error) => return,
-            Err(error) => return checks.fail(format!("{group} hears {error} of its offsets")),
-        };
+        let Some(found) = requests::found(checks, &group, response) else { return };
         let Some(Ok(offset)) = found.get(&0) else { return };
         net.note(|| format!("{group} finds {offset}, and may find {:?}", self.possible));
         let is_over = self.expires_at <= net.now + SKEW_MS;
